@@ -1,0 +1,218 @@
+"""Channel maps: y = M · x + b over named bands, and the ways people make one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from . import bands as names
+from . import engine, exact, layouts, records
+from .declared import finite
+from .errors import ChannelError, CopyRequiredError, DTypeError
+
+Bands = str | Iterable[str]
+Weights = Mapping[str, str | Mapping[str, float]]
+
+LUMINANCE = {
+    "rec601": (0.299, 0.587, 0.114),  # ITU-R BT.601, section 2.5.1
+    "rec709": (0.2126, 0.7152, 0.0722),  # ITU-R BT.709, item 3.2
+    "rec2020": (0.2627, 0.6780, 0.0593),  # ITU-R BT.2020, table 4
+}
+
+
+@dataclass(frozen=True)
+class ChannelMap:
+    """y = matrix · x + offset, from the bands ``inputs`` to the bands ``outputs``.
+
+    ``matrix`` is (outputs, inputs), ``offset`` (outputs,) or None for zero; both are kept as tuples of floats. A zero
+    entry is structural: that band is not read there, so its NaN does not spread. Raises ChannelError where the shapes
+    do not fit the names or a number is not finite.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    offset: tuple[float, ...] = None  # type: ignore[assignment]  # canonical after __post_init__
+    inputs: tuple[str, ...] = field(kw_only=True)
+    outputs: tuple[str, ...] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        inputs, outputs = names.parse(self.inputs), names.parse(self.outputs)
+        try:
+            rows = [list(row) for row in self.matrix]
+            constants = [0.0] * len(outputs) if self.offset is None else list(self.offset)
+        except TypeError:
+            raise ChannelError("matrix is a sequence of rows, offset a sequence of numbers") from None
+        if len(rows) != len(outputs) or any(len(row) != len(inputs) for row in rows) or len(constants) != len(outputs):
+            raise ChannelError(
+                f"a map from {names.show(inputs)} to {names.show(outputs)} has a matrix of {len(outputs)} rows by "
+                f"{len(inputs)} and an offset of {len(outputs)}, got rows of {[len(row) for row in rows]} and an "
+                f"offset of {len(constants)}"
+            )
+        matrix = tuple(tuple(finite(m, "a matrix entry", ChannelError) for m in row) for row in rows)
+        offset = tuple(finite(b, "an offset", ChannelError) for b in constants)
+        for name, value in zip(
+            ("matrix", "offset", "inputs", "outputs"), (matrix, offset, inputs, outputs), strict=True
+        ):
+            object.__setattr__(self, name, value)
+
+    def __rshift__(self, other: "ChannelMap") -> "ChannelMap":
+        """Return the map that applies this one, then ``other``; bands are matched by name, in any order."""
+        if not isinstance(other, ChannelMap):
+            return NotImplemented
+        return from_exact(
+            exact.then(self.exact(), other.exact(inputs=self.outputs)), inputs=self.inputs, outputs=other.outputs
+        )
+
+    def exact(self, inputs: tuple[str, ...] | None = None, outputs: tuple[str, ...] | None = None) -> exact.Affine:
+        """Return the map in rational numbers, its bands in the order given; ChannelError where the names differ."""
+        column = self._order(self.inputs, inputs, "reads")
+        row = self._order(self.outputs, outputs, "makes")
+        rows = tuple({j: Fraction(self.matrix[i][k]) for j, k in enumerate(column) if self.matrix[i][k]} for i in row)
+        return exact.Affine(rows, tuple(Fraction(self.offset[i]) for i in row), len(column))
+
+    @staticmethod
+    def _order(own: tuple[str, ...], wanted: tuple[str, ...] | None, verb: str) -> list[int]:
+        if wanted is None:
+            return list(range(len(own)))
+        if set(own) != set(wanted):
+            raise ChannelError(
+                f"the map {verb} {names.show(own)}, but stands beside {names.show(wanted)}: the names must be the "
+                f"same (missing {sorted(set(own) - set(wanted))}, left over {sorted(set(wanted) - set(own))}); "
+                f"rename or pick bands with gp.select"
+            )
+        return [own.index(band) for band in wanted]
+
+    def inverse(self) -> "ChannelMap":
+        """Return the map back, exact in rational arithmetic (the least-squares one where outputs outnumber inputs).
+
+        The inverse of a replication is the mean of its bands. ChannelError unless M has full column rank.
+        """
+        return from_exact(exact.left_inverse(self.exact()), inputs=self.outputs, outputs=self.inputs)
+
+    def to_json(self) -> str:
+        """Return the map as canonical JSON; `from_json` gives an equal map back."""
+        return records.to_text(self.to_record())
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the map as plain lists and numbers, a zero offset left out."""
+        record = {part.name: getattr(self, part.name) for part in fields(self)}
+        return record if any(self.offset) else {name: held for name, held in record.items() if name != "offset"}
+
+    @classmethod
+    def from_json(cls, text: str) -> "ChannelMap":
+        """Return the map that `to_json` wrote; ChannelError where the text is something else."""
+        made: ChannelMap = records.from_record(cls, records.from_text(text))
+        return made
+
+    def __call__(
+        self,
+        image: NDArray[Any],
+        *,
+        layout: str,
+        out_layout: str | None = None,
+        dtype: DTypeLike | None = None,
+        copy: bool | None = True,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Apply the map to ``image`` of ``layout``, in the array's own units.
+
+        ``out_layout`` defaults to ``layout``, plus a trailing C where it had none: (H, W) -> (H, W, C). ``dtype=None``
+        keeps the dtype where the map only repeats or picks bands (exact for every dtype), else gives float32 (float64
+        for float64); an integer dtype rounds half to even and saturates. ``copy=True`` returns a fresh, writable,
+        C-contiguous array, None a read-only view where strides can express the map, False that view or
+        CopyRequiredError. ``out=`` fixes memory and dtype and excludes ``copy`` and ``dtype``.
+        Raises LayoutError, ChannelError and DTypeError where the image is not what the map and the layout say.
+        """
+        image = engine.check_image(image)
+        if out is not None:
+            if copy is not True or dtype is not None:
+                raise DTypeError("out= fixes both memory and dtype: leave copy= and dtype= away")
+            dtype = engine.element_type(getattr(out, "dtype", None))
+        key = (layout, out_layout, image.dtype, dtype)
+        bound = self._bound.get(key) or self._bound.setdefault(key, self._bind(*key))
+        if copy is not True:
+            view = self._view(image, bound)
+            if view is not None:
+                return view
+            if copy is False:
+                raise CopyRequiredError(f"{bound.why_no_view()}: pass copy=None or copy=True")
+        return bound(image, out)
+
+    @cached_property
+    def _bound(self) -> dict[Any, engine.Execution]:
+        return {}
+
+    def _bind(
+        self, layout: str, out_layout: str | None, source: np.dtype[Any], dtype: DTypeLike | None
+    ) -> engine.Execution:
+        layouts.check_bands(layouts.parse(layout), len(self.inputs), f"the map's input {names.show(self.inputs)}")
+        out_layout = layouts.with_bands(layout) if out_layout is None else layouts.parse(out_layout)
+        layouts.check_bands(out_layout, len(self.outputs), f"the map's output {names.show(self.outputs)}")
+        job = engine.Pass(self.matrix, self.offset, (0.0,) * len(self.inputs))
+        if dtype is None:
+            dtype = source if job.picks else "float64" if source.name == "float64" else "float32"
+        return engine.Execution(job, layouts.walk(layout, out_layout), source, engine.element_type(dtype))
+
+    def _view(self, image: NDArray[Any], bound: engine.Execution) -> NDArray[Any] | None:
+        bound.check(image)
+        return bound.view(image)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+
+def from_exact(affine: exact.Affine, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap:
+    """Return the channel map of a rational one, each entry rounded once."""
+    matrix, offset = exact.rounded(affine)
+    return ChannelMap(matrix, offset, inputs=inputs, outputs=outputs)
+
+
+def replicate(bands: Bands = "RGB", *, of: Bands = "gray", gains: Iterable[float] | None = None) -> ChannelMap:
+    """Return the map from the one band ``of`` to each of ``bands``, times ``gains`` (one factor per output band)."""
+    inputs, outputs = names.parse(of), names.parse(bands)
+    if len(inputs) != 1:
+        raise ChannelError(f"replicate repeats one band, got {names.show(inputs)}: use gp.select or gp.mix")
+    factors = [1.0] * len(outputs) if gains is None else list(gains)
+    if len(factors) != len(outputs):
+        raise ChannelError(f"one gain per output band {names.show(outputs)}, got {len(factors)}")
+    return ChannelMap(tuple((gain,) for gain in factors), inputs=inputs, outputs=outputs)
+
+
+def select(bands: Bands | Mapping[str, str], *, of: Bands) -> ChannelMap:
+    """Return the map that picks ``bands`` out of the bands ``of``, in the order given.
+
+    A mapping renames on the way: ``{"R": "B04"}`` makes R from B04. ChannelError for a band that ``of`` lacks.
+    """
+    if isinstance(bands, Mapping):
+        return mix(bands, of=of)
+    return mix({band: band for band in names.parse(bands)}, of=of)
+
+
+def mix(weights: Weights, *, of: Bands) -> ChannelMap:
+    """Return the map whose output bands are weighted sums of the bands ``of``; a bare name means weight 1.
+
+    ``gp.mix({"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}, of="RGBY")``. ChannelError for an unknown band.
+    """
+    inputs = names.parse(of)
+    if not isinstance(weights, Mapping):
+        raise ChannelError(f'expected a mapping such as {{"R": {{"R": 0.5, "Y": 0.5}}, "G": "G"}}, got {weights!r}')
+    rows = []
+    for band, terms in weights.items():
+        row = {terms: 1.0} if isinstance(terms, str) else terms
+        if not isinstance(row, Mapping):
+            raise ChannelError(f"band {band!r} is made from a band name or a mapping of weights, got {terms!r}")
+        unknown = [name for name in row if name not in inputs]
+        if unknown:
+            raise ChannelError(f"band {band!r} reads {unknown[0]!r}, but the bands are {names.show(inputs)}")
+        rows.append(tuple(row.get(name, 0.0) for name in inputs))
+    return ChannelMap(tuple(rows), inputs=inputs, outputs=tuple(weights))
+
+
+def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
+    """Return the map from R, G and B (found by name in ``of``) to gray, with the weights of a video standard."""
+    if standard not in LUMINANCE:
+        raise ChannelError(f"expected a standard out of {sorted(LUMINANCE)}, got {standard!r}")
+    return mix({"gray": dict(zip("RGB", LUMINANCE[standard], strict=True))}, of=of)

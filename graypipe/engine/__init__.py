@@ -1,0 +1,94 @@
+"""The front door of the engine: a pass bound to layouts and element types, then called on images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import layouts
+from . import numpy_engine, views
+from .arrays import check_image, check_out, element_type, limits
+from .passes import Pass
+from .threads import check_threads, in_threads, split
+
+__all__ = [
+    "Execution",
+    "Pass",
+    "check_image",
+    "check_out",
+    "check_threads",
+    "element_type",
+    "in_threads",
+    "limits",
+    "name",
+]
+
+
+def name() -> str:
+    """Return the name of the engine that runs passes."""
+    return "numpy"
+
+
+class Execution:
+    """A pass bound to a walk and to element types: every decision is taken, what remains is to run it.
+
+    ``job`` reads images of ``walk.source`` and element type ``source``, and writes ``walk.target`` and ``target``.
+    """
+
+    def __init__(self, job: Pass, walk: layouts.Walk, source: np.dtype[Any], target: np.dtype[Any]) -> None:
+        self.job = job
+        self.walk = walk
+        self.source = source
+        self.target = target
+        self.moves = job.moves(source, target)
+        self.kernel: Callable[[NDArray[Any], NDArray[Any]], None] = numpy_engine.prepare(job, source, target)
+
+    def __call__(self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
+        """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""
+        planes, shape = self.check(image), self.shape(image)
+        out = np.empty(shape, self.target) if out is None else check_out(out, shape, self.target, image)
+        if out.size:
+            split(self.kernel, planes, self.walk.target_planes(out), threads)
+        return out
+
+    def shape(self, image: NDArray[Any]) -> tuple[int, ...]:
+        """Return the shape of the result for ``image``."""
+        pixels = self.walk.source_planes(image).shape[1:]
+        return self.walk.target_shape(pixels, len(self.job.matrix))
+
+    def check(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return ``image`` as planes; LayoutError or ChannelError where it is not of the declared layout and bands."""
+        if image.ndim == len(self.walk.source):
+            planes = self.walk.source_planes(image)
+            if planes.shape[0] == len(self.job.centre):
+                return planes
+        raise layouts.mismatch(image.shape, self.walk.source, len(self.job.centre))
+
+    def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
+        """Return the result as a read-only view of ``image``, or None where strides cannot express it.
+
+        A test of an implied range would read every value, so a view goes without it.
+        """
+        regular = views.progression(self.job.picks) if self.moves and self.job.picks else None
+        return views.view(image, self.walk, *regular, len(self.job.matrix)) if regular else None
+
+    @property
+    def can_view(self) -> bool:
+        """Whether strides can express the result."""
+        return bool(self.moves and self.job.picks and views.progression(self.job.picks))
+
+    @property
+    def compute_dtype(self) -> np.dtype[Any]:
+        """The precision the affine part is computed in."""
+        return self.job.compute_dtype(self.source, self.target)
+
+    def why_no_view(self) -> str:
+        """Return what stands in the way of a view."""
+        if self.job.clip is not None or self.job.nodata is not None:
+            return "nodata= and clip= change values, which a view cannot"
+        if self.job.picks is None:
+            return "the map computes new values, which a view cannot"
+        if not self.moves:
+            return f"the dtype changes (to {self.target}), which a view cannot"
+        return f"bands {self.job.picks} are not in arithmetic progression, so no strides express them"

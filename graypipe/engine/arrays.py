@@ -1,0 +1,94 @@
+"""Which arrays are taken: element types, kinds of array, and memory to write into."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..errors import DTypeError, LayoutError
+
+SUPPORTED = frozenset(
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()  # noqa: SIM905
+)
+
+OVERLAP_WORK = 10_000
+"""Bound on the search of `numpy.shares_memory`; strides it cannot decide on within that count as overlapping."""
+
+
+def element_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return ``dtype`` as a NumPy dtype, its byte order kept; DTypeError where it is no supported number."""
+    try:
+        known = np.dtype(dtype)
+    except TypeError:
+        known = None
+    if dtype is None or known is None or known.name not in SUPPORTED:
+        raise DTypeError(f"expected bool, an integer of 8-64 bits or a float of 16-64 bits, got {known or dtype!r}")
+    return known
+
+
+def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Return the least and the greatest integer that ``dtype`` holds."""
+    return (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+
+
+def check_image(image: object) -> NDArray[Any]:
+    """Return ``image`` as a plain ndarray (a view of it); DTypeError for anything that is not one.
+
+    Lists and tensors are refused rather than converted: what their axes and values mean would be a guess.
+    """
+    if type(image) is not np.ndarray:
+        if isinstance(image, np.ma.MaskedArray):
+            raise DTypeError(
+                "expected a plain NumPy array, got a masked array: write image.filled(value) and declare that value "
+                "as the source's nodata="
+            )
+        if not isinstance(image, np.ndarray) or isinstance(image, np.matrix):
+            kind = type(image)
+            raise DTypeError(
+                f"expected a NumPy array, got {kind.__module__}.{kind.__qualname__}: convert it with np.asarray, "
+                f"or use the adapter of its framework"
+            )
+        image = np.asarray(image)
+    if image.dtype.name not in SUPPORTED:
+        element_type(image.dtype)
+    return image
+
+
+def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: NDArray[Any]) -> NDArray[Any]:
+    """Return ``out`` if the result can be written there without harm.
+
+    It must be a writable ndarray of ``shape`` and ``dtype`` that overlaps neither itself nor ``image``; strides are
+    free. A wrong dtype or type is a DTypeError, the rest a LayoutError.
+    """
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise DTypeError(f"out= is a NumPy array, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise DTypeError(f"out= must have dtype {dtype}, got {out.dtype}")
+    if out.shape != shape:
+        raise LayoutError(f"out= must have shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise LayoutError("out= is read-only: pass an array that may be written")
+    if _overlaps_itself(out):
+        raise LayoutError(f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own")
+    if _overlap(out, image):
+        raise LayoutError("out= shares memory with the image: pass other memory, or leave out= away")
+    return np.asarray(out)
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    """Whether two elements may share a byte: false only where the axes nest, which every ordinary slice does."""
+    reach = array.itemsize
+    for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < reach:
+            return array.size > 0
+        reach += stride * (size - 1)
+    return False
+
+
+def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return bool(np.shares_memory(a, b, max_work=OVERLAP_WORK))
+    except np.exceptions.TooHardError:
+        return True

@@ -1,0 +1,150 @@
+"""The NumPy engine: one pass in blocks that stay in the cache, written into memory that is already there."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import RangeError
+from .arrays import limits
+from .passes import Pass
+
+Array = NDArray[Any]
+
+BLOCK = 8192
+"""Pixels in a block: its float32 scratch is 32 KiB, in the first-level cache; smaller ones pay NumPy's call overhead."""
+
+
+def prepare(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> Callable[[Array, Array], None]:
+    """Return a function (source planes, target planes) -> None that executes ``job`` for these element types.
+
+    Both are (bands, *pixels) views with equal pixel axes, of any strides and byte order.
+    """
+    picks = job.picks
+    if picks is not None and job.moves(source, target) and not job.implied:
+        return partial(_move, picks)
+    return _Blocks(job, source, target).run
+
+
+def blocks(shape: tuple[int, ...], size: int = BLOCK) -> Iterator[tuple[Any, ...]]:
+    """Yield indices that cut pixel axes of ``shape`` into blocks of at most ``size`` pixels, in memory order."""
+    inner, axis = 1, len(shape) - 1
+    while axis > 0 and inner * shape[axis] <= size:
+        inner *= shape[axis]
+        axis -= 1
+    step = max(1, size // max(1, inner))
+    for lead in product(*map(range, shape[:axis])):
+        for start in range(0, shape[axis], step):
+            yield (*lead, slice(start, start + step))
+
+
+def _move(picks: tuple[int, ...], source: Array, target: Array) -> None:
+    whole = target.flags.c_contiguous or len(picks) == 1
+    for block in [...] if whole else blocks(target.shape[1:], 8 * BLOCK):
+        for i, j in enumerate(picks):
+            target[i][block] = source[j][block]
+
+
+class _Blocks:
+    """A pass with its coefficients in the precision it computes in."""
+
+    def __init__(self, job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> None:
+        dtype = self.dtype = job.compute_dtype(source, target)
+        self.job = job
+        self.store = _store_integer if target.kind in "iub" else _store_float
+        centre, offset = job.centred(dtype)
+        self.centre = [dtype.type(c) for c in centre]
+        self.clip = [(dtype.type(low), dtype.type(high)) for low, high in job.clip or ()]
+        self.nodata = None if job.nodata is None else stored_nodata(job.nodata, source)
+        self.rows = [
+            ([(j, dtype.type(m)) for j, m in row], dtype.type(b)) for row, b in zip(job.terms, offset, strict=True)
+        ]
+
+    def run(self, source: Array, target: Array) -> None:
+        with np.errstate(all="ignore"):
+            for block in blocks(target.shape[1:]):
+                self._block(source[(slice(None), *block)], target[(slice(None), *block)])
+
+    def _block(self, source: Array, target: Array) -> None:
+        empty = self._empty(source)
+        inputs = {j: self._input(source, j, empty) for j in self.job.reads}
+        for (terms, offset), plane in zip(self.rows, target, strict=True):
+            direct = plane.dtype == self.dtype and plane.strides[-1] == plane.itemsize
+            y = plane if direct else np.empty(plane.shape, self.dtype)
+            _mix(inputs, terms, offset, y)
+            if empty is not None:
+                y[empty] = 0
+            if not direct:
+                self.store(y, plane)
+
+    def _empty(self, source: Array) -> Array | None:
+        """Return the pixels that hold nodata in any band, or None where the pass has no such test."""
+        if self.nodata is None:
+            return None
+        same = np.isnan(source) if self.nodata != self.nodata else source == self.nodata
+        return np.asarray(same.any(axis=0))
+
+    def _input(self, source: Array, j: int, empty: Array | None) -> Array:
+        x = source[j].astype(self.dtype)
+        if empty is not None:
+            x[empty] = 0
+        if self.job.implied:
+            check_implied(np.fmin.reduce(x, axis=None), np.fmax.reduce(x, axis=None))
+        if self.clip:
+            np.clip(x, *self.clip[j], out=x)
+        if self.centre[j]:
+            x -= self.centre[j]
+        return x
+
+
+def _mix(inputs: dict[int, Array], terms: list[tuple[int, Any]], offset: Any, y: Array) -> None:
+    if not terms:
+        y[...] = offset
+        return
+    (first, factor), *rest = terms
+    np.multiply(inputs[first], factor, out=y)
+    for j, factor in rest:
+        y += inputs[j] * factor
+    if offset:
+        y += offset
+
+
+def _store_float(y: Array, plane: Array) -> None:
+    plane[...] = y
+
+
+def _store_integer(y: Array, plane: Array) -> None:
+    """Round half to even, saturate, NaN to 0. ``y`` is float64 and is overwritten."""
+    low, high = limits(plane.dtype)
+    top = float(high)
+    np.rint(y, out=y)
+    y[np.isnan(y)] = 0
+    over = y >= top
+    if high > 2**53:  # float64 rounds such a limit up, out of the type
+        top = np.nextafter(top, 0)
+    plane[...] = np.clip(y, low, top, out=y)
+    plane[over] = high
+
+
+def stored_nodata(nodata: float, dtype: np.dtype[Any]) -> Any:
+    """Return ``nodata`` as pixels of ``dtype`` store it, or None where none of them can equal it."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            stored = dtype.newbyteorder("=").type(nodata)
+        return None if np.isinf(stored) else stored
+    low, high = limits(dtype)
+    held = nodata == nodata and low <= nodata <= high and nodata == int(nodata)
+    return dtype.newbyteorder("=").type(int(nodata)) if held else None
+
+
+def check_implied(low: float, high: float) -> None:
+    """Raise RangeError where floating values contradict the implied range (0, 1)."""
+    if high > 2 or low < -1:
+        raise RangeError(
+            f"a floating image without a declared range is read as 0 to 1, but holds values from {low:g} to {high:g}"
+            f"{', which looks like 0-255' if low >= 0 and 2 < high <= 255 else ''}: "
+            f"declare range= in the source, such as gp.Source(..., range=(0, 255))"
+        )

@@ -1,0 +1,240 @@
+"""Plans: a source, a target and the map between them, composed once and executed on arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from . import bands as names
+from . import engine, exact, explaining, layouts, records
+from .channels import Bands, ChannelMap, Weights, from_exact, mix, replicate, select
+from .errors import ChannelError, CopyRequiredError, DTypeError, LayoutError, RangeError
+from .sources import Pair, Source
+from .targets import Target, preset
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `plan` returns: call it on images of ``source`` to get what ``target`` expects.
+
+    ``via`` maps the source's bands to the target's on unit intensities. Plans are frozen, hashable and picklable, and
+    equal after a JSON round trip.
+    """
+
+    source: Source
+    target: Target
+    via: ChannelMap
+
+    def __post_init__(self) -> None:
+        self.unit_map, self._walk  # noqa: B018  # names and layouts that do not fit are errors here, not at the first image
+
+    def __call__(self, image: Array, *, out: Array | None = None) -> Array:
+        """Return ``image``, an array of the source's layout and bands, as the target expects it.
+
+        The result is fresh, writable and C-contiguous, in the target's dtype and layout (axes that the target lacks
+        stay in front: THW under CHW gives TCHW), or is ``out``, which must match in shape and dtype and may be strided.
+        The input is never modified. Raises LayoutError, ChannelError, DTypeError or RangeError where the image is not
+        what the source declares; the contents of ``out`` are undefined then.
+        """
+        image = engine.check_image(image)
+        return self._execution(image.dtype)(image, out)
+
+    def batch(self, images: Array | Sequence[Array], *, out: Array | None = None, threads: int = 1) -> Array:
+        """Return a batch: an array with a leading N, or a list of equal-sized images written straight into the output.
+
+        Equals the stacked results of the single images bit for bit, for any number of ``threads``. Raises LayoutError
+        where the source's layout has an N already, where sizes differ, and for an empty list.
+        """
+        if "N" in self._walk.target:
+            raise LayoutError(f"the layout {self._walk.source!r} has an N already: call the plan itself")
+        engine.check_threads(threads)
+        if isinstance(images, list | tuple):
+            return self._stack(images, out, threads)
+        image = engine.check_image(images)
+        return self._batched._execution(image.dtype)(image, out, threads)
+
+    def _stack(self, images: Sequence[Array], out: Array | None, threads: int) -> Array:
+        arrays = [engine.check_image(image) for image in images]
+        if not arrays:
+            raise LayoutError("an empty list has no image size: pass at least one image, or an array of shape (0, ...)")
+        shapes = sorted({image.shape for image in arrays})
+        if len(shapes) > 1:
+            raise LayoutError(f"images of one batch have one size, got {shapes}: crop or resize them first")
+        first = self._execution(arrays[0].dtype)
+        first.check(arrays[0])
+        shape = (len(arrays), *first.shape(arrays[0]))
+        if out is None:
+            out = np.empty(shape, self.target.dtype)
+        else:
+            for image in arrays:
+                out = engine.check_out(out, shape, np.dtype(self.target.dtype), image)
+        parts = list(zip(arrays, out, strict=True))
+        engine.in_threads(lambda part: self._execution(part[0].dtype)(*part), parts, threads)
+        return out
+
+    def view(self, image: Array) -> Array:
+        """Return the result as a read-only view of ``image``, 0 bytes copied, or raise CopyRequiredError.
+
+        There is one where the plan only repeats or picks bands in arithmetic progression, keeps the dtype, and has
+        neither nodata nor clip. An implied range is not tested here, since nothing is read.
+        """
+        image = engine.check_image(image)
+        execution = self._execution(image.dtype)
+        execution.check(image)
+        view = execution.view(image)
+        if view is None:
+            raise CopyRequiredError(f"{execution.why_no_view()}: call the plan itself")
+        return view
+
+    def invert(self, x: Array, *, dtype: DTypeLike | None = None) -> Array:
+        """Return stored values for ``x``, an array in the target's layout and units: the affine part undone.
+
+        Guards are not undone (what was clipped or nodata stays lost). ``dtype=None`` gives float32 (float64 for
+        float64), an integer dtype rounds and saturates. Where the source declares neither range nor dtype, ``dtype``
+        says which stored values are meant. ChannelError where the plan loses bands; RangeError where the range is open.
+        """
+        x = engine.check_image(x)
+        if self.source.range is None and self.source.bits is None and self.source.dtype is None and dtype is None:
+            raise RangeError(
+                "stored values in which range? Declare range=, bits= or dtype= in the source, or pass dtype="
+            )
+        meant = self.source.dtype or dtype
+        forward = self._stored_map(self.source.pairs(meant))
+        return forward.inverse()(x, layout=self._walk.target, out_layout=self.source.layout, dtype=dtype)
+
+    def explain(self, shape: tuple[int, ...] | None = None, dtype: DTypeLike | None = None) -> str:
+        """Return, as text, how an image will be read and what will be done: axes, range, M and b, guards, execution,
+        engine and bytes. ``shape`` and ``dtype`` are those of an image; without them the text stays general."""
+        return explaining.explain(self, shape, dtype)
+
+    def with_layouts(self, source: str | None = None, target: str | None = None) -> "Plan":
+        """Return the plan with other layouts, everything else the same."""
+        return replace(
+            self,
+            source=self.source if source is None else replace(self.source, layout=source),
+            target=self.target if target is None else replace(self.target, layout=target),
+        )
+
+    @cached_property
+    def unit_map(self) -> ChannelMap:
+        """``via`` and the target, on unit intensities (0 black, 1 white)."""
+        return from_exact(self._unit, inputs=self.source.bands, outputs=self.target.bands)
+
+    @property
+    def map(self) -> ChannelMap:
+        """The whole affine part, from stored values; RangeError unless range, bits or dtype is declared."""
+        return self._stored_map(self.source.pairs(None))
+
+    def to_json(self) -> str:
+        """Return the plan as canonical JSON, statistics written out as numbers; `from_json` gives an equal plan."""
+        return records.to_text(self._record())
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Return the plan that `to_json` wrote; ValueError where the text is something else."""
+        record = records.from_text(text)
+        if not {"source", "target"} <= set(record) <= {"source", "target", "via"}:
+            raise ChannelError(f"expected source, target and perhaps via in the JSON of a plan, got {sorted(record)}")
+        via = records.from_record(ChannelMap, record["via"]) if "via" in record else None
+        return plan(records.from_record(Source, record["source"]), records.from_record(Target, record["target"]), via)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the JSON without the layouts, to store with a checkpoint: how pixels lay does not matter to it."""
+        return sha256(records.to_text(self._record("layout")).encode()).hexdigest()
+
+    def _record(self, *without: str) -> dict[str, Any]:
+        parts = {"source": records.to_record(self.source), "target": records.to_record(self.target)}
+        parts = {name: {key: held for key, held in part.items() if key not in without} for name, part in parts.items()}
+        if self.via != _default_via(self.source.bands, self.target.bands):
+            parts["via"] = self.via.to_record()
+        return parts
+
+    @cached_property
+    def _unit(self) -> exact.Affine:
+        return exact.then(self.via.exact(self.source.bands, self.target.bands), self.target.affine())
+
+    @cached_property
+    def _walk(self) -> layouts.Walk:
+        return layouts.walk(self.source.layout, self.target.layout)
+
+    @cached_property
+    def _batched(self) -> "Plan":
+        return self.with_layouts("N" + self._walk.source, "N" + self._walk.target)
+
+    @cached_property
+    def _executions(self) -> dict[np.dtype[Any], engine.Execution]:
+        return {}
+
+    def _execution(self, dtype: np.dtype[Any]) -> engine.Execution:
+        """Return the pass for images of ``dtype``, prepared at the first of them."""
+        known = self._executions.get(dtype)
+        return known or self._executions.setdefault(dtype, self._bind(dtype))
+
+    def _bind(self, dtype: np.dtype[Any]) -> engine.Execution:
+        source, pairs = self.source, self.source.pairs(dtype)
+        matrix, offset = exact.rounded(self._stored(pairs))
+        job = engine.Pass(matrix, offset, (0.0,) * len(pairs))
+        if job.picks is None:  # then the centred form, which keeps the digits of a narrow range far from zero
+            job = engine.Pass(matrix, self.unit_map.offset, tuple(black for black, _ in pairs))
+        bounds = tuple((min(pair), max(pair)) for pair in pairs) if source.clip else None
+        job = replace(job, clip=bounds, nodata=source.nodata, implied=source.implied(dtype))
+        return engine.Execution(job, self._walk, dtype, np.dtype(self.target.dtype))
+
+    def _stored(self, pairs: tuple[Pair, ...]) -> exact.Affine:
+        return exact.then(exact.to_unit(pairs), self._unit)
+
+    def _stored_map(self, pairs: tuple[Pair, ...]) -> ChannelMap:
+        return from_exact(self._stored(pairs), inputs=self.source.bands, outputs=self.target.bands)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+
+def plan(source: Source | Bands, target: Target | str, via: ChannelMap | Weights | None = None) -> Plan:
+    """Return the plan from ``source`` (a Source or band names) to ``target`` (a Target or a preset's name).
+
+    Without ``via`` one band is repeated into many, and the same bands in another order are picked by name; anything
+    else is a ChannelError that shows a mapping, because a band must never be dropped or invented by accident. ``via``
+    is a ChannelMap on unit intensities or the mapping that `gp.mix` takes.
+    """
+    source = source if isinstance(source, Source) else Source(source)
+    target = preset(target) if isinstance(target, str) else target
+    if not isinstance(target, Target):
+        raise DTypeError(f"target is a gp.Target or the name of a preset, got {type(target).__name__}")
+    if isinstance(via, Mapping):
+        via = mix(via, of=source.bands)
+    if via is None:
+        via = _default_via(source.bands, target.bands)
+        if via is None:
+            raise ChannelError(_no_way(source.bands, target.bands))
+    if not isinstance(via, ChannelMap):
+        raise DTypeError(f"via is a gp.ChannelMap or a mapping as gp.mix takes it, got {type(via).__name__}")
+    return Plan(source, target, via)
+
+
+def _default_via(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap | None:
+    if set(inputs) == set(outputs):
+        return select(outputs, of=inputs)
+    if len(inputs) == 1 and len(outputs) > 1:
+        return replicate(outputs, of=inputs)
+    return None
+
+
+def _no_way(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
+    open_choice = f"<one of {', '.join(inputs)}>"
+    mapping = {band: band if band in inputs else open_choice for band in outputs}
+    weights = "{" + ", ".join(f'"{band}": "{origin}"' for band, origin in mapping.items()) + "}"
+    dropped = [band for band in inputs if band not in outputs]
+    gray = " For gray from RGB, via=gp.luminance()." if outputs == ("gray",) and set("RGB") <= set(inputs) else ""
+    return (
+        f"the way from {names.show(inputs)} to {names.show(outputs)} is open: say which band feeds which, for example\n"
+        f"    via={weights}\n"
+        f'which does not read {dropped}; a merge is written {{"R": {{"R": 0.5, "Y": 0.5}}}}.{gray}'
+    )

@@ -1,0 +1,149 @@
+"""Sources: what arrives. Bands, layout, and what the stored values mean, all declared."""
+
+from dataclasses import dataclass, field
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import bands as names
+from . import layouts
+from .engine import element_type, limits
+from .declared import finite, is_sequence, pair
+from .errors import ChannelError, DTypeError, RangeError
+
+Pair = tuple[float, float]
+
+IMPLIED = {"bool": (0.0, 1.0), "uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
+"""(black, white) by dtype where none is declared; floating dtypes are (0, 1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What an image is before the plan.
+
+    ``bands``: "gray", "RGBY" or a sequence of names. ``layout``: None is "HW" for one band, "HWC" for several.
+    ``range``: (black, white) in stored values, mapped to 0 and 1; one pair, or one per band; a reversed pair inverts.
+    ``bits``: n means the range (0, 2ⁿ - 1). Neither: by dtype, bool (0, 1), uint8 (0, 255), uint16 (0, 65535),
+    floating (0, 1). ``dtype``: refuse any other. ``clip``: clip each band to its range first. ``nodata``: a pixel whose
+    stored value equals it (NaN allowed) in any band becomes 0.0 in every output band.
+    Raises ChannelError, LayoutError, DTypeError or RangeError for values that contradict each other.
+    """
+
+    bands: tuple[str, ...] = "gray"  # type: ignore[assignment]  # canonical after __post_init__
+    layout: str = None  # type: ignore[assignment]
+    dtype: str | None = field(default=None, kw_only=True)
+    bits: int | None = field(default=None, kw_only=True)
+    range: Pair | tuple[Pair, ...] | None = field(default=None, kw_only=True)
+    clip: bool = field(default=False, kw_only=True)
+    nodata: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        bands = names.parse(self.bands)
+        layout = ("HW" if len(bands) == 1 else "HWC") if self.layout is None else layouts.parse(self.layout)
+        layouts.check_bands(layout, len(bands), f"a source of {names.show(bands)}")
+        canonical = {
+            "bands": bands,
+            "layout": layout,
+            "dtype": None if self.dtype is None else element_type(self.dtype).name,
+            "bits": _bits(self.bits, self.range),
+            "range": None if self.range is None else _ranges(self.range, len(bands)),
+            "clip": _flag(self.clip),
+            "nodata": None if self.nodata is None else _nodata(self.nodata),
+        }
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+        if self.dtype is not None:
+            self.pairs(self.dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return repr(self) == repr(other) if isinstance(other, Source) else NotImplemented  # a NaN nodata equals itself
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def pairs(self, dtype: DTypeLike | None) -> tuple[Pair, ...]:
+        """Return (black, white) of every band in images of ``dtype``, O(1): pixels are never looked at.
+
+        ``None`` stands for the declared dtype. DTypeError for another dtype than the declared one; RangeError where
+        the dtype implies no range, or cannot hold the declared one.
+        """
+        known = self._known(dtype)
+        declared = (0.0, 2.0**self.bits - 1) if self.bits is not None else self.range
+        if declared is None:
+            declared = self._implied(known)
+        pairs = declared if isinstance(declared[0], tuple) else (declared,) * len(self.bands)
+        if known is not None and known.kind in "iub":
+            low, high = limits(known)
+            for value in [value for pair in pairs for value in pair]:  # type: ignore[union-attr]
+                if not low <= value <= high:
+                    raise RangeError(
+                        f"{known} holds {low} to {high}, so a black or white of {value:g} cannot be in it: "
+                        f"correct {'bits' if self.bits is not None else 'range'}=, or read the file in its full depth"
+                    )
+        return pairs  # type: ignore[return-value]
+
+    def implied(self, dtype: np.dtype[Any]) -> bool:
+        """Whether images of ``dtype`` are read as 0 to 1 only because nothing else was declared."""
+        return self.range is None and self.bits is None and dtype.kind == "f"
+
+    def _known(self, dtype: DTypeLike | None) -> np.dtype[Any] | None:
+        if dtype is None:
+            return None if self.dtype is None else np.dtype(self.dtype)
+        known = element_type(dtype)
+        if self.dtype is not None and known.name != self.dtype:
+            raise DTypeError(
+                f"the source declares dtype {self.dtype}, got {known}: convert the image or the declaration"
+            )
+        return known
+
+    def _implied(self, dtype: np.dtype[Any] | None) -> Pair:
+        if dtype is None:
+            raise RangeError(
+                "the range of the stored values is open: declare range=(black, white), bits= or dtype= in the source"
+            )
+        if dtype.kind == "f":
+            return (0.0, 1.0)
+        if dtype.name not in IMPLIED:
+            raise RangeError(
+                f"{dtype} says nothing about black and white: declare range=(black, white) or bits= in the source, "
+                f"such as gp.Source({names.show(self.bands)}, range=(0, 4095))"
+            )
+        return IMPLIED[dtype.name]
+
+
+def _bits(bits: object, range: object) -> int | None:
+    if bits is None:
+        return None
+    if range is not None:
+        raise RangeError("bits= and range= say the same thing: declare one of them")
+    if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 1 <= bits <= 64:
+        raise RangeError(f"bits is an integer from 1 to 64, got {bits!r}")
+    return int(bits)
+
+
+def _ranges(declared: Any, count: int) -> Pair | tuple[Pair, ...]:
+    what = "a range (black, white)"
+    if not is_sequence(declared) or not all(is_sequence(part) for part in declared):
+        return pair(declared, what)
+    if len(declared) != count:
+        raise ChannelError(
+            f"range holds one (black, white), or one per band: expected {count} pairs, got {len(declared)}"
+        )
+    return tuple(pair(part, what) for part in declared)
+
+
+def _flag(clip: object) -> bool:
+    if not isinstance(clip, bool | np.bool_):
+        raise RangeError(f"clip is True or False, got {clip!r}: the bounds come from range=")
+    return bool(clip)
+
+
+def _nodata(value: Any) -> float:
+    """Return a float; an integer that float64 cannot hold stays one."""
+    if isinstance(value, float | np.floating) and isnan(value):
+        return nan
+    if isinstance(value, int | np.integer) and int(finite(value, "nodata")) != value:
+        return int(value)
+    return finite(value, "nodata")

@@ -1,0 +1,213 @@
+"""Targets: what a backbone expects, as presets and from the configurations its libraries ship."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Self
+
+from . import bands as names
+from . import exact, layouts
+from .declared import finite, is_sequence, pair
+from .engine import element_type
+from .errors import ChannelError, RangeError
+
+Stat = float | tuple[float, ...]
+
+KERAS = {
+    # the `preprocess_input` of each module of keras.applications; "" stands for all that are not listed
+    "keras-caffe": "resnet50 resnet101 resnet152 vgg16 vgg19",
+    "keras-tf": "resnet50v2 resnet101v2 resnet152v2 inceptionv3 inceptionresnetv2 xception mobilenet mobilenetv2 "
+    "nasnetlarge nasnetmobile",
+    "keras-torch": "densenet121 densenet169 densenet201",
+    "keras-efficientnet": "efficientnetb0 efficientnetb1 efficientnetb2 efficientnetb3 efficientnetb4 efficientnetb5 "
+    "efficientnetb6 efficientnetb7 efficientnetv2b0 efficientnetv2b1 efficientnetv2b2 efficientnetv2b3 "
+    "efficientnetv2s efficientnetv2m efficientnetv2l mobilenetv3small mobilenetv3large convnexttiny convnextsmall "
+    "convnextbase convnextlarge convnextxlarge",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a backbone expects: bands, layout, dtype, and how a unit intensity u is written.
+
+    y = (range[0] + u · (range[1] - range[0]) - mean) / std. ``mean`` and ``std`` are one number for all bands, or one
+    per band. An integer ``dtype`` rounds half to even, saturates, and turns NaN into 0.
+    Raises ChannelError where counts differ, RangeError for std ≤ 0, an empty range or numbers that are not finite.
+    """
+
+    bands: tuple[str, ...] = "RGB"  # type: ignore[assignment]  # canonical after __post_init__
+    layout: str = "CHW"
+    dtype: str = "float32"
+    range: tuple[float, float] = field(default=(0.0, 1.0), kw_only=True)
+    mean: Stat = field(default=0.0, kw_only=True)
+    std: Stat = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        bands = names.parse(self.bands)
+        layouts.check_bands(layouts.parse(self.layout), len(bands), f"a target of {names.show(bands)}")
+        std = _stat(self.std, bands, "std")
+        if any(s <= 0 for s in _spread(std, 1)):
+            raise RangeError(f"std is positive, got {std}: a constant band has no contrast to normalise, use std 1")
+        canonical = {
+            "bands": bands,
+            "dtype": element_type(self.dtype).name,
+            "range": pair(self.range, "a target's range"),
+            "mean": _stat(self.mean, bands, "mean"),
+            "std": std,
+        }
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+    def affine(self) -> exact.Affine:
+        """Return the map from unit intensities to what the backbone expects, in rational numbers."""
+        low, high = map(Fraction, self.range)
+        mean = [Fraction(m) for m in _spread(self.mean, len(self.bands))]
+        std = [Fraction(s) for s in _spread(self.std, len(self.bands))]
+        return exact.diagonal([(high - low) / s for s in std], [(low - m) / s for m, s in zip(mean, std, strict=True)])
+
+    @classmethod
+    def from_timm(cls, cfg: Any) -> Self:
+        """Return what a timm model expects; ``cfg`` is its ``pretrained_cfg`` or what ``resolve_data_config`` gives."""
+        mean, std = _entry(cfg, "mean", "cfg"), _entry(cfg, "std", "cfg")
+        size = _get(cfg, "input_size")
+        if size is not None and is_sequence(mean) and len(mean) != size[0]:
+            raise ChannelError(
+                f"the configuration has {len(mean)} means but an input size of {tuple(size)}: write the statistics of "
+                f"your bands, gp.Target(bands, mean=..., std=...)"
+            )
+        return cls(_rgb(mean), mean=mean, std=std)
+
+    @classmethod
+    def from_torchvision(cls, weights: Any) -> Self:
+        """Return what torchvision ``weights`` (an enum member), or the transforms it holds, normalise to."""
+        transforms = weights.transforms() if hasattr(weights, "transforms") else weights
+        mean = _entry(transforms, "mean", "weights.transforms()")
+        return cls(_rgb(mean), mean=mean, std=_entry(transforms, "std", "weights.transforms()"))
+
+    @classmethod
+    def from_hf(cls, config: Any) -> Self:
+        """Return what a Hugging Face image processor (or its configuration, a mapping) makes of an RGB uint8 image."""
+        normalises = _get(config, "do_normalize", _get(config, "image_mean") is not None or None)
+        if normalises is None or (normalises and _get(config, "image_mean") is None):
+            raise ChannelError(
+                "the configuration has no statistics (do_normalize, image_mean, image_std): take the processor of the "
+                "model, or write gp.Target(mean=..., std=...)"
+            )
+        mean, std = (_entry(config, key, "config") for key in ("image_mean", "image_std")) if normalises else (0, 1)
+        if _get(config, "include_top", False):
+            raise ChannelError(
+                "the configuration normalises twice (include_top): write gp.Target(mean=..., std=...) for the model"
+            )
+        flips = bool(_get(config, "do_flip_channel_order", False))
+        if flips and any(is_sequence(stat) and len(set(stat)) > 1 for stat in (mean, std)):
+            raise ChannelError(
+                "the configuration flips the bands and normalises each by itself, in an order it does not say: write "
+                "gp.Target('BGR', mean=..., std=...)"
+            )
+        return cls("BGR" if flips else "RGB", range=_hf_range(config), mean=mean, std=std)
+
+    @classmethod
+    def from_keras(cls, name: str) -> "Target":
+        """Return what ``keras.applications`` model ``name`` ("resnet50", "EfficientNetB0") expects."""
+        plain = str(name).lower().replace("_", "")
+        for known, models in KERAS.items():
+            if plain in models.split():
+                return preset(known)
+        raise ChannelError(f"{name!r} is no model of keras.applications known here: use gp.preset('keras-caffe'), ...")
+
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # torchvision.transforms._presets.ImageClassification, timm.data.constants IMAGENET_DEFAULT_MEAN and _STD
+    "imagenet": IMAGENET,
+    # keras.applications.imagenet_utils.preprocess_input, modes "caffe", "tf" and "torch"
+    "keras-caffe": {"bands": "BGR", "layout": "HWC", "range": (0, 255), "mean": (103.939, 116.779, 123.68)},
+    "keras-tf": {"layout": "HWC", "range": (-1, 1)},
+    "keras-torch": {"layout": "HWC", **IMAGENET},
+    # keras.applications.efficientnet: rescaling and normalisation are layers of the model
+    "keras-efficientnet": {"layout": "HWC", "range": (0, 255)},
+    # timm.data.constants IMAGENET_INCEPTION_MEAN and _STD
+    "inception": {"mean": 0.5, "std": 0.5},
+    # openai/CLIP, clip.py, _transform; timm.data.constants OPENAI_CLIP_MEAN and _STD
+    "openai-clip": {
+        "mean": (0.48145466, 0.4578275, 0.40821073),
+        "std": (0.26862954, 0.26130258, 0.27577711),
+    },
+    "unit": {},
+    "rgb8": {"layout": "HWC", "dtype": "uint8", "range": (0, 255)},
+}
+
+
+def preset(name: str, **overrides: Any) -> Target:
+    """Return the target called ``name``, with fields of `Target` overridden.
+
+    Overriding the bands keeps each statistic with its band: ``gp.preset("imagenet", bands="BGR")``. ChannelError for an
+    unknown preset, and for bands that have no statistics in it.
+    """
+    if name not in PRESETS:
+        raise ChannelError(f"expected a preset out of {sorted(PRESETS)}, got {name!r}")
+    values = PRESETS[name]
+    if "bands" in overrides:
+        own, wanted = names.parse(values.get("bands", "RGB")), names.parse(overrides["bands"])
+        values = {
+            key: _carried(name, key, value, own, wanted) if key in ("mean", "std") and key not in overrides else value
+            for key, value in values.items()
+        }
+    return Target(**{**values, **overrides})
+
+
+def _carried(name: str, key: str, stat: Any, own: tuple[str, ...], wanted: tuple[str, ...]) -> Any:
+    if not isinstance(stat, tuple):
+        return stat
+    unknown = [band for band in wanted if band not in own]
+    if unknown:
+        raise ChannelError(
+            f"preset {name!r} has a {key} for {names.show(own)}, none for {unknown[0]!r}: give mean= and std= of your "
+            f"bands (gp.BandStats finds them), or map your bands onto {names.show(own)} with via="
+        )
+    return tuple(stat[own.index(band)] for band in wanted)
+
+
+def _stat(value: Any, bands: tuple[str, ...], what: str) -> Stat:
+    if not is_sequence(value):
+        return finite(value, what)
+    numbers = tuple(finite(part, what) for part in value)
+    if len(numbers) != len(bands):
+        raise ChannelError(
+            f"{what} holds one number per band of {names.show(bands)} ({len(bands)}) or is a plain number, "
+            f"got {len(numbers)}"
+        )
+    return numbers
+
+
+def _spread(stat: Stat, count: int) -> tuple[float, ...]:
+    return stat if isinstance(stat, tuple) else (stat,) * count
+
+
+def _get(config: Any, key: str, default: Any = None) -> Any:
+    value = config.get(key) if isinstance(config, Mapping) else getattr(config, key, None)
+    return default if value is None else value
+
+
+def _entry(config: Any, key: str, what: str) -> Any:
+    value = _get(config, key)
+    if value is None:
+        raise ChannelError(
+            f"{what} has no {key}: it does not say what the model expects; if the model normalises its input itself, "
+            f"use gp.preset('unit')"
+        )
+    return tuple(value) if is_sequence(value) else value
+
+
+def _rgb(mean: Any) -> str:
+    if isinstance(mean, tuple) and len(mean) not in (1, 3):
+        raise ChannelError(f"{len(mean)} means without band names: write gp.Target((names...), mean=..., std=...)")
+    return "gray" if isinstance(mean, tuple) and len(mean) == 1 else "RGB"
+
+
+def _hf_range(config: Any) -> tuple[float, float]:
+    if not _get(config, "do_rescale", True):
+        return 0.0, 255.0
+    shift = 1.0 if _get(config, "offset", _get(config, "rescale_offset", False)) else 0.0
+    return 0.0 - shift, 255.0 * float(_get(config, "rescale_factor", 1 / 255)) - shift
