@@ -1,7 +1,7 @@
 """Channel maps: y = M · x + b over named bands, and the ways people make one."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import bands as names
 from . import engine, exact, layouts, records
-from .declared import finite
+from .declared import finite, freeze, is_sequence
 from .errors import ChannelError, CopyRequiredError, DTypeError
 
 Bands = str | Iterable[str]
@@ -24,7 +24,7 @@ LUMINANCE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ChannelMap:
     """y = matrix · x + offset, from the bands ``inputs`` to the bands ``outputs``.
 
@@ -34,29 +34,34 @@ class ChannelMap:
     """
 
     matrix: tuple[tuple[float, ...], ...]
-    offset: tuple[float, ...] = None  # type: ignore[assignment]  # canonical after __post_init__
-    inputs: tuple[str, ...] = field(kw_only=True)
-    outputs: tuple[str, ...] = field(kw_only=True)
+    offset: tuple[float, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        inputs, outputs = names.parse(self.inputs), names.parse(self.outputs)
-        try:
-            rows = [list(row) for row in self.matrix]
-            constants = [0.0] * len(outputs) if self.offset is None else list(self.offset)
-        except TypeError:
-            raise ChannelError("matrix is a sequence of rows, offset a sequence of numbers") from None
-        if len(rows) != len(outputs) or any(len(row) != len(inputs) for row in rows) or len(constants) != len(outputs):
+    def __init__(
+        self,
+        matrix: Sequence[Sequence[float]] | NDArray[Any],
+        offset: Sequence[float] | NDArray[Any] | None = None,
+        *,
+        inputs: Bands,
+        outputs: Bands,
+    ) -> None:
+        named, made = names.parse(inputs), names.parse(outputs)
+        rows = [tuple(row) for row in matrix] if _is_matrix(matrix) else []
+        constants = (0.0,) * len(made) if offset is None else tuple(offset) if is_sequence(offset) else ()
+        if [len(row) for row in rows] != [len(named)] * len(made) or len(constants) != len(made):
             raise ChannelError(
-                f"a map from {names.show(inputs)} to {names.show(outputs)} has a matrix of {len(outputs)} rows by "
-                f"{len(inputs)} and an offset of {len(outputs)}, got rows of {[len(row) for row in rows]} and an "
+                f"a map from {names.show(named)} to {names.show(made)} has a matrix of {len(made)} rows by "
+                f"{len(named)} and an offset of {len(made)}, got rows of {[len(row) for row in rows]} and an "
                 f"offset of {len(constants)}"
             )
-        matrix = tuple(tuple(finite(m, "a matrix entry", ChannelError) for m in row) for row in rows)
-        offset = tuple(finite(b, "an offset", ChannelError) for b in constants)
-        for name, value in zip(
-            ("matrix", "offset", "inputs", "outputs"), (matrix, offset, inputs, outputs), strict=True
-        ):
-            object.__setattr__(self, name, value)
+        freeze(
+            self,
+            matrix=tuple(tuple(finite(m, "a matrix entry", ChannelError) for m in row) for row in rows),
+            offset=tuple(finite(b, "an offset", ChannelError) for b in constants),
+            inputs=named,
+            outputs=made,
+        )
 
     def __rshift__(self, other: "ChannelMap") -> "ChannelMap":
         """Return the map that applies this one, then ``other``; bands are matched by name, in any order."""
@@ -130,7 +135,7 @@ class ChannelMap:
         if out is not None:
             if copy is not True or dtype is not None:
                 raise DTypeError("out= fixes both memory and dtype: leave copy= and dtype= away")
-            dtype = engine.element_type(getattr(out, "dtype", None))
+            dtype = engine.element_type(engine.check_image(out).dtype)
         key = (layout, out_layout, image.dtype, dtype)
         bound = self._bound.get(key) or self._bound.setdefault(key, self._bind(*key))
         if copy is not True:
@@ -162,6 +167,10 @@ class ChannelMap:
 
     def __getstate__(self) -> dict[str, Any]:
         return {part.name: getattr(self, part.name) for part in fields(self)}
+
+
+def _is_matrix(matrix: Any) -> bool:
+    return is_sequence(matrix) and all(is_sequence(row) for row in matrix)
 
 
 def from_exact(affine: exact.Affine, *, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap:

@@ -1,7 +1,8 @@
-"""Numbers that a person declares: checked once, kept as plain floats."""
+"""What a person declares: checked once, kept frozen as plain numbers."""
 
 from collections.abc import Iterable
 from math import isfinite
+from typing import Any
 
 from .errors import GraypipeError, RangeError
 
@@ -33,3 +34,9 @@ def pair(value: object, what: str) -> tuple[float, float]:
     if first == second:
         raise RangeError(f"{what} spans at least two values, got {first:g} twice")
     return first, second
+
+
+def freeze(value: object, **fields: Any) -> None:
+    """Set the fields of a frozen dataclass from its constructor, where canonical forms are made."""
+    for name, held in fields.items():
+        object.__setattr__(value, name, held)

@@ -31,8 +31,9 @@ def diagonal(factors: Sequence[Fraction], offset: Sequence[Fraction]) -> Affine:
 def then(first: Affine, second: Affine) -> Affine:
     """Return the map that applies ``first``, then ``second``."""
     rows, offset = [], []
-    for row, constant in zip(second.rows, second.offset, strict=True):
+    for row, last in zip(second.rows, second.offset, strict=True):
         combined: Row = {}
+        constant = last
         for k, factor in row.items():
             constant += factor * first.offset[k]
             for j, inner in first.rows[k].items():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ChannelError, LayoutError
+from .errors import ChannelError, GraypipeError, LayoutError
 
 LETTERS = "NTDHWC"
 
@@ -105,17 +105,20 @@ def describe(layout: str, shape: tuple[int, ...]) -> str:
     return " ".join(f"{letter}={size}" for letter, size in zip(layout, shape, strict=True))
 
 
-def mismatch(shape: tuple[int, ...], layout: str, count: int) -> LayoutError | ChannelError:
+def mismatch(shape: tuple[int, ...], layout: str, count: int) -> GraypipeError:
     """Return the error for an array of ``shape`` where ``layout`` with ``count`` bands was declared."""
     expected = f"expected layout {layout!r} with {count} band{'s' if count > 1 else ''}"
+    error: GraypipeError
     if len(shape) == len(layout):
-        return ChannelError(
+        error = ChannelError(
             f"{expected}, got {describe(layout, shape)} (shape {shape}): declare the bands that are there, "
             f"or pick them first with gp.select"
         )
+        return error
     readings = [f"{reading} ({describe(reading, shape)}): {cure}" for reading, cure in _readings(layout, len(shape))]
     hint = " It can be read as " + "; or as ".join(readings) + "." if readings else " Declare the layout it has."
-    return LayoutError(f"{expected}, {len(layout)} axes, got {len(shape)} axes of shape {shape}.{hint}")
+    error = LayoutError(f"{expected}, {len(layout)} axes, got {len(shape)} axes of shape {shape}.{hint}")
+    return error
 
 
 def _readings(layout: str, axes: int) -> list[tuple[str, str]]:

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import bands as names
-from . import engine, exact, explaining, layouts, records
+from . import engine, exact, layouts, records
 from .channels import Bands, ChannelMap, Weights, from_exact, mix, replicate, select
 from .errors import ChannelError, CopyRequiredError, DTypeError, LayoutError, RangeError
 from .sources import Pair, Source
@@ -109,8 +108,13 @@ class Plan:
         return forward.inverse()(x, layout=self._walk.target, out_layout=self.source.layout, dtype=dtype)
 
     def explain(self, shape: tuple[int, ...] | None = None, dtype: DTypeLike | None = None) -> str:
-        """Return, as text, how an image will be read and what will be done: axes, range, M and b, guards, execution,
-        engine and bytes. ``shape`` and ``dtype`` are those of an image; without them the text stays general."""
+        """Return, as text, how an image of ``shape`` and ``dtype`` will be read and what will be done.
+
+        Axes, range, M and b, guards, execution, engine, bytes; without shape and dtype the text stays general.
+        LayoutError, ChannelError, DTypeError or RangeError where such an image would be refused.
+        """
+        from . import explaining
+
         return explaining.explain(self, shape, dtype)
 
     def with_layouts(self, source: str | None = None, target: str | None = None) -> "Plan":
@@ -146,7 +150,9 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the JSON without the layouts, to store with a checkpoint: how pixels lay does not matter to it."""
+        """The sha256 of the JSON without the layouts, to store with a checkpoint (it does not care how pixels lay)."""
+        from hashlib import sha256  # with json, pathlib and explaining a third of the import time of all this
+
         return sha256(records.to_text(self._record("layout")).encode()).hexdigest()
 
     def _record(self, *without: str) -> dict[str, Any]:

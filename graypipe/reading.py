@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def read(path: str | os.PathLike[str], **source: Any) -> tuple[NDArray[Any], Sou
     (``bits=12``, ``bands="B"``) and must fit the file, else ChannelError, DTypeError, LayoutError or RangeError.
     ReadError, naming the file, for a file that is missing, damaged, or of another kind.
     """
-    image, bands = _decode(Path(path))
+    image, bands = _decode(path)
     declared = Source(**{"bands": bands, "dtype": image.dtype, **source})
     declared.pairs(image.dtype)
     expected = 1 if image.ndim == 2 else image.shape[2]
@@ -41,7 +40,7 @@ def read(path: str | os.PathLike[str], **source: Any) -> tuple[NDArray[Any], Sou
     return image, declared
 
 
-def _decode(path: Path) -> tuple[NDArray[Any], str]:
+def _decode(path: str | os.PathLike[str]) -> tuple[NDArray[Any], str]:
     from PIL import Image, UnidentifiedImageError  # read files only when a file is read
 
     try:
@@ -59,9 +58,10 @@ def _decode(path: Path) -> tuple[NDArray[Any], str]:
         raise ReadError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _check(path: Path, image: "Image") -> None:
-    if getattr(image, "n_frames", 1) > 1:
-        raise ReadError(f"{path}: expected one image, got {image.n_frames} frames: save the frame that is meant")
+def _check(path: str | os.PathLike[str], image: "Image") -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ReadError(f"{path}: expected one image, got {frames} frames: save the frame that is meant")
     if image.mode not in MODES or _narrowed(image):
         raise ReadError(
             f"{path}: expected 8- or 16-bit gray or 8-bit RGB, got mode {image.mode!r}"

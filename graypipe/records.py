@@ -1,8 +1,7 @@
 """Frozen values as canonical JSON: the fields that differ from their defaults, as plain numbers and lists."""
 
-import json
 from dataclasses import fields
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 from .errors import ChannelError
@@ -14,7 +13,7 @@ def to_record(value: Any) -> dict[str, Any]:
     names = [part.name for part in fields(value)]
     record = {name: getattr(value, name) for name in names}
     changed = {name: held for name, held in record.items() if name == "bands" or held != getattr(default, name)}
-    return {name: "nan" if held != held else held for name, held in changed.items()}
+    return {name: "nan" if isinstance(held, float) and isnan(held) else held for name, held in changed.items()}
 
 
 def from_record(cls: Any, record: Any) -> Any:
@@ -27,11 +26,15 @@ def from_record(cls: Any, record: Any) -> Any:
 
 def to_text(record: dict[str, Any]) -> str:
     """Return ``record`` as canonical JSON text: sorted keys, no spaces, finite numbers only."""
+    import json
+
     return json.dumps({"format": 1, **record}, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def from_text(text: str) -> dict[str, Any]:
     """Return the record in ``text``; ChannelError unless it says ``"format": 1``, ValueError where it is no JSON."""
+    import json
+
     record = json.loads(text)
     if not isinstance(record, dict) or record.pop("format", None) != 1:
         raise ChannelError('expected JSON with "format": 1, written by to_json of this package')

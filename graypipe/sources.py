@@ -1,6 +1,8 @@
 """Sources: what arrives. Bands, layout, and what the stored values mean, all declared."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from math import isnan, nan
 from typing import Any
 
@@ -9,8 +11,8 @@ from numpy.typing import DTypeLike
 
 from . import bands as names
 from . import layouts
+from .declared import finite, freeze, is_sequence, pair
 from .engine import element_type, limits
-from .declared import finite, is_sequence, pair
 from .errors import ChannelError, DTypeError, RangeError
 
 Pair = tuple[float, float]
@@ -19,7 +21,7 @@ IMPLIED = {"bool": (0.0, 1.0), "uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 """(black, white) by dtype where none is declared; floating dtypes are (0, 1)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Source:
     """What an image is before the plan.
 
@@ -31,31 +33,41 @@ class Source:
     Raises ChannelError, LayoutError, DTypeError or RangeError for values that contradict each other.
     """
 
-    bands: tuple[str, ...] = "gray"  # type: ignore[assignment]  # canonical after __post_init__
-    layout: str = None  # type: ignore[assignment]
-    dtype: str | None = field(default=None, kw_only=True)
-    bits: int | None = field(default=None, kw_only=True)
-    range: Pair | tuple[Pair, ...] | None = field(default=None, kw_only=True)
-    clip: bool = field(default=False, kw_only=True)
-    nodata: float | None = field(default=None, kw_only=True)
+    bands: tuple[str, ...]
+    layout: str
+    dtype: str | None
+    bits: int | None
+    range: Pair | tuple[Pair, ...] | None
+    clip: bool
+    nodata: float | None
 
-    def __post_init__(self) -> None:
-        bands = names.parse(self.bands)
-        layout = ("HW" if len(bands) == 1 else "HWC") if self.layout is None else layouts.parse(self.layout)
-        layouts.check_bands(layout, len(bands), f"a source of {names.show(bands)}")
-        canonical = {
-            "bands": bands,
-            "layout": layout,
-            "dtype": None if self.dtype is None else element_type(self.dtype).name,
-            "bits": _bits(self.bits, self.range),
-            "range": None if self.range is None else _ranges(self.range, len(bands)),
-            "clip": _flag(self.clip),
-            "nodata": None if self.nodata is None else _nodata(self.nodata),
-        }
-        for name, value in canonical.items():
-            object.__setattr__(self, name, value)
+    def __init__(
+        self,
+        bands: str | Iterable[str] = "gray",
+        layout: str | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        bits: int | None = None,
+        range: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        clip: bool = False,
+        nodata: float | None = None,
+    ) -> None:
+        named = names.parse(bands)
+        if layout is None:
+            layout = "HW" if len(named) == 1 else "HWC"
+        layouts.check_bands(layouts.parse(layout), len(named), f"a source of {names.show(named)}")
+        freeze(
+            self,
+            bands=named,
+            layout=layout,
+            dtype=None if dtype is None else element_type(dtype).name,
+            bits=None if bits is None else _bits(bits, range),
+            range=None if range is None else _range(range, len(named)),
+            clip=_clip(clip),
+            nodata=None if nodata is None else _nodata(nodata),
+        )
         if self.dtype is not None:
-            self.pairs(self.dtype)
+            _check_holds(np.dtype(self.dtype), self._declared() or (), self.bits)
 
     def __eq__(self, other: object) -> bool:
         return repr(self) == repr(other) if isinstance(other, Source) else NotImplemented  # a NaN nodata equals itself
@@ -70,19 +82,17 @@ class Source:
         the dtype implies no range, or cannot hold the declared one.
         """
         known = self._known(dtype)
-        declared = (0.0, 2.0**self.bits - 1) if self.bits is not None else self.range
-        if declared is None:
-            declared = self._implied(known)
-        pairs = declared if isinstance(declared[0], tuple) else (declared,) * len(self.bands)
-        if known is not None and known.kind in "iub":
-            low, high = limits(known)
-            for value in [value for pair in pairs for value in pair]:  # type: ignore[union-attr]
-                if not low <= value <= high:
-                    raise RangeError(
-                        f"{known} holds {low} to {high}, so a black or white of {value:g} cannot be in it: "
-                        f"correct {'bits' if self.bits is not None else 'range'}=, or read the file in its full depth"
-                    )
-        return pairs  # type: ignore[return-value]
+        pairs = self._declared() or (self._implied(known),) * len(self.bands)
+        if known is not None:
+            _check_holds(known, pairs, self.bits)
+        return pairs
+
+    def _declared(self) -> tuple[Pair, ...] | None:
+        if self.bits is not None:
+            return ((0.0, 2.0**self.bits - 1),) * len(self.bands)
+        if self.range is None or isinstance(self.range[0], tuple):
+            return self.range
+        return (self.range,) * len(self.bands)
 
     def implied(self, dtype: np.dtype[Any]) -> bool:
         """Whether images of ``dtype`` are read as 0 to 1 only because nothing else was declared."""
@@ -113,9 +123,19 @@ class Source:
         return IMPLIED[dtype.name]
 
 
-def _bits(bits: object, range: object) -> int | None:
-    if bits is None:
-        return None
+def _check_holds(dtype: np.dtype[Any], pairs: Iterable[Pair], bits: int | None) -> None:
+    if dtype.kind == "f":
+        return
+    low, high = limits(dtype)
+    for value in chain.from_iterable(pairs):
+        if not low <= value <= high:
+            raise RangeError(
+                f"{dtype} holds {low} to {high}, so a black or white of {value:g} cannot be in it: "
+                f"correct {'bits' if bits is not None else 'range'}=, or read the file in its full depth"
+            )
+
+
+def _bits(bits: object, range: object) -> int:
     if range is not None:
         raise RangeError("bits= and range= say the same thing: declare one of them")
     if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 1 <= bits <= 64:
@@ -123,7 +143,7 @@ def _bits(bits: object, range: object) -> int | None:
     return int(bits)
 
 
-def _ranges(declared: Any, count: int) -> Pair | tuple[Pair, ...]:
+def _range(declared: Any, count: int) -> Pair | tuple[Pair, ...]:
     what = "a range (black, white)"
     if not is_sequence(declared) or not all(is_sequence(part) for part in declared):
         return pair(declared, what)
@@ -134,7 +154,7 @@ def _ranges(declared: Any, count: int) -> Pair | tuple[Pair, ...]:
     return tuple(pair(part, what) for part in declared)
 
 
-def _flag(clip: object) -> bool:
+def _clip(clip: object) -> bool:
     if not isinstance(clip, bool | np.bool_):
         raise RangeError(f"clip is True or False, got {clip!r}: the bounds come from range=")
     return bool(clip)

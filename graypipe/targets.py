@@ -1,20 +1,22 @@
 """Targets: what a backbone expects, as presets and from the configurations its libraries ship."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
 
+from numpy.typing import DTypeLike
+
 from . import bands as names
 from . import exact, layouts
-from .declared import finite, is_sequence, pair
+from .declared import finite, freeze, is_sequence, pair
 from .engine import element_type
 from .errors import ChannelError, RangeError
 
 Stat = float | tuple[float, ...]
 
 KERAS = {
-    # the `preprocess_input` of each module of keras.applications; "" stands for all that are not listed
+    # what the `preprocess_input` of each module of keras.applications does
     "keras-caffe": "resnet50 resnet101 resnet152 vgg16 vgg19",
     "keras-tf": "resnet50v2 resnet101v2 resnet152v2 inceptionv3 inceptionresnetv2 xception mobilenet mobilenetv2 "
     "nasnetlarge nasnetmobile",
@@ -26,7 +28,7 @@ KERAS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Target:
     """What a backbone expects: bands, layout, dtype, and how a unit intensity u is written.
 
@@ -35,28 +37,36 @@ class Target:
     Raises ChannelError where counts differ, RangeError for std ≤ 0, an empty range or numbers that are not finite.
     """
 
-    bands: tuple[str, ...] = "RGB"  # type: ignore[assignment]  # canonical after __post_init__
-    layout: str = "CHW"
-    dtype: str = "float32"
-    range: tuple[float, float] = field(default=(0.0, 1.0), kw_only=True)
-    mean: Stat = field(default=0.0, kw_only=True)
-    std: Stat = field(default=1.0, kw_only=True)
+    bands: tuple[str, ...]
+    layout: str
+    dtype: str
+    range: tuple[float, float]
+    mean: Stat
+    std: Stat
 
-    def __post_init__(self) -> None:
-        bands = names.parse(self.bands)
-        layouts.check_bands(layouts.parse(self.layout), len(bands), f"a target of {names.show(bands)}")
-        std = _stat(self.std, bands, "std")
-        if any(s <= 0 for s in _spread(std, 1)):
+    def __init__(
+        self,
+        bands: str | Iterable[str] = "RGB",
+        layout: str = "CHW",
+        dtype: DTypeLike = "float32",
+        *,
+        range: Sequence[float] = (0, 1),
+        mean: float | Sequence[float] = 0,
+        std: float | Sequence[float] = 1,
+    ) -> None:
+        named = names.parse(bands)
+        layouts.check_bands(layouts.parse(layout), len(named), f"a target of {names.show(named)}")
+        freeze(
+            self,
+            bands=named,
+            layout=layout,
+            dtype=element_type(dtype).name,
+            range=pair(range, "a target's range"),
+            mean=_stat(mean, named, "mean"),
+            std=_stat(std, named, "std"),
+        )
+        if min(_spread(self.std, 1)) <= 0:
             raise RangeError(f"std is positive, got {std}: a constant band has no contrast to normalise, use std 1")
-        canonical = {
-            "bands": bands,
-            "dtype": element_type(self.dtype).name,
-            "range": pair(self.range, "a target's range"),
-            "mean": _stat(self.mean, bands, "mean"),
-            "std": std,
-        }
-        for name, value in canonical.items():
-            object.__setattr__(self, name, value)
 
     def affine(self) -> exact.Affine:
         """Return the map from unit intensities to what the backbone expects, in rational numbers."""
@@ -93,13 +103,14 @@ class Target:
                 "the configuration has no statistics (do_normalize, image_mean, image_std): take the processor of the "
                 "model, or write gp.Target(mean=..., std=...)"
             )
-        mean, std = (_entry(config, key, "config") for key in ("image_mean", "image_std")) if normalises else (0, 1)
+        mean = _entry(config, "image_mean", "config") if normalises else 0
+        std = _entry(config, "image_std", "config") if normalises else 1
         if _get(config, "include_top", False):
             raise ChannelError(
                 "the configuration normalises twice (include_top): write gp.Target(mean=..., std=...) for the model"
             )
         flips = bool(_get(config, "do_flip_channel_order", False))
-        if flips and any(is_sequence(stat) and len(set(stat)) > 1 for stat in (mean, std)):
+        if flips and any(isinstance(stat, tuple) and len(set(stat)) > 1 for stat in (mean, std)):
             raise ChannelError(
                 "the configuration flips the bands and normalises each by itself, in an order it does not say: write "
                 "gp.Target('BGR', mean=..., std=...)"

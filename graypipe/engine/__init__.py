@@ -1,13 +1,18 @@
 """The front door of the engine: a pass bound to layouts and element types, then called on images."""
 
+import os
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import layouts
-from . import numpy_engine, views
+from ..errors import MissingExtraError
+from . import views
 from .arrays import check_image, check_out, element_type, limits
 from .passes import Pass
 from .threads import check_threads, in_threads, split
@@ -24,10 +29,32 @@ __all__ = [
     "name",
 ]
 
+ENGINES = ("numba", "numpy")
+
+
+@cache
+def engine() -> ModuleType:
+    """Return the engine that runs passes: numba where it is installed, else NumPy; GRAYPIPE_ENGINE may name either.
+
+    Decided at the first pass, so that importing the package imports neither.
+    """
+    wanted = os.environ.get("GRAYPIPE_ENGINE")
+    if wanted not in (None, *ENGINES):
+        raise ValueError(f"GRAYPIPE_ENGINE is one of {ENGINES}, got {wanted!r}")
+    if wanted != "numpy":
+        try:
+            return import_module(".numba_engine", __name__)
+        except ModuleNotFoundError as error:
+            if error.name not in ("numba", "graypipe.engine.numba_engine"):
+                raise
+            if wanted == "numba":
+                raise MissingExtraError('GRAYPIPE_ENGINE=numba needs numba: pip install "graypipe[fast]"') from None
+    return import_module(".numpy_engine", __name__)
+
 
 def name() -> str:
-    """Return the name of the engine that runs passes."""
-    return "numpy"
+    """Return the name of the engine that runs passes: "numba" or "numpy"."""
+    return engine().__name__.rpartition(".")[2].removesuffix("_engine")
 
 
 class Execution:
@@ -42,7 +69,7 @@ class Execution:
         self.source = source
         self.target = target
         self.moves = job.moves(source, target)
-        self.kernel: Callable[[NDArray[Any], NDArray[Any]], None] = numpy_engine.prepare(job, source, target)
+        self.kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(job, source, target)
 
     def __call__(self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
         """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""

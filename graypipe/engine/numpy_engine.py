@@ -15,7 +15,7 @@ from .passes import Pass
 Array = NDArray[Any]
 
 BLOCK = 8192
-"""Pixels in a block: its float32 scratch is 32 KiB, in the first-level cache; smaller ones pay NumPy's call overhead."""
+"""Pixels in a block: 32 KiB of float32 scratch stay in the first-level cache; fewer would pay for NumPy's calls."""
 
 
 def prepare(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> Callable[[Array, Array], None]:
@@ -55,12 +55,11 @@ class _Blocks:
         dtype = self.dtype = job.compute_dtype(source, target)
         self.job = job
         self.store = _store_integer if target.kind in "iub" else _store_float
-        centre, offset = job.centred(dtype)
-        self.centre = [dtype.type(c) for c in centre]
+        self.centre = [dtype.type(c) for c in job.centre]
         self.clip = [(dtype.type(low), dtype.type(high)) for low, high in job.clip or ()]
         self.nodata = None if job.nodata is None else stored_nodata(job.nodata, source)
         self.rows = [
-            ([(j, dtype.type(m)) for j, m in row], dtype.type(b)) for row, b in zip(job.terms, offset, strict=True)
+            ([(j, dtype.type(m)) for j, m in row], dtype.type(b)) for row, b in zip(job.terms, job.offset, strict=True)
         ]
 
     def run(self, source: Array, target: Array) -> None:
@@ -84,8 +83,8 @@ class _Blocks:
         """Return the pixels that hold nodata in any band, or None where the pass has no such test."""
         if self.nodata is None:
             return None
-        same = np.isnan(source) if self.nodata != self.nodata else source == self.nodata
-        return np.asarray(same.any(axis=0))
+        same: Array = np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
+        return np.asarray(np.logical_or.reduce(same, axis=0))
 
     def _input(self, source: Array, j: int, empty: Array | None) -> Array:
         x = source[j].astype(self.dtype)
@@ -136,7 +135,7 @@ def stored_nodata(nodata: float, dtype: np.dtype[Any]) -> Any:
             stored = dtype.newbyteorder("=").type(nodata)
         return None if np.isinf(stored) else stored
     low, high = limits(dtype)
-    held = nodata == nodata and low <= nodata <= high and nodata == int(nodata)
+    held = not np.isnan(nodata) and low <= nodata <= high and nodata == int(nodata)
     return dtype.newbyteorder("=").type(int(nodata)) if held else None
 
 

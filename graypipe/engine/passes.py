@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -54,19 +55,11 @@ class Pass:
     def compute_dtype(self, source: np.dtype[Any], target: np.dtype[Any]) -> np.dtype[Any]:
         """Return float32 where that is exact enough (inputs float32 holds, floating outputs), else float64."""
         narrow = source.itemsize <= 2 or source.name == "float32"
+        levels = [*self.centre, *chain.from_iterable(self.clip or ())]
+        factors = [*self.offset, *(m for row in self.terms for _, m in row)]
         low, high = FLOAT32_SPAN
-        numbers = [*self.offset, *self.centre, *(m for row in self.terms for _, m in row)]
-        numbers += [bound for pair in self.clip or () for bound in pair]
-        tame = all(number == 0 or low < abs(number) < high for number in numbers)
+        tame = all(number == 0 or low < abs(number) < high for number in [*factors, *levels])
+        held = tame and all(float(np.float32(level)) == level for level in levels)
         short = max(map(len, self.terms), default=0) <= MOST_FLOAT32_TERMS
-        single = narrow and tame and short and target.name in ("float16", "float32")
+        single = narrow and held and short and target.name in ("float16", "float32")
         return np.dtype("float32" if single else "float64")
-
-    def centred(self, dtype: np.dtype[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return (centre, offset) with every centre a number that ``dtype`` holds, the offset moved along."""
-        centre = tuple(float(dtype.type(c)) for c in self.centre)
-        moved = [(near - exact) for near, exact in zip(centre, self.centre, strict=True)]
-        offset = tuple(
-            float(b + sum(m * moved[j] for j, m in row)) for b, row in zip(self.offset, self.terms, strict=True)
-        )
-        return centre, offset

@@ -1,6 +1,7 @@
 """Threads: the pixels of one call split into parts."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def split(
     axis = next((k for k, size in enumerate(pixels) if size >= threads), int(np.argmax(pixels)))
     edges = [pixels[axis] * part // threads for part in range(threads + 1)]
     lead = (slice(None),) * (axis + 1)
-    parts = [(*lead, slice(a, b)) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    parts = [(*lead, slice(a, b)) for a, b in pairwise(edges) if a < b]
     in_threads(lambda part: kernel(source[part], target[part]), parts, threads)
 
 

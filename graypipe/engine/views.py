@@ -1,5 +1,6 @@
 """Views: the map executed by strides alone."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ def progression(picks: tuple[int, ...]) -> tuple[int, int] | None:
     Step 0 repeats one band, a negative step flips the order.
     """
     step = picks[1] - picks[0] if len(picks) > 1 else 0
-    regular = all(b - a == step for a, b in zip(picks, picks[1:], strict=False))
+    regular = all(b - a == step for a, b in pairwise(picks))
     return (picks[0], step) if regular else None
 
 

@@ -1,0 +1,89 @@
+"""The contract: every public name and signature. A change here changes docs/design.md in the same commit."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+import graypipe as gp
+
+SIGNATURES = {
+    "ChannelMap": "(matrix, offset=None, *, inputs, outputs)",
+    "ChannelMap.__call__": "(self, image, *, layout, out_layout=None, dtype=None, copy=True, out=None)",
+    "ChannelMap.__rshift__": "(self, other)",
+    "ChannelMap.inverse": "(self)",
+    "ChannelMap.to_json": "(self)",
+    "ChannelMap.from_json": "(text)",
+    "replicate": "(bands='RGB', *, of='gray', gains=None)",
+    "select": "(bands, *, of)",
+    "mix": "(weights, *, of)",
+    "luminance": "(standard='rec601', *, of='RGB')",
+    "Source": "(bands='gray', layout=None, *, dtype=None, bits=None, range=None, clip=False, nodata=None)",
+    "Target": "(bands='RGB', layout='CHW', dtype='float32', *, range=(0, 1), mean=0, std=1)",
+    "Target.from_timm": "(cfg)",
+    "Target.from_torchvision": "(weights)",
+    "Target.from_hf": "(config)",
+    "Target.from_keras": "(name)",
+    "preset": "(name, **overrides)",
+    "plan": "(source, target, via=None)",
+    "Plan.__call__": "(self, image, *, out=None)",
+    "Plan.batch": "(self, images, *, out=None, threads=1)",
+    "Plan.view": "(self, image)",
+    "Plan.invert": "(self, x, *, dtype=None)",
+    "Plan.explain": "(self, shape=None, dtype=None)",
+    "Plan.with_layouts": "(self, source=None, target=None)",
+    "Plan.to_json": "(self)",
+    "Plan.from_json": "(text)",
+    "read": "(path, **source)",
+}
+
+FIELDS = {
+    "ChannelMap": ["matrix", "offset", "inputs", "outputs"],
+    "Source": ["bands", "layout", "dtype", "bits", "range", "clip", "nodata"],
+    "Target": ["bands", "layout", "dtype", "range", "mean", "std"],
+    "Plan": ["source", "target", "via"],
+}
+
+
+def signature(path):
+    held = gp
+    for name in path.split("."):
+        held = getattr(held, name)
+    found = inspect.signature(held)
+    bare = [part.replace(annotation=inspect.Parameter.empty) for part in found.parameters.values()]
+    return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_signatures_are_the_ones_of_the_contract(path):
+    assert signature(path) == SIGNATURES[path]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_frozen_values_have_the_fields_of_the_contract(name):
+    assert [field.name for field in dataclasses.fields(getattr(gp, name))] == FIELDS[name]
+    assert getattr(gp, name).__dataclass_params__.frozen
+
+
+def test_public_names_are_sorted_and_all_pinned():
+    assert gp.__all__ == sorted(gp.__all__)
+    errors = {
+        name for name in gp.__all__ if isinstance(getattr(gp, name), type) and issubclass(getattr(gp, name), Exception)
+    }
+    assert set(gp.__all__) - errors == {path.split(".")[0] for path in SIGNATURES} | {"Plan"}
+    public = {f"{cls}.{name}" for cls in FIELDS for name in vars(getattr(gp, cls)) if not name.startswith("_")}
+    plain = {"Plan.unit_map", "Plan.map", "Plan.fingerprint"}
+    unpinned = public - set(SIGNATURES) - plain - {f"{cls}.{name}" for cls in FIELDS for name in FIELDS[cls]}
+    assert unpinned == INTERNAL
+
+
+INTERNAL = {"ChannelMap.exact", "ChannelMap.to_record", "Source.implied", "Source.pairs", "Target.affine"}
+"""Used across modules of the package, no part of the contract."""
+
+
+def test_every_public_name_is_documented():
+    for path in [*SIGNATURES, *gp.__all__]:
+        held = gp
+        for name in path.split("."):
+            held = getattr(held, name)
+        assert inspect.getdoc(held), path
