@@ -97,6 +97,6 @@ def _execution(execution: engine.Execution) -> str:
 
 
 def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
-    result = execution.shape(np.broadcast_to(np.zeros((), execution.source), shape))
+    result = execution.shape(shape)
     read, written = prod(shape) * execution.source.itemsize, prod(result) * execution.target.itemsize
     return f"reads {read:,} bytes, writes {written:,} bytes, shape {result}"

@@ -61,8 +61,9 @@ class Walk(NamedTuple):
         """View (bands, *pixels) as an array of the target layout; undoes `target_planes`."""
         return planes[0] if self.target_order is None else planes.transpose(np.argsort(self.target_order))
 
-    def target_shape(self, pixels: tuple[int, ...], count: int) -> tuple[int, ...]:
-        """Return the shape of an output of ``count`` bands, ``pixels`` being the shape of one plane."""
+    def target_shape(self, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """Return the shape of an output of ``count`` bands for a source array of ``shape``."""
+        pixels = shape if self.source_order is None else tuple(shape[axis] for axis in self.source_order[1:])
         if self.target_order is None:
             return pixels
         at = self.target_order[0]

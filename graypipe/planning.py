@@ -67,7 +67,7 @@ class Plan:
             raise LayoutError(f"images of one batch have one size, got {shapes}: crop or resize them first")
         first = self._execution(arrays[0].dtype)
         first.check(arrays[0])
-        shape = (len(arrays), *first.shape(arrays[0]))
+        shape = (len(arrays), *first.shape(arrays[0].shape))
         if out is None:
             out = np.empty(shape, self.target.dtype)
         else:

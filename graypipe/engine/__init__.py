@@ -73,16 +73,15 @@ class Execution:
 
     def __call__(self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
         """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""
-        planes, shape = self.check(image), self.shape(image)
+        planes, shape = self.check(image), self.shape(image.shape)
         out = np.empty(shape, self.target) if out is None else check_out(out, shape, self.target, image)
         if out.size:
             split(self.kernel, planes, self.walk.target_planes(out), threads)
         return out
 
-    def shape(self, image: NDArray[Any]) -> tuple[int, ...]:
-        """Return the shape of the result for ``image``."""
-        pixels = self.walk.source_planes(image).shape[1:]
-        return self.walk.target_shape(pixels, len(self.job.matrix))
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the result for an image of ``shape``."""
+        return self.walk.target_shape(shape, len(self.job.matrix))
 
     def check(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return ``image`` as planes; LayoutError or ChannelError where it is not of the declared layout and bands."""

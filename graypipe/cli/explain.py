@@ -1,0 +1,30 @@
+"""``graypipe explain``: say what a plan will do with an image, without one."""
+
+from argparse import ArgumentParser, Namespace
+
+from .. import plan
+from . import notation
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument(
+        "--source",
+        type=notation.source,
+        required=True,
+        help="bands, then bits or black..white: gray, gray:12, gray:-160..240, RGBY:16, B02,B03,B04:1000..11000; "
+        "capitals are one band a letter, NIR, (with a comma) is one band",
+    )
+    parser.add_argument(
+        "--target", type=notation.target, required=True, help="a preset, such as imagenet, keras-caffe or rgb8"
+    )
+    parser.add_argument(
+        "--via", type=notation.via, help="which band feeds which: R=B04,G=B03,B=B02 or R=0.5*R+0.5*Y,G=G,B=B"
+    )
+    parser.add_argument("--shape", type=notation.shape, help="the shape of an image, such as 480x640")
+    parser.add_argument("--dtype", type=notation.dtype, help="its element type, such as uint16")
+
+
+def run(options: Namespace) -> None:
+    """Print what the plan will do; GraypipeError where source, target and via make no plan."""
+    print(plan(options.source, options.target, options.via).explain(options.shape, options.dtype))
