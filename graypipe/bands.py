@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from .declared import is_sequence
 from .errors import ChannelError
 
 
@@ -14,10 +15,9 @@ def parse(bands: str | Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(bands, str):
         return _parse_string(bands)
-    try:
-        names = tuple(bands)
-    except TypeError:
-        raise ChannelError(f"bands are a string such as 'RGB' or a sequence of names, got {bands!r}") from None
+    if not is_sequence(bands):
+        raise ChannelError(f"bands are a string such as 'RGB' or a sequence of names, in their order, got {bands!r}")
+    names = tuple(bands)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ChannelError(f"band names are non-empty strings, at least one of them, got {names!r}")
     if len(set(names)) != len(names):

@@ -109,7 +109,12 @@ class ChannelMap:
     @classmethod
     def from_json(cls, text: str) -> "ChannelMap":
         """Return the map that `to_json` wrote; ChannelError where the text is something else."""
-        made: ChannelMap = records.from_record(cls, records.from_text(text))
+        return cls.from_record(records.from_text(text))
+
+    @classmethod
+    def from_record(cls, record: object) -> "ChannelMap":
+        """Return the map that `to_record` described; ChannelError where it is something else."""
+        made: ChannelMap = records.from_record(cls, record, "matrix", "inputs", "outputs")
         return made
 
     def __call__(
@@ -139,6 +144,10 @@ class ChannelMap:
         key = (layout, out_layout, image.dtype, dtype)
         bound = self._bound.get(key) or self._bound.setdefault(key, self._bind(*key))
         if copy is not True:
+            if copy is not None and copy is not False:
+                raise DTypeError(
+                    f"copy is True, None (a view where possible) or False (a view or an error), got {copy!r}"
+                )
             view = self._view(image, bound)
             if view is not None:
                 return view
@@ -184,9 +193,9 @@ def replicate(bands: Bands = "RGB", *, of: Bands = "gray", gains: Iterable[float
     inputs, outputs = names.parse(of), names.parse(bands)
     if len(inputs) != 1:
         raise ChannelError(f"replicate repeats one band, got {names.show(inputs)}: use gp.select or gp.mix")
-    factors = [1.0] * len(outputs) if gains is None else list(gains)
+    factors = [1.0] * len(outputs) if gains is None else list(gains) if is_sequence(gains) else []
     if len(factors) != len(outputs):
-        raise ChannelError(f"one gain per output band {names.show(outputs)}, got {len(factors)}")
+        raise ChannelError(f"gains is a sequence of one factor per output band {names.show(outputs)}, got {gains!r}")
     return ChannelMap(tuple((gain,) for gain in factors), inputs=inputs, outputs=outputs)
 
 

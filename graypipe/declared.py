@@ -1,6 +1,6 @@
 """What a person declares: checked once, kept frozen as plain numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from math import isfinite
 from typing import Any
 
@@ -10,7 +10,7 @@ from .errors import GraypipeError, RangeError
 def finite(value: object, what: str, error: type[GraypipeError] = RangeError) -> float:
     """Return ``value`` as a finite Python float without a negative zero; raise ``error`` otherwise."""
     if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
-        raise error(f"{what} is a number, got {value!r}")
+        raise error(f"{what} is a number, and several are a sequence in the order of the bands, got {value!r}")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -21,15 +21,16 @@ def finite(value: object, what: str, error: type[GraypipeError] = RangeError) ->
 
 
 def is_sequence(value: object) -> bool:
-    """Whether ``value`` holds several values rather than being one."""
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) > 0
+    """Whether ``value`` holds several values in an order: a set or a mapping has none that one could rely on."""
+    ordered = isinstance(value, Iterable) and not isinstance(value, str | bytes | Set | Mapping)
+    return ordered and getattr(value, "ndim", 1) > 0
 
 
 def pair(value: object, what: str) -> tuple[float, float]:
     """Return two distinct finite numbers; RangeError otherwise."""
     parts = list(value) if is_sequence(value) else []  # type: ignore[call-overload]
     if len(parts) != 2:
-        raise RangeError(f"{what} is a pair of numbers, got {value!r}")
+        raise RangeError(f"{what} is a pair of numbers, a sequence in that order, got {value!r}")
     first, second = (finite(part, f"an end of {what}") for part in parts)
     if first == second:
         raise RangeError(f"{what} spans at least two values, got {first:g} twice")

@@ -72,7 +72,7 @@ class Plan:
             out = np.empty(shape, self.target.dtype)
         else:
             for image in arrays:
-                out = engine.check_out(out, shape, np.dtype(self.target.dtype), image)
+                engine.check_out(out, shape, np.dtype(self.target.dtype), image)
         parts = list(zip(arrays, out, strict=True))
         engine.in_threads(lambda part: self._execution(part[0].dtype)(*part), parts, threads)
         return out
@@ -145,8 +145,12 @@ class Plan:
         record = records.from_text(text)
         if not {"source", "target"} <= set(record) <= {"source", "target", "via"}:
             raise ChannelError(f"expected source, target and perhaps via in the JSON of a plan, got {sorted(record)}")
-        via = records.from_record(ChannelMap, record["via"]) if "via" in record else None
-        return plan(records.from_record(Source, record["source"]), records.from_record(Target, record["target"]), via)
+        via = ChannelMap.from_record(record["via"]) if "via" in record else None
+        return plan(
+            records.from_record(Source, record["source"], "bands"),
+            records.from_record(Target, record["target"], "bands"),
+            via,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -237,10 +241,11 @@ def _no_way(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
     open_choice = f"<one of {', '.join(inputs)}>"
     mapping = {band: band if band in inputs else open_choice for band in outputs}
     weights = "{" + ", ".join(f'"{band}": "{origin}"' for band, origin in mapping.items()) + "}"
-    dropped = [band for band in inputs if band not in outputs]
+    unread = [band for band in inputs if band not in outputs]
+    dropped = f"which does not read {unread}; " if unread else ""
     gray = " For gray from RGB, via=gp.luminance()." if outputs == ("gray",) and set("RGB") <= set(inputs) else ""
     return (
         f"the way from {names.show(inputs)} to {names.show(outputs)} is open: say which band feeds which, for example\n"
         f"    via={weights}\n"
-        f'which does not read {dropped}; a merge is written {{"R": {{"R": 0.5, "Y": 0.5}}}}.{gray}'
+        f'{dropped}a merge is written {{"R": {{"R": 0.5, "Y": 0.5}}}}.{gray}'
     )

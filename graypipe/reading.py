@@ -19,6 +19,7 @@ MODES = {"L": "gray", "I;16": "gray", "I;16L": "gray", "I;16B": "gray", "RGB": "
 """Pillow's modes that keep every level of the file, and their bands."""
 
 EXIF_ORIENTATION = 0x0112
+BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT = 258, 262, 277, 339  # TIFF 6.0, section 8 and SampleFormat in section 19
 
 
 def read(path: str | os.PathLike[str], **source: Any) -> tuple[NDArray[Any], Source]:
@@ -31,6 +32,11 @@ def read(path: str | os.PathLike[str], **source: Any) -> tuple[NDArray[Any], Sou
     image, bands = _decode(path)
     declared = Source(**{"bands": bands, "dtype": image.dtype, **source})
     declared.pairs(image.dtype)
+    if set(declared.bands) == set(bands) and "".join(declared.bands) != bands and bands != "gray":
+        raise ReadError(
+            f"{path}: the file holds {bands!r} in this order, the keywords declare {declared.bands}: declare what is "
+            f"there, a plan puts bands into another order"
+        )
     expected = 1 if image.ndim == 2 else image.shape[2]
     if len(declared.bands) != expected or declared.layout != ("HW" if image.ndim == 2 else "HWC"):
         raise ReadError(
@@ -62,18 +68,33 @@ def _check(path: str | os.PathLike[str], image: "Image") -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise ReadError(f"{path}: expected one image, got {frames} frames: save the frame that is meant")
-    if image.mode not in MODES or _narrowed(image):
+    odd = f"mode {image.mode!r}" if image.mode not in MODES else _odd(image)
+    if odd:
         raise ReadError(
-            f"{path}: expected 8- or 16-bit gray or 8-bit RGB, got mode {image.mode!r}"
-            f"{' cut down from more bits' if image.mode in MODES else ''}: read it with a library that keeps its bits, "
+            f"{path}: expected 8- or 16-bit gray or 8-bit RGB, got {odd}: read it with a library that keeps its bits, "
             f"and declare what the array holds in a gp.Source"
         )
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
         raise ReadError(f"{path}: EXIF says the image is turned or mirrored: apply the orientation and save it again")
 
 
-def _narrowed(image: "Image") -> bool:
-    """Whether Pillow would hand out fewer bits than the file has, or a transparent colour would be lost."""
-    stored = {str(part[3]) for part in getattr(image, "tile", [])}
-    deep = any("16" in raw for raw in stored) and not image.mode.startswith("I;16")
-    return deep or "transparency" in image.info
+def _odd(image: "Image") -> str | None:
+    """Return what Pillow would cut, drop or misread in a file of a mode that is taken, or None."""
+    if any("16" in str(part[3]) for part in getattr(image, "tile", [])) and not image.mode.startswith("I;16"):
+        return f"mode {image.mode!r} cut down from more bits"
+    if "transparency" in image.info:
+        return "a transparent colour"
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return None
+    depth = 16 if image.mode.startswith("I;16") else 8
+    expected = {BITS: {depth}, SAMPLE_FORMAT: {1}, SAMPLES: {len(image.getbands())}}
+    held = {tag: _values(tags.get(tag, 1)) for tag in expected}
+    wrong = [f"TIFF tag {tag} {sorted(held[tag])}" for tag in expected if held[tag] != expected[tag]]
+    if depth == 16 and tags.get(PHOTOMETRIC, 1) == 0:
+        wrong.append("16 bits in which 0 is white")
+    return ", ".join(wrong) or None
+
+
+def _values(tag: Any) -> set[Any]:
+    return set(tag) if isinstance(tag, tuple) else {tag}

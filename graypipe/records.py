@@ -16,10 +16,10 @@ def to_record(value: Any) -> dict[str, Any]:
     return {name: "nan" if isinstance(held, float) and isnan(held) else held for name, held in changed.items()}
 
 
-def from_record(cls: Any, record: Any) -> Any:
-    """Return the value that `to_record` described; ChannelError for fields that ``cls`` does not have."""
+def from_record(cls: Any, record: Any, *needed: str) -> Any:
+    """Return the value that `to_record` described; ChannelError for unknown fields and where a ``needed`` one lacks."""
     known = [part.name for part in fields(cls)]
-    if not isinstance(record, dict) or set(record) - set(known):
+    if not isinstance(record, dict) or not set(needed) <= set(record) <= set(known):
         raise ChannelError(f"expected the fields {known} of a {cls.__name__} in the JSON, got {record!r}")
     return cls(**{name: nan if name == "nodata" and held == "nan" else held for name, held in record.items()})
 

@@ -67,7 +67,7 @@ class Source:
             nodata=None if nodata is None else _nodata(nodata),
         )
         if self.dtype is not None:
-            _check_holds(np.dtype(self.dtype), self._declared() or (), self.bits)
+            self._check_holds(np.dtype(self.dtype), self._declared() or ())
 
     def __eq__(self, other: object) -> bool:
         return repr(self) == repr(other) if isinstance(other, Source) else NotImplemented  # a NaN nodata equals itself
@@ -84,7 +84,7 @@ class Source:
         known = self._known(dtype)
         pairs = self._declared() or (self._implied(known),) * len(self.bands)
         if known is not None:
-            _check_holds(known, pairs, self.bits)
+            self._check_holds(known, pairs)
         return pairs
 
     def _declared(self) -> tuple[Pair, ...] | None:
@@ -93,6 +93,18 @@ class Source:
         if self.range is None or isinstance(self.range[0], tuple):
             return self.range
         return (self.range,) * len(self.bands)
+
+    def _check_holds(self, dtype: np.dtype[Any], pairs: tuple[Pair, ...]) -> None:
+        if dtype.kind == "f":
+            return
+        low, high = limits(dtype)
+        nodata = () if self.nodata is None or isnan(self.nodata) else (self.nodata,)
+        for value in (*chain.from_iterable(pairs), *nodata):
+            if not low <= value <= float(high):  # as a float, since 2**64 - 1 declared as a float is 2**64
+                raise RangeError(
+                    f"{dtype} holds {low} to {high}, so a black, white or nodata of {value:g} cannot be in it: correct "
+                    f"range=, bits= or nodata=, or keep the full depth of the file up to here"
+                )
 
     def implied(self, dtype: np.dtype[Any]) -> bool:
         """Whether images of ``dtype`` are read as 0 to 1 only because nothing else was declared."""
@@ -121,18 +133,6 @@ class Source:
                 f"such as gp.Source({names.show(self.bands)}, range=(0, 4095))"
             )
         return IMPLIED[dtype.name]
-
-
-def _check_holds(dtype: np.dtype[Any], pairs: Iterable[Pair], bits: int | None) -> None:
-    if dtype.kind == "f":
-        return
-    low, high = limits(dtype)
-    for value in chain.from_iterable(pairs):
-        if not low <= value <= high:
-            raise RangeError(
-                f"{dtype} holds {low} to {high}, so a black or white of {value:g} cannot be in it: "
-                f"correct {'bits' if bits is not None else 'range'}=, or read the file in its full depth"
-            )
 
 
 def _bits(bits: object, range: object) -> int:

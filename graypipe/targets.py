@@ -90,6 +90,8 @@ class Target:
     @classmethod
     def from_torchvision(cls, weights: Any) -> Self:
         """Return what torchvision ``weights`` (an enum member), or the transforms it holds, normalise to."""
+        if isinstance(weights, type):
+            raise ChannelError(f"expected weights such as {weights.__name__}.DEFAULT, got the class they belong to")
         transforms = weights.transforms() if hasattr(weights, "transforms") else weights
         mean = _entry(transforms, "mean", "weights.transforms()")
         return cls(_rgb(mean), mean=mean, std=_entry(transforms, "std", "weights.transforms()"))
@@ -159,6 +161,12 @@ def preset(name: str, **overrides: Any) -> Target:
     if name not in PRESETS:
         raise ChannelError(f"expected a preset out of {sorted(PRESETS)}, got {name!r}")
     values = PRESETS[name]
+    left = [key for key in ("mean", "std") if key in values and key not in overrides]
+    if "range" in overrides and left:
+        raise RangeError(
+            f"the {' and '.join(left)} of preset {name!r} belong to its range {values.get('range', (0, 1))}: with "
+            f"another range=, give mean= and std= in its units"
+        )
     if "bands" in overrides:
         own, wanted = names.parse(values.get("bands", "RGB")), names.parse(overrides["bands"])
         values = {
@@ -187,7 +195,7 @@ def _stat(value: Any, bands: tuple[str, ...], what: str) -> Stat:
     if len(numbers) != len(bands):
         raise ChannelError(
             f"{what} holds one number per band of {names.show(bands)} ({len(bands)}) or is a plain number, "
-            f"got {len(numbers)}"
+            f"got {len(numbers)}: name the bands that the statistics belong to"
         )
     return numbers
 
@@ -205,8 +213,8 @@ def _entry(config: Any, key: str, what: str) -> Any:
     value = _get(config, key)
     if value is None:
         raise ChannelError(
-            f"{what} has no {key}: it does not say what the model expects; if the model normalises its input itself, "
-            f"use gp.preset('unit')"
+            f"{what} has no {key}, so it does not say what the model expects: where the model normalises its input "
+            f"itself, look up the range it takes and write gp.Target(range=...) or gp.preset('unit')"
         )
     return tuple(value) if is_sequence(value) else value
 

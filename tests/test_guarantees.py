@@ -249,3 +249,10 @@ def test_g15_one_specification_survives_pickle_and_json_with_the_same_numbers():
         assert hash(again) == hash(plan)
         assert again.fingerprint == plan.fingerprint
         assert again(image).tobytes() == plan(image).tobytes()
+
+
+@pytest.mark.parametrize("text", ['{"format":1}', '{"format":2}', '{"format":1,"matrix":[[1]]}', "[]"])
+def test_g15_json_of_something_else_is_refused(text):
+    for cls in (gp.Plan, gp.ChannelMap):
+        with pytest.raises(gp.ChannelError, match="expected"):
+            cls.from_json(text)

@@ -61,7 +61,7 @@ def test_keywords_go_into_the_source_and_must_fit_the_file(tmp_path):
 def test_eight_bits_are_never_taken_for_more(tmp_path):
     path = tmp_path / "image.png"
     Image.fromarray(GRAY8).save(path)
-    with pytest.raises(gp.RangeError, match="full depth"):
+    with pytest.raises(gp.RangeError, match="bits="):
         gp.read(path, bits=12)
 
 
@@ -109,7 +109,12 @@ def test_what_is_no_whole_image_is_a_read_error_that_names_the_file(tmp_path):
     whole = tmp_path / "whole.png"
     Image.fromarray(GRAY16).save(whole)
     data = whole.read_bytes()
-    broken = {"empty.png": b"", "text.png": b"no image", "cut.png": data[: len(data) // 2], "flip.png": data[:80] + b"\xff" + data[81:]}
+    broken = {
+        "empty.png": b"",
+        "text.png": b"no image",
+        "cut.png": data[: len(data) // 2],
+        "flip.png": data[:80] + b"\xff" + data[81:],
+    }
     for name, content in broken.items():
         (tmp_path / name).write_bytes(content)
     Image.fromarray(GRAY8).save(tmp_path / "other.bmp")
@@ -125,7 +130,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "image.png"
     Image.fromarray(GRAY8).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(gp.ReadError, match="bomb|Bomb"):
+    with pytest.raises(gp.ReadError, match=r"(?i)bomb"):
         gp.read(path)
 
 

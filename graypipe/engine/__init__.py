@@ -68,13 +68,16 @@ class Execution:
         self.walk = walk
         self.source = source
         self.target = target
-        self.moves = job.moves(source, target)
+        self.moves = job.moves(source, target) and source == target  # a view keeps the byte order too
         self.kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(job, source, target)
 
     def __call__(self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
         """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""
         planes, shape = self.check(image), self.shape(image.shape)
-        out = np.empty(shape, self.target) if out is None else check_out(out, shape, self.target, image)
+        if out is None:
+            out = np.empty(shape, self.target)
+        else:
+            check_out(out, shape, self.target, image)
         if out.size:
             split(self.kernel, planes, self.walk.target_planes(out), threads)
         return out

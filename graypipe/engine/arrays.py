@@ -54,8 +54,8 @@ def check_image(image: object) -> NDArray[Any]:
     return image
 
 
-def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: NDArray[Any]) -> NDArray[Any]:
-    """Return ``out`` if the result can be written there without harm.
+def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: NDArray[Any]) -> None:
+    """Raise unless the result can be written into ``out`` without harm.
 
     It must be a writable ndarray of ``shape`` and ``dtype`` that overlaps neither itself nor ``image``; strides are
     free. A wrong dtype or type is a DTypeError, the rest a LayoutError.
@@ -72,7 +72,6 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: 
         raise LayoutError(f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own")
     if _overlap(out, image):
         raise LayoutError("out= shares memory with the image: pass other memory, or leave out= away")
-    return np.asarray(out)
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:

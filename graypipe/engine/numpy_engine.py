@@ -87,7 +87,7 @@ class _Blocks:
         return np.asarray(np.logical_or.reduce(same, axis=0))
 
     def _input(self, source: Array, j: int, empty: Array | None) -> Array:
-        x = source[j].astype(self.dtype)
+        x: Array = source[j].astype(self.dtype)
         if empty is not None:
             x[empty] = 0
         if self.job.implied:

@@ -10,7 +10,9 @@ from graypipe.engine.passes import Pass
 RNG = np.random.default_rng(2)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (3, 100), (300, 70), (2, 3, 5, 7), (1, 20_000), (20_000, 1), (3, 0), (0, 3)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (7, 5), (3, 100), (300, 70), (2, 3, 5, 7), (1, 20_000), (20_000, 1), (3, 0), (0, 3)]
+)
 @pytest.mark.parametrize("size", [1, 6, 64, 8192])
 def test_blocks_cover_every_pixel_once(shape, size):
     counts = np.zeros(shape, int)
