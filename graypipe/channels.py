@@ -148,7 +148,7 @@ class ChannelMap:
                 raise DTypeError(
                     f"copy is True, None (a view where possible) or False (a view or an error), got {copy!r}"
                 )
-            view = self._view(image, bound)
+            view = bound.view(image)
             if view is not None:
                 return view
             if copy is False:
@@ -167,12 +167,8 @@ class ChannelMap:
         layouts.check_bands(out_layout, len(self.outputs), f"the map's output {names.show(self.outputs)}")
         job = engine.Pass(self.matrix, self.offset, (0.0,) * len(self.inputs))
         if dtype is None:
-            dtype = source if job.picks else "float64" if source.name == "float64" else "float32"
-        return engine.Execution(job, layouts.walk(layout, out_layout), source, engine.element_type(dtype))
-
-    def _view(self, image: NDArray[Any], bound: engine.Execution) -> NDArray[Any] | None:
-        bound.check(image)
-        return bound.view(image)
+            dtype = source if job.picks is not None else "float64" if source.name == "float64" else "float32"
+        return engine.Execution(job, layouts.walk(layout, out_layout), source, dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         return {part.name: getattr(self, part.name) for part in fields(self)}

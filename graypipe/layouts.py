@@ -6,7 +6,7 @@ transposed by accident and every case is one walk over pixels in the same order 
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,35 +39,42 @@ def with_bands(layout: str) -> str:
     return layout if "C" in layout else layout + "C"
 
 
-class Walk(NamedTuple):
-    """How arrays of one layout are read and arrays of another are written, pixel by pixel in the same order."""
+class Walk:
+    """How arrays of one layout are read and arrays of another are written, pixel by pixel in the same order.
 
-    source: str
-    target: str
-    """The layout of the output, whole: letters the target lacked stand in front."""
-    source_order: tuple[int, ...] | None
-    """Axes of a source array, bands first; None where it has no band axis."""
-    target_order: tuple[int, ...] | None
+    ``target`` is the layout of the output, whole: letters the declared one lacked stand in front.
+    """
+
+    def __init__(self, source: str, target: str) -> None:
+        self.source = source
+        self.target = target
+        self.axes = len(source)
+        self._source_order = _bands_first(source)
+        self._target_order = _bands_first(target)
+        self._at = target.find("C")
 
     def source_planes(self, image: NDArray[Any]) -> NDArray[Any]:
         """View ``image`` as (bands, *pixels)."""
-        return image[None] if self.source_order is None else image.transpose(self.source_order)
+        return image[None] if self._source_order is None else image.transpose(self._source_order)
 
     def target_planes(self, out: NDArray[Any]) -> NDArray[Any]:
         """View ``out`` as (bands, *pixels), the pixels in the order of `source_planes`."""
-        return out[None] if self.target_order is None else out.transpose(self.target_order)
+        return out[None] if self._target_order is None else out.transpose(self._target_order)
 
     def from_planes(self, planes: NDArray[Any]) -> NDArray[Any]:
         """View (bands, *pixels) as an array of the target layout; undoes `target_planes`."""
-        return planes[0] if self.target_order is None else planes.transpose(np.argsort(self.target_order))
+        return planes[0] if self._target_order is None else planes.transpose(np.argsort(self._target_order))
 
-    def target_shape(self, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
-        """Return the shape of an output of ``count`` bands for a source array of ``shape``."""
-        pixels = shape if self.source_order is None else tuple(shape[axis] for axis in self.source_order[1:])
-        if self.target_order is None:
-            return pixels
-        at = self.target_order[0]
-        return (*pixels[:at], count, *pixels[at:])
+    def plane_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of `source_planes` for an array of ``shape``."""
+        return (1, *shape) if self._source_order is None else tuple(shape[axis] for axis in self._source_order)
+
+    def target_shape(self, planes: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """Return the shape of an output of ``count`` bands, ``planes`` being the shape of source or target planes."""
+        at = self._at + 1
+        if not at:
+            return planes[1:]
+        return (*planes[1:at], count, *planes[at:])
 
 
 @cache
@@ -91,7 +98,7 @@ def walk(source: str, target: str) -> Walk:
             f"source layout {source!r} and target layout {target!r} disagree on the order of {pixels!r} "
             f"({written!r}): only C may move; transpose the image itself first"
         )
-    return Walk(source, full, _bands_first(source), _bands_first(full))
+    return Walk(source, full)
 
 
 def _bands_first(layout: str) -> tuple[int, ...] | None:

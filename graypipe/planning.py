@@ -41,7 +41,8 @@ class Plan:
         The input is never modified. Raises LayoutError, ChannelError, DTypeError or RangeError where the image is not
         what the source declares; the contents of ``out`` are undefined then.
         """
-        image = engine.check_image(image)
+        if type(image) is not np.ndarray:
+            image = engine.check_image(image)
         return self._execution(image.dtype)(image, out)
 
     def batch(self, images: Array | Sequence[Array], *, out: Array | None = None, threads: int = 1) -> Array:
@@ -85,7 +86,6 @@ class Plan:
         """
         image = engine.check_image(image)
         execution = self._execution(image.dtype)
-        execution.check(image)
         view = execution.view(image)
         if view is None:
             raise CopyRequiredError(f"{execution.why_no_view()}: call the plan itself")
@@ -184,8 +184,10 @@ class Plan:
 
     def _execution(self, dtype: np.dtype[Any]) -> engine.Execution:
         """Return the pass for images of ``dtype``, prepared at the first of them."""
-        known = self._executions.get(dtype)
-        return known or self._executions.setdefault(dtype, self._bind(dtype))
+        try:
+            return self._executions[dtype]
+        except KeyError:
+            return self._executions.setdefault(dtype, self._bind(dtype))
 
     def _bind(self, dtype: np.dtype[Any]) -> engine.Execution:
         source, pairs = self.source, self.source.pairs(dtype)
@@ -195,7 +197,7 @@ class Plan:
             job = engine.Pass(matrix, self.unit_map.offset, tuple(black for black, _ in pairs))
         bounds = tuple((min(pair), max(pair)) for pair in pairs) if source.clip else None
         job = replace(job, clip=bounds, nodata=source.nodata, implied=source.implied(dtype))
-        return engine.Execution(job, self._walk, dtype, np.dtype(self.target.dtype))
+        return engine.Execution(job, self._walk, dtype, self.target.dtype)
 
     def _stored(self, pairs: tuple[Pair, ...]) -> exact.Affine:
         return exact.then(exact.to_unit(pairs), self._unit)

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .. import layouts
 from ..errors import MissingExtraError
@@ -63,44 +63,50 @@ class Execution:
     ``job`` reads images of ``walk.source`` and element type ``source``, and writes ``walk.target`` and ``target``.
     """
 
-    def __init__(self, job: Pass, walk: layouts.Walk, source: np.dtype[Any], target: np.dtype[Any]) -> None:
+    def __init__(self, job: Pass, walk: layouts.Walk, source: DTypeLike, target: DTypeLike) -> None:
         self.job = job
         self.walk = walk
-        self.source = source
-        self.target = target
-        self.moves = job.moves(source, target) and source == target  # a view keeps the byte order too
-        self.kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(job, source, target)
+        self.source = element_type(source)
+        self.target = element_type(target)
+        self.moves = job.moves(self.source, self.target) and self.source == self.target  # byte order included
+        self.kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(job, self.source, self.target)
+        self.bands, self.made = len(job.centre), len(job.matrix)
 
     def __call__(self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
         """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""
-        planes, shape = self.check(image), self.shape(image.shape)
+        planes = self.check(image)
+        shape = self.walk.target_shape(planes.shape, self.made)
         if out is None:
             out = np.empty(shape, self.target)
         else:
             check_out(out, shape, self.target, image)
-        if out.size:
+        if threads == 1:
+            self.kernel(planes, self.walk.target_planes(out))
+        else:
             split(self.kernel, planes, self.walk.target_planes(out), threads)
         return out
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the result for an image of ``shape``."""
-        return self.walk.target_shape(shape, len(self.job.matrix))
+        return self.walk.target_shape(self.walk.plane_shape(shape), self.made)
 
     def check(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return ``image`` as planes; LayoutError or ChannelError where it is not of the declared layout and bands."""
-        if image.ndim == len(self.walk.source):
+        if image.ndim == self.walk.axes:
             planes = self.walk.source_planes(image)
-            if planes.shape[0] == len(self.job.centre):
+            if len(planes) == self.bands:
                 return planes
-        raise layouts.mismatch(image.shape, self.walk.source, len(self.job.centre))
+        raise layouts.mismatch(image.shape, self.walk.source, self.bands)
 
     def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
         """Return the result as a read-only view of ``image``, or None where strides cannot express it.
 
-        A test of an implied range would read every value, so a view goes without it.
+        A test of an implied range would read every value, so a view goes without it. LayoutError or ChannelError where
+        the image is not of the declared layout and bands.
         """
+        self.check(image)
         regular = views.progression(self.job.picks) if self.moves and self.job.picks else None
-        return views.view(image, self.walk, *regular, len(self.job.matrix)) if regular else None
+        return views.view(image, self.walk, *regular, self.made) if regular else None
 
     @property
     def can_view(self) -> bool:

@@ -63,6 +63,8 @@ class _Blocks:
         ]
 
     def run(self, source: Array, target: Array) -> None:
+        if not target.size:
+            return
         with np.errstate(all="ignore"):
             for block in blocks(target.shape[1:]):
                 self._block(source[(slice(None), *block)], target[(slice(None), *block)])

@@ -15,9 +15,6 @@ def split(
 
     Every pixel is computed alone, so the result depends neither on the split nor on the number of threads.
     """
-    if threads == 1:
-        kernel(source, target)
-        return
     pixels = target.shape[1:]
     axis = next((k for k, size in enumerate(pixels) if size >= threads), int(np.argmax(pixels)))
     edges = [pixels[axis] * part // threads for part in range(threads + 1)]
