@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -280,3 +281,15 @@ def test_a_narrow_range_far_from_zero_keeps_its_digits():
     x = gp.plan(gp.Source("gray", range=(60_000, 60_010)), "imagenet")(image)
     exact = ((image - 60_000.0) / 10 - MEAN[:, None, None]) / STD[:, None, None]
     assert np.abs(x - exact).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("black", "white"), [(0, 10_000), (1_000, 11_000), (160, 560), (560, 160), (3, 65_533), (7, 10_207)]
+)
+def test_a_tie_is_rounded_to_even_where_float64_misses_it_by_a_bit(black, white):
+    stored = np.arange(min(black, white), max(black, white) + 1, dtype=np.uint16)
+    result = gp.plan(gp.Source("gray", range=(black, white)), gp.Target("gray", "HW", "uint8", range=(0, 255)))(
+        stored[None]
+    )
+    exact = [round(Fraction(255 * (int(x) - black), white - black)) for x in stored]
+    np.testing.assert_array_equal(result[0], exact)

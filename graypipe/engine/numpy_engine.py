@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import RangeError
 from .arrays import limits
-from .passes import Pass
+from .passes import TO_TIES, Pass
 
 Array = NDArray[Any]
 
@@ -121,6 +121,9 @@ def _store_integer(y: Array, plane: Array) -> None:
     """Round half to even, saturate, NaN to 0. ``y`` is float64 and is overwritten."""
     low, high = limits(plane.dtype)
     top = float(high)
+    if plane.itemsize <= 4:
+        y += TO_TIES
+        y -= TO_TIES
     np.rint(y, out=y)
     y[np.isnan(y)] = 0
     over = y >= top

@@ -14,6 +14,11 @@ FLOAT32_SPAN = (1e-30, 1e30)
 """Coefficients outside these magnitudes could overflow or lose bits as float32."""
 
 
+TO_TIES = 1.5 * 2.0**22
+"""Added to a float64 and taken off again, this leaves a multiple of 2^-30: what is a tie up to the rounding of M and b
+becomes one again, and is rounded half to even. Beyond 2^31 it leaves a multiple of the ulp, so no integer changes."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """nodata test, then clip, then matrix · (x - centre) + offset, then round, saturate and cast: in this order.
