@@ -1,0 +1,1 @@
+"""graypipe beside its peers: ``python -m benchmarks`` measures, ``python -m benchmarks report`` writes the pages."""

@@ -1,0 +1,76 @@
+"""Gray uint8 to ImageNet-normalised float32, from sizes that fit a cache to sizes that do not."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import graypipe as gp
+
+from .. import engines, imagenet, images
+from ..case import Build, Case, Check, Run, same_as
+from ..scale import Scale
+
+TOLERANCE = 1e-5
+IN_PLACE = "has no way to write into memory that is there"
+
+
+def cases(scale: Scale) -> Iterator[Build]:
+    """Yield sizes, layouts and memory."""
+    for size in scale.sizes("224", "512", "1024", "2048"):
+        yield from at_size(size, scale)
+
+
+def at_size(size: str, scale: Scale) -> Iterator[Build]:
+    """Yield layouts and memory; the public chains have no reused memory."""
+    for layout in ("CHW", "HWC"):
+        yield partial(_fresh, size, scale.shape(size), layout)
+        yield partial(_reused, size, scale.shape(size), layout)
+
+
+def _fresh(size: str, shape: tuple[int, ...], layout: str) -> Case:
+    image = images.random(shape)
+    return Case(
+        f"normalise, {size}, {layout}, fresh",
+        {"task": "normalise", "size": size, "layout": layout, "memory": "fresh"},
+        ours=engines.ours(partial(_ours, image, layout, reuse=False)),
+        peer=imagenet.chains(image, layout),
+        hand=imagenet.written_by_hand(image, layout),
+        floor=imagenet.floor(image, layout, reuse=False),
+        check=_check(image, layout),
+        left_out=imagenet.HWC_ONLY if layout == "CHW" else imagenet.CHW_ONLY,
+    )
+
+
+def _reused(size: str, shape: tuple[int, ...], layout: str) -> Case:
+    image = images.random(shape)
+    return Case(
+        f"normalise, {size}, {layout}, reused",
+        {"task": "normalise", "size": size, "layout": layout, "memory": "reused"},
+        ours=engines.ours(partial(_ours, image, layout, reuse=True)),
+        hand=imagenet.written_by_hand_reused(image, layout),
+        floor=imagenet.floor(image, layout, reuse=True),
+        check=_check(image, layout),
+        left_out=dict.fromkeys(imagenet.CHAINS, IN_PLACE),
+    )
+
+
+def _ours(image: NDArray[Any], layout: str, *, reuse: bool) -> Run:
+    plan = gp.plan("gray", gp.preset("imagenet", layout=layout))
+    return partial(plan, image, out=np.empty_like(plan(image))) if reuse else partial(plan, image)
+
+
+def _check(image: NDArray[Any], layout: str) -> Check:
+    answer = imagenet.oracle(image)
+    answer = answer if layout == "HWC" else answer.transpose(2, 0, 1)
+    values = same_as(answer, TOLERANCE)
+
+    def check(name: str, result: Any) -> None:
+        if name == imagenet.FLOOR:  # it writes as much, not the same
+            assert (result.shape, result.dtype) == (answer.shape, np.float32), name
+        else:
+            values(name, result)
+
+    return check

@@ -1,0 +1,51 @@
+"""What the figures were measured on and with: processor, versions, threads. No names of hosts, people or folders."""
+
+import os
+import platform
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graypipe import engine
+
+PEERS = (
+    "numpy",
+    "numba",
+    "torch",
+    "torchvision",
+    "tensorflow",
+    "albumentations",
+    "opencv-python-headless",
+    "scikit-image",
+    "pillow",
+)
+
+
+def describe() -> dict[str, Any]:
+    """Return the machine as the result files record it."""
+    return {
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "logical_cores": os.cpu_count() or 1,
+        "simd": np.show_config(mode="dicts")["SIMD Extensions"].get("found", []),
+        "system": platform.system(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "engine": engine.name(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, graypipe and the peers."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    own = {"python": platform.python_version(), "graypipe": project["version"]}
+    return own | {name: version(name) for name in PEERS}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()

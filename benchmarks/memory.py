@@ -1,0 +1,81 @@
+"""Memory: what a call allocates on top of its input, as Python sees it and as the system does."""
+
+import ctypes
+import gc
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .scale import Scale
+from .timing import Figure, no_collection
+
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+
+
+def held(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, Figure]:  # noqa: ARG001
+    """Return the bytes of array data that are alive only because the result is."""
+    with no_collection():
+        return {name: _figure(_held(run)) for name, run in contenders.items()}
+
+
+def extra(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, Figure]:  # noqa: ARG001
+    """Return the bytes a call allocates at its peak, beyond a fresh result: array data and Python objects."""
+    with no_collection():
+        return {name: _figure(_extra(run)) for name, run in contenders.items()}
+
+
+def resident(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, Figure]:  # noqa: ARG001
+    """Return the bytes by which the process grows at the peak of a call, whoever allocates them (Linux only)."""
+    return {name: _figure(_resident(run)) for name, run in contenders.items()}
+
+
+def _held(run: Callable[[], Any]) -> int:
+    run()
+    arrays = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
+    tracemalloc.start()
+    try:
+        result = run()
+        snapshot = tracemalloc.take_snapshot().filter_traces([arrays])
+    finally:
+        tracemalloc.stop()
+    del result
+    return sum(trace.size for trace in snapshot.traces)
+
+
+def _extra(run: Callable[[], Any]) -> int:
+    run()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        result = run()
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    fresh = after - before >= result.nbytes  # a result in reused memory was there before
+    return max(0, peak - before - (result.nbytes if fresh else 0))
+
+
+def _resident(run: Callable[[], Any]) -> int:
+    run()
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # else freed pages, still resident, would hide the growth
+    CLEAR.write_text("5", encoding="ascii")  # resets the high-water mark
+    before = _status("VmRSS")
+    result = run()
+    peak = _status("VmHWM")
+    del result
+    return max(0, peak - before)
+
+
+def _status(field: str) -> int:
+    line = next(line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def _figure(count: int) -> Figure:
+    return Figure(count, count, count, 1, 1)

@@ -1,0 +1,23 @@
+"""Fresh interpreters that time something inside themselves."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def seconds(statements: str, timed: str, **environment: str) -> float:
+    """Return how long ``timed`` takes in a new interpreter that has run ``statements``."""
+    lines = ["from time import perf_counter", statements, "start = perf_counter()", timed]
+    script = "\n".join([*lines, "print(perf_counter() - start)"])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+        text=True,
+    )
+    return float(done.stdout)

@@ -1,0 +1,41 @@
+"""Result files: one JSON file a group, checked against the schema when written and when read."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+HERE = Path(__file__).parent
+RECORD = HERE / "results"
+SCHEMA = json.loads((HERE / "schema.json").read_text(encoding="utf-8"))
+
+Record = dict[str, Any]
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write ``record`` to ``folder`` under the name of its group; jsonschema.ValidationError where it is malformed."""
+    jsonschema.validate(record, SCHEMA)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record['group']}.json"
+    path.write_text(json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def read(folder: Path, order: Iterable[str]) -> dict[str, Record]:
+    """Return the records in ``folder`` by group, in ``order``; groups that were not measured are absent."""
+    found = {}
+    for group in order:
+        path = folder / f"{group}.json"
+        if path.exists():
+            found[group] = json.loads(path.read_text(encoding="utf-8"))
+            jsonschema.validate(found[group], SCHEMA)
+    return found
+
+
+def where(record: Record, gauge: str | None = None, **facts: str) -> list[dict[str, Any]]:
+    """Return the cases of ``record`` whose facts include ``facts``."""
+    return [
+        case for case in record["cases"] if facts.items() <= case["facts"].items() and gauge in (None, case["gauge"])
+    ]
