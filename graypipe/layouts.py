@@ -51,6 +51,7 @@ class Walk:
         self.axes = len(source)
         self._source_order = _bands_first(source)
         self._target_order = _bands_first(target)
+        self._target_back = None if self._target_order is None else tuple(np.argsort(self._target_order).tolist())
         self._at = target.find("C")
 
     def source_planes(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -63,7 +64,7 @@ class Walk:
 
     def from_planes(self, planes: NDArray[Any]) -> NDArray[Any]:
         """View (bands, *pixels) as an array of the target layout; undoes `target_planes`."""
-        return planes[0] if self._target_order is None else planes.transpose(np.argsort(self._target_order))
+        return planes[0] if self._target_order is None else planes.transpose(self._target_back)
 
     def plane_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of `source_planes` for an array of ``shape``."""

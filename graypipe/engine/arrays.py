@@ -66,7 +66,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: 
         raise LayoutError(f"out= must have shape {shape}, got {out.shape}")
     if not out.flags.writeable:
         raise LayoutError("out= is read-only: pass an array that may be written")
-    if _overlaps_itself(out):
+    if not out.flags.c_contiguous and _overlaps_itself(out):
         raise LayoutError(f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own")
     if _overlap(out, image):
         raise LayoutError("out= shares memory with the image: pass other memory, or leave out= away")
