@@ -74,13 +74,14 @@ class _Blocks:
     def _block(self, source: Array, target: Array) -> None:
         empty = self._empty(source)
         inputs = {j: self._input(source, j, empty) for j in self.job.reads}
+        direct = target.dtype == self.dtype and target.strides[-1] == target.itemsize
+        spare = None if direct else np.empty(target.shape[1:], self.dtype)
         for (terms, offset), plane in zip(self.rows, target, strict=True):
-            direct = plane.dtype == self.dtype and plane.strides[-1] == plane.itemsize
-            y = plane if direct else np.empty(plane.shape, self.dtype)
+            y = plane if spare is None else spare
             _mix(inputs, terms, offset, y)
             if empty is not None:
                 y[empty] = 0
-            if not direct:
+            if spare is not None:
                 self.store(y, plane)
 
     def _empty(self, source: Array) -> Array | None:
