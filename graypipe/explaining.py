@@ -92,8 +92,12 @@ def _equation(channel_map: ChannelMap, i: int) -> str:
 
 def _execution(execution: engine.Execution) -> str:
     if execution.can_view:
-        return f"a move of bands ({engine.name()} engine), nothing is computed; plan.view gives it without a copy"
-    return f"one fused pass in {execution.compute_dtype} ({engine.name()} engine)"
+        return f"a move of bands{_engine()}, nothing is computed; plan.view gives it without a copy"
+    return f"one fused pass in {execution.compute_dtype}{_engine()}"
+
+
+def _engine() -> str:
+    return " (numba engine)" if engine.name() == "numba" else " (numpy engine; the extra fast brings compiled kernels)"
 
 
 def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
