@@ -136,7 +136,8 @@ class ChannelMap:
         CopyRequiredError. ``out=`` fixes memory and dtype and excludes ``copy`` and ``dtype``.
         Raises LayoutError, ChannelError and DTypeError where the image is not what the map and the layout say.
         """
-        image = engine.check_image(image)
+        if type(image) is not np.ndarray:
+            image = engine.check_image(image)
         if out is not None:
             if copy is not True or dtype is not None:
                 raise DTypeError("out= fixes both memory and dtype: leave copy= and dtype= away")

@@ -42,40 +42,33 @@ def with_bands(layout: str) -> str:
 class Walk:
     """How arrays of one layout are read and arrays of another are written, pixel by pixel in the same order.
 
-    ``target`` is the layout of the output, whole: letters the declared one lacked stand in front.
+    ``target`` is the layout of the output, whole: letters the declared one lacked stand in front. ``source_order`` and
+    ``target_order`` transpose arrays to planes, (bands, *pixels); None where a layout has no band axis to bring forward.
     """
 
     def __init__(self, source: str, target: str) -> None:
         self.source = source
         self.target = target
-        self.axes = len(source)
-        self._source_order = _bands_first(source)
-        self._target_order = _bands_first(target)
-        self._target_back = None if self._target_order is None else tuple(np.argsort(self._target_order).tolist())
-        self._at = target.find("C")
+        self.source_order = _bands_first(source)
+        self.target_order = _bands_first(target)
+        self._target_back = None if self.target_order is None else tuple(np.argsort(self.target_order).tolist())
 
     def source_planes(self, image: NDArray[Any]) -> NDArray[Any]:
         """View ``image`` as (bands, *pixels)."""
-        return image[None] if self._source_order is None else image.transpose(self._source_order)
-
-    def target_planes(self, out: NDArray[Any]) -> NDArray[Any]:
-        """View ``out`` as (bands, *pixels), the pixels in the order of `source_planes`."""
-        return out[None] if self._target_order is None else out.transpose(self._target_order)
+        return image[None] if self.source_order is None else image.transpose(self.source_order)
 
     def from_planes(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """View (bands, *pixels) as an array of the target layout; undoes `target_planes`."""
-        return planes[0] if self._target_order is None else planes.transpose(self._target_back)
+        """View (bands, *pixels) as an array of the target layout."""
+        return planes[0] if self.target_order is None else planes.transpose(self._target_back)
 
     def plane_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of `source_planes` for an array of ``shape``."""
-        return (1, *shape) if self._source_order is None else tuple(shape[axis] for axis in self._source_order)
+        return (1, *shape) if self.source_order is None else tuple(shape[axis] for axis in self.source_order)
 
-    def target_shape(self, planes: tuple[int, ...], count: int) -> tuple[int, ...]:
-        """Return the shape of an output of ``count`` bands, ``planes`` being the shape of source or target planes."""
-        at = self._at + 1
-        if not at:
-            return planes[1:]
-        return (*planes[1:at], count, *planes[at:])
+    def target_shape(self, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+        """Return the shape of an output of ``count`` bands for a source array of ``shape``."""
+        pixels, at = self.plane_shape(shape)[1:], self.target.find("C")
+        return pixels if at < 0 else (*pixels[:at], count, *pixels[at:])
 
 
 @cache

@@ -43,7 +43,8 @@ class Plan:
         """
         if type(image) is not np.ndarray:
             image = engine.check_image(image)
-        return self._execution(image.dtype)(image, out)
+        execution = self._executions.get(image.dtype) or self._execution(image.dtype)
+        return execution(image, out)
 
     def batch(self, images: Array | Sequence[Array], *, out: Array | None = None, threads: int = 1) -> Array:
         """Return a batch: an array with a leading N, or a list of equal-sized images written straight into the output.
@@ -66,9 +67,7 @@ class Plan:
         shapes = sorted({image.shape for image in arrays})
         if len(shapes) > 1:
             raise LayoutError(f"images of one batch have one size, got {shapes}: crop or resize them first")
-        first = self._execution(arrays[0].dtype)
-        first.check(arrays[0])
-        shape = (len(arrays), *first.shape(arrays[0].shape))
+        shape = (len(arrays), *self._execution(arrays[0].dtype).shape(arrays[0].shape))
         if out is None:
             out = np.empty(shape, self.target.dtype)
         else:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -45,7 +45,7 @@ def engine() -> ModuleType:
         try:
             return import_module(".numba_engine", __name__)
         except ModuleNotFoundError as error:
-            if error.name not in ("numba", "graypipe.engine.numba_engine"):
+            if error.name != "numba":
                 raise
             if wanted == "numba":
                 raise MissingExtraError('GRAYPIPE_ENGINE=numba needs numba: pip install "graypipe[fast]"') from None
@@ -69,34 +69,40 @@ class Execution:
         self.source = element_type(source)
         self.target = element_type(target)
         self.moves = job.moves(self.source, self.target) and self.source == self.target  # byte order included
-        self.kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(job, self.source, self.target)
-        self.bands, self.made = len(job.centre), len(job.matrix)
+        self.order, self.out_order = walk.source_order, walk.target_order
+        self.shape = lru_cache(maxsize=256)(self._shape)
+
+    @cached_property
+    def kernel(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
+        """The function (source planes, target planes) -> None of the engine; the first use may compile it."""
+        kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(self.job, self.source, self.target)
+        return kernel
 
     def __call__(self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
         """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""
-        planes = self.check(image)
-        shape = self.walk.target_shape(planes.shape, self.made)
+        shape = self.shape(image.shape)
         if out is None:
             out = np.empty(shape, self.target)
         else:
             check_out(out, shape, self.target, image)
+        source = image.transpose(self.order) if self.order else image[None]
+        target = out.transpose(self.out_order) if self.out_order else out[None]
         if threads == 1:
-            self.kernel(planes, self.walk.target_planes(out))
+            self.kernel(source, target)
         else:
-            split(self.kernel, planes, self.walk.target_planes(out), threads)
+            split(self.kernel, source, target, threads)
         return out
 
-    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the result for an image of ``shape``."""
-        return self.walk.target_shape(self.walk.plane_shape(shape), self.made)
+    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the result for an image of ``shape``.
 
-    def check(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return ``image`` as planes; LayoutError or ChannelError where it is not of the declared layout and bands."""
-        if image.ndim == self.walk.axes:
-            planes = self.walk.source_planes(image)
-            if len(planes) == self.bands:
-                return planes
-        raise layouts.mismatch(image.shape, self.walk.source, self.bands)
+        LayoutError or ChannelError where that is not of the declared layout and bands. Called as ``shape``, which
+        remembers: in a small image every microsecond counts.
+        """
+        bands = len(self.job.centre)
+        if len(shape) != len(self.walk.source) or self.walk.plane_shape(shape)[0] != bands:
+            raise layouts.mismatch(shape, self.walk.source, bands)
+        return self.walk.target_shape(shape, len(self.job.matrix))
 
     def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
         """Return the result as a read-only view of ``image``, or None where strides cannot express it.
@@ -104,9 +110,9 @@ class Execution:
         A test of an implied range would read every value, so a view goes without it. LayoutError or ChannelError where
         the image is not of the declared layout and bands.
         """
-        self.check(image)
+        self.shape(image.shape)
         regular = views.progression(self.job.picks) if self.moves and self.job.picks else None
-        return views.view(image, self.walk, *regular, self.made) if regular else None
+        return views.view(image, self.walk, *regular, len(self.job.matrix)) if regular else None
 
     @property
     def can_view(self) -> bool:

@@ -30,7 +30,7 @@ def prepare(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> Callable
     return _Blocks(job, source, target).run
 
 
-def blocks(shape: tuple[int, ...], size: int = 8192) -> Iterator[tuple[Any, ...]]:
+def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
     """Yield indices that cut pixel axes of ``shape`` into blocks of at most ``size`` pixels, in memory order."""
     inner, axis = 1, len(shape) - 1
     while axis > 0 and inner * shape[axis] <= size:

@@ -1,0 +1,175 @@
+"""The numba engine across processes: what is compiled once stays compiled, and no cache, fork or race breaks a pass."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PASS = """
+import hashlib, json, sys
+import numpy as np
+import graypipe as gp
+from graypipe.engine import numba_engine, numba_kernels
+from graypipe.engine.passes import Pass
+
+def moved(kind):
+    total = hashlib.sha256()
+    move = Pass(((0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0)), (0.0,) * 3, (0.0,) * 3)
+    for view in views(kind):
+        out = np.zeros((*view.shape[1:], 3), kind)
+        ENGINE.prepare(move, view.dtype, out.dtype)(view, out.transpose(2, 0, 1))
+        total.update(out.tobytes())
+    return total.hexdigest()
+
+def views(kind):
+    x = np.arange(3 * 41 * 67).reshape(3, 41, 67).astype(kind) % 251
+    both = [x, np.ascontiguousarray(x.transpose(1, 2, 0)).transpose(2, 0, 1)]
+    return both + [v for x in both for v in (x[:, 2:30, 3:50], x[:, :, ::-1], x.swapaxes(1, 2), x[:, :, ::3])]
+
+def digest(kind):
+    total = hashlib.sha256()
+    jobs = [
+        Pass(((.5, 0, 0), (0, .25, 0), (0, 0, .1)), (1.0, 2.0, 3.0), (0.0,) * 3),
+        Pass(((.5, .2, .1), (1.0, -1.0, 0)), (1.0, 2.0), (1.0,) * 3, ((0.0, 90.0),) * 3, 7.0),
+        Pass(((.5, .2, .1),) * 3, (1.0,) * 3, (1.0,) * 3),
+    ]
+    for job in jobs:
+        for view in views(kind):
+            shape = (len(job.matrix), *view.shape[1:])
+            for out in (np.zeros(shape, "f4"), np.zeros((*shape[1:], shape[0]), "f4").transpose(2, 0, 1)):
+                ENGINE.prepare(job, view.dtype, out.dtype)(view, out)
+                total.update(out.tobytes())
+    return total.hexdigest() + moved(kind)
+
+ENGINE = numba_engine
+"""
+
+NUMPY = """
+from graypipe.engine import numpy_engine as ENGINE
+"""
+
+REPORT = """
+kernels = (numba_kernels.affine, numba_kernels.move)
+count = lambda name: sum(sum(getattr(kernel.stats, name).values()) for kernel in kernels)
+print(json.dumps([digest("u1"), count("cache_misses"), count("cache_hits")]))
+"""
+
+
+def start(code, cache=None, path=ROOT, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(path), **environment}
+    if cache is not None:
+        environment["NUMBA_CACHE_DIR"] = str(cache)
+    command = [sys.executable, "-W", "error", "-c", code]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=path, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def answer(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """Return the digest of the NumPy engine."""
+    return answer(start(PASS + NUMPY + 'print(json.dumps(digest("u1")))'))
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory, expected):
+    """Return a cache directory that holds what a pass needs."""
+    cache = tmp_path_factory.mktemp("cache")
+    assert answer(start(PASS + REPORT, cache)) == [expected, 2, 0]
+    return cache
+
+
+def test_eight_processes_start_at_once_with_nothing_compiled(tmp_path):
+    kinds = ["u1", "u2"] * 4  # two signatures that are written into one index
+    racing = [start(PASS + f'print(json.dumps(moved("{kind}")))', tmp_path) for kind in kinds]
+    plain = [start(PASS + NUMPY + f'print(json.dumps(moved("{kind}")))') for kind in kinds[:2]]
+    assert list(map(answer, racing)) == list(map(answer, plain)) * 4
+
+
+def test_a_second_process_compiles_nothing(warm, expected):
+    before = sorted((file.name, file.stat().st_mtime_ns) for file in warm.rglob("*") if file.is_file())
+    assert answer(start(PASS + REPORT, warm)) == [expected, 0, 2]
+    assert sorted((file.name, file.stat().st_mtime_ns) for file in warm.rglob("*") if file.is_file()) == before
+
+
+def test_plans_layouts_and_shapes_compile_nothing(warm):
+    code = PASS + 'digest("u1")\n' + REPORT
+    assert answer(start(code, warm))[1:] == [0, 2]
+
+
+def test_indices_stay_within_their_rows(tmp_path, expected):
+    assert answer(start(PASS + REPORT, tmp_path, NUMBA_BOUNDSCHECK="1"))[0] == expected
+
+
+def test_bounds_are_checked_where_that_is_asked_for(tmp_path):
+    code = "import numba, numpy\nnumba.njit(lambda x: x[x.size])(numpy.zeros(3))"
+    process = start(code, tmp_path, NUMBA_BOUNDSCHECK="1")
+    assert "out of bounds" in process.communicate()[1]
+
+
+def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
+    package = tmp_path / "graypipe"
+    for file in (ROOT / "graypipe").rglob("*.py"):
+        copy = package / file.relative_to(ROOT / "graypipe")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(file.read_text())
+    (package / "engine" / "__pycache__").write_text("a file where numba wants a directory")
+    file = tmp_path / "file"
+    file.touch()
+    nowhere = str(file / "cache")
+    environment = dict.fromkeys(("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere)
+    code = PASS + 'assert type(numba_kernels.move._cache).__name__ == "NullCache"\n' + REPORT
+    assert answer(start(code, path=tmp_path, **environment))[0] == expected
+
+
+FAULTS = {
+    "the disk is full": """
+def save_overload(*_): raise OSError(28, "No space left on device")
+numba_kernels.move._cache.save_overload = save_overload
+""",
+    "another signature's code is found": """
+class Lost(dict):
+    def __setitem__(self, signature, code): pass
+numba_kernels.move.overloads = Lost()
+""",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_cache_that_fails_after_the_import_is_no_error(tmp_path, expected, fault):
+    assert answer(start(PASS + FAULTS[fault] + 'print(json.dumps(digest("u1")))', tmp_path)) == expected
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_worker_processes_run_passes_after_their_parent_did(warm, expected, method, tmp_path):
+    module = tmp_path / "worker.py"
+    module.write_text(PASS)
+    code = f"""
+import json, multiprocessing, sys, warnings
+import worker
+if __name__ == "__main__":
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(2) as threads:
+        digests = set(threads.map(worker.digest, ["u1"] * 4))
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        digests |= set(pool.map(worker.digest, ["u1"] * 4))
+    (digest,) = digests
+    print(json.dumps(digest))
+"""
+    main = tmp_path / "main.py"
+    main.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "NUMBA_CACHE_DIR": str(warm)}
+    command = [sys.executable, str(main)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.splitlines()[-1]) == expected
