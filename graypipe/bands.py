@@ -22,7 +22,7 @@ def parse(bands: str | Iterable[str]) -> tuple[str, ...]:
         raise ChannelError(f"band names are non-empty strings, at least one of them, got {names!r}")
     if len(set(names)) != len(names):
         raise ChannelError(f"band names are distinct, got {names!r}: give each band a name of its own")
-    return tuple(str(name) for name in names)
+    return tuple(str.__str__(name) for name in names)  # members of an Enum of strings too
 
 
 def _parse_string(bands: str) -> tuple[str, ...]:

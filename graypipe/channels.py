@@ -85,8 +85,8 @@ class ChannelMap:
         if set(own) != set(wanted):
             raise ChannelError(
                 f"the map {verb} {names.show(own)}, but stands beside {names.show(wanted)}: the names must be the "
-                f"same (missing {sorted(set(own) - set(wanted))}, left over {sorted(set(wanted) - set(own))}); "
-                f"rename or pick bands with gp.select"
+                f"same (only in the map {sorted(set(own) - set(wanted))}, only beside it "
+                f"{sorted(set(wanted) - set(own))}); rename or pick bands with gp.select"
             )
         return [own.index(band) for band in wanted]
 
@@ -143,7 +143,10 @@ class ChannelMap:
                 raise DTypeError("out= fixes both memory and dtype: leave copy= and dtype= away")
             dtype = engine.element_type(engine.check_image(out).dtype)
         key = (layout, out_layout, image.dtype, dtype)
-        bound = self._bound.get(key) or self._bound.setdefault(key, self._bind(*key))
+        try:
+            bound = self._bound[key]
+        except (KeyError, TypeError):  # a TypeError for what cannot be hashed, which is neither layout nor dtype
+            bound = self._bound.setdefault(key, self._bind(*key))
         if copy is not True:
             if copy is not None and copy is not False:
                 raise DTypeError(

@@ -1,4 +1,4 @@
-"""Affine maps in exact rational arithmetic: composed and inverted without rounding, rounded once at the end.
+"""Affine maps in exact rational arithmetic: composed and inverted without rounding, each entry rounded once at the end.
 
 In float64, (1/d)·d differs from 1 for 9,841 of the divisors d below 65,536; a map that only picks bands would turn into
 a computation. Rational arithmetic keeps it a pick.

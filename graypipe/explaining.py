@@ -19,9 +19,8 @@ def explain(plan: "Plan", shape: tuple[int, ...] | None, dtype: DTypeLike | None
     """Return the text of `Plan.explain`."""
     source, target, walk = plan.source, plan.target, plan._walk
     known = None if dtype is None else engine.element_type(dtype)
-    lines = [
-        ("source", f"{names.show(source.bands)} as {source.layout}{f', {known or source.dtype or str()}'.rstrip(', ')}")
-    ]
+    element = known or source.dtype
+    lines = [("source", f"{names.show(source.bands)} as {source.layout}{f', {element}' if element else ''}")]
     if shape is not None:
         lines.append(("image", _axes(shape, walk.source, len(source.bands))))
     lines.append(("range", _range(plan, known)))
@@ -52,7 +51,7 @@ def _range(plan: "Plan", dtype: np.dtype[Any] | None) -> str:
             raise
         return "by the image's dtype: bool 0..1, uint8 0..255, uint16 0..65535, floating 0..1"
     shown = [f"{black:g}..{white:g}" for black, white in pairs]
-    how = "implied by the dtype" if source.range is None and source.bits is None else "declared"
+    how = "declared" if source.declares_range else "implied by the dtype"
     return f"{shown[0] if len(set(shown)) == 1 else ', '.join(shown)} becomes 0..1 ({how})"
 
 
@@ -63,7 +62,7 @@ def _guards(plan: "Plan", dtype: np.dtype[Any] | None) -> str:
         guards.append(f"a pixel with {source.nodata:g} in any band becomes 0")
     if source.clip:
         guards.append("values are clipped to the range")
-    if source.range is None and source.bits is None and (dtype is None or dtype.kind == "f"):
+    if not source.declares_range and (dtype is None or dtype.kind == "f"):
         guards.append("floating values above 2 or below -1 are refused")
     if np.dtype(plan.target.dtype).kind in "iub":
         guards.append("rounded half to even, saturated")
@@ -91,8 +90,9 @@ def _equation(channel_map: ChannelMap, i: int) -> str:
 
 
 def _execution(execution: engine.Execution) -> str:
-    if execution.can_view:
-        return f"a move of bands{_engine()}, nothing is computed; plan.view gives it without a copy"
+    if execution.progression:
+        tested = "tested against the implied range" if execution.job.implied else "nothing is computed"
+        return f"a move of bands{_engine()}, {tested}; plan.view gives it without a copy"
     return f"one fused pass in {execution.compute_dtype}{_engine()}"
 
 
@@ -101,6 +101,8 @@ def _engine() -> str:
 
 
 def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
-    result = execution.shape(shape)
-    read, written = prod(shape) * execution.source.itemsize, prod(result) * execution.target.itemsize
+    result, job = execution.shape(shape), execution.job
+    bands = len(job.reads) if job.nodata is None else len(job.centre)
+    read = prod(shape) // len(job.centre) * bands * execution.source.itemsize
+    written = prod(result) * execution.target.itemsize
     return f"reads {read:,} bytes, writes {written:,} bytes, shape {result}"

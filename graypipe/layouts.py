@@ -25,7 +25,7 @@ def parse(layout: str) -> str:
             f"a layout holds letters of {LETTERS}, each at most once, H and W always "
             f"(such as 'HW', 'HWC', 'NCHW'), got {layout!r}"
         )
-    return layout
+    return str.__str__(layout)
 
 
 def check_bands(layout: str, count: int, what: str) -> None:
@@ -43,7 +43,7 @@ class Walk:
     """How arrays of one layout are read and arrays of another are written, pixel by pixel in the same order.
 
     ``target`` is the layout of the output, whole: letters the declared one lacked stand in front. ``source_order`` and
-    ``target_order`` transpose arrays to planes, (bands, *pixels); None where a layout has no band axis to bring forward.
+    ``target_order`` transpose arrays to planes, (bands, *pixels); None where a layout has no band axis.
     """
 
     def __init__(self, source: str, target: str) -> None:
@@ -110,32 +110,34 @@ def describe(layout: str, shape: tuple[int, ...]) -> str:
 def mismatch(shape: tuple[int, ...], layout: str, count: int) -> GraypipeError:
     """Return the error for an array of ``shape`` where ``layout`` with ``count`` bands was declared."""
     expected = f"expected layout {layout!r} with {count} band{'s' if count > 1 else ''}"
-    error: GraypipeError
     if len(shape) == len(layout):
-        error = ChannelError(
+        pixels = layout.replace("C", "")
+        moved = "C" + pixels if layout != "C" + pixels else pixels + "C"
+        other = f"; where the axes are {moved!r}, declare that layout" if count in (shape[0], shape[-1]) else ""
+        return ChannelError(  # type: ignore[no-any-return]  # its constructor is that of Exception
             f"{expected}, got {describe(layout, shape)} (shape {shape}): declare the bands that are there, "
-            f"or pick them first with gp.select"
+            f"or pick them first with gp.select{other}"
         )
-        return error
     readings = [f"{reading} ({describe(reading, shape)}): {cure}" for reading, cure in _readings(layout, len(shape))]
     hint = " It can be read as " + "; or as ".join(readings) + "." if readings else " Declare the layout it has."
-    error = LayoutError(f"{expected}, {len(layout)} axes, got {len(shape)} axes of shape {shape}.{hint}")
-    return error
+    return LayoutError(  # type: ignore[no-any-return]
+        f"{expected}, {len(layout)} axes, got {len(shape)} axes of shape {shape}.{hint}"
+    )
 
 
 def _readings(layout: str, axes: int) -> list[tuple[str, str]]:
     """Return the layouts an array of one axis more or less may have had in mind, each with what to do then."""
     pixels = layout.replace("C", "")
-    declare = "declare layout={!r} in the source (with as many bands)"
+    declare = "declare layout={!r} (with as many bands)"
     found = []
     if axes == len(layout) + 1:
         if "N" not in layout:
-            found.append(("N" + layout, f"call plan.batch, or declare layout={'N' + layout!r}"))
+            found.append(("N" + layout, f"a batch; plan.batch takes it, or declare layout={'N' + layout!r}"))
         if "C" not in layout:
             found += [(pixels + "C", declare.format(pixels + "C")), ("C" + pixels, declare.format("C" + pixels))]
     if axes == len(layout) - 1:
         if "C" in layout:
-            found.append((pixels, f"declare layout={pixels!r} (one band)"))
+            found.append((pixels, f"one band; declare layout={pixels!r}"))
         if "N" in layout:
-            found.append((layout.replace("N", ""), f"declare layout={layout.replace('N', '')!r} (no batch)"))
+            found.append((layout.replace("N", ""), "no batch; call the plan itself, or declare that layout"))
     return found

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import bands as names
 from . import engine, exact, layouts, records
 from .channels import Bands, ChannelMap, Weights, from_exact, mix, replicate, select
+from .declared import freeze
 from .errors import ChannelError, CopyRequiredError, DTypeError, LayoutError, RangeError
 from .sources import Pair, Source
 from .targets import Target, preset
@@ -31,7 +32,17 @@ class Plan:
     via: ChannelMap
 
     def __post_init__(self) -> None:
-        self.unit_map, self._walk  # noqa: B018  # names and layouts that do not fit are errors here, not at the first image
+        for value, kind, what in (
+            (self.source, Source, "source is a gp.Source"),
+            (self.target, Target, "target is a gp.Target or the name of a preset"),
+            (self.via, ChannelMap, "via is a gp.ChannelMap or a mapping as gp.mix takes it"),
+        ):
+            if not isinstance(value, kind):
+                raise DTypeError(f"{what}, got {type(value).__name__}")
+        bands, made = self.source.bands, self.target.bands
+        via = from_exact(self.via.exact(bands, made), inputs=bands, outputs=made)
+        freeze(self, via=via)  # its bands in the order of source and target, so that equal plans are equal
+        self.unit_map, self._walk  # noqa: B018  # layouts that do not fit are errors here, not at the first image
 
     def __call__(self, image: Array, *, out: Array | None = None) -> Array:
         """Return ``image``, an array of the source's layout and bands, as the target expects it.
@@ -67,14 +78,18 @@ class Plan:
         shapes = sorted({image.shape for image in arrays})
         if len(shapes) > 1:
             raise LayoutError(f"images of one batch have one size, got {shapes}: crop or resize them first")
-        shape = (len(arrays), *self._execution(arrays[0].dtype).shape(arrays[0].shape))
+        runs = [self._execution(image.dtype) for image in arrays]
+        shape = (len(arrays), *runs[0].shape(shapes[0]))
         if out is None:
             out = np.empty(shape, self.target.dtype)
         else:
             for image in arrays:
                 engine.check_out(out, shape, np.dtype(self.target.dtype), image)
-        parts = list(zip(arrays, out, strict=True))
-        engine.in_threads(lambda part: self._execution(part[0].dtype)(*part), parts, threads)
+        if len(arrays) < threads:
+            for run, image, part in zip(runs, arrays, out, strict=True):
+                run.into(image, part, threads)
+        else:
+            engine.in_threads(lambda job: job[0].into(*job[1:]), list(zip(runs, arrays, out, strict=True)), threads)
         return out
 
     def view(self, image: Array) -> Array:
@@ -98,13 +113,32 @@ class Plan:
         says which stored values are meant. ChannelError where the plan loses bands; RangeError where the range is open.
         """
         x = engine.check_image(x)
-        if self.source.range is None and self.source.bits is None and self.source.dtype is None and dtype is None:
+        pairs = self._inverted_range(None if dtype is None else engine.element_type(dtype))
+        if pairs not in self._inverses:
+            self._inverses[pairs] = self._stored_map(pairs).inverse()
+        return self._inverses[pairs](x, layout=self._walk.target, out_layout=self.source.layout, dtype=dtype)
+
+    def _inverted_range(self, dtype: np.dtype[Any] | None) -> tuple[Pair, ...]:
+        """Return (black, white) per band of the stored values that `invert` gives, which ``dtype`` must hold."""
+        source = replace(self.source, nodata=None)
+        if not source.declares_range and source.dtype is None and dtype is None:
             raise RangeError(
                 "stored values in which range? Declare range=, bits= or dtype= in the source, or pass dtype="
             )
-        meant = self.source.dtype or dtype
-        forward = self._stored_map(self.source.pairs(meant))
-        return forward.inverse()(x, layout=self._walk.target, out_layout=self.source.layout, dtype=dtype)
+        pairs = source.pairs(source.dtype or dtype)
+        low, high = (-np.inf, np.inf) if dtype is None or dtype.kind == "f" else engine.limits(dtype)
+        levels = [level for pair in pairs for level in pair]
+        if min(levels) < low or max(levels) > float(high):
+            raise RangeError(
+                f"the stored values range from {min(levels):g} to {max(levels):g}, which {dtype} cannot hold: leave "
+                f"dtype= away, or, to show an image, invert with a plan whose source declares no range, "
+                f"gp.plan({names.show(source.bands)}, plan.target).invert(x, dtype='uint8')"
+            )
+        return pairs
+
+    @cached_property
+    def _inverses(self) -> dict[tuple[Pair, ...], ChannelMap]:
+        return {}
 
     def explain(self, shape: tuple[int, ...] | None = None, dtype: DTypeLike | None = None) -> str:
         """Return, as text, how an image of ``shape`` and ``dtype`` will be read and what will be done.
@@ -129,7 +163,7 @@ class Plan:
         """``via`` and the target, on unit intensities (0 black, 1 white)."""
         return from_exact(self._unit, inputs=self.source.bands, outputs=self.target.bands)
 
-    @property
+    @cached_property
     def map(self) -> ChannelMap:
         """The whole affine part, from stored values; RangeError unless range, bits or dtype is declared."""
         return self._stored_map(self.source.pairs(None))
@@ -195,7 +229,7 @@ class Plan:
         if job.picks is None:  # then the centred form, which keeps the digits of a narrow range far from zero
             job = engine.Pass(matrix, self.unit_map.offset, tuple(black for black, _ in pairs))
         bounds = tuple((min(pair), max(pair)) for pair in pairs) if source.clip else None
-        job = replace(job, clip=bounds, nodata=source.nodata, implied=source.implied(dtype))
+        job = replace(job, clip=bounds, nodata=source.nodata, implied=not source.declares_range and dtype.kind == "f")
         return engine.Execution(job, self._walk, dtype, self.target.dtype)
 
     def _stored(self, pairs: tuple[Pair, ...]) -> exact.Affine:
@@ -217,16 +251,12 @@ def plan(source: Source | Bands, target: Target | str, via: ChannelMap | Weights
     """
     source = source if isinstance(source, Source) else Source(source)
     target = preset(target) if isinstance(target, str) else target
-    if not isinstance(target, Target):
-        raise DTypeError(f"target is a gp.Target or the name of a preset, got {type(target).__name__}")
     if isinstance(via, Mapping):
         via = mix(via, of=source.bands)
-    if via is None:
+    if via is None and isinstance(target, Target):
         via = _default_via(source.bands, target.bands)
         if via is None:
             raise ChannelError(_no_way(source.bands, target.bands))
-    if not isinstance(via, ChannelMap):
-        raise DTypeError(f"via is a gp.ChannelMap or a mapping as gp.mix takes it, got {type(via).__name__}")
     return Plan(source, target, via)
 
 
@@ -239,14 +269,18 @@ def _default_via(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMa
 
 
 def _no_way(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
-    open_choice = f"<one of {', '.join(inputs)}>"
-    mapping = {band: band if band in inputs else open_choice for band in outputs}
+    choice = f"<one of {', '.join(inputs[:4])}{', ...' if len(inputs) > 4 else ''}>"
+    mapping = {band: band if band in inputs else choice for band in outputs}
     weights = "{" + ", ".join(f'"{band}": "{origin}"' for band, origin in mapping.items()) + "}"
     unread = [band for band in inputs if band not in outputs]
-    dropped = f"which does not read {unread}; " if unread else ""
+    dropped = f"which does not read {unread}; " if unread and choice not in weights else ""
     gray = " For gray from RGB, via=gp.luminance()." if outputs == ("gray",) and set("RGB") <= set(inputs) else ""
+    word = "".join(inputs)
+    one = (
+        f" One band called {word} is written ({word!r},)." if len(word) == len(inputs) > 1 and choice in weights else ""
+    )
     return (
         f"the way from {names.show(inputs)} to {names.show(outputs)} is open: say which band feeds which, for example\n"
         f"    via={weights}\n"
-        f'{dropped}a merge is written {{"R": {{"R": 0.5, "Y": 0.5}}}}.{gray}'
+        f'{dropped}a merge is written {{"R": {{"R": 0.5, "Y": 0.5}}}}.{gray}{one}'
     )

@@ -1,7 +1,6 @@
 """Reading: a file becomes an array and the source that says what its values mean, without losing a bit."""
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,17 @@ MODES = {"L": "gray", "I;16": "gray", "I;16L": "gray", "I;16B": "gray", "RGB": "
 """Pillow's modes that keep every level of the file, and their bands."""
 
 EXIF_ORIENTATION = 0x0112
-BITS, PHOTOMETRIC, SAMPLES, SAMPLE_FORMAT = 258, 262, 277, 339  # TIFF 6.0, section 8 and SampleFormat in section 19
+
+TAGS = {258: "bits per sample", 277: "samples per pixel", 339: "sample format"}
+COMPRESSION, PHOTOMETRIC, PREDICTOR = 259, 262, 317
+"""TIFF 6.0, section 8; the predictor in section 14, the sample format in section 19."""
+
+PACKBITS = 32773
+
+BOMB = (
+    "the image is larger than Pillow's guard against decompression bombs allows: where the file is trusted, raise "
+    "PIL.Image.MAX_IMAGE_PIXELS or set it to None"
+)
 
 
 def read(path: str | os.PathLike[str], **source: Any) -> tuple[NDArray[Any], Source]:
@@ -50,21 +59,23 @@ def _decode(path: str | os.PathLike[str]) -> tuple[NDArray[Any], str]:
     from PIL import Image, UnidentifiedImageError  # read files only when a file is read
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a warning of the decoder is about a file it could not read whole
-            with Image.open(path, formats=FORMATS) as opened:
-                _check(path, opened)
-                image = np.array(opened)
-                return image.astype(image.dtype.newbyteorder("="), copy=False), MODES[opened.mode]
+        with Image.open(path, formats=FORMATS) as opened:
+            _check(path, opened, Image.MAX_IMAGE_PIXELS)
+            image = np.array(opened)
+            return image.astype(image.dtype.newbyteorder("="), copy=False), MODES[opened.mode]
     except ReadError:
         raise
     except UnidentifiedImageError:
         raise ReadError(f"{path}: expected a whole PNG, JPEG or TIFF image, got something else") from None
+    except Image.DecompressionBombError:
+        raise ReadError(f"{path}: {BOMB}") from None
     except Exception as error:  # decoders raise many types over damaged files
         raise ReadError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _check(path: str | os.PathLike[str], image: "Image") -> None:
+def _check(path: str | os.PathLike[str], image: "Image", most: int | None) -> None:
+    if most is not None and image.width * image.height > most:
+        raise ReadError(f"{path}: {BOMB}")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise ReadError(f"{path}: expected one image, got {frames} frames: save the frame that is meant")
@@ -88,11 +99,13 @@ def _odd(image: "Image") -> str | None:
     if tags is None:
         return None
     depth = 16 if image.mode.startswith("I;16") else 8
-    expected = {BITS: {depth}, SAMPLE_FORMAT: {1}, SAMPLES: {len(image.getbands())}}
+    expected = {258: {depth}, 277: {len(image.getbands())}, 339: {1}}
     held = {tag: _values(tags.get(tag, 1)) for tag in expected}
-    wrong = [f"TIFF tag {tag} {sorted(held[tag])}" for tag in expected if held[tag] != expected[tag]]
+    wrong = [f"{name} {sorted(held[tag])}" for tag, name in TAGS.items() if held[tag] != expected[tag]]
     if depth == 16 and tags.get(PHOTOMETRIC, 1) == 0:
         wrong.append("16 bits in which 0 is white")
+    if tags.get(COMPRESSION) == PACKBITS and tags.get(PREDICTOR, 1) != 1:
+        wrong.append("a predictor that Pillow ignores")
     return ", ".join(wrong) or None
 
 

@@ -53,9 +53,8 @@ class Source:
         nodata: float | None = None,
     ) -> None:
         named = names.parse(bands)
-        if layout is None:
-            layout = "HW" if len(named) == 1 else "HWC"
-        layouts.check_bands(layouts.parse(layout), len(named), f"a source of {names.show(named)}")
+        layout = ("HW" if len(named) == 1 else "HWC") if layout is None else layouts.parse(layout)
+        layouts.check_bands(layout, len(named), f"a source of {names.show(named)}")
         freeze(
             self,
             bands=named,
@@ -106,9 +105,10 @@ class Source:
                     f"range=, bits= or nodata=, or keep the full depth of the file up to here"
                 )
 
-    def implied(self, dtype: np.dtype[Any]) -> bool:
-        """Whether images of ``dtype`` are read as 0 to 1 only because nothing else was declared."""
-        return self.range is None and self.bits is None and dtype.kind == "f"
+    @property
+    def declares_range(self) -> bool:
+        """Whether the range is declared rather than implied by a dtype."""
+        return self.range is not None or self.bits is not None
 
     def _known(self, dtype: DTypeLike | None) -> np.dtype[Any] | None:
         if dtype is None:
@@ -151,7 +151,8 @@ def _range(declared: Any, count: int) -> Pair | tuple[Pair, ...]:
         raise ChannelError(
             f"range holds one (black, white), or one per band: expected {count} pairs, got {len(declared)}"
         )
-    return tuple(pair(part, what) for part in declared)
+    pairs = tuple(pair(part, what) for part in declared)
+    return pairs[0] if len(set(pairs)) == 1 else pairs
 
 
 def _clip(clip: object) -> bool:

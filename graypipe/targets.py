@@ -33,7 +33,8 @@ class Target:
     """What a backbone expects: bands, layout, dtype, and how a unit intensity u is written.
 
     y = (range[0] + u · (range[1] - range[0]) - mean) / std. ``mean`` and ``std`` are one number for all bands, or one
-    per band. An integer ``dtype`` rounds half to even, saturates, and turns NaN into 0.
+    per band; `dataclasses.replace` leaves them where they stand, while ``gp.preset(name, bands=...)`` moves them with
+    their bands. An integer ``dtype`` rounds half to even, saturates, and turns NaN into 0.
     Raises ChannelError where counts differ, RangeError for std ≤ 0, an empty range or numbers that are not finite.
     """
 
@@ -55,7 +56,8 @@ class Target:
         std: float | Sequence[float] = 1,
     ) -> None:
         named = names.parse(bands)
-        layouts.check_bands(layouts.parse(layout), len(named), f"a target of {names.show(named)}")
+        layout = layouts.parse(layout)
+        layouts.check_bands(layout, len(named), f"a target of {names.show(named)}")
         freeze(
             self,
             bands=named,
@@ -78,6 +80,8 @@ class Target:
     @classmethod
     def from_timm(cls, cfg: Any) -> Self:
         """Return what a timm model expects; ``cfg`` is its ``pretrained_cfg`` or what ``resolve_data_config`` gives."""
+        if hasattr(cfg, "pretrained_cfg"):
+            raise ChannelError("expected the configuration, got a model: pass model.pretrained_cfg")
         mean, std = _entry(cfg, "mean", "cfg"), _entry(cfg, "std", "cfg")
         size = _get(cfg, "input_size")
         if size is not None and is_sequence(mean) and len(mean) != size[0]:
@@ -103,7 +107,7 @@ class Target:
         if normalises is None or (normalises and _get(config, "image_mean") is None):
             raise ChannelError(
                 "the configuration has no statistics (do_normalize, image_mean, image_std): take the processor of the "
-                "model, or write gp.Target(mean=..., std=...)"
+                "model; where it does not normalise, say do_normalize=False; or write gp.Target(mean=..., std=...)"
             )
         mean = _entry(config, "image_mean", "config") if normalises else 0
         std = _entry(config, "image_std", "config") if normalises else 1
@@ -117,7 +121,7 @@ class Target:
                 "the configuration flips the bands and normalises each by itself, in an order it does not say: write "
                 "gp.Target('BGR', mean=..., std=...)"
             )
-        return cls("BGR" if flips else "RGB", range=_hf_range(config), mean=mean, std=std)
+        return cls("BGR" if flips else _rgb(mean), range=_hf_range(config), mean=mean, std=std)
 
     @classmethod
     def from_keras(cls, name: str) -> "Target":
@@ -158,7 +162,7 @@ def preset(name: str, **overrides: Any) -> Target:
     Overriding the bands keeps each statistic with its band: ``gp.preset("imagenet", bands="BGR")``. ChannelError for an
     unknown preset, and for bands that have no statistics in it.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ChannelError(f"expected a preset out of {sorted(PRESETS)}, got {name!r}")
     values = PRESETS[name]
     left = [key for key in ("mean", "std") if key in values and key not in overrides]
@@ -183,7 +187,7 @@ def _carried(name: str, key: str, stat: Any, own: tuple[str, ...], wanted: tuple
     if unknown:
         raise ChannelError(
             f"preset {name!r} has a {key} for {names.show(own)}, none for {unknown[0]!r}: give mean= and std= of your "
-            f"bands (gp.BandStats finds them), or map your bands onto {names.show(own)} with via="
+            f"bands, or map your bands onto {names.show(own)} with via="
         )
     return tuple(stat[own.index(band)] for band in wanted)
 
@@ -229,4 +233,4 @@ def _hf_range(config: Any) -> tuple[float, float]:
     if not _get(config, "do_rescale", True):
         return 0.0, 255.0
     shift = 1.0 if _get(config, "offset", _get(config, "rescale_offset", False)) else 0.0
-    return 0.0 - shift, 255.0 * float(_get(config, "rescale_factor", 1 / 255)) - shift
+    return 0.0 - shift, 255.0 * finite(_get(config, "rescale_factor", 1 / 255), "rescale_factor") - shift

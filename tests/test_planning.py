@@ -1,5 +1,6 @@
 """Plans: how they are made, what they refuse, and what they say about themselves."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -293,3 +294,47 @@ def test_a_tie_is_rounded_to_even_where_float64_misses_it_by_a_bit(black, white)
     )
     exact = [round(Fraction(255 * (int(x) - black), white - black)) for x in stored]
     np.testing.assert_array_equal(result[0], exact)
+
+
+def test_equal_plans_are_equal_however_their_via_was_written():
+    one = gp.plan("RGB", "keras-caffe")
+    ways = [
+        gp.plan("RGB", "keras-caffe", gp.select("RGB", of="RGB")),
+        gp.plan("RGB", "keras-caffe", {"R": "R", "G": "G", "B": "B"}),
+        gp.plan("RGB", "keras-caffe", gp.select("BGR", of="GRB")),
+        dataclasses.replace(gp.plan("RGB", "imagenet"), target=gp.preset("keras-caffe")),
+        gp.plan(gp.Source("RGB"), gp.preset("keras-caffe")),
+    ]
+    assert [(way, way.fingerprint) for way in ways] == [(one, one.fingerprint)] * len(ways)
+    assert gp.plan(gp.Source("RG", range=((0, 9), (0, 9))), "unit", {"R": "R", "G": "G", "B": "G"}).source.range == (
+        0,
+        9,
+    )
+
+
+def test_a_dtype_that_cannot_hold_the_stored_values_is_no_inverse():
+    deep = gp.plan(gp.Source("gray", dtype="uint16"), "imagenet")
+    x = deep(np.full((3, 4), 40_000, np.uint16))
+    np.testing.assert_array_equal(deep.invert(x, dtype="uint16"), np.full((3, 4), 40_000))
+    with pytest.raises(gp.RangeError, match="to show an image"):
+        deep.invert(x, dtype="uint8")
+    shown = gp.plan("gray", deep.target).invert(x, dtype="uint8")
+    np.testing.assert_array_equal(shown, np.full((3, 4), round(40_000 / 257)))
+    with pytest.raises(gp.RangeError):
+        gp.plan(gp.Source("gray", range=(-160, 240), dtype="int16"), "imagenet").invert(x, dtype="uint8")
+    holes = gp.plan(gp.Source("gray", range=(0, 3000), nodata=-9999), "imagenet")
+    assert holes.invert(np.zeros((3, 2, 2), np.float32), dtype="uint16").dtype == "uint16"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_list_of_fewer_images_than_threads_is_split_by_rows(threads):
+    plan = gp.plan("gray", "imagenet")
+    image = RNG.integers(0, 256, (67, 31), dtype=np.uint8)
+    assert plan.batch([image], threads=threads).tobytes() == plan(image)[None].tobytes()
+
+
+def test_an_array_of_the_right_count_of_axes_in_another_order_is_told_so():
+    with pytest.raises(gp.ChannelError, match="'CHW', declare that layout"):
+        gp.plan("RGB", "imagenet")(np.zeros((3, 6, 7), np.uint8))
+    with pytest.raises(gp.LayoutError, match="call the plan itself"):
+        gp.plan("gray", "imagenet").batch(GRAY)

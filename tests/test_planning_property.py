@@ -65,7 +65,7 @@ def expected(image, source, target, via):
         image,
         layout=source.layout,
         out_layout=kept + target.layout,
-        ranges=source.range,
+        ranges=source.range if isinstance(source.range[0], tuple) else [source.range] * len(source.bands),
         via=via.matrix,
         mean=target.mean,
         std=target.std,

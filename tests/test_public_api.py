@@ -81,7 +81,7 @@ INTERNAL = {
     "ChannelMap.exact",
     "ChannelMap.from_record",
     "ChannelMap.to_record",
-    "Source.implied",
+    "Source.declares_range",
     "Source.pairs",
     "Target.affine",
 }

@@ -177,3 +177,18 @@ def test_sources_are_frozen_equal_hashable_and_replaceable():
     with pytest.raises(AttributeError):
         source.bits = 12
     assert gp.Source("gray", range=(np.uint8(0), np.int64(5))) == gp.Source("gray", range=[-0.0, 5.0])
+
+
+def test_members_of_an_enum_of_strings_are_names():
+    import enum
+
+    band = enum.Enum("band", {"R": "R", "N": "NIR"}, type=str)
+    assert gp.Source((band.R, band.N)).bands == ("R", "NIR")
+    assert gp.Source("gray", np.str_("HW")) == gp.Source("gray", "HW")
+
+
+@pytest.mark.parametrize("nodata", [-9999, 256])
+def test_a_nodata_the_dtype_cannot_hold_was_lost_before(nodata):
+    with pytest.raises(gp.RangeError, match="nodata"):
+        gp.plan(gp.Source("gray", nodata=nodata), "imagenet")(np.zeros((2, 2), np.uint8))
+    gp.plan(gp.Source("gray", nodata=float("nan")), "imagenet")(np.zeros((2, 2), np.uint8))

@@ -187,3 +187,10 @@ def test_keras_models_have_their_preset_by_name(name, preset):
 def test_an_unknown_keras_model_is_an_error():
     with pytest.raises(gp.ChannelError, match="resnet51"):
         gp.Target.from_keras("resnet51")
+
+
+def test_another_range_needs_statistics_in_its_units():
+    with pytest.raises(gp.RangeError, match="mean= and std="):
+        gp.preset("imagenet", range=(0, 255))
+    assert gp.preset("imagenet", range=(0, 255), mean=128, std=64).range == (0, 255)
+    assert gp.preset("unit", range=(-1, 1)) == gp.Target(range=(-1, 1))

@@ -68,7 +68,6 @@ class Execution:
         self.walk = walk
         self.source = element_type(source)
         self.target = element_type(target)
-        self.moves = job.moves(self.source, self.target) and self.source == self.target  # byte order included
         self.order, self.out_order = walk.source_order, walk.target_order
         self.shape = lru_cache(maxsize=256)(self._shape)
 
@@ -85,13 +84,17 @@ class Execution:
             out = np.empty(shape, self.target)
         else:
             check_out(out, shape, self.target, image)
+        self.into(image, out, threads)
+        return out
+
+    def into(self, image: NDArray[Any], out: NDArray[Any], threads: int = 1) -> None:
+        """Write the result for ``image`` into ``out``, both checked before."""
         source = image.transpose(self.order) if self.order else image[None]
         target = out.transpose(self.out_order) if self.out_order else out[None]
         if threads == 1:
             self.kernel(source, target)
         else:
             split(self.kernel, source, target, threads)
-        return out
 
     def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the result for an image of ``shape``.
@@ -104,6 +107,12 @@ class Execution:
             raise layouts.mismatch(shape, self.walk.source, bands)
         return self.walk.target_shape(shape, len(self.job.matrix))
 
+    @cached_property
+    def progression(self) -> tuple[int, int] | None:
+        """(First band, step) where strides alone express the result, else None."""
+        moves = self.job.moves(self.source, self.target) and self.source == self.target  # byte order included
+        return views.progression(self.job.picks) if moves and self.job.picks else None
+
     def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
         """Return the result as a read-only view of ``image``, or None where strides cannot express it.
 
@@ -111,15 +120,9 @@ class Execution:
         the image is not of the declared layout and bands.
         """
         self.shape(image.shape)
-        regular = views.progression(self.job.picks) if self.moves and self.job.picks else None
-        return views.view(image, self.walk, *regular, len(self.job.matrix)) if regular else None
+        return self.progression and views.view(image, self.walk, *self.progression, len(self.job.matrix))
 
-    @property
-    def can_view(self) -> bool:
-        """Whether strides can express the result."""
-        return bool(self.moves and self.job.picks and views.progression(self.job.picks))
-
-    @property
+    @cached_property
     def compute_dtype(self) -> np.dtype[Any]:
         """The precision the affine part is computed in."""
         return self.job.compute_dtype(self.source, self.target)
@@ -130,6 +133,6 @@ class Execution:
             return "nodata= and clip= change values, which a view cannot"
         if self.job.picks is None:
             return "the map computes new values, which a view cannot"
-        if not self.moves:
+        if self.source != self.target:
             return f"the dtype changes (to {self.target}), which a view cannot"
         return f"bands {self.job.picks} are not in arithmetic progression, so no strides express them"

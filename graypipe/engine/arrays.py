@@ -19,7 +19,7 @@ def element_type(dtype: DTypeLike) -> np.dtype[Any]:
     """Return ``dtype`` as a NumPy dtype, its byte order kept; DTypeError where it is no supported number."""
     try:
         known = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses text in several ways
         known = None
     if dtype is None or known is None or known.name not in SUPPORTED:
         raise DTypeError(f"expected bool, an integer of 8-64 bits or a float of 16-64 bits, got {known or dtype!r}")

@@ -18,10 +18,10 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-PIXELS = 2048
-"""Most pixels in a block: a row of float32 fills 8 KiB, a fraction of the first-level cache."""
+PIXELS = 4096
+"""Most pixels in a block: a row of float32 fills 16 KiB, a fraction of the first-level cache."""
 
-SCRATCH = 40 * 1024
+SCRATCH = 80 * 1024
 """Bytes of stack that the rows of a block share."""
 
 LINE, THIRD = 64, 43

@@ -36,5 +36,5 @@ def in_threads(function: Callable[[Any], object], items: list[Any], threads: int
 
 def check_threads(threads: int) -> None:
     """Raise ValueError unless ``threads`` is a positive integer."""
-    if not isinstance(threads, int) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
         raise ValueError(f"threads is a positive integer, got {threads!r}")
