@@ -10,9 +10,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from . import bands as names
 from . import engine, exact, layouts, records
-from .channels import Bands, ChannelMap, Weights, from_exact, mix, replicate, select
+from .channels import Bands, ChannelMap, Weights, from_exact, mix
 from .declared import freeze
 from .errors import ChannelError, CopyRequiredError, DTypeError, LayoutError, RangeError
+from .routing import default_via, no_way
 from .sources import Pair, Source
 from .targets import Target, preset
 
@@ -195,7 +196,7 @@ class Plan:
     def _record(self, *without: str) -> dict[str, Any]:
         parts = {"source": records.to_record(self.source), "target": records.to_record(self.target)}
         parts = {name: {key: held for key, held in part.items() if key not in without} for name, part in parts.items()}
-        if self.via != _default_via(self.source.bands, self.target.bands):
+        if self.via != default_via(self.source.bands, self.target.bands):
             parts["via"] = self.via.to_record()
         return parts
 
@@ -254,33 +255,7 @@ def plan(source: Source | Bands, target: Target | str, via: ChannelMap | Weights
     if isinstance(via, Mapping):
         via = mix(via, of=source.bands)
     if via is None and isinstance(target, Target):
-        via = _default_via(source.bands, target.bands)
+        via = default_via(source.bands, target.bands)
         if via is None:
-            raise ChannelError(_no_way(source.bands, target.bands))
+            raise ChannelError(no_way(source.bands, target.bands))
     return Plan(source, target, via)
-
-
-def _default_via(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap | None:
-    if set(inputs) == set(outputs):
-        return select(outputs, of=inputs)
-    if len(inputs) == 1 and len(outputs) > 1:
-        return replicate(outputs, of=inputs)
-    return None
-
-
-def _no_way(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
-    choice = f"<one of {', '.join(inputs[:4])}{', ...' if len(inputs) > 4 else ''}>"
-    mapping = {band: band if band in inputs else choice for band in outputs}
-    weights = "{" + ", ".join(f'"{band}": "{origin}"' for band, origin in mapping.items()) + "}"
-    unread = [band for band in inputs if band not in outputs]
-    dropped = f"which does not read {unread}; " if unread and choice not in weights else ""
-    gray = " For gray from RGB, via=gp.luminance()." if outputs == ("gray",) and set("RGB") <= set(inputs) else ""
-    word = "".join(inputs)
-    one = (
-        f" One band called {word} is written ({word!r},)." if len(word) == len(inputs) > 1 and choice in weights else ""
-    )
-    return (
-        f"the way from {names.show(inputs)} to {names.show(outputs)} is open: say which band feeds which, for example\n"
-        f"    via={weights}\n"
-        f'{dropped}a merge is written {{"R": {{"R": 0.5, "Y": 0.5}}}}.{gray}{one}'
-    )
