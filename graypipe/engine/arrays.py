@@ -68,7 +68,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: 
         raise LayoutError("out= is read-only: pass an array that may be written")
     if not out.flags.c_contiguous and _overlaps_itself(out):
         raise LayoutError(f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own")
-    if _overlap(out, image):
+    if np.may_share_memory(out, image) and _overlap(out, image):
         raise LayoutError("out= shares memory with the image: pass other memory, or leave out= away")
 
 
@@ -83,8 +83,6 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 
 
 def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    if not np.may_share_memory(a, b):
-        return False
     try:
         return np.shares_memory(a, b, max_work=OVERLAP_WORK)  # type: ignore[arg-type]  # the stubs know 0 and -1 alone
     except np.exceptions.TooHardError:

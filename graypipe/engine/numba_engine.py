@@ -15,6 +15,9 @@ from .passes import TO_TIES, Pass
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]
 
+TURNED = 48 * 1024
+"""Most bytes of a part of the image that is turned from columns into rows."""
+
 CONVERTED = 8192
 """Pixels in a block of converted elements: its copies stay in the cache."""
 
@@ -75,7 +78,7 @@ def _flags(job: Pass, nodata: Any, compute: np.dtype[Any], target: np.dtype[Any]
 
 def _runner(job: Pass, dtype: np.dtype[Any], kernel: Any, bands: NDArray[np.int64], numbers: Array) -> Run:
     def run(source: Array, target: Array) -> None:
-        if source.ndim == 3:
+        if source.ndim == 3 and source.strides[1] != source.itemsize:
             strange = kernel(source, target, bands, numbers)
         else:
             strange = any(kernel(*images, bands, numbers) for images in _images(source, target))
@@ -112,7 +115,7 @@ def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
         if not same:
             source, target = source.view(unsigned), target.view(unsigned)
         kernel = numba_kernels_compiled.move(unsigned)
-        if source.ndim == 3:
+        if source.ndim == 3 and source.strides[1] != size:
             kernel(source, target, order)
         else:
             for images in _images(source, target):
@@ -122,14 +125,32 @@ def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
 
 
 def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield views (bands, rows, columns) that together make up the planes, one where the strides allow it."""
+    """Yield views (bands, rows, columns) that together make up the planes, one where the strides allow it.
+
+    Columns that are contiguous (Fortran order) are turned into rows first, some rows of the image at a time.
+    """
     if source.ndim == 3:
-        yield source, target
+        yield from _upright(source, target) if _lies(source) else [(source, target)]
     elif target.size and _is_one_run(source) and _is_one_run(target):
         yield source.reshape(len(source), 1, -1), target.reshape(len(target), 1, -1)
     else:
         for part in zip(source.swapaxes(0, 1), target.swapaxes(0, 1), strict=True):
             yield from _images(*part)
+
+
+def _lies(source: Array) -> bool:
+    return source.strides[1] == source.itemsize and source.shape[1] > 1 and source.strides[2] != source.itemsize
+
+
+def _upright(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
+    bands, rows, columns = source.shape
+    unsigned = np.dtype(f"u{source.itemsize}")
+    most = max(1, TURNED // max(1, bands * columns * source.itemsize))
+    for r in range(0, rows, most):
+        part = source[:, r : r + most]
+        turned = np.empty(part.shape, source.dtype)
+        numba_kernels_compiled.turn(unsigned)(part.view(unsigned), turned.view(unsigned))
+        yield turned, target[:, r : r + most]
 
 
 def _is_one_run(planes: Array) -> bool:

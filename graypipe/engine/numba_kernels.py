@@ -336,8 +336,14 @@ def move(source, target, picks):
             for i in range(len(picks)):
                 origin = picks[i] * band + r * down + q * step
                 y = _memory(target, i * tband + at, n, x) if tstep == size else _memory(x, i % 3 * pitch, n, x)
+                again = i > 0 and picks[i] == picks[i - 1]
                 if straight:
                     y = _memory(source, origin, n, x)
+                elif again and tstep == size:
+                    for p in range(n):
+                        y[p] = c[p]
+                elif again:
+                    y = c
                 else:
                     _read(source, origin, down, step, y, spare, across)
                 a, b, c = b, c, y
@@ -347,3 +353,38 @@ def move(source, target, picks):
                 _repeat(c, _memory(target, at, 3 * n, target))
             elif woven:
                 _weave(a, b, c, _memory(target, at, 3 * n, target))
+
+
+@part_of_a_kernel
+def _column(source, origin, rows, out, at, columns):
+    """Copy one column of ``rows`` contiguous elements into ``out``, a pixel a row."""
+    column = _memory(source, origin, rows, source)
+    for i in range(rows):
+        out[at + i * columns] = column[i]
+
+
+@part_of_a_kernel
+def _columns(source, origin, step, rows, out, at, columns):
+    """Copy four columns at once: a row takes four neighbouring pixels at a time."""
+    a, b = _memory(source, origin, rows, source), _memory(source, origin + step, rows, source)
+    c, d = _memory(source, origin + 2 * step, rows, source), _memory(source, origin + 3 * step, rows, source)
+    for i in range(rows):
+        out[at] = a[i]
+        out[at + 1] = b[i]
+        out[at + 2] = c[i]
+        out[at + 3] = d[i]
+        at += columns
+
+
+@kernel
+def turn(source, out):
+    """Copy (bands, rows, columns) whose columns are contiguous into C order, reading down the columns as they lie."""
+    band, size, step = source.strides[0], source.itemsize, source.strides[2]
+    bands, rows, columns = source.shape
+    fours = columns - columns % 4
+    for k in range(bands):
+        plane = _memory(out, k * rows * columns * size, rows * columns, out)
+        for p in range(0, fours, 4):
+            _columns(source, k * band + p * step, step, rows, plane, p, columns)
+        for p in range(fours, columns):
+            _column(source, k * band + p * step, rows, plane, p, columns)

@@ -26,6 +26,12 @@ def move(unsigned: np.dtype[Any]) -> Any:
     return _compiled(numba_kernels.move, (_read(unsigned), _written(unsigned), BANDS))
 
 
+@cache
+def turn(unsigned: np.dtype[Any]) -> Any:
+    """Return `numba_kernels.turn` as machine code for a native unsigned integer type."""
+    return _compiled(numba_kernels.turn, (_read(unsigned), _written(unsigned)))
+
+
 def _read(dtype: np.dtype[Any]) -> types.Array:
     return types.Array(numba.from_dtype(dtype), 3, "A", readonly=True, aligned=False)
 
