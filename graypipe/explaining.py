@@ -22,7 +22,8 @@ def explain(plan: "Plan", shape: tuple[int, ...] | None, dtype: DTypeLike | None
     element = known or source.dtype
     lines = [("source", f"{names.show(source.bands)} as {source.layout}{f', {element}' if element else ''}")]
     if shape is not None:
-        lines.append(("image", _axes(shape, walk.source, len(source.bands))))
+        layouts.check_shape(shape, walk.source, len(source.bands))
+        lines.append(("image", layouts.describe(walk.source, shape)))
     lines.append(("range", _range(plan, known)))
     lines.append(("guards", _guards(plan, known)))
     lines.append(("target", f"{names.show(target.bands)} as {walk.target}, {target.dtype}"))
@@ -33,13 +34,6 @@ def explain(plan: "Plan", shape: tuple[int, ...] | None, dtype: DTypeLike | None
         if shape is not None:
             lines.append(("memory", _memory(execution, shape)))
     return "\n".join(f"{label:>8}  {text}" for label, text in lines)
-
-
-def _axes(shape: tuple[int, ...], layout: str, count: int) -> str:
-    pixels = [size for letter, size in zip(layout, shape, strict=False) if letter == "C"]
-    if len(shape) != len(layout) or (pixels or [1])[0] != count:
-        raise layouts.mismatch(shape, layout, count)
-    return layouts.describe(layout, shape)
 
 
 def _range(plan: "Plan", dtype: np.dtype[Any] | None) -> str:

@@ -107,8 +107,14 @@ def describe(layout: str, shape: tuple[int, ...]) -> str:
     return " ".join(f"{letter}={size}" for letter, size in zip(layout, shape, strict=True))
 
 
-def mismatch(shape: tuple[int, ...], layout: str, count: int) -> GraypipeError:
-    """Return the error for an array of ``shape`` where ``layout`` with ``count`` bands was declared."""
+def check_shape(shape: tuple[int, ...], layout: str, count: int) -> None:
+    """Raise LayoutError or ChannelError unless an array of ``shape`` can be of ``layout`` with ``count`` bands."""
+    at = layout.find("C")
+    if len(shape) != len(layout) or (at >= 0 and shape[at] != count):
+        raise _mismatch(shape, layout, count)
+
+
+def _mismatch(shape: tuple[int, ...], layout: str, count: int) -> GraypipeError:
     expected = f"expected layout {layout!r} with {count} band{'s' if count > 1 else ''}"
     if len(shape) == len(layout):
         pixels = layout.replace("C", "")

@@ -46,10 +46,10 @@ def read(path: str | os.PathLike[str], **source: Any) -> tuple[NDArray[Any], Sou
             f"{path}: the file holds {bands!r} in this order, the keywords declare {declared.bands}: declare what is "
             f"there, a plan puts bands into another order"
         )
-    expected = 1 if image.ndim == 2 else image.shape[2]
-    if len(declared.bands) != expected or declared.layout != ("HW" if image.ndim == 2 else "HWC"):
+    count, layout = (1, "HW") if image.ndim == 2 else (image.shape[2], "HWC")
+    if (len(declared.bands), declared.layout) != (count, layout):
         raise ReadError(
-            f"{path}: the file holds {expected} band{'s'[: expected > 1]} as {'HW' if image.ndim == 2 else 'HWC'}, "
+            f"{path}: the file holds {count} band{'s'[: count > 1]} as {layout}, "
             f"the keywords declare {declared.bands} as {declared.layout}"
         )
     return image, declared

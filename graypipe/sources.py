@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from . import bands as names
 from . import layouts
 from .declared import finite, freeze, is_sequence, pair
-from .engine import element_type, limits
+from .engine import element_type, holds, limits
 from .errors import ChannelError, DTypeError, RangeError
 
 Pair = tuple[float, float]
@@ -94,12 +94,10 @@ class Source:
         return (self.range,) * len(self.bands)
 
     def _check_holds(self, dtype: np.dtype[Any], pairs: tuple[Pair, ...]) -> None:
-        if dtype.kind == "f":
-            return
-        low, high = limits(dtype)
         nodata = () if self.nodata is None or isnan(self.nodata) else (self.nodata,)
         for value in (*chain.from_iterable(pairs), *nodata):
-            if not low <= value <= float(high):  # as a float, since 2**64 - 1 declared as a float is 2**64
+            if not holds(dtype, value):
+                low, high = limits(dtype)
                 raise RangeError(
                     f"{dtype} holds {low} to {high}, so a black, white or nodata of {value:g} cannot be in it: correct "
                     f"range=, bits= or nodata=, or keep the full depth of the file up to here"

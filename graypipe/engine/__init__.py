@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from .. import layouts
 from ..errors import MissingExtraError
 from . import views
-from .arrays import check_image, check_out, element_type, limits
+from .arrays import check_image, check_out, element_type, holds, limits
 from .passes import Pass
 from .threads import check_threads, in_threads, split
 
@@ -24,6 +24,7 @@ __all__ = [
     "check_out",
     "check_threads",
     "element_type",
+    "holds",
     "in_threads",
     "limits",
     "name",
@@ -102,9 +103,7 @@ class Execution:
         LayoutError or ChannelError where that is not of the declared layout and bands. Called as ``shape``, which
         remembers: in a small image every microsecond counts.
         """
-        bands = len(self.job.centre)
-        if len(shape) != len(self.walk.source) or self.walk.plane_shape(shape)[0] != bands:
-            raise layouts.mismatch(shape, self.walk.source, bands)
+        layouts.check_shape(shape, self.walk.source, len(self.job.centre))
         return self.walk.target_shape(shape, len(self.job.matrix))
 
     @cached_property

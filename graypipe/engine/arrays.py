@@ -31,6 +31,14 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     return (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
 
 
+def holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether ``value`` lies in the range of ``dtype``; floating types hold every value here."""
+    if dtype.kind == "f":
+        return True
+    low, high = limits(dtype)
+    return low <= value <= float(high)  # as a float, since 2**64 - 1 declared as a float is 2**64
+
+
 def check_image(image: object) -> NDArray[Any]:
     """Return ``image`` as a plain ndarray (a view of it), of whatever dtype; DTypeError for anything else.
 

@@ -24,10 +24,14 @@ def split(
 
 
 def in_threads(function: Callable[[Any], object], items: list[Any], threads: int) -> None:
-    """Call ``function`` on every item from ``threads`` threads; an error is raised once all have ended.
+    """Call ``function`` on every item, from ``threads`` threads where there are several; the first error is raised.
 
     The threads end with the call: a pool that outlived it would not survive a fork.
     """
+    if threads == 1:
+        for item in items:
+            function(item)
+        return
     from concurrent.futures import ThreadPoolExecutor  # 8 ms that `import graypipe` need not pay
 
     with ThreadPoolExecutor(threads) as pool:
