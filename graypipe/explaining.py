@@ -29,7 +29,7 @@ def explain(plan: "Plan", shape: tuple[int, ...] | None, dtype: DTypeLike | None
     lines.append(("target", f"{names.show(target.bands)} as {walk.target}, {target.dtype}"))
     lines += _equations(plan, known)
     if known is not None or source.dtype is not None:
-        execution = plan._execution(known or np.dtype(source.dtype))
+        execution = plan.execution(known or np.dtype(source.dtype))
         lines.append(("runs as", _execution(execution)))
         if shape is not None:
             lines.append(("memory", _memory(execution, shape)))

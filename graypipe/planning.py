@@ -55,7 +55,7 @@ class Plan:
         """
         if type(image) is not np.ndarray:
             image = engine.check_image(image)
-        execution = self._executions.get(image.dtype) or self._execution(image.dtype)
+        execution = self._executions.get(image.dtype) or self.execution(image.dtype)
         return execution(image, out)
 
     def batch(self, images: Array | Sequence[Array], *, out: Array | None = None, threads: int = 1) -> Array:
@@ -70,7 +70,7 @@ class Plan:
         if isinstance(images, list | tuple):
             return self._stack(images, out, threads)
         image = engine.check_image(images)
-        return self._batched._execution(image.dtype)(image, out, threads)
+        return self._batched.execution(image.dtype)(image, out, threads)
 
     def _stack(self, images: Sequence[Array], out: Array | None, threads: int) -> Array:
         arrays = [engine.check_image(image) for image in images]
@@ -79,7 +79,7 @@ class Plan:
         shapes = sorted({image.shape for image in arrays})
         if len(shapes) > 1:
             raise LayoutError(f"images of one batch have one size, got {shapes}: crop or resize them first")
-        runs = [self._execution(image.dtype) for image in arrays]
+        runs = [self.execution(image.dtype) for image in arrays]
         shape = (len(arrays), *runs[0].shape(shapes[0]))
         if out is None:
             out = np.empty(shape, self.target.dtype)
@@ -100,7 +100,7 @@ class Plan:
         neither nodata nor clip. An implied range is not tested here, since nothing is read.
         """
         image = engine.check_image(image)
-        execution = self._execution(image.dtype)
+        execution = self.execution(image.dtype)
         view = execution.view(image)
         if view is None:
             raise CopyRequiredError(f"{execution.why_no_view()}: call the plan itself")
@@ -215,7 +215,7 @@ class Plan:
     def _executions(self) -> dict[np.dtype[Any], engine.Execution]:
         return {}
 
-    def _execution(self, dtype: np.dtype[Any]) -> engine.Execution:
+    def execution(self, dtype: np.dtype[Any]) -> engine.Execution:
         """Return the pass for images of ``dtype``, prepared at the first of them."""
         try:
             return self._executions[dtype]

@@ -81,6 +81,7 @@ INTERNAL = {
     "ChannelMap.exact",
     "ChannelMap.from_record",
     "ChannelMap.to_record",
+    "Plan.execution",
     "Source.declares_range",
     "Source.pairs",
     "Target.affine",
