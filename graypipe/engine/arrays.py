@@ -72,9 +72,10 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: 
         raise DTypeError(f"out= must have dtype {dtype}, got {out.dtype}")
     if out.shape != shape:
         raise LayoutError(f"out= must have shape {shape}, got {out.shape}")
-    if not out.flags.writeable:
+    flags = out.flags
+    if not flags.writeable:
         raise LayoutError("out= is read-only: pass an array that may be written")
-    if not out.flags.c_contiguous and _overlaps_itself(out):
+    if not flags.c_contiguous and _overlaps_itself(out):
         raise LayoutError(f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own")
     if np.may_share_memory(out, image) and _overlap(out, image):
         raise LayoutError("out= shares memory with the image: pass other memory, or leave out= away")

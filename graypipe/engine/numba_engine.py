@@ -1,15 +1,16 @@
 """The numba engine: the passes that compiled kernels run; the rest is left to the NumPy engine."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import numba_kernels_compiled, numpy_engine
+from . import numba_compiled, numpy_engine
 from .arrays import limits
-from .numba_kernels import CLIP, IMPLIED, MOST_ROWS, NODATA, PLAIN, ROUND, SAME
+from .numba_affine import CLIP, IMPLIED, MOST_ROWS, NODATA, ROUND, SAME
+from .numba_few import STRANGE, UNKNOWN
 from .passes import TO_TIES, Pass
 
 Array = NDArray[Any]
@@ -17,6 +18,9 @@ Run = Callable[[Array, Array], None]
 
 TURNED = 48 * 1024
 """Most bytes of a part of the image that is turned from columns into rows."""
+
+NOTHING = -0.0
+"""What leaves every sum alone, the sign of a zero included."""
 
 CONVERTED = 8192
 """Pixels in a block of converted elements: its copies stay in the cache."""
@@ -34,10 +38,47 @@ def prepare(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> Run:
     rare = any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in (source, target))
     if moves or rare or len(job.reads) + len(job.matrix) > MOST_ROWS:
         return numpy_engine.prepare(job, source, target)
-    compute = job.compute_dtype(source, target)
-    held, written = _held(source, np.dtype(np.float32)), _held(target, compute)
-    run = _runner(job, source, numba_kernels_compiled.affine(held, compute, written), *_program(job, source, target))
+    run = _few(job, source, target) or _any(job, source, target)
+    held, written = _held(source, np.dtype(np.float32)), _held(target, job.compute_dtype(source, target))
     return run if (held, written) == (source, target) else partial(_converted, run, held, written)
+
+
+def _few(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> Run | None:
+    """Return how to make three bands of few without nodata and clip, or None where the pass is another one."""
+    held, made = _held(source, np.dtype(np.float32)), job.compute_dtype(source, target)
+    guarded = job.clip is not None or job.nodata is not None or not all(job.terms)
+    if guarded or _held(target, made) != made or len(job.matrix) != 3:
+        return None
+    bands, offsets = len(job.centre), [offset or NOTHING for offset in job.offset]
+    if bands == 1:
+        numbers = np.array([*job.centre, *(row[0] for row in job.matrix), *offsets], made)
+        return _quick(numba_compiled.spread(held, made), (numbers, job.implied), job, source, target)
+    if bands not in (3, 4) or job.implied or (source.kind == "f" and not all(map(all, job.matrix))):
+        return None  # a factor of 0 would spread the NaN of a band that is not read
+    numbers = np.full((4, 5), NOTHING, made)
+    numbers[0, :bands] = [centre if j in job.reads else 0 for j, centre in enumerate(job.centre)]
+    numbers[1:, :bands] = [[m or NOTHING for m in row] for row in job.matrix]
+    numbers[1:, 4] = offsets
+    return _quick(numba_compiled.blend(held, made), (numbers,), job, source, target)
+
+
+def _quick(kernel: Any, numbers: tuple[Any, ...], job: Pass, stored: np.dtype[Any], target_: np.dtype[Any]) -> Run:
+    """Return how to run a kernel for few bands, and where it does not know the strides, the one for any pass."""
+    otherwise = cache(partial(_any, job, stored, target_))  # compiled when it is needed, which may be never
+
+    def run(source: Array, target: Array) -> None:
+        found = kernel(source, target, *numbers) if source.ndim == 3 else UNKNOWN
+        if found == UNKNOWN:
+            for images in _images(source, target):
+                found = kernel(*images, *numbers)
+                if found == UNKNOWN:
+                    otherwise()(*images)
+                elif found == STRANGE:
+                    break
+        if found == STRANGE:
+            _refuse(job, stored, source)
+
+    return run
 
 
 def _held(dtype: np.dtype[Any], instead_of_half: np.dtype[Any]) -> np.dtype[Any]:
@@ -47,7 +88,7 @@ def _held(dtype: np.dtype[Any], instead_of_half: np.dtype[Any]) -> np.dtype[Any]
 
 
 def _program(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> tuple[NDArray[np.int64], Array]:
-    """Return what `numba_kernels.affine` takes as ``bands`` and ``numbers``."""
+    """Return what `numba_affine.affine` takes as ``bands`` and ``numbers``."""
     compute = job.compute_dtype(source, target)
     nodata = None if job.nodata is None else numpy_engine.stored_nodata(job.nodata, source)
     inputs = [*job.reads, *(j for j in range(len(job.centre)) if j not in job.reads)]
@@ -62,28 +103,29 @@ def _program(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> tuple[N
     bands[0] = [_flags(job, nodata, compute, target), *inputs]
     for i, (terms, offset) in enumerate(zip(job.terms, job.offset, strict=True)):
         bands[i + 1, : len(terms) + 1] = [len(terms), *(job.reads.index(j) for j, _ in terms)]
-        nothing = -0.0 if terms else 0.0  # what leaves every sum alone, the sign of a zero included
-        numbers[i + 4, : len(terms) + 1] = [offset or nothing, *(m for _, m in terms)]
+        numbers[i + 4, : len(terms) + 1] = [offset or (NOTHING if terms else 0), *(m for _, m in terms)]
     return bands, numbers
 
 
 def _flags(job: Pass, nodata: Any, compute: np.dtype[Any], target: np.dtype[Any]) -> int:
-    rounds = target.kind in "iub"
-    plain = nodata is None and not rounds and all(len(terms) == 1 for terms in job.terms)
-    same = _held(target, compute) == compute
     wanted = {CLIP: job.clip is not None, IMPLIED: job.implied, NODATA: nodata is not None}
-    wanted |= {ROUND: rounds, SAME: same, PLAIN: plain}
+    wanted |= {ROUND: target.kind in "iub", SAME: _held(target, compute) == compute}
     return sum(flag for flag, is_set in wanted.items() if is_set)
 
 
-def _runner(job: Pass, dtype: np.dtype[Any], kernel: Any, bands: NDArray[np.int64], numbers: Array) -> Run:
+def _any(job: Pass, stored: np.dtype[Any], target: np.dtype[Any]) -> Run:
+    """Return how to execute any pass, on arrays of the types that stand for ``stored`` and ``target``."""
+    compute = job.compute_dtype(stored, target)
+    kernel = numba_compiled.affine(_held(stored, np.dtype(np.float32)), compute, _held(target, compute))
+    bands, numbers = _program(job, stored, target)
+
     def run(source: Array, target: Array) -> None:
         if source.ndim == 3 and source.strides[1] != source.itemsize:
             strange = kernel(source, target, bands, numbers)
         else:
             strange = any(kernel(*images, bands, numbers) for images in _images(source, target))
         if strange:
-            _refuse(job, dtype, source)
+            _refuse(job, stored, source)
 
     return run
 
@@ -105,7 +147,8 @@ def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
     same = dtype == unsigned
 
     def run(source: Array, target: Array) -> None:
-        if source.strides[-1] == size == target.strides[-1]:  # contiguous pixels: NumPy copies memory
+        steps = source.strides
+        if target.strides[-1] == size == steps[-1]:  # contiguous pixels: NumPy copies memory
             if only is not None:
                 target[...] = source[only]
             else:
@@ -114,8 +157,8 @@ def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
             return
         if not same:
             source, target = source.view(unsigned), target.view(unsigned)
-        kernel = numba_kernels_compiled.move(unsigned)
-        if source.ndim == 3 and source.strides[1] != size:
+        kernel = numba_compiled.move(unsigned)
+        if len(steps) == 3 and steps[1] != size:
             kernel(source, target, order)
         else:
             for images in _images(source, target):
@@ -149,7 +192,7 @@ def _upright(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     for r in range(0, rows, most):
         part = source[:, r : r + most]
         turned = np.empty(part.shape, source.dtype)
-        numba_kernels_compiled.turn(unsigned)(part.view(unsigned), turned.view(unsigned))
+        numba_compiled.turn(unsigned)(part.view(unsigned), turned.view(unsigned))
         yield turned, target[:, r : r + most]
 
 

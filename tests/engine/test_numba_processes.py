@@ -14,20 +14,20 @@ PASS = """
 import hashlib, json, sys
 import numpy as np
 import graypipe as gp
-from graypipe.engine import numba_engine, numba_kernels
+from graypipe.engine import numba_affine, numba_engine, numba_few, numba_moves
 from graypipe.engine.passes import Pass
 
 def moved(kind):
     total = hashlib.sha256()
     move = Pass(((0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0)), (0.0,) * 3, (0.0,) * 3)
-    for view in views(kind):
+    for view in views(kind, 3):
         out = np.zeros((*view.shape[1:], 3), kind)
         ENGINE.prepare(move, view.dtype, out.dtype)(view, out.transpose(2, 0, 1))
         total.update(out.tobytes())
     return total.hexdigest()
 
-def views(kind):
-    x = np.arange(3 * 41 * 67).reshape(3, 41, 67).astype(kind) % 251
+def views(kind, bands):
+    x = np.arange(bands * 41 * 67).reshape(bands, 41, 67).astype(kind) % 251
     both = [x, np.ascontiguousarray(x.transpose(1, 2, 0)).transpose(2, 0, 1)]
     return both + [v for x in both for v in (x[:, 2:30, 3:50], x[:, :, ::-1], x.swapaxes(1, 2), x[:, :, ::3])]
 
@@ -37,9 +37,11 @@ def digest(kind):
         Pass(((.5, 0, 0), (0, .25, 0), (0, 0, .1)), (1.0, 2.0, 3.0), (0.0,) * 3),
         Pass(((.5, .2, .1), (1.0, -1.0, 0)), (1.0, 2.0), (1.0,) * 3, ((0.0, 90.0),) * 3, 7.0),
         Pass(((.5, .2, .1),) * 3, (1.0,) * 3, (1.0,) * 3),
+        Pass(((.5, 0, 0, .5), (0, .5, 0, .5), (0, 0, 1, 0)), (1.0, 0.0, 2.0), (1.0, 0.0, 2.0, 3.0)),
+        Pass(((.5,), (.25,), (.1,)), (1.0, 0.0, 3.0), (2.0,)),
     ]
     for job in jobs:
-        for view in views(kind):
+        for view in views(kind, len(job.centre)):
             shape = (len(job.matrix), *view.shape[1:])
             for out in (np.zeros(shape, "f4"), np.zeros((*shape[1:], shape[0]), "f4").transpose(2, 0, 1)):
                 ENGINE.prepare(job, view.dtype, out.dtype)(view, out)
@@ -54,7 +56,7 @@ from graypipe.engine import numpy_engine as ENGINE
 """
 
 REPORT = """
-kernels = (numba_kernels.affine, numba_kernels.move)
+kernels = (numba_affine.affine, numba_few.spread, numba_few.blend, numba_moves.move)
 count = lambda name: sum(sum(getattr(kernel.stats, name).values()) for kernel in kernels)
 print(json.dumps([digest("u1"), count("cache_misses"), count("cache_hits")]))
 """
@@ -85,7 +87,7 @@ def expected():
 def warm(tmp_path_factory, expected):
     """Return a cache directory that holds what a pass needs."""
     cache = tmp_path_factory.mktemp("cache")
-    assert answer(start(PASS + REPORT, cache)) == [expected, 2, 0]
+    assert answer(start(PASS + REPORT, cache)) == [expected, 4, 0]
     return cache
 
 
@@ -98,13 +100,13 @@ def test_eight_processes_start_at_once_with_nothing_compiled(tmp_path):
 
 def test_a_second_process_compiles_nothing(warm, expected):
     before = sorted((file.name, file.stat().st_mtime_ns) for file in warm.rglob("*") if file.is_file())
-    assert answer(start(PASS + REPORT, warm)) == [expected, 0, 2]
+    assert answer(start(PASS + REPORT, warm)) == [expected, 0, 4]
     assert sorted((file.name, file.stat().st_mtime_ns) for file in warm.rglob("*") if file.is_file()) == before
 
 
 def test_plans_layouts_and_shapes_compile_nothing(warm):
     code = PASS + 'digest("u1")\n' + REPORT
-    assert answer(start(code, warm))[1:] == [0, 2]
+    assert answer(start(code, warm))[1:] == [0, 4]
 
 
 def test_indices_stay_within_their_rows(tmp_path, expected):
@@ -128,19 +130,19 @@ def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
     file.touch()
     nowhere = str(file / "cache")
     environment = dict.fromkeys(("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere)
-    code = PASS + 'assert type(numba_kernels.move._cache).__name__ == "NullCache"\n' + REPORT
+    code = PASS + 'assert type(numba_moves.move._cache).__name__ == "NullCache"\n' + REPORT
     assert answer(start(code, path=tmp_path, **environment))[0] == expected
 
 
 FAULTS = {
     "the disk is full": """
 def save_overload(*_): raise OSError(28, "No space left on device")
-numba_kernels.move._cache.save_overload = save_overload
+numba_moves.move._cache.save_overload = save_overload
 """,
     "another signature's code is found": """
 class Lost(dict):
     def __setitem__(self, signature, code): pass
-numba_kernels.move.overloads = Lost()
+numba_moves.move.overloads = Lost()
 """,
 }
 

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numba import types
 
-from . import numba_kernels
+from . import numba_affine, numba_few, numba_moves
 
 COEFFICIENTS = types.Array(types.int64, 2, "C")
 BANDS = types.Array(types.int64, 1, "C")
@@ -15,21 +15,35 @@ BANDS = types.Array(types.int64, 1, "C")
 
 @cache
 def affine(source: np.dtype[Any], compute: np.dtype[Any], target: np.dtype[Any]) -> Any:
-    """Return `numba_kernels.affine` as machine code for native element types."""
+    """Return `numba_affine.affine` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(compute), 2, "C")
-    return _compiled(numba_kernels.affine, (_read(source), _written(target), COEFFICIENTS, numbers))
+    return _compiled(numba_affine.affine, (_read(source), _written(target), COEFFICIENTS, numbers))
+
+
+@cache
+def spread(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
+    """Return `numba_few.spread` as machine code for native element types."""
+    numbers = types.Array(numba.from_dtype(made), 1, "C")
+    return _compiled(numba_few.spread, (_read(source), _written(made), numbers, types.boolean))
+
+
+@cache
+def blend(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
+    """Return `numba_few.blend` as machine code for native element types."""
+    numbers = types.Array(numba.from_dtype(made), 2, "C")
+    return _compiled(numba_few.blend, (_read(source), _written(made), numbers))
 
 
 @cache
 def move(unsigned: np.dtype[Any]) -> Any:
-    """Return `numba_kernels.move` as machine code for a native unsigned integer type."""
-    return _compiled(numba_kernels.move, (_read(unsigned), _written(unsigned), BANDS))
+    """Return `numba_moves.move` as machine code for a native unsigned integer type."""
+    return _compiled(numba_moves.move, (_read(unsigned), _written(unsigned), BANDS))
 
 
 @cache
 def turn(unsigned: np.dtype[Any]) -> Any:
-    """Return `numba_kernels.turn` as machine code for a native unsigned integer type."""
-    return _compiled(numba_kernels.turn, (_read(unsigned), _written(unsigned)))
+    """Return `numba_moves.turn` as machine code for a native unsigned integer type."""
+    return _compiled(numba_moves.turn, (_read(unsigned), _written(unsigned)))
 
 
 def _read(dtype: np.dtype[Any]) -> types.Array:
