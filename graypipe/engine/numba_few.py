@@ -12,7 +12,6 @@ import numpy as np
 from .numba_memory import kernel, memory, part_of_a_kernel
 from .numba_rows import PIXELS
 
-
 UNKNOWN, DONE, STRANGE = 0, 1, 2
 """What a kernel returns: the strides are none that it knows; it is done; values contradict the implied range."""
 
@@ -79,7 +78,7 @@ def spread(source, target, numbers, implied):
     if pace == 0 or stretch == 0:
         return UNKNOWN
     rows, columns = (1, source[0].size) if _one_line(source, target) else source.shape[1:]
-    (band, down, step), (tband, tdown, tstep) = source.strides, target.strides
+    (_, down, step), (tband, tdown, tstep) = source.strides, target.strides
     k = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]
     for r in range(rows):
         for q in range(0, columns, PIXELS):
@@ -111,7 +110,7 @@ def _mix(f, g, h, i, k):
 
 @part_of_a_kernel
 def _plane(a, b, c, d, k, m, y):
-    """Sum four weighted planes and an offset into one: more than one at a time, and no vector instruction comes of it."""
+    """Sum four weighted planes and an offset into one; three at a time would be too many for vector instructions."""
     number = y.dtype.type
     for p in range(y.size):
         f, g, h, i = number(a[p]) - k[0], number(b[p]) - k[1], number(c[p]) - k[2], number(d[p]) - k[3]
