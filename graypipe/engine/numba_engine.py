@@ -16,7 +16,7 @@ from .passes import TO_TIES, Pass
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]
 
-TURNED = 48 * 1024
+TURNED = 56 * 1024
 """Most bytes of a part of the image that is turned from columns into rows."""
 
 NOTHING = -0.0

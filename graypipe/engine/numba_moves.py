@@ -2,8 +2,15 @@
 # mypy: ignore-errors
 # ruff: noqa: C901, PLR0917
 
+import numba
+import numpy as np
+
 from .numba_memory import SCRATCH, kernel, memory, part_of_a_kernel, stack
 from .numba_rows import PIXELS, leading, read, walk, weave, write
+
+ONES, TWOS, FOURS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00000000FFFFFFFF)
+BITS = (np.uint64(8), np.uint64(16), np.uint64(32))
+"""Every second byte, pair and four of bytes, and the bits of each."""
 
 
 @part_of_a_kernel
@@ -80,15 +87,48 @@ def _columns(source, origin, step, rows, out, at, columns):
         at += columns
 
 
+@numba.njit(inline="always")
+def _swap(a, b, mask, shift):
+    """Exchange the masked bytes of ``b`` and those that lie ``shift`` bits higher in ``a``."""
+    changed = ((a >> shift) ^ b) & mask
+    return a ^ (changed << shift), b ^ changed
+
+
+@part_of_a_kernel
+def _eight_by_eight(source, origin, step, out, at, columns, word):
+    """Turn 8 columns of 8 bytes into rows, in registers: bytes, then pairs, then fours change places."""
+    a, b = memory(source, origin, 1, word)[0], memory(source, origin + step, 1, word)[0]
+    c, d = memory(source, origin + 2 * step, 1, word)[0], memory(source, origin + 3 * step, 1, word)[0]
+    e, f = memory(source, origin + 4 * step, 1, word)[0], memory(source, origin + 5 * step, 1, word)[0]
+    g, h = memory(source, origin + 6 * step, 1, word)[0], memory(source, origin + 7 * step, 1, word)[0]
+    (a, b), (c, d) = _swap(a, b, ONES, BITS[0]), _swap(c, d, ONES, BITS[0])
+    (e, f), (g, h) = _swap(e, f, ONES, BITS[0]), _swap(g, h, ONES, BITS[0])
+    (a, c), (b, d) = _swap(a, c, TWOS, BITS[1]), _swap(b, d, TWOS, BITS[1])
+    (e, g), (f, h) = _swap(e, g, TWOS, BITS[1]), _swap(f, h, TWOS, BITS[1])
+    (a, e), (b, f) = _swap(a, e, FOURS, BITS[2]), _swap(b, f, FOURS, BITS[2])
+    (c, g), (d, h) = _swap(c, g, FOURS, BITS[2]), _swap(d, h, FOURS, BITS[2])
+    memory(out, at, 1, word)[0], memory(out, at + columns, 1, word)[0] = a, b
+    memory(out, at + 2 * columns, 1, word)[0], memory(out, at + 3 * columns, 1, word)[0] = c, d
+    memory(out, at + 4 * columns, 1, word)[0], memory(out, at + 5 * columns, 1, word)[0] = e, f
+    memory(out, at + 6 * columns, 1, word)[0], memory(out, at + 7 * columns, 1, word)[0] = g, h
+
+
 @kernel
 def turn(source, out):
     """Copy (bands, rows, columns) whose columns are contiguous into C order, reading down the columns as they lie."""
     band, size, step = source.strides[0], source.itemsize, source.strides[2]
     bands, rows, columns = source.shape
-    fours = columns - columns % 4
+    word, fours = np.empty(0, np.uint64), columns - columns % 4
+    eights, above = (columns - columns % 8, rows - rows % 8) if size == 1 else (0, 0)
     for k in range(bands):
+        for i in range(0, above, 8):
+            for p in range(0, eights, 8):
+                at = (k * rows + i) * columns + p
+                _eight_by_eight(source, k * band + p * step + i * size, step, out, at, columns, word)
         plane = memory(out, k * rows * columns * size, rows * columns, out)
         for p in range(0, fours, 4):
-            _columns(source, k * band + p * step, step, rows, plane, p, columns)
+            first = above if p < eights else 0
+            origin = k * band + p * step + first * size
+            _columns(source, origin, step, rows - first, plane, first * columns + p, columns)
         for p in range(fours, columns):
             _column(source, k * band + p * step, rows, plane, p, columns)
