@@ -1,0 +1,142 @@
+"""albumentations: a whole chain on photographs of scikit-image, with masks, boxes and keypoints, in DataLoaders.
+
+What ToBackbone gets is known: a chain without it, given the same seed, draws the same crops, flips and blurs.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+import oracle
+import pytest
+import torch
+from albumentations.pytorch import ToTensorV2
+from skimage import data, transform
+from torch.utils.data import DataLoader, Dataset
+
+import graypipe as gp
+from graypipe.adapters.albumentations import ToBackbone
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PHOTOGRAPHS = ("camera", "coins", "page", "moon")
+CROP = (96, 128)
+
+
+@cache
+def photograph(name, bits):
+    """(H, W) uint8 as scikit-image ships it, or enlarged twice with the new levels in 16 bits."""
+    image = getattr(data, name)()
+    if bits == 8:
+        return image
+    return np.rint(np.clip(transform.rescale(image / 255, 2, order=3), 0, 1) * 65535).astype(np.uint16)
+
+
+def chain(*last):
+    return A.Compose(
+        [A.RandomCrop(*CROP), A.HorizontalFlip(), A.GaussianBlur(p=0.5), *last],
+        bbox_params=A.BboxParams("pascal_voc", label_fields=["labels"]),
+        keypoint_params=A.KeypointParams("xy"),
+    )
+
+
+def sample(name, bits):
+    """Return a photograph with a mask that holds its bright parts, and boxes and points all over it."""
+    image = photograph(name, bits)
+    height, width = image.shape
+    corners = [(x, y) for y in range(0, height - 40, 37) for x in range(0, width - 40, 41)]
+    return {
+        "image": image,
+        "mask": (image > np.median(image)).astype(np.uint8),
+        "bboxes": np.array([(x, y, x + 23, y + 31) for x, y in corners], np.float32),
+        "labels": list(range(len(corners))),
+        "keypoints": np.array(corners, np.float32),
+    }
+
+
+class Photographs(Dataset):
+    """Pairs: the photograph augmented, and what the whole chain makes of it."""
+
+    def __init__(self, bits):
+        self.bits = bits
+        self.chains = chain(), chain(ToBackbone(gp.plan("gray", "imagenet")), ToTensorV2())
+
+    def __len__(self):
+        return len(PHOTOGRAPHS)
+
+    def __getitem__(self, index):
+        for one in self.chains:
+            one.set_random_seed(index)
+        return [one(**sample(PHOTOGRAPHS[index], self.bits)) for one in self.chains]
+
+
+def batched(pairs):
+    augmented, made = zip(*pairs, strict=True)
+    return augmented, made, torch.stack([one["image"] for one in made])
+
+
+def wanted(image):
+    """Return (y, scale) of the oracle for a gray (H, W) image of its full range."""
+    ranges = [(0, np.iinfo(image.dtype).max)]
+    return oracle.plan(
+        image.reshape(CROP), layout="HW", out_layout="CHW", ranges=ranges, via=np.ones((3, 1)), mean=MEAN, std=STD
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # what the test is about
+@pytest.mark.parametrize(("bits", "start"), [(8, None), (16, None), (8, "fork"), (16, "fork"), (16, "spawn")])
+def test_a_chain_ends_in_what_the_plan_makes_of_the_augmented_image(bits, start):
+    workers = {"num_workers": 2, "multiprocessing_context": start} if start else {}
+    levels, boxes = 0, 0
+    for augmented, made, batch in DataLoader(Photographs(bits), batch_size=2, collate_fn=batched, **workers):
+        assert (batch.dtype, tuple(batch.shape)) == (torch.float32, (2, 3, *CROP))
+        for before, after, x in zip(augmented, made, batch, strict=True):
+            assert before["image"].dtype == f"uint{bits}"
+            oracle.assert_matches(x.numpy(), *wanted(before["image"]))
+            for name in ("mask", "bboxes", "labels", "keypoints"):
+                np.testing.assert_array_equal(after[name], before[name])
+            levels, boxes = max(levels, len(x[0].unique())), boxes + len(after["bboxes"])
+    assert levels > 256 if bits == 16 else 16 < levels <= 256
+    assert boxes > 8
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_chain_goes_on_augmenting_after_rgb8(bits):
+    to_rgb = ToBackbone(gp.plan("gray", "rgb8"), gp.plan("RGB", "rgb8"))
+    on = A.Compose([to_rgb, A.RGBShift(p=1), A.HueSaturationValue(p=1)], seed=3)
+    alike = A.Compose([A.RGBShift(p=1), A.HueSaturationValue(p=1)], seed=3)
+    image = photograph("coins", bits)
+    eight = oracle.store(image / (1 if bits == 8 else 257.0), "uint8")
+    rgb = np.stack([eight] * 3, -1)
+    made = on(image=image)["image"]
+    np.testing.assert_array_equal(made, alike(image=rgb)["image"])
+    assert (made.dtype, made.shape) == (np.uint8, rgb.shape)
+
+
+def test_a_folder_of_gray_and_colour_makes_one_batch():
+    plans = ToBackbone(gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet"))
+    made = A.Compose([A.RandomCrop(*CROP), plans, ToTensorV2()])
+    batch = torch.stack([made(image=image)["image"] for image in (data.camera(), data.astronaut(), data.coins())])
+    assert batch.shape == (3, 3, *CROP)
+    gray, colour = batch[0], batch[1]
+    levels = gray * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    torch.testing.assert_close(levels[0], levels[2], rtol=0, atol=1e-6)
+    assert not torch.allclose(colour[0], colour[2], atol=0.1)
+
+
+def test_g15_batches_end_in_tensors_too():
+    plan = gp.plan("gray", "imagenet")
+    crops = np.stack([photograph(name, 8)[:96, :128] for name in PHOTOGRAPHS])
+    for images in (crops, crops[:1]):
+        made = A.Compose([ToBackbone(plan), ToTensorV2()])(images=images)["images"]
+        assert made.numpy().tobytes() == plan.batch(images).tobytes()
+
+
+def test_every_block_of_python_on_its_page_runs():
+    page = Path(__file__).parents[2] / "docs" / "albumentations.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 4
+    names = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
