@@ -145,6 +145,7 @@ def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
     order, size, only = np.array(picks, np.int64), dtype.itemsize, picks[0] if len(set(picks)) == 1 else None
     unsigned = np.dtype(f"u{size}")
     same = dtype == unsigned
+    kernel = cache(partial(numba_compiled.move, unsigned))
 
     def run(source: Array, target: Array) -> None:
         steps = source.strides
@@ -157,12 +158,11 @@ def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
             return
         if not same:
             source, target = source.view(unsigned), target.view(unsigned)
-        kernel = numba_compiled.move(unsigned)
         if len(steps) == 3 and steps[1] != size:
-            kernel(source, target, order)
+            kernel()(source, target, order)
         else:
             for images in _images(source, target):
-                kernel(*images, order)
+                kernel()(*images, order)
 
     return run
 
