@@ -6,4 +6,4 @@ import os
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("ALBUMENTATIONS_NO_TELEMETRY", "1")
 
-import torchvision  # noqa: E402, F401
+import torchvision  # noqa: F401
