@@ -4,6 +4,7 @@
 >>> x = gp.plan("gray", "imagenet")(image)   # (H, W) uint8 -> (3, H, W) float32
 """
 
+from . import weights
 from .channels import ChannelMap, luminance, mix, replicate, select
 from .errors import (
     ChannelError,
@@ -15,12 +16,14 @@ from .errors import (
     RangeError,
     ReadError,
 )
+from .fitting import BandStats
 from .planning import Plan, plan
-from .reading import read
+from .reading import read, read_bands
 from .sources import Source
 from .targets import Target, preset
 
 __all__ = [
+    "BandStats",
     "ChannelError",
     "ChannelMap",
     "CopyRequiredError",
@@ -38,6 +41,8 @@ __all__ = [
     "plan",
     "preset",
     "read",
+    "read_bands",
     "replicate",
     "select",
+    "weights",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import isnan, nan
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -67,6 +67,39 @@ class Source:
         )
         if self.dtype is not None:
             self._check_holds(np.dtype(self.dtype), self._declared() or ())
+
+    @classmethod
+    def from_dicom(cls, dataset: Any, *, window: Sequence[float] | int | None = None) -> Self:
+        """Return what ``dataset.pixel_array`` is: stored values, of a data set as ``pydicom.dcmread`` returns it.
+
+        Gray is (H, W), RGB is (H, W, 3), several frames are a leading N. ``window=(low, high)`` are black and white in
+        rescaled values, such as Hounsfield units (``window=(-160, 240)``), carried back through RescaleSlope and
+        RescaleIntercept exactly, and clipped to. ``window=0`` is the first window of the data set, with the ends that
+        its VOILUTFunction gives it. None: all that BitsStored hold, whatever window the data set has. MONOCHROME1
+        reverses the range, PixelPaddingValue is nodata. ``dtype`` is that of the pixels, or a wider one where a window
+        reaches further than they can: ``dataset.pixel_array.astype(source.dtype)`` always fits.
+        RangeError, ChannelError or DTypeError, with what to do, where the data set says what a source cannot: Modality
+        LUT, VOI LUT, SIGMOID, palettes, YBR, frames that differ, a range of padding.
+        """
+        from .metadata import dicom
+
+        return cls(**dicom.fields(dataset, window))
+
+    @classmethod
+    def from_rasterio(cls, dataset: Any, *, physical: Sequence[Any] | None = None, **source: Any) -> Self:
+        """Return what ``dataset.read()`` is: stored values, (C, H, W), of a raster as ``rasterio.open`` returns it.
+
+        The descriptions are the names of the bands, nodatavals are nodata. Keywords go into the Source and come before
+        what the file says: ``range=(1000, 11000)`` in stored values, ``bands="RGB"``, ``layout="HW"`` for
+        ``dataset.read(1)``. ``physical`` instead of ``range`` are black and white as the file's scales and offsets
+        count, one pair or one per band; where these scale, one of the two must be declared. ``dtype`` is that of the
+        pixels, or a wider one where ``physical`` reaches further than they can: ``dataset.read().astype(source.dtype)``
+        always fits. Masks kept beside the bands are not looked at.
+        ChannelError for a palette and for names that do not fit; RangeError where bands differ in dtype or nodata.
+        """
+        from .metadata import raster
+
+        return cls(**raster.fields(dataset, physical, source))
 
     def __eq__(self, other: object) -> bool:
         return repr(self) == repr(other) if isinstance(other, Source) else NotImplemented  # a NaN nodata equals itself

@@ -19,6 +19,8 @@ SIGNATURES = {
     "mix": "(weights, *, of)",
     "luminance": "(standard='rec601', *, of='RGB')",
     "Source": "(bands='gray', layout=None, *, dtype=None, bits=None, range=None, clip=False, nodata=None)",
+    "Source.from_dicom": "(dataset, *, window=None)",
+    "Source.from_rasterio": "(dataset, *, physical=None, **source)",
     "Target": "(bands='RGB', layout='CHW', dtype='float32', *, range=(0, 1), mean=0, std=1)",
     "Target.from_timm": "(cfg)",
     "Target.from_torchvision": "(weights)",
@@ -34,7 +36,11 @@ SIGNATURES = {
     "Plan.with_layouts": "(self, source=None, target=None)",
     "Plan.to_json": "(self)",
     "Plan.from_json": "(text)",
-    "read": "(path, **source)",
+    "read": "(path, *, alpha='error', orientation='error', frame=None, **source)",
+    "read_bands": "(files, *, pattern=None, alpha='error', orientation='error', frame=None, **source)",
+    "weights.fold": "(kernel, bias, channel_map, *, layout, groups=1)",
+    "weights.fold_exact": "(kernel, bias, channel_map, *, layout, groups=1)",
+    "weights.transfer": "(target, source, *, rename=None, adapt=None)",
 }
 
 FIELDS = {

@@ -1,56 +1,72 @@
-"""Traps of files: tags that decide what the stored numbers mean, on TIFF files of a few pixels with edited tags."""
+"""Traps of files, T1 to T27: deep images that others cut, clip or wrap on the way into memory."""
 
-import struct
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from png_files import png
 
 import graypipe as gp
 
-WIDTH, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 256, 258, 262, 339
+LEVELS = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+UNIT = LEVELS / 65535
+GRAY = gp.Target("gray", "HW", "float64")
 
 
-def tiff(path, array, edit):
-    """Save ``array`` as a TIFF file whose tags then say something else about the same bytes."""
-    Image.fromarray(array).save(path, tiffinfo={SAMPLE_FORMAT: 1})
-    data = bytearray(path.read_bytes())
-    start = struct.unpack_from("<I", data, 4)[0]
-    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", data, start)[0], 12):
-        tag = struct.unpack_from("<H", data, entry)[0]
-        if tag in edit:
-            struct.pack_into("<HHII", data, entry, tag, 3, 1, edit[tag])
-    path.write_bytes(data)
-    return path
+@pytest.fixture
+def deep(tmp_path):
+    Image.fromarray(LEVELS).save(tmp_path / "deep.png")
+    return tmp_path / "deep.png"
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_t04_where_zero_is_white_a_plan_shows_it_white_at_every_depth(tmp_path, dtype):
-    stored = np.array([[0, np.iinfo(dtype).max]], dtype)
-    path = tiff(tmp_path / "white.tif", stored, edit={PHOTOMETRIC: 0})
-    if dtype == "uint16":  # Pillow hands out such a file as if 0 were black
-        with pytest.raises(gp.ReadError, match="0 is white"):
-            gp.read(path)
-        return
-    image, source = gp.read(path)
-    np.testing.assert_array_equal(gp.plan(source, gp.Target("gray", "HW"))(image), [[1, 0]])
+def test_t03_sixteen_bit_gray_is_scaled_and_not_clipped(deep):
+    with Image.open(deep) as opened:
+        assert (np.asarray(opened.convert("RGB")) == 255).mean() > 0.99
+    image, source = gp.read(deep)
+    np.testing.assert_allclose(gp.plan(source, GRAY)(image), UNIT, rtol=0, atol=1e-15)
+    rgb = gp.plan(source, "rgb8")(image)
+    np.testing.assert_array_equal(rgb[..., 0], np.rint(UNIT * 255))
+    assert len(np.unique(rgb)) == 256
 
 
-def test_t05_signed_bytes_do_not_wrap_to_bright_ones(tmp_path):
-    stored = np.array([[128, 255, 0, 127]], np.uint8)  # -128, -1, 0, 127
-    with pytest.raises(gp.ReadError, match=r"signed\.tif.*expected"):
-        gp.read(tiff(tmp_path / "signed.tif", stored, edit={SAMPLE_FORMAT: 2}))
+def test_t04_one_file_has_one_range_as_gray_and_as_colour(deep):
+    image, source = gp.read(deep)
+    colour = gp.plan(source, gp.Target("RGB", "HWC", "float64"))(image)
+    for band in range(3):
+        np.testing.assert_array_equal(colour[..., band], gp.plan(source, GRAY)(image))
 
 
-def test_t11_packed_12_bit_pixels_are_not_read_as_16_bits(tmp_path):
-    stored = np.array([[0x00, 0x0F, 0xFF]], np.uint8)  # two pixels of 12 bits: 0 and 4095
-    path = tiff(tmp_path / "packed.tif", stored, edit={WIDTH: 2, BITS: 12})
-    with pytest.raises(gp.ReadError, match=r"bits per sample \[12\]"):
-        gp.read(path)
+def test_t05_bright_pixels_do_not_wrap_to_negative_ones(deep):
+    image, source = gp.read(deep)
+    assert image.dtype == np.uint16
+    x = gp.plan(source, gp.Target("gray", "HW"))(image)
+    assert (x.min(), x.max()) == (0, 1)
+    assert (np.diff(x.ravel()) > 0).all()
+
+
+def test_t11_twelve_bits_are_declared_and_refused_where_the_file_has_fewer(deep, tmp_path):
+    Image.fromarray(LEVELS // 16).save(deep)
+    image, source = gp.read(deep, bits=12)
+    np.testing.assert_allclose(gp.plan(source, GRAY)(image), (LEVELS // 16) / 4095, rtol=0, atol=1e-15)
+    Image.fromarray((LEVELS // 256).astype(np.uint8)).save(tmp_path / "cut.png")
+    with pytest.raises(gp.RangeError, match=r"cut\.png: .*full depth"):
+        gp.read(tmp_path / "cut.png", bits=12)
+
+
+def test_t27_sixteen_bits_stay_sixteen_in_gray_and_in_colour_or_are_refused(deep, tmp_path, monkeypatch):
+    np.testing.assert_array_equal(gp.read(deep)[0], LEVELS)
+    colour = tmp_path / "colour.png"
+    colour.write_bytes(png(np.dstack([LEVELS] * 3), 16, 2))
+    with Image.open(colour) as opened:
+        assert np.asarray(opened).dtype == np.uint8
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(gp.MissingExtraError, match=r"colour\.png: imagecodecs is not installed: .*graypipe\[io\]"):
+        gp.read(colour)
 
 
 def test_t14_a_second_sample_is_not_dropped_in_silence(tmp_path):
-    path = tmp_path / "two.tif"
-    Image.fromarray(np.array([[[10, 200], [10, 200]]], np.uint8)).save(path)
-    with pytest.raises(gp.ReadError, match=r"two\.tif"):
-        gp.read(path)
+    pixels = np.dstack([LEVELS % 256, LEVELS // 256]).astype(np.uint8)
+    (tmp_path / "two.png").write_bytes(png(pixels, 8, 4))
+    with pytest.raises(gp.ReadError, match=r"two\.png: .*transparent"):
+        gp.read(tmp_path / "two.png")

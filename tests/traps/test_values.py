@@ -22,9 +22,8 @@ def save(path, array):
     return path
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_t03_a_16_bit_gray_file_keeps_every_level_on_its_way_to_rgb(tmp_path, suffix):
-    image, source = gp.read(save(tmp_path / f"ramp.{suffix}", RAMP16))
+def test_t03_a_16_bit_gray_file_keeps_every_level_on_its_way_to_rgb(tmp_path):
+    image, source = gp.read(save(tmp_path / "ramp.png", RAMP16))
     assert image.dtype == np.uint16
     np.testing.assert_array_equal(image, RAMP16)
     x = gp.plan(source, "unit")(image)

@@ -1,0 +1,33 @@
+"""torch and torchvision as an extra: what is said where they are missing, and where they are broken."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("adapter", ["torch", "torchvision"])
+@pytest.mark.parametrize("missing", ["torch", "torchvision"])
+def test_a_missing_dependency_names_the_extra(adapter, missing):
+    found = _failure(f"sys.modules[{missing!r}] = None", adapter)
+    if (adapter, missing) == ("torch", "torchvision"):
+        assert found == ""  # it needs torch alone
+    else:
+        assert f'MissingExtraError: {missing} is not installed: pip install "graypipe[torch]"' in found
+
+
+@pytest.mark.parametrize("adapter", ["torch", "torchvision"])
+def test_a_broken_dependency_shows_its_own_error(adapter, tmp_path):
+    (tmp_path / adapter).mkdir()
+    (tmp_path / adapter / "__init__.py").write_text("import a_part_that_is_gone")
+    found = _failure(f"sys.path.insert(0, {str(tmp_path)!r})", adapter)
+    assert "No module named 'a_part_that_is_gone'" in found
+    assert "MissingExtraError" not in found
+
+
+def _failure(before, adapter):
+    """Return what a new interpreter writes to its standard error that runs ``before`` and imports the adapter."""
+    code = f"import sys; {before}; import graypipe.adapters.{adapter}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert bool(done.returncode) == bool(done.stderr), done.stderr
+    return done.stderr

@@ -1,0 +1,349 @@
+"""``graypipe inspect``: what files are, how they would be read, what looks wrong; on files made for it."""
+
+import json
+import os
+import subprocess
+import sys
+import termios
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import graypipe as gp
+from graypipe.cli import inspect, main
+from graypipe.records import to_record
+
+ROOT = Path(gp.__file__).parents[1]
+RNG = np.random.default_rng(3)
+GRAY8 = RNG.integers(0, 256, (21, 34), dtype=np.uint8)
+GRAY16 = RNG.integers(0, 65536, (21, 34), dtype=np.uint16)
+GRAY12 = RNG.integers(0, 4096, (21, 34), dtype=np.uint16)
+RGB8 = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def ask(capsys):
+    """Return a function that runs ``inspect --json`` and gives (exit code, records by name, summary)."""
+
+    def ask(*paths):
+        code = main(["inspect", "--json", *map(str, paths)])
+        document = json.loads(capsys.readouterr().out)
+        return code, {Path(record["path"]).name: record for record in document["files"]}, document["summary"]
+
+    return ask
+
+
+def save(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, array)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, array, **options)
+    else:
+        Image.fromarray(array).save(path, **options)
+    return path
+
+
+def process(*argv, **options):
+    command = [sys.executable, "-W", "error", "-m", "graypipe", "inspect", *map(str, argv)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run(command, cwd=ROOT, timeout=120, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [("a.png", GRAY8), ("b.png", GRAY16), ("c.jpg", RGB8), ("d.tif", GRAY16), ("e.npy", GRAY12), ("f.png", GRAY8 > 99)],
+)
+def test_a_record_says_what_the_file_is_and_how_it_is_read(tmp_path, ask, name, array):
+    path = save(tmp_path / name, array)
+    code, records, summary = ask(path)
+
+    record = records[name]
+    image, source = gp.read(path)
+    assert (code, record["kind"], record["error"]) == (0, "image", None)
+    assert record["source"] == json.loads(json.dumps(to_record(source)))
+    assert record["values"] == [image.min(), image.max()]
+    assert (record["width"], record["height"], record["frames"]) == (34, 21, 1)
+    assert (record["dtype"], record["alpha"], record["orientation"]) == (array.dtype.name, False, 1)
+    assert summary["kinds"] == {"image": 1}
+    assert summary["errors"] == 0
+
+
+def floats(low, high, *others):
+    image = np.linspace(low, high, 20 * 30, dtype=np.float32).reshape(20, 30)
+    image.flat[5 : 5 + len(others)] = others
+    return image
+
+
+def up_to(high, dtype):
+    image = np.zeros((20, 30), dtype)
+    image[3, 4] = high
+    return image
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "says"),
+    [
+        ("a.png", up_to(4095, "uint16"), "bits=12"),
+        ("a.png", up_to(4096, "uint16"), "bits=14"),
+        ("a.tif", up_to(1023, "uint16"), "bits=10"),
+        ("a.npy", up_to(255, "uint16"), "bits=8"),
+        ("a.png", up_to(16384, "uint16"), None),
+        ("a.png", up_to(63, "uint8"), "dark: values up to 63 of 255"),
+        ("a.png", up_to(64, "uint8"), None),
+        ("a.png", up_to(1, "uint8"), None),  # a mask
+        ("a.png", np.full((5, 6), 7, np.uint8), "constant: all 7"),
+        ("a.png", np.zeros((5, 6, 3), np.uint8), "in any band"),
+        ("a.png", RGB8 * np.array([1, 0, 1], np.uint8), "constant in G"),
+        ("a.tif", floats(0, 1), None),
+        ("a.tif", floats(0, 255), "0 to 255 are not 0 to 1"),
+        ("a.tif", floats(-2, 1), "range="),
+        ("a.tif", floats(0, 1, np.nan), "nodata"),
+        ("a.tif", floats(0, 1, np.inf), "infinite"),
+        ("a.tif", np.full((4, 5), np.nan, np.float32), "none but NaN"),
+        ("a.png", np.dstack([RGB8, np.full((21, 34), 255, np.uint8)]), "opaque"),
+    ],
+)
+def test_what_looks_wrong_is_noted_and_nothing_else(tmp_path, ask, name, array, says):
+    code, records, _ = ask(save(tmp_path / name, array))
+
+    notes = records[name]["notes"]
+    assert (code, records[name]["error"]) == (0, None)
+    assert (says in " | ".join(notes)) if says else notes == []
+
+
+def transparent(path):
+    save(path, np.dstack([RGB8, GRAY8]))
+
+
+def turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(path, GRAY8, exif=exif)
+
+
+def moving(path):
+    Image.fromarray(GRAY8).save(path, format="GIF", save_all=True, append_images=[Image.fromarray(GRAY8[::-1])])
+
+
+def cut(path):
+    data = save(path, GRAY16).read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "facts"),
+    [
+        (transparent, "image", {"alpha": True, "mode": "RGBA"}),
+        (turned, "image", {"orientation": 6}),
+        (moving, "image", {"frames": 2, "format": "GIF"}),
+        (cut, None, {}),
+        (lambda path: path.write_bytes(b""), "unreadable", {}),
+        (lambda path: path.write_text("no image"), "unreadable", {}),
+    ],
+)
+def test_a_file_that_cannot_be_read_as_it_is_says_why_and_fails_the_job(tmp_path, capsys, make, kind, facts):
+    path = tmp_path / "odd.png"
+    make(path)
+    with pytest.raises(gp.ReadError) as caught:
+        gp.read(path)
+
+    assert main(["inspect", "--json", str(tmp_path)]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.err == "graypipe: error: 1 of 1 files cannot be read as they are\n"
+    (record,) = json.loads(printed.out)["files"]
+    assert kind in (None, record["kind"])
+    assert f"{path}: {record['error']}" == " ".join(str(caught.value).split())
+    assert record.items() >= facts.items()
+    assert not {"source", "values"} & set(record)
+
+
+def test_what_is_no_image_is_counted_in_a_folder_and_an_error_where_it_is_named(tmp_path, ask):
+    save(tmp_path / "image.png", GRAY8)
+    text = tmp_path / "labels.csv"
+    jp2 = tmp_path / "set" / "of a kind that is not read.JP2"
+    text.write_text("image.png,1\n")
+
+    code, records, summary = ask(tmp_path)
+    assert (code, records["labels.csv"]["kind"]) == (0, "no image")
+    assert summary["kinds"] == {"image": 1, "no image": 1}
+
+    jp2.parent.mkdir()
+    jp2.write_bytes(b"\0\0\0\x0cjP  ")
+    code, records, _ = ask(text, tmp_path / "missing.png", jp2.parent)
+    assert (code, len(records)) == (1, 3)
+    assert {record["kind"] for record in records.values()} == {"unreadable"}
+    assert "No such file" in records["missing.png"]["error"]
+
+
+def test_a_dicom_file_is_told_apart_and_pointed_to_its_reader(tmp_path, ask):
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(50))
+    code, records, _ = ask(tmp_path)
+    assert (code, records["IM0001"]["kind"]) == (0, "DICOM")
+    assert "from_dicom" in records["IM0001"]["notes"][0]
+
+
+def test_files_that_differ_in_mode_size_or_dtype_are_summed_up(tmp_path, ask):
+    for at in range(5):
+        save(tmp_path / "gray" / f"{at}.png", GRAY8)
+    save(tmp_path / "rgb" / "odd one.png", RGB8)
+    save(tmp_path / "turned" / "tall.png", GRAY16.T)
+
+    _, _, summary = ask(tmp_path)
+    assert summary["modes"] == {"L": 5, "RGB": 1, "I;16": 1}
+    assert summary["sizes"] == {"34x21": 6, "21x34": 1}
+    assert summary["dtypes"] == {"uint8": 6, "uint16": 1}
+    modes, sizes, dtypes = summary["notes"]
+    assert modes.startswith("modes differ: L in 5, RGB in 1 (first ")
+    assert "odd one.png" in modes
+    assert "tall.png" in sizes
+    assert "uint16 in 1" in dtypes
+
+    assert ask(tmp_path / "gray")[2]["notes"] == []
+
+
+def test_the_bits_of_a_folder_are_those_of_all_its_files(tmp_path, ask):
+    for at, high in enumerate((900, 4095, 300)):
+        save(tmp_path / f"{at}.png", up_to(high, "uint16"))
+    assert ["bits=12" in note for note in ask(tmp_path)[2]["notes"]] == [True]
+    save(tmp_path / "full.png", up_to(65535, "uint16"))
+    assert ask(tmp_path)[2]["notes"] == []
+
+
+def test_the_table_has_a_line_a_file_and_what_looks_wrong_below_it(tmp_path, capsys):
+    save(tmp_path / "a.png", up_to(4095, "uint16"))
+    save(tmp_path / "b.jpg", RGB8)
+    transparent(tmp_path / "c.png")
+    (tmp_path / "notes.txt").write_text("no image")
+
+    assert main(["inspect", str(tmp_path)]) == 1
+
+    head, deep, advice, colour, odd, reason, blank, counts, *summary = capsys.readouterr().out.splitlines()
+    assert head.split() == ["FORMAT", "MODE", "SIZE", "DTYPE", "BANDS", "VALUES", "FILE"]
+    assert deep.split() == ["PNG", "I;16", "30x20", "uint16", "gray", "0..4095", str(tmp_path / "a.png")]
+    assert advice.strip().endswith("declare bits=12 where the device gives 12")
+    assert colour.split()[:5] == ["JPEG", "RGB", "34x21", "uint8", "RGB"]
+    assert odd.split() == ["PNG", "RGBA", "34x21", "uint8", "3", "-", str(tmp_path / "c.png")]
+    assert "cannot be read: " in reason
+    assert "alpha=" in reason
+    assert (blank, counts) == ("", "image: 3, no image: 1")
+    assert "modes differ" in summary[0]
+    assert len(head) - len("FILE") == deep.index(str(tmp_path)) == colour.index(str(tmp_path))
+
+
+def test_folders_are_read_sorted_and_to_the_bottom_and_links_in_circles_are_left(tmp_path, ask):
+    wanted = ["10.png", "9.png", "b/1.png", "b/c/2.png", "é/3.png"]
+    for name in reversed(wanted):
+        save(tmp_path / name, GRAY8)
+    (tmp_path / "b" / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "b" / "broken.png").symlink_to(tmp_path / "nowhere")
+
+    main_code, records, _ = ask(tmp_path)
+    assert main_code == 1
+    assert "No such file" in records.pop("broken.png")["error"]
+    assert [record["path"] for record in records.values()] == [str(tmp_path / name) for name in wanted]
+
+
+def test_a_linked_folder_is_read(tmp_path, ask):
+    save(tmp_path / "elsewhere" / "a.png", GRAY8)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert set(ask(tmp_path / "set")[1]) == {"a.png"}
+
+
+def test_an_empty_folder_has_no_files(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith("\nno files\n")
+
+
+def test_a_pipe_among_the_files_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    done = process("--json", tmp_path)
+    assert done.returncode == 1
+    assert "pipe" in json.loads(done.stdout)["files"][0]["error"]
+
+
+def test_names_that_no_terminal_shows_are_escaped(tmp_path):
+    for name in (b"caf\xc3\xa9.png", b"line\nbreak.png", b"not-utf8-\xff.png"):
+        data = save(tmp_path / "plain.png", GRAY8).read_bytes()
+        (tmp_path / os.fsdecode(name)).write_bytes(data)
+
+    table = process(tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (table.returncode, table.stderr) == (0, b"")
+    for shown in (rb"caf\xe9.png", rb"line\nbreak.png", rb"not-utf8-\udcff.png"):
+        assert shown in table.stdout
+    paths = [record["path"] for record in json.loads(process("--json", tmp_path).stdout)["files"]]
+    assert all(Path(path).exists() for path in paths)
+    assert len(paths) == 4
+
+
+def test_a_reader_who_leaves_ends_the_job_without_a_word(tmp_path):
+    for at in range(3):
+        save(tmp_path / f"{at}.png", GRAY8)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        done = process(tmp_path, stdout=gone)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_each_file_is_printed_before_the_next_is_read(tmp_path, capsys, monkeypatch):
+    for at in range(4):
+        save(tmp_path / f"{at}.png", GRAY8)
+    printed = []
+    examine = inspect.examine
+
+    def watched(path, named):
+        printed.append(capsys.readouterr().out)
+        return examine(path, named)
+
+    monkeypatch.setattr(inspect, "examine", watched)
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert ["2.png" in text for text in printed] == [False, False, False, True]
+
+
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path, capsys):
+    for at in range(24):
+        save(tmp_path / "many" / f"{at}.npy", np.full((512, 1024), at, np.uint16))
+        save(tmp_path / "few" / f"{at % 2}.npy", np.full((512, 1024), at, np.uint16))
+
+    peaks = []
+    for folder in ("few", "few", "many"):  # the first one pays for imports
+        tracemalloc.start()
+        assert main(["inspect", str(tmp_path / folder)]) == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 2**20
+    assert len(capsys.readouterr().out) > 24
+
+
+def test_a_bar_on_the_terminal_counts_the_files_and_stays_out_of_the_output(tmp_path):
+    for at in range(3):
+        save(tmp_path / f"{at}.png", GRAY8)
+    terminal, end = os.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    done = process("--json", tmp_path, stderr=end)
+    os.close(end)
+    shown = b""
+    while b"3/3" not in shown:  # at its end, a terminal raises OSError
+        shown += os.read(terminal, 4096)
+    os.close(terminal)
+    assert len(json.loads(done.stdout)["files"]) == 3
+
+
+def test_without_tqdm_the_extra_is_named_and_the_work_is_done(tmp_path, capsys, monkeypatch):
+    for at in range(2):
+        save(tmp_path / f"{at}.png", GRAY8)
+    monkeypatch.setattr(inspect, "find_spec", {}.get)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["inspect", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert 'pip install "graypipe[io]"' in printed.err
+    assert "1.png" in printed.out
+    assert main(["inspect", str(tmp_path / "0.png")]) == 0
+    assert capsys.readouterr().err == ""
