@@ -8,6 +8,15 @@ import pytest
 import graypipe as gp
 
 SIGNATURES = {
+    "BandStats": "(source)",
+    "BandStats.update": "(self, image)",
+    "BandStats.merge": "(self, other)",
+    "BandStats.percentile": "(self, q)",
+    "BandStats.window": "(self, low, high)",
+    "BandStats.normalization": "(self)",
+    "BandStats.pca": "(self, outputs='RGB', like='imagenet')",
+    "BandStats.to_json": "(self)",
+    "BandStats.from_json": "(text)",
     "ChannelMap": "(matrix, offset=None, *, inputs, outputs)",
     "ChannelMap.__call__": "(self, image, *, layout, out_layout=None, dtype=None, copy=True, out=None)",
     "ChannelMap.__rshift__": "(self, other)",
