@@ -46,12 +46,13 @@ def _aside() -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from .groups import GROUPS
+    from .groups import ELSEWHERE, GROUPS
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["measure", "report"], default="measure")
     parser.add_argument("--quick", action="store_true", help="few rounds, no large images, results aside (minutes)")
-    parser.add_argument("--only", action="append", choices=GROUPS, metavar="GROUP", help="this group; repeatable")
+    known = (*GROUPS, *ELSEWHERE)
+    parser.add_argument("--only", action="append", choices=known, metavar="GROUP", help="this group; repeatable")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of result files (default: the record)")
     parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR", help="where `report` writes pages")
     return parser

@@ -3,7 +3,7 @@
 import os
 import platform
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,17 @@ def versions() -> dict[str, str]:
     """Return the versions of Python, graypipe and the peers."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     own = {"python": platform.python_version(), "graypipe": project["version"]}
-    return own | {name: version(name) for name in PEERS}
+    names = (album() if name == "albumentations" else name for name in PEERS)
+    return own | {name: version(name) for name in names}
+
+
+def album() -> str:
+    """Return the distribution that `import albumentations` gets: where AlbumentationsX is there, it stands in front."""
+    try:
+        version("albumentationsx")
+    except PackageNotFoundError:
+        return "albumentations"
+    return "albumentationsx"
 
 
 def _processor() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plots, provenance, results, targets, zero_copy
-from .groups import GROUPS
+from .groups import ELSEWHERE, GROUPS
 from .results import Record
 from .targets import Reached
 from .writing import of_gauge, quantity, ratio, table
@@ -16,6 +16,12 @@ TITLES = {
     "normalise": "Gray uint8 to ImageNet-normalised float32",
     "mix": "Several bands in",
     "strided": "Crops, flips and Fortran order",
+    "torchvision": "Gray to a tensor in a pipeline of torchvision",
+    "loader": "Gray uint8 images through a DataLoader to normalised batches",
+    "albumentations": "Gray to a tensor in a pipeline of albumentations",
+    "albumentationsx": "The same under AlbumentationsX",
+    "tf_data": "Gray to normalised images in a tf.data pipeline",
+    "keras_layer": "A layer in front of a Keras model",
     "views": "Expansion without a copy",
     "imports": "Import time",
     "peaks": "Peak memory of a call beyond its output",
@@ -43,7 +49,7 @@ best NumPy or torch we could write for just that case; a *floor* writes an outpu
 
 def write(folder: Path, docs: Path) -> list[Path]:
     """Write the pages and the pictures for the results in ``folder``; return the paths."""
-    records = results.read(folder, GROUPS)
+    records = results.read(folder, (*GROUPS, *ELSEWHERE))
     if not records:
         raise FileNotFoundError(f"no result files in {folder}: run `python -m benchmarks` first")
     paths = plots.draw(records, docs / "images")

@@ -7,7 +7,26 @@ from importlib import import_module
 from ..case import Case
 from ..scale import Scale
 
-GROUPS = ("expand", "overhead", "normalise", "mix", "strided", "views", "imports", "peaks", "first_call", "zero_copy")
+GROUPS = (
+    "expand",
+    "overhead",
+    "normalise",
+    "mix",
+    "strided",
+    "torchvision",
+    "loader",
+    "albumentations",
+    "tf_data",
+    "keras_layer",
+    "views",
+    "imports",
+    "peaks",
+    "first_call",
+    "zero_copy",
+)
+
+ELSEWHERE = ("albumentationsx",)
+"""Groups that need an environment of their own: measured by `--only` there, reported with the others."""
 
 
 def cases(group: str, scale: Scale) -> list[Callable[[], Case]]:

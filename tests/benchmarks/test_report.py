@@ -74,7 +74,7 @@ def test_without_results_there_is_no_report(tmp_path):
 
 
 def test_the_committed_pages_are_those_of_the_committed_results():
-    committed = results.read(results.RECORD, groups.GROUPS)
+    committed = results.read(results.RECORD, (*groups.GROUPS, *groups.ELSEWHERE))
     pages = report.pages(committed) if committed else {}
 
     for name in ("benchmarks.md", "zero-copy.md"):

@@ -1,0 +1,37 @@
+"""The ways TensorFlow runs a function on an image: eager, in graphs, compiled and in datasets, sized and unsized."""
+
+import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
+
+# isort: split
+import tensorflow as tf
+
+Dataset = tf.data.Dataset
+
+
+def open_spec(image, bands_axis):
+    """Return what is known of ``image`` where only its rank, its dtype and its bands are."""
+    shape = [None] * image.ndim
+    shape[bands_axis] = image.shape[bands_axis]
+    return tf.TensorSpec(shape, image.dtype)
+
+
+def unsized(images, spec):
+    """Return a dataset of ``images`` whose sizes ``spec`` leaves open."""
+    return Dataset.from_generator(lambda: iter(images), output_signature=spec)
+
+
+def only(dataset):
+    """Return the one element of ``dataset``."""
+    (element,) = dataset
+    return element
+
+
+WAYS = {
+    "eager": lambda run, x, axis: run(tf.constant(x)),  # noqa: ARG005
+    "graph of known size": lambda run, x, axis: tf.function(run)(tf.constant(x)),  # noqa: ARG005
+    "graph of unknown size": lambda run, x, axis: tf.function(run, input_signature=[open_spec(x, axis)])(x),
+    "XLA": lambda run, x, axis: tf.function(run, jit_compile=True)(tf.constant(x)),  # noqa: ARG005
+    "map of known size": lambda run, x, axis: only(Dataset.from_tensors(x).map(run)),  # noqa: ARG005
+    "map of unknown size": lambda run, x, axis: only(unsized([x], open_spec(x, axis)).map(run)),
+}
+"""(function, image, axis of the bands) -> what the function makes of the image."""
