@@ -18,10 +18,14 @@ from ..planning import Plan
 from ..targets import Target
 from . import elementwise
 from .choosing import by_band_count, check_declared
+from .keras_transfer import transfer_into
+from .keras_weights import compare, fold_into
 
 with needs("tensorflow", "keras", "tensorflow"):
     import keras
     from keras import ops
+
+__all__ = ["ChannelLayer", "compare", "fold_into", "transfer_into"]
 
 Tensor = Any
 Shape = tuple[int | None, ...]

@@ -1,4 +1,4 @@
-"""torch: the plan as a layer, which executes it where the model is."""
+"""torch: the plan as a layer, which executes it where the model is, and the weight side of it."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,11 +12,15 @@ from ..planning import Plan
 from ..targets import Target
 from .choosing import by_band_count, check_declared
 from .tensors import NAMED, TensorPlan, describe, pick
+from .torch_transfer import transfer_into
+from .torch_weights import compare, fold_into
 
 with needs("torch", "torch"):
     import torch
     from torch import Tensor, nn
     from torch.nn.functional import conv2d
+
+__all__ = ["ChannelLayer", "compare", "fold_into", "transfer_into"]
 
 
 class ChannelLayer(nn.Module):

@@ -1,0 +1,107 @@
+"""Folding into torch: a copy of a model whose first convolution does what a plan did, and how far the two differ."""
+
+from copy import deepcopy
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..errors import LayoutError
+from ..extras import needs
+from ..planning import Plan
+from . import folding
+from .folding import Comparison
+from .torch_running import evaluated, placed, run
+from .torch_tracing import check_sole, trace
+from .torch_transfer import KERNELS, to_array
+
+with needs("torch", "torch"):
+    import torch
+    from torch import Tensor, nn
+
+Array = NDArray[Any]
+
+
+def fold_into(model: nn.Module, plan: Plan, *, layer: str | None = None, exact: bool = False) -> tuple[nn.Module, Plan]:
+    """Return (folded, feed): a copy of ``model`` that does what ``plan`` does, and the plan that feeds it.
+
+    ``folded(feed(image))`` is ``model(plan(image))``, with one band read where the model read three: exact where no
+    zero padding is involved, close to it at padded borders (`compare` says how close), and exact there too with
+    ``exact=True``, which feeds a constant band "one" beside the others. Up to rounding in the dtype of the weights, on
+    CUDA to TF32 where torch.backends.cudnn.allow_tf32 says so.
+
+    The layer that reads the image, a Conv2d or Conv3d, is found by running the model on noise. Its input must
+    be the tensor that the model is given, at most padded with zeros, and nothing else may read that: ChannelError with
+    the reason else, and with the candidates where there are several, of which ``layer`` names one. It keeps stride,
+    padding, dilation, dtype, device, bias and requires_grad, and has one group; where the plan has an offset it gets a
+    bias. The model is not changed.
+
+    ``feed`` has the plan's source, and unit intensities less a centre for each band as target, (C, H, W): see
+    `folding.fold`. RangeError where the source declares no range, and for nodata without ``exact``; DTypeError for a
+    target of integers.
+    """
+    folding.check_plan(plan, exact=exact)
+    reading = trace(model, len(plan.target.bands), layer)
+    conv = reading.layer
+    kernel, bias, feed = folding.fold(
+        plan.with_layouts(target=_layout(plan, len(reading.size))),
+        to_array(conv.weight),
+        None if conv.bias is None else to_array(conv.bias),
+        reading.seen,
+        layout=KERNELS[conv.weight.ndim],
+        groups=conv.groups,
+        exact=exact,
+    )
+    folded = deepcopy(model)
+    _replace(folded.get_submodule(reading.name), kernel, bias)
+    check_sole(folded, reading, len(feed.target.bands))
+    return folded, feed
+
+
+def compare(
+    model: nn.Module, plan: Plan, folded: nn.Module, folded_plan: Plan, *, layer: str | None = None
+) -> Comparison:
+    """Return how far ``folded`` is from ``model``, each fed by its plan with the same random images of the source.
+
+    Of the layer that was folded, apart for the interior and the zero-padded border, and of all that the models return;
+    both run in evaluation mode and are left as they were. ``layer`` as for `fold_into`. ChannelError where the plans
+    have different sources.
+    """
+    reading = trace(model, len(plan.target.bands), layer)
+    fed = [held.with_layouts(target=_layout(held, len(reading.size))) for held in (plan, folded_plan)]
+    images = folding.samples(fed, reading.size)
+    expected, returned = _run(model, reading.name, images[0])
+    found, others = _run(folded, reading.name, images[1])
+    interior, border = folding.compare_layer(found, expected, reading.seen)
+    return Comparison(reading.name, interior, border, folding.Difference.of(others, returned))
+
+
+def _layout(plan: Plan, axes: int) -> str:
+    """Return the layout of a target that torch's convolutions of that many axes take."""
+    spatial = plan.source.layout.replace("C", "").replace("N", "")
+    if len(spatial) < axes:
+        raise LayoutError(
+            f"the model reads volumes, (C, D, H, W), and the layout of the source is {plan.source.layout!r}: declare "
+            f"that of its volumes, such as layout='DHW' or 'THW'"
+        )
+    return "C" + spatial[len(spatial) - axes :]
+
+
+def _replace(conv: Any, kernel: Array, bias: Array | None) -> None:
+    old = conv.weight
+    conv.in_channels, conv.groups = kernel.shape[1], 1
+    conv.weight = nn.Parameter(torch.from_numpy(kernel).to(old), requires_grad=old.requires_grad)
+    if bias is not None:
+        trained = old.requires_grad if conv.bias is None else conv.bias.requires_grad
+        conv.bias = nn.Parameter(torch.from_numpy(bias).to(old), requires_grad=trained)
+
+
+def _run(model: nn.Module, layer: str, images: Array) -> tuple[Array, list[Array]]:
+    """Return what ``layer`` made, (N, outputs..., channels), and what ``model`` returned."""
+    made: list[Tensor] = []
+    hook = model.get_submodule(layer).register_forward_hook(lambda *held: made.append(held[-1].clone()))
+    try:
+        with evaluated(model):
+            returned = run(model, placed(torch.from_numpy(images), model))
+    finally:
+        hook.remove()
+    return made[-1].movedim(1, -1).double().cpu().numpy(), [held.double().cpu().numpy() for held in returned]

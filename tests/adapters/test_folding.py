@@ -1,0 +1,223 @@
+"""What the adapters of torch and Keras share of folding: the plan that feeds the model, its centre, the comparison."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import graypipe as gp
+from graypipe.adapters import folding
+
+RNG = np.random.default_rng(5)
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+GRAY = gp.Source("gray", range=(0, 255))
+PLAN = gp.plan(GRAY, "imagenet")
+KERNEL = RNG.normal(size=(5, 3, 3, 3)).astype("float32")
+VIA = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.75, "Y": 0.25}, "B": "B"}
+
+
+def covered(side, taps, stride, padding):
+    """(taps², outputs²) of bool, a tap and an output at a time."""
+    starts = range(-padding, side + padding - taps + 1, stride)
+    inside = [[0 <= start + k < side for start in starts] for k in range(taps)]
+    return np.array(
+        [[a and b for a, b in itertools.product(inside[r], inside[c])] for r in range(taps) for c in range(taps)]
+    )
+
+
+def squared_error(plan, kernel, centre, seen):
+    """What zero padding adds at most: e² summed over outputs and positions, an output at a time."""
+    mapped = np.array(plan.unit_map.matrix) @ np.atleast_1d(centre) + np.array(plan.unit_map.offset)
+    taps = np.einsum("oirc,i->orc", kernel.astype(np.float64), mapped).reshape(len(kernel), -1)
+    return sum(float((taps[:, ~position].sum(1) ** 2).sum()) for position in seen.T)
+
+
+def fold(plan=PLAN, kernel=KERNEL, bias=None, seen=None, exact=False, **options):
+    seen = covered(8, 3, 1, 1) if seen is None else seen
+    return folding.fold(plan, kernel, bias, seen, layout="OIHW", exact=exact, **options)
+
+
+@pytest.mark.parametrize("bands", ["gray", "RGBY"])
+@pytest.mark.parametrize(("taps", "stride", "padding"), [(3, 1, 1), (7, 2, 3), (5, 2, 1)])
+def test_no_other_centre_has_a_smaller_error_at_the_border(bands, taps, stride, padding):
+    plan = gp.plan(gp.Source(bands, range=(0, 255)), "imagenet", None if bands == "gray" else VIA)
+    kernel = RNG.normal(size=(6, 3, taps, taps)).astype("float32")
+    seen = covered(16, taps, stride, padding)
+    _, _, feed = fold(plan, kernel, seen=seen)
+    centre = np.array(feed.target.mean)
+    least = squared_error(plan, kernel, centre, seen)
+    assert least < squared_error(plan, kernel, np.zeros_like(centre), seen)
+    # along yellow alone in RGBY the error may hardly move, so that steps are of every size and direction
+    for step in itertools.chain(np.eye(len(centre)), RNG.normal(size=(20, len(centre)))):
+        for size in (0.002, -0.002, 0.05, -0.05):
+            assert squared_error(plan, kernel, centre + size * step, seen) >= least * (1 - 1e-6)
+
+
+def test_one_band_has_the_closed_form_of_the_weighted_mean():
+    seen = covered(8, 3, 1, 1)
+    _, _, feed = fold(seen=seen)
+    lost = [KERNEL.reshape(5, 3, 9)[:, :, ~position].sum(2).astype(np.float64) for position in seen.T]
+    gain, shift = (np.concatenate([part @ by for part in lost]) for by in (1 / STD, -MEAN / STD))
+    assert feed.target.mean[0] == pytest.approx(-(gain @ shift) / (gain @ gain), abs=1e-4)
+    assert 0.40 < feed.target.mean[0] < 0.49
+
+
+def test_equal_statistics_are_centred_away_so_that_nothing_is_lost_at_the_border():
+    plan = gp.plan(GRAY, "inception")
+    _, bias, feed = fold(plan)
+    assert feed.target.mean == (0.5,)
+    assert bias is None
+
+
+def test_without_padding_the_model_is_fed_unit_intensities():
+    _, _, feed = fold(seen=np.ones((9, 4), bool))
+    assert feed == gp.plan(GRAY, gp.Target("gray", "CHW"))
+
+
+def test_a_band_at_which_no_kernel_looks_does_not_run_away():
+    via = {"R": "R", "G": "G", "B": {"B": 1, "Y": 1e-9}}
+    _, _, feed = fold(gp.plan(gp.Source("RGBY", range=(0, 1)), "imagenet", via))
+    assert abs(feed.target.mean[3]) < 0.01
+    np.testing.assert_allclose(feed.target.mean[:3], MEAN, atol=1e-3)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_plan_that_feeds_has_source_guards_layout_and_dtype_of_the_plan(exact):
+    source = gp.Source("RGBY", "CHW", range=(10, 200), clip=True, nodata=7 if exact else None)
+    plan = gp.plan(source, gp.preset("imagenet", layout="HWC", dtype="float64"), VIA)
+    kernel, bias, feed = fold(plan, exact=exact)
+    assert (feed.source, feed.target.layout, feed.target.dtype) == (source, "HWC", "float64")
+    assert feed.target.bands == (("R", "G", "B", "Y", "one") if exact else ("R", "G", "B", "Y"))
+    assert kernel.shape == (5, 5 if exact else 4, 3, 3)
+    assert (bias is None) == exact
+    assert gp.Plan.from_json(feed.to_json()) == feed
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_what_the_layer_makes_of_an_image_stays_what_it_was(exact):
+    kernel, bias, feed = fold(bias=np.ones(5, "float32"), exact=exact)
+    window = RNG.integers(0, 256, (3, 3), dtype=np.uint8)
+    by_hand = (window / 255 - MEAN[:, None, None]) / STD[:, None, None]
+    expected = np.einsum("oirc,irc->o", KERNEL.astype(np.float64), by_hand) + 1
+    found = np.einsum("oirc,irc->o", kernel.astype(np.float64), feed(window).astype(np.float64)) + bias
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_pixels_of_nodata_are_zero_in_the_constant_band_too():
+    plan = gp.plan(gp.Source("gray", range=(0, 255), nodata=7), "imagenet")
+    _, _, feed = fold(plan, exact=True)
+    fed = feed(np.array([[7, 8], [255, 0]], np.uint8))
+    np.testing.assert_array_equal(fed[1], [[0, 1], [1, 1]])
+    assert fed[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "exact", "raises", "says"),
+    [
+        (gp.plan("gray", "imagenet"), False, gp.RangeError, r"fed by others.*range=\(0, 255\)"),
+        (gp.plan(GRAY, "rgb8"), True, gp.DTypeError, "weights do not round.*uint8.*dtype='float32'"),
+        (gp.plan(gp.Source(range=(0, 255), nodata=7), "imagenet"), False, gp.RangeError, "nodata=7.*exact=True"),
+        (gp.plan(gp.Source(range=(0, 1), nodata=np.nan), "imagenet"), False, gp.RangeError, "nodata=nan.*exact=True"),
+        (gp.plan(gp.Source(("one",), range=(0, 255)), "imagenet"), True, gp.ChannelError, "band 'one'.*rename it"),
+        ("imagenet", False, gp.DTypeError, "expected plans, as gp.plan makes them, got str"),
+    ],
+    ids=["undeclared", "integers", "nodata", "nan", "one", "no plan"],
+)
+def test_a_plan_that_cannot_be_folded_is_refused(plan, exact, raises, says):
+    with pytest.raises(raises, match=f"(?s){says}"):
+        folding.check_plan(plan, exact=exact)
+
+
+def test_samples_are_the_same_images_under_every_plan():
+    plan = gp.plan(gp.Source("RGBY", range=(10, 200), clip=True, nodata=7), "imagenet", VIA)
+    _, _, feed = fold(plan, exact=True)
+    first, second = folding.samples([plan, feed.with_layouts(target="HWC")], (20, 30))
+    assert (first.shape, second.shape) == ((2, 3, 20, 30), (2, 20, 30, 5))
+    blank = second[..., 4] == 0
+    assert 0 < blank.mean() < 0.1
+    assert (second[blank] == 0).all()
+    unit = second[..., :4] @ np.array([[0.5, 0, 0, 0.5], [0, 0.75, 0, 0.25], [0, 0, 1, 0]]).T
+    expected = np.where(blank[..., None], 0, (unit - MEAN) / STD)
+    np.testing.assert_allclose(first, expected.transpose(0, 3, 1, 2), atol=1e-5)
+    assert second[..., :4].min() == 0  # beyond the range, and clipped
+    assert second[..., :4].max() == 1
+
+
+def test_samples_are_seeded_have_the_dtype_of_the_source_and_fill_its_range():
+    plans = [gp.plan(gp.Source("gray", dtype="uint8", bits=4), "unit")]
+    (first,), (again,), (other,) = (folding.samples(plans, (30, 30), seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    np.testing.assert_allclose(np.unique(first), np.arange(16) / 15, atol=1e-6)
+
+
+def test_samples_of_volumes():
+    (made,) = folding.samples(
+        [gp.plan(gp.Source("gray", "THW", range=(0, 1)), "unit").with_layouts(target="CTHW")], (4, 5, 6)
+    )
+    assert made.shape == (2, 3, 4, 5, 6)
+
+
+def test_plans_of_different_sources_cannot_be_compared():
+    with pytest.raises(gp.ChannelError, match=r"(?s)plans of one source.*range=\(0.0, 1.0\).*that fold_into returned"):
+        folding.samples([PLAN, gp.plan(gp.Source(range=(0, 1)), "imagenet")], (4, 4))
+
+
+def test_differences_are_the_largest_and_the_relative_one():
+    expected, found = [np.array([3.0, 0.0]), np.array([[4.0]])], [np.array([3.0, 0.1]), np.array([[3.8]])]
+    off = folding.Difference.of(found, expected)
+    assert off.largest == pytest.approx(0.2)
+    assert off.relative == pytest.approx(np.sqrt(0.1**2 + 0.2**2) / 5)
+    assert folding.Difference.of([], []) == folding.Difference(0.0, 0.0)
+
+
+def test_a_difference_that_is_not_a_number_is_not_passed_over():
+    off = folding.Difference.of([np.array([1.0, np.nan])], [np.array([1.0, 1.0])])
+    assert np.isnan(off.largest)
+    assert np.isnan(off.relative)
+
+
+def test_interior_and_border_are_told_apart_by_the_taps_inside():
+    seen = covered(4, 3, 1, 1)
+    expected = np.ones((2, 4, 4, 3))
+    found = expected.copy()
+    found[:, 1:3, 1:3] += 0.25
+    found[1, 0, 2, 1] -= 4
+    interior, border = folding.compare_layer(found, expected, seen)
+    assert (interior.largest, interior.relative) == (0.25, 0.25)
+    assert border.largest == 4
+    assert border.relative == pytest.approx(4 / np.sqrt(2 * 12 * 3))
+
+
+def test_a_comparison_prints_as_a_table():
+    held = folding.Comparison("stem.conv1", *(folding.Difference(10.0**-i, 0.5) for i in range(3)))
+    assert str(held).splitlines() == [
+        "                        largest  relative L2",
+        "stem.conv1, interior   1.00e+00     5.00e-01",
+        "stem.conv1, border     1.00e-01     5.00e-01",
+        "model                  1.00e-02     5.00e-01",
+    ]
+
+
+LAYOUTS = {4: "OIHW"}
+
+
+def test_a_channel_map_adapts_the_kernel_and_with_an_offset_the_bias():
+    bias = np.ones(5, "float32")
+    adapt = folding.adapting({"c.weight": gp.replicate(), "fc.weight": np.square}, LAYOUTS, "weight")
+    assert list(adapt) == ["c.weight", "fc.weight"]
+    np.testing.assert_allclose(adapt["c.weight"](KERNEL), KERNEL.sum(1, keepdims=True), rtol=1e-5, atol=1e-5)
+    assert adapt["fc.weight"] is np.square
+
+    adapt = folding.adapting({"c.weight": PLAN.unit_map}, LAYOUTS, "weight")
+    made, constants = adapt["c.weight", "c.bias"](KERNEL, bias)
+    assert made.shape == (5, 1, 3, 3)
+    expected = 1 - np.einsum("oirc,i->o", KERNEL.astype(np.float64), MEAN / STD)
+    np.testing.assert_allclose(constants, expected, rtol=1e-5, atol=1e-5)
+    assert folding.adapting(None, LAYOUTS, "weight") == {}
+
+
+def test_a_channel_map_for_what_is_no_kernel_is_refused():
+    for name in ("c.bias", ("c.weight", "c.bias")):
+        with pytest.raises(gp.ChannelError, match=r"name ends in 'weight'.*give a function"):
+            folding.adapting({name: gp.replicate()}, LAYOUTS, "weight")

@@ -1,0 +1,281 @@
+"""Plans folded into models of Keras: the folded model gives what the original one does, on the bands of the source."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
+
+# isort: split
+import keras
+import numpy as np
+import pytest
+
+import graypipe as gp
+from graypipe.adapters.keras import ChannelLayer, compare, fold_into
+
+ROOT = Path(__file__).parents[2]
+GRAY = gp.Source("gray", range=(0, 255))
+RGBY = gp.Source("RGBY", range=(0, 255))
+BACKBONES = {
+    "ResNet50": (64, {"classes": 10, "classifier_activation": None}),
+    "VGG19": (32, {"include_top": False}),
+    "MobileNetV2": (64, {"classes": 10, "classifier_activation": None}),
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras 3.15
+
+
+@cache
+def backbone(name):
+    """A model of keras.applications with weights as training starts with, which no test changes."""
+    side, options = BACKBONES.get(name, (75, {"include_top": False}))
+    keras.utils.set_random_seed(11)
+    return getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), **options)
+
+
+def pixels(side, bands=None):
+    shape = (2, side, side) if bands is None else (2, side, side, bands)
+    return np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+
+
+def relative(found, expected):
+    found, expected = (np.asarray(part, np.float64) for part in (found, expected))
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def first(model):
+    return next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_s13_the_one_band_model_equals_the_three_band_one_on_gray_input(name):
+    model, image = backbone(name), pixels(BACKBONES[name][0])
+    before = [weight.copy() for weight in model.get_weights()]
+    plan = gp.plan(GRAY, gp.Target.from_keras(name))
+    expected = model(plan.batch(image), training=False)
+
+    exact, feed = fold_into(model, plan, exact=True)
+    assert exact.input_shape == (*model.input_shape[:-1], 2)
+    assert feed.target.bands == ("gray", "one")
+    assert relative(exact(feed.batch(image), training=False), expected) <= 1e-5
+    told = compare(model, plan, exact, feed)
+    assert max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+
+    folded, feed = fold_into(model, plan)
+    assert folded.input_shape == (*model.input_shape[:-1], 1)
+    assert (feed.target.layout, feed.target.bands) == ("HWC", ("gray",))
+    told = compare(model, plan, folded, feed)
+    assert told.interior.relative <= 1e-5
+    off = relative(folded(feed.batch(image), training=False), expected)
+    if name == "MobileNetV2":  # the same for all three bands, so that a centre takes all of the offset
+        assert max(off, told.border.relative, told.model.relative) <= 1e-5
+    else:
+        assert 1e-4 < told.border.relative < 0.15
+        assert 1e-4 < off < 0.05
+    assert [layer.name for layer in folded.layers] == [layer.name for layer in model.layers]
+    assert [weight.path for weight in folded.weights] == [weight.path for weight in model.weights]
+    for weight, held in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, held)
+
+
+def test_a_stem_without_padding_is_folded_exactly_and_nothing_is_centred():
+    whole = backbone("Xception")
+    model = keras.Model(whole.input, whole.get_layer("block2_sepconv1").output)
+    plan = gp.plan(GRAY, "keras-torch")
+    folded, feed = fold_into(model, plan)
+    assert (feed.target.mean, feed.target.std) == (0.0, 1.0)
+    told = compare(model, plan, folded, feed)
+    assert max(told.interior.relative, told.model.relative) <= 1e-5
+    assert told.border.largest == 0
+
+
+def test_s11_the_folded_kernel_is_the_summed_one_where_the_plan_only_repeats():
+    model = backbone("VGG19")
+    folded, feed = fold_into(model, gp.plan(gp.Source("gray", range=(0, 1)), gp.Target("RGB")))
+    kernel, bias = first(model).get_weights()
+    made = first(folded).get_weights()
+    np.testing.assert_allclose(made[0], kernel.sum(2, keepdims=True, dtype="float64"), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(made[1], bias)
+    assert feed.target == gp.Target("gray", "HWC")
+
+
+YELLOW = {
+    "S14, blue": ({"R": "R", "G": "G", "B": {"B": 1, "Y": 1}}, 0),
+    "S14, blue, rescaled": ({"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}}, 0),
+    "S15, red": ({"R": {"R": 1, "Y": 1}, "G": "G", "B": "B"}, 2),
+    "S15, red, rescaled": ({"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}, 2),
+}
+
+
+@pytest.mark.parametrize("case", YELLOW)
+def test_s14_s15_yellow_gets_the_kernel_of_another_band(case):
+    via, place = YELLOW[case]
+    model, gain = backbone("VGG19"), 0.5 if "rescaled" in case else 1.0
+    plan = gp.plan(RGBY, "keras-caffe", via)
+    four, feed = fold_into(model, plan, layer="block1_conv1")
+    own, kernel = (first(net).get_weights()[0] for net in (model, four))  # of the bands BGR and RGBY
+    np.testing.assert_allclose(kernel[:, :, 3], own[:, :, place] * 255 * gain, rtol=1e-6)
+    for band, bgr in enumerate((2, 1, 0)):
+        share = gain if bgr == place else 1.0
+        np.testing.assert_allclose(kernel[:, :, band], own[:, :, bgr] * 255 * share, rtol=1e-6)
+    told = compare(model, plan, four, feed)
+    assert told.interior.relative <= 1e-5 < told.border.relative
+
+
+def test_s14_the_four_band_vgg19_saves_and_loads(tmp_path):
+    model, images = backbone("VGG19"), pixels(32, 4)
+    four, feed = fold_into(model, gp.plan(RGBY, "keras-caffe", YELLOW["S14, blue"][0]))
+    four.save(tmp_path / "four.keras")
+    loaded = keras.models.load_model(tmp_path / "four.keras")
+    assert loaded.input_shape == (None, 32, 32, 4)
+    np.testing.assert_array_equal(loaded(feed.batch(images)), four(feed.batch(images)))
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small", "ConvNeXtTiny"])
+def test_s10_a_model_that_normalises_inside_is_refused_with_the_reason(name):
+    model = backbone(name)
+    with pytest.raises(
+        gp.ChannelError, match=r"normalises inside: (Rescaling|Normalization) '\w+' reads.*ChannelLayer"
+    ):
+        fold_into(model, gp.plan(GRAY, "keras-efficientnet"))
+
+
+def small(*before, **options):
+    """A model of images (12, 10, 3), with batch normalisation that does something."""
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((12, 10, 3), name="image")
+    x = inputs
+    for layer in before:
+        x = layer(x)
+    x = keras.layers.Conv2D(8, 3, **{"name": "stem", "padding": "same", "strides": 2, **options})(x)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x), name="small")
+    model.set_weights([weight + 0.1 for weight in model.get_weights()])
+    return model
+
+
+PLAN = gp.plan(GRAY, "keras-torch")
+
+
+def test_the_copy_keeps_what_the_layers_were_told():
+    model = small(
+        use_bias=False,
+        activation="relu",
+        dilation_rate=1,
+        kernel_regularizer=keras.regularizers.L2(0.25),
+        dtype="mixed_bfloat16",
+    )
+    model.get_layer("bn").trainable = False
+    model.compile("sgd", "mse")
+    folded, feed = fold_into(model, PLAN, exact=True)
+    stem, own = folded.get_layer("stem"), model.get_layer("stem")
+    assert (stem.strides, stem.padding, stem.activation) == (own.strides, own.padding, own.activation)
+    assert (stem.dtype_policy.name, stem.use_bias) == ("mixed_bfloat16", False)
+    assert stem.kernel_regularizer.l2 == pytest.approx(0.25)
+    assert (folded.name, [part.name for part in folded.inputs]) == ("small", ["image"])
+    assert [layer.trainable for layer in folded.layers] == [layer.trainable for layer in model.layers]
+    assert not folded.get_layer("bn").trainable
+    assert folded.loss == "mse"
+    folded.fit(feed.batch(np.zeros((4, 12, 10), np.uint8)), np.zeros((4, 4)), verbose=0)
+
+
+def test_what_is_frozen_stays_frozen():
+    model = small()
+    model.trainable = False
+    model.get_layer("head").trainable = True
+    folded, _ = fold_into(model, PLAN)
+    assert not folded.trainable
+    assert [layer.trainable for layer in folded.layers] == [layer.trainable for layer in model.layers]
+    assert folded.get_layer("head").trainable
+    assert not folded.trainable_weights
+
+
+def test_a_bias_is_made_where_the_plan_has_an_offset_and_only_there():
+    model = small(use_bias=False, padding="valid")
+    folded, feed = fold_into(model, PLAN)
+    assert folded.get_layer("stem").use_bias
+    assert len(folded.weights) == len(model.weights) + 1
+    assert compare(model, PLAN, folded, feed).model.relative <= 1e-5
+    plain, _ = fold_into(model, gp.plan(GRAY, gp.Target("RGB", range=(0, 255))))
+    assert len(plain.weights) == len(model.weights)
+
+
+def test_clipping_and_nodata_stay_in_the_plan_that_feeds():
+    source = gp.Source("gray", range=(20, 200), clip=True, nodata=0)
+    plan, model = gp.plan(source, "keras-torch"), small()
+    with pytest.raises(gp.RangeError, match=r"nodata=0.*exact=True"):
+        fold_into(model, plan)
+    folded, feed = fold_into(model, plan, exact=True)
+    assert feed.source == source
+    image = pixels(12)[:, :, :10]
+    image[:, 3:6, 2:5] = 0
+    assert relative(folded(feed.batch(image)), model(plan.batch(image))) <= 1e-5
+    assert compare(model, plan, folded, feed).model.relative <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("plan", "raises", "says"),
+    [
+        (gp.plan("gray", "keras-torch"), gp.RangeError, r"dtype no longer says.*range=\(0, 255\)"),
+        (gp.plan(GRAY, "rgb8"), gp.DTypeError, "weights do not round.*uint8"),
+        (gp.plan(GRAY, gp.Target("WXYZ", "HWC")), gp.ChannelError, r"makes 4 bands, 'WXYZ'.*reads 3"),
+        ("keras-torch", gp.DTypeError, "expected plans.*str"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(plan, raises, says):
+    with pytest.raises(raises, match=f"(?s){says}"):
+        fold_into(small(), plan)
+
+
+def test_the_comparison_finds_a_wrong_weight_and_a_wrong_plan():
+    model = small(padding="valid")
+    folded, feed = fold_into(model, PLAN)
+    assert compare(model, PLAN, folded, feed).model.relative <= 1e-5
+    other = gp.plan(GRAY, gp.Target("gray", "HWC", mean=0.5))
+    assert compare(model, PLAN, folded, other).interior.relative > 0.1
+    kernel, bias = folded.get_layer("stem").get_weights()
+    folded.get_layer("stem").set_weights([kernel, bias + 1])
+    told = compare(model, PLAN, folded, feed)
+    assert told.interior.largest == pytest.approx(1, abs=1e-4)
+    assert "stem, interior" in str(told)
+    with pytest.raises(gp.ChannelError, match="plans of one source"):
+        compare(model, PLAN, folded, gp.plan(gp.Source("gray", bits=12), gp.Target("gray")))
+
+
+def test_padding_before_the_layer_is_padding():
+    padding = keras.layers.ZeroPadding2D(((2, 1), (3, 0)), name="pad")
+    model = small(padding, padding="valid", strides=(2, 2))
+    folded, feed = fold_into(model, PLAN)
+    told = compare(model, PLAN, folded, feed)
+    assert told.interior.relative <= 1e-5 < told.border.relative
+    # the border, counted by hand: rows 0 (2 pixels padded) and 6 (1), columns 0 and 1 of 6 (3 pixels) of a 3x3 kernel
+    image = pixels(12)[:, :, :10]
+    layers = [keras.Model(net.input, net.get_layer("stem").output) for net in (model, folded)]
+    off = np.abs(np.asarray(layers[0](PLAN.batch(image))) - np.asarray(layers[1](feed.batch(image)))).max((0, 3))
+    inside = np.zeros(off.shape, bool)
+    inside[1:6, 2:] = True
+    assert off.shape == (7, 6)
+    assert off[inside].max() <= 1e-5 < off[~inside].min()
+    exact, feed = fold_into(model, PLAN, exact=True)
+    assert compare(model, PLAN, exact, feed).border.relative <= 1e-5
+
+
+def test_the_layer_in_front_is_what_to_do_where_nothing_can_be_folded():
+    model = small(keras.layers.Rescaling(1 / 255))
+    with pytest.raises(gp.ChannelError, match="ChannelLayer in front"):
+        fold_into(model, PLAN)
+    expanded = keras.Sequential([keras.Input((12, 10, 1)), ChannelLayer(PLAN), model])
+    image = pixels(12)[:, :, :10]
+    assert relative(expanded(image[..., None]), model(PLAN.batch(image))) <= 1e-6
+
+
+def test_the_page_about_models_of_keras_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    section = (ROOT / "docs/weights.md").read_text(encoding="utf-8").partition("## Models of Keras")[2]
+    blocks = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    assert len(blocks) >= 3
+    names = {"images": pixels(64)}
+    for block in blocks:
+        exec(compile(block, "docs/weights.md", "exec"), names)

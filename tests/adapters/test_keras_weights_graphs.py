@@ -1,0 +1,271 @@
+"""What reads the image in a model of Keras: which layers a plan folds into, and which graphs are refused."""
+
+import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
+
+# isort: split
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import graypipe as gp
+from graypipe.adapters.keras import ChannelLayer, compare, fold_into
+from graypipe.adapters.keras_graph import find_reader
+
+GRAY = gp.Source("gray", range=(0, 255))
+PLAN = gp.plan(GRAY, "keras-torch")
+MIX = gp.plan(gp.Source("RGBY", range=(0, 255)), "keras-torch", {"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"})
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras 3.15
+
+
+def model_of(*parts, shape=(12, 10, 3), seed=5):
+    """A functional model of ``parts`` in a row."""
+    keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input(shape)
+    for part in parts:
+        x = part(x)
+    return keras.Model(inputs, x)
+
+
+def check(model, plan=PLAN):
+    """Fold ``plan`` into ``model``, assert that it is exact where that is promised, and return the folded layer."""
+    exact, feed = fold_into(model, plan, exact=True)
+    told = compare(model, plan, exact, feed)
+    assert max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+    folded, feed = fold_into(model, plan)
+    assert compare(model, plan, folded, feed).interior.relative <= 1e-5
+    return find_reader(folded).layer
+
+
+LAYERS = {
+    "dilated": layers.Conv2D(6, 3, padding="same", dilation_rate=2, activation="relu"),
+    "strided": layers.Conv2D(6, (5, 3), padding="same", strides=(3, 2)),
+    "patches": layers.Conv2D(6, 4, strides=4),
+    "grouped": layers.Conv2D(6, 3, padding="same", groups=3),
+    "depthwise": layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", use_bias=False),
+    "separable": layers.SeparableConv2D(5, 3, depth_multiplier=2, padding="same", strides=2, activation="relu"),
+}
+
+
+@pytest.mark.parametrize("plan", [PLAN, MIX], ids=["gray", "RGBY"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_convolutions_of_every_kind_become_plain_ones(name, plan):
+    layer = type(LAYERS[name]).from_config(LAYERS[name].get_config())
+    made = check(model_of(layer, layers.ReLU()), plan)
+    assert type(made) is layers.Conv2D
+    assert (made.groups, made.name, made.strides, made.padding) == (1, layer.name, layer.strides, layer.padding)
+    assert made.dilation_rate == layer.dilation_rate
+    assert made.kernel.shape[2] == len(plan.source.bands)
+    assert made.activation is layer.activation
+
+
+def test_a_folded_model_gives_what_the_model_gives_for_the_same_image():
+    model = model_of(layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers.ReLU())
+    image = np.random.default_rng(1).integers(0, 256, (2, 12, 10), np.uint8)
+    expected = np.asarray(model(PLAN.batch(image)))
+    exact, feed = fold_into(model, PLAN, exact=True)
+    np.testing.assert_allclose(exact(feed.batch(image)), expected, rtol=0, atol=1e-5)
+    folded, feed = fold_into(model, PLAN)
+    off = np.abs(folded(feed.batch(image)) - expected)
+    assert off[:, 1:-1, 1:-1].max() <= 1e-5
+    assert off.max() > 1e-3
+
+
+def test_as_many_bands_as_offsets_leave_no_difference_at_the_border():
+    model = model_of(layers.Conv2D(4, 3, padding="same"))
+    told = compare(model, MIX, *fold_into(model, MIX))
+    assert told.border.relative < 1e-3
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv1D(4, 3, padding="causal", dilation_rate=2),
+        layers.DepthwiseConv1D(3, padding="same"),
+        layers.SeparableConv1D(4, 3, padding="same"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_spectra_along_one_axis(layer):
+    made = check(model_of(layers.ZeroPadding1D(1), layer, shape=(20, 3)))
+    assert type(made) is layers.Conv1D
+    _, feed = fold_into(model_of(type(layer).from_config(layer.get_config()), shape=(20, 3)), PLAN)
+    assert feed.target.layout == "HWC"  # the rows of an image
+
+
+def test_volumes_along_three_axes():
+    model = model_of(layers.ZeroPadding3D(1), layers.Conv3D(4, 3, strides=2), shape=(6, 8, 7, 3))
+    with pytest.raises(gp.LayoutError, match="reads volumes, and the layout of the source is 'HW'"):
+        fold_into(model, PLAN)
+    volumes = gp.Source("gray", "THW", range=(0, 255))
+    made = check(model, gp.plan(volumes, "keras-torch"))
+    assert type(made) is layers.Conv3D
+    assert fold_into(model, gp.plan(volumes, "keras-torch"))[1].target.layout == "THWC"
+
+
+def test_the_size_of_the_images_may_be_open():
+    stem = layers.Conv2D(4, 3, padding="same", strides=2)
+    folded, feed = fold_into(model_of(stem, shape=(None, None, 3)), PLAN)
+    assert folded.input_shape == (None, None, None, 1)
+    image = np.full((1, 30, 41), 9, np.uint8)
+    assert folded(feed.batch(image)).shape == (1, 15, 21, 4)
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential", "twice"])
+def test_nested_models_are_entered(kind):
+    stem = layers.Conv2D(4, 3, name="stem")
+    inner = model_of(stem, layers.ReLU(), shape=(14, 12, 3))
+    if kind == "sequential":
+        inner = keras.Sequential([keras.Input((14, 12, 3)), stem, layers.ReLU()])
+    inner.name = "encoder"
+    if kind == "twice":
+        inner = keras.Sequential([keras.Input((14, 12, 3)), inner], name="outer")
+    head = keras.Sequential([keras.Input((12, 10, 4)), layers.Dense(2, name="head")], name="decoder")
+    model = model_of(layers.ZeroPadding2D(1), inner, head)
+    path = {"twice": ("outer", "encoder", "stem")}.get(kind, ("encoder", "stem"))
+    assert find_reader(model).path == find_reader(model, "stem").path == find_reader(model, "/".join(path)).path == path
+    inner.trainable = False
+    made = check(model)
+    assert made.name == "stem"
+    assert not made.trainable
+
+
+def test_sequential_models_are_followed_from_layer_to_layer():
+    stem = layers.Conv2D(4, 3, name="stem")
+    model = keras.Sequential([keras.Input((12, 10, 3), name="image"), layers.ZeroPadding2D(2), stem, layers.ReLU()])
+    check(model)
+    folded, _ = fold_into(model, PLAN)
+    assert isinstance(folded, keras.Sequential)
+    assert [part.name for part in folded.layers] == [part.name for part in model.layers]
+    lazy = keras.Sequential([layers.Conv2D(4, 3)])
+    with pytest.raises(gp.ChannelError, match=r"no weights yet: begin it with keras.Input, or call it once"):
+        fold_into(lazy, PLAN)
+    lazy(np.zeros((1, 12, 10, 3)))
+    assert fold_into(lazy, PLAN)[0].input_shape == (1, 12, 10, 1)
+
+
+def test_inputs_in_lists_and_dicts_and_many_outputs_stay_as_they_are():
+    inputs = keras.Input((12, 10, 3), name="image")
+    a = layers.Conv2D(4, 3, padding="same")(inputs)
+    b = layers.BatchNormalization()(keras.ops.relu(a) / 2)
+    for given in ([inputs], {"image": inputs}):
+        model = keras.Model(given, {"a": a, "b": b})
+        check(model)
+        folded, feed = fold_into(model, PLAN)
+        image = feed.batch(np.zeros((1, 12, 10), np.uint8))
+        made = folded([image] if isinstance(given, list) else {"image": image})
+        assert {name: part.shape for name, part in made.items()} == {"a": (1, 12, 10, 4), "b": (1, 12, 10, 4)}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(keras.Model):
+    """A functional model that does something else than its graph."""
+
+    def call(self, inputs):
+        return super().call(inputs * 2)
+
+
+class Written(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.stem = layers.Conv2D(4, 3)
+
+    def call(self, inputs):
+        return self.stem(inputs)
+
+
+class Standardised(layers.Conv2D):
+    """A convolution whose kernel is not what it is in the file."""
+
+
+def two_stems():
+    inputs = keras.Input((12, 10, 3))
+    return keras.Model(inputs, [layers.Conv2D(4, 3, name="one")(inputs), layers.Conv2D(4, 3, name="two")(inputs)])
+
+
+def skipping():
+    inputs = keras.Input((12, 10, 3))
+    padded = layers.ZeroPadding2D(1)(inputs)
+    return keras.Model(inputs, layers.Concatenate(name="skip")([layers.Conv2D(4, 3, name="one")(padded), inputs]))
+
+
+def shared():
+    inputs, stem = keras.Input((12, 10, 3)), layers.Conv2D(3, 3, padding="same", name="stem")
+    return keras.Model(inputs, stem(stem(inputs)))
+
+
+def returning():
+    inputs = keras.Input((12, 10, 3))
+    return keras.Model(inputs, [layers.Conv2D(4, 3)(inputs), inputs])
+
+
+def returning_padded():
+    inputs = keras.Input((12, 10, 3))
+    padded = layers.ZeroPadding2D(1)(inputs)
+    return keras.Model(inputs, {"a": layers.Conv2D(4, 3)(padded), "b": padded})
+
+
+def stereo():
+    left, right, stem = keras.Input((12, 10, 3)), keras.Input((12, 10, 3)), layers.Conv2D(4, 3)
+    return keras.Model([left, right], stem(left) + stem(right))
+
+
+def doubled():
+    inputs = keras.Input((12, 10, 3))
+    return Doubled(inputs, layers.Conv2D(4, 3)(inputs))
+
+
+def written():
+    model = Written()
+    model(np.zeros((1, 12, 10, 3)))
+    return model
+
+
+REFUSED = {
+    "two stems": (two_stems, r"one layer that reads the image.*got 2 \('one', 'two'\).*ChannelLayer in front"),
+    "a skip": (skipping, r"got 2 \('one', 'skip'\)|got 2 \('skip', 'one'\)"),
+    "shared": (shared, "'stem' reads the image and, shared, other tensors"),
+    "returned": (returning, "returns the image itself"),
+    "returned, padded": (returning_padded, "returns the image itself"),
+    "two images": (stereo, "a model of one input, the image, got 2"),
+    "own call": (doubled, "is of class Doubled, whose graph of layers is in Python code"),
+    "subclassed": (written, "is of class Written, whose graph of layers is in Python code"),
+    "own layer": (lambda: model_of(Standardised(4, 3)), r"Standardised '\w+' reads the image, and a plan folds into"),
+    "flat": (lambda: model_of(layers.Flatten(), layers.Dense(3)), "Flatten '.*' reads the image.*into Conv1D, Conv2D"),
+    "batch norm": (lambda: model_of(layers.BatchNormalization(), layers.Conv2D(4, 3)), "normalises inside: BatchNorm"),
+    "arithmetic": (lambda: model_of(lambda x: x / 255, layers.Conv2D(4, 3)), "TrueDivide '.*' reads the image"),
+    "a plan": (lambda: model_of(ChannelLayer(PLAN), layers.Conv2D(4, 3), shape=(9, 9, 1)), "ChannelLayer 'ch.* reads"),
+    "nested": (lambda: model_of(model_of(layers.Rescaling(2), layers.Conv2D(4, 3))), "normalises inside: Rescaling"),
+    "nested, written": (lambda: model_of(written()), "is of class Written"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_where_one_convolution_alone_does_not_read_the_image_the_reason_is_said(case):
+    build, says = REFUSED[case]
+    with pytest.raises(gp.ChannelError, match=says):
+        fold_into(build(), PLAN)
+
+
+def test_naming_a_layer_changes_nothing_about_the_others():
+    with pytest.raises(gp.ChannelError, match=r"got 2 \('one', 'two'\)"):
+        fold_into(two_stems(), PLAN, layer="one")
+    with pytest.raises(gp.ChannelError, match=r"read by 'stem', not by 'conv1'"):
+        fold_into(model_of(layers.Conv2D(4, 3, name="stem")), PLAN, layer="conv1")
+    with pytest.raises(gp.DTypeError, match="expected a Keras model, got Conv2D"):
+        fold_into(layers.Conv2D(4, 3), PLAN)
+
+
+def test_padding_of_the_wrong_axes_is_no_padding():
+    model = model_of(layers.ZeroPadding2D(1, data_format="channels_first"), layers.Conv2D(4, 3))
+    with pytest.raises(gp.ChannelError, match=r"makes 3 bands.*reads 5"):
+        fold_into(model, PLAN)
+
+
+def test_adapters_of_low_rank_are_folded_with_the_kernel_they_adapt():
+    model = model_of(layers.Conv2D(4, 3, name="stem"))
+    model.get_layer("stem").enable_lora(2)
+    model.set_weights([weight + 0.1 for weight in model.get_weights()])
+    made = check(model)
+    assert made.lora_rank is None

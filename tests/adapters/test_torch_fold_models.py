@@ -1,0 +1,160 @@
+"""fold_into on the models people use: torchvision's, timm's and segmentation_models_pytorch's, with random weights."""
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+
+import graypipe as gp
+from graypipe.adapters.torch import compare, fold_into
+
+PLAN = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+SMALL = (32, 16, 8, 8, 4)
+PADDED = {
+    "torchvision resnet18": models.resnet18,
+    "torchvision vgg11": lambda: models.vgg11(num_classes=5, init_weights=False),
+    "torchvision densenet121": models.densenet121,
+    "torchvision mobilenet_v3_small": models.mobilenet_v3_small,
+    "torchvision efficientnet_b0": models.efficientnet_b0,
+    "torchvision deeplabv3": lambda: models.segmentation.deeplabv3_mobilenet_v3_large(weights_backbone=None),
+    "timm resnet18": lambda: timm.create_model("resnet18"),
+    "timm tf_efficientnet_b0": lambda: timm.create_model("tf_efficientnet_b0"),
+    "smp Unet resnet18": lambda: smp.Unet("resnet18", encoder_weights=None, decoder_channels=SMALL),
+    "smp Unet vgg11": lambda: smp.Unet("vgg11", encoder_weights=None, decoder_channels=SMALL),
+}
+LAYERS = {
+    "torchvision resnet18": "conv1",
+    "torchvision vgg11": "features.0",
+    "torchvision densenet121": "features.conv0",
+    "torchvision mobilenet_v3_small": "features.0.0",
+    "torchvision efficientnet_b0": "features.0.0",
+    "torchvision deeplabv3": "backbone.0.0",
+    "timm resnet18": "conv1",
+    "timm tf_efficientnet_b0": "conv_stem",
+    "smp Unet resnet18": "encoder.conv1",
+    "smp Unet vgg11": "encoder.features.0",
+    "torchvision convnext_tiny": "features.0.0",
+    "torchvision vit_b_16": "conv_proj",
+    "timm convnext_atto": "stem.0",
+    "timm vit_tiny": "patch_embed.proj",
+    "timm swin_tiny": "patch_embed.proj",
+}
+UNPADDED = {
+    "torchvision convnext_tiny": lambda: models.ConvNeXt([CNBlockConfig(96, None, 2)], num_classes=5),
+    "torchvision vit_b_16": lambda: models.VisionTransformer(64, 16, 2, 2, 32, 64),
+    "timm convnext_atto": lambda: timm.create_model("convnext_atto"),
+    "timm vit_tiny": lambda: timm.create_model("vit_tiny_patch16_224", img_size=96, depth=2),
+    "timm swin_tiny": lambda: timm.create_model("swin_tiny_patch4_window7_224"),
+}
+
+
+def made(build):
+    """A model that answers: heads and residual gains that start at zero would answer 0 to any image."""
+    torch.manual_seed(6)
+    model = build().eval()
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, nn.Linear) and not part.weight.any():
+                part.weight.normal_(0, 0.1)
+            elif isinstance(part, nn.BatchNorm2d):
+                part.weight.uniform_(0.9, 1.1)
+    return model
+
+
+def by_hand(model, layer, size):
+    """(logits of the model, logits of the folded one), images normalised by hand."""
+    image = np.random.default_rng(7).integers(0, 256, (1, *size), dtype=np.uint8)
+    three = torch.from_numpy(((image[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype("float32"))
+    folded, feed = layer
+    with torch.no_grad():
+        outputs = [model(three), folded(torch.from_numpy(feed.batch(image)))]
+    return [held["out"] if isinstance(held, dict) else held for held in outputs]
+
+
+def relative(found, expected):
+    assert float(expected.norm()) > 0
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+SIZES = {"timm vit_tiny": (96, 96), "timm swin_tiny": (224, 224)}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_s12_s13_folded_exactly_the_logits_are_those_of_the_three_band_model(name):
+    model = made(PADDED[name])
+    exact = fold_into(model, PLAN, exact=True)
+    found = compare(model, PLAN, *exact)
+    assert found.layer == LAYERS[name]
+    assert max(found.interior.relative, found.border.relative) <= 1e-5
+    expected, logits = by_hand(model, exact, (64, 96))
+    assert relative(logits, expected) <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["torchvision resnet18", "timm tf_efficientnet_b0", "smp Unet vgg11"])
+def test_s12_s13_folded_plainly_they_differ_at_the_padded_border_alone(name):
+    model = made(PADDED[name])
+    plain = fold_into(model, PLAN)
+    found = compare(model, PLAN, *plain)
+    assert found.interior.relative <= 1e-5
+    assert 1e-3 < found.border.relative < 0.2
+    expected, logits = by_hand(model, plain, (64, 96))
+    assert relative(logits, expected) < 0.1
+
+
+@pytest.mark.parametrize("name", UNPADDED)
+def test_s12_s13_on_stems_without_padding_the_plain_fold_is_exact_everywhere(name):
+    model = made(UNPADDED[name])
+    plain = fold_into(model, PLAN)
+    found = compare(model, PLAN, *plain)
+    assert found.layer == LAYERS[name]
+    assert found.interior.relative <= 1e-5
+    assert found.border.largest == 0
+    expected, logits = by_hand(model, plain, SIZES.get(name, (64, 64)))
+    assert relative(logits, expected) <= 1e-4
+
+
+def test_transform_input_is_refused_and_the_cure_it_names_works():
+    model = made(lambda: models.googlenet(transform_input=True, init_weights=False, aux_logits=True))
+    with pytest.raises(gp.ChannelError, match=r"reads the image as it is.*transform_input.*'inception'"):
+        fold_into(model, PLAN)
+    expected, _ = by_hand(model, (lambda x: x, PLAN), (96, 96))
+    model.transform_input = False
+    plan = gp.plan(PLAN.source, "inception")
+    folded = fold_into(model, plan)
+    model.transform_input = True
+    _, logits = by_hand(model, folded, (96, 96))
+    assert relative(logits, expected) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("resnetv2_50x1_bit", "'stem.conv', a layer StdConv2d, does not convolve by its weight"),
+        ("nf_resnet26", "'stem.conv', a layer ScaledStdConv2d, does not convolve by its weight"),
+        ("tresnet_m", "'body.s2d' takes it, a layer SpaceToDepth"),
+    ],
+)
+def test_stems_that_do_more_than_convolve_are_refused(name, says):
+    with pytest.raises(gp.ChannelError, match=says):
+        fold_into(timm.create_model(name), PLAN)
+
+
+def test_a_model_inside_another_one_is_found_and_its_size_too():
+    inner = timm.create_model("vit_tiny_patch16_224", img_size=96, depth=1, num_classes=0)
+    model = made(lambda: nn.ModuleDict({"backbone": inner})["backbone"])
+    model = nn.Sequential(model, nn.Linear(192, 2)).eval()
+    folded, feed = fold_into(model, PLAN)
+    assert folded[0].patch_embed.proj.in_channels == 1
+    assert compare(model, PLAN, folded, feed).model.relative <= 1e-5
+
+
+def test_the_smp_encoder_folds_under_other_decoders_too():
+    model = made(lambda: smp.Linknet("resnet18", encoder_weights=None))
+    folded, feed = fold_into(model, PLAN, exact=True)
+    assert compare(model, PLAN, folded, feed).model.relative <= 1e-4

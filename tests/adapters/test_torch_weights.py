@@ -1,0 +1,261 @@
+"""fold_into and compare for torch, on small models: geometry, what is kept, which layer is found, what is refused."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from timm.layers import Conv2dSame
+from torch import nn
+
+import graypipe as gp
+from graypipe.adapters.torch import compare, fold_into
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+GRAY = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
+RNG = np.random.default_rng(2)
+IMAGES = RNG.integers(0, 256, (2, 64, 64), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(4)
+
+
+def three_bands(images=IMAGES):
+    """What the three-band model is fed, by hand."""
+    return torch.from_numpy(((images[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype("float32"))
+
+
+def net(stem, *before):
+    count = next(part.out_channels for part in stem.modules() if hasattr(part, "out_channels"))
+    head = (
+        nn.BatchNorm2d(count),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(4 * count, 5),
+    )
+    return nn.Sequential(*before, stem, *head)
+
+
+def error(found, expected):
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).norm() / expected.norm())
+
+
+def fed(feed, images=IMAGES):
+    return torch.from_numpy(feed.batch(images))
+
+
+GEOMETRIES = {
+    "resnet": lambda: nn.Conv2d(3, 8, 7, stride=2, padding=3, bias=False),
+    "vgg": lambda: nn.Conv2d(3, 8, 3, padding=1),
+    "dilated, oblong": lambda: nn.Conv2d(3, 8, (3, 5), stride=(2, 1), padding=(2, 1), dilation=(2, 1)),
+    "same": lambda: nn.Conv2d(3, 8, (3, 5), padding="same", dilation=2),
+    "TensorFlow's same": lambda: Conv2dSame(3, 8, 3, stride=2),
+    "three groups": lambda: nn.Conv2d(3, 6, 3, padding=1, groups=3),
+    "padded before": lambda: nn.Sequential(nn.ZeroPad2d((3, 2, 1, 0)), nn.Conv2d(3, 8, 7, stride=2)),
+}
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_s12_the_folded_model_is_the_three_band_one_exactly_so_with_a_constant_band(geometry):
+    model = net(GEOMETRIES[geometry]()).eval()
+    expected = model(three_bands())
+    exact, feed = fold_into(model, GRAY, exact=True)
+    assert feed.target.bands == ("gray", "one")
+    assert error(exact(fed(feed)), expected) <= 1e-5
+    found = compare(model, GRAY, exact, feed)
+    assert max(found.interior.relative, found.border.relative, found.model.relative) <= 1e-5
+
+    folded, feed = fold_into(model, GRAY)
+    assert feed.target.bands == ("gray",)
+    found = compare(model, GRAY, folded, feed)
+    assert found.interior.relative <= 1e-5
+    assert 1e-3 < found.border.relative < 0.3
+    assert error(folded(fed(feed)), expected) < 0.1
+
+
+STEMS_WITHOUT_PADDING = {
+    "patches": lambda: nn.Conv2d(3, 8, 16, stride=16),
+    "valid": lambda: nn.Conv2d(3, 8, 3, stride=2),
+    "reflect": lambda: nn.Conv2d(3, 8, 5, padding=2, padding_mode="reflect"),
+    "replicate": lambda: nn.Conv2d(3, 8, 5, padding=2, padding_mode="replicate"),
+    "circular": lambda: nn.Conv2d(3, 8, 5, padding=2, padding_mode="circular"),
+}
+
+
+@pytest.mark.parametrize("stem", STEMS_WITHOUT_PADDING)
+def test_fold_is_exact_everywhere_where_no_zeros_are_padded(stem):
+    model = net(STEMS_WITHOUT_PADDING[stem]()).eval()
+    folded, feed = fold_into(model, GRAY)
+    assert feed == gp.plan(GRAY.source, gp.Target("gray", "CHW"))
+    assert error(folded(fed(feed)), model(three_bands())) <= 1e-5
+    found = compare(model, GRAY, folded, feed)
+    assert (found.border.largest, found.border.relative) == (0, 0)
+
+
+def test_s13_compare_reports_interior_border_and_model_of_the_layers_it_names():
+    model = net(GEOMETRIES["resnet"]()).eval()
+    summed = copy.deepcopy(model)
+    summed[0] = nn.Conv2d(1, 8, 7, stride=2, padding=3, bias=False)
+    with torch.no_grad():
+        summed[0].weight.copy_(model[0].weight.sum(1, keepdim=True))
+    averaged = gp.plan(GRAY.source, gp.Target("gray", "CHW", mean=MEAN.mean(), std=STD.mean()))
+    found = compare(model, GRAY, summed, averaged)
+    assert found.layer == "0"
+    assert min(found.interior.relative, found.border.relative, found.model.relative) > 0.001
+    images = np.random.default_rng(0).random((2, 64, 64, 1)) * 255
+    unit = images.transpose(0, 3, 1, 2) / 255
+    three = torch.from_numpy((unit - MEAN[:, None, None]) / STD[:, None, None]).float()
+    one = torch.from_numpy((unit - MEAN.mean()) / STD.mean()).float()
+    with torch.no_grad():
+        off, wanted = summed[0](one) - model[0](three), model[0](three)
+        heads = summed(one) - model(three)
+    assert found.interior.largest == pytest.approx(float(off[..., 2:-1, 2:-1].abs().max()), rel=1e-3)
+    assert found.interior.relative == pytest.approx(
+        float(off[..., 2:-1, 2:-1].norm() / wanted[..., 2:-1, 2:-1].norm()), rel=1e-3
+    )
+    assert found.model.largest == pytest.approx(float(heads.abs().max()), rel=1e-3)
+    assert "0, interior" in str(found)
+
+
+def test_the_first_convolution_keeps_everything_but_its_bands():
+    model = net(nn.Conv2d(3, 8, 3, stride=2, padding=1, dilation=2, bias=False).double())
+    model[0].weight.requires_grad_(False)
+    model.double()
+    folded, _ = fold_into(model, GRAY)
+    conv = folded[0]
+    assert (conv.in_channels, conv.out_channels, conv.weight.shape) == (1, 8, (8, 1, 3, 3))
+    assert (conv.stride, conv.padding, conv.dilation, conv.groups) == ((2, 2), (1, 1), (2, 2), 1)
+    assert (conv.weight.dtype, conv.bias.dtype) == (torch.float64, torch.float64)
+    assert not conv.weight.requires_grad
+    assert not conv.bias.requires_grad
+    assert folded[-1].weight.requires_grad
+    assert set(dict(folded.named_parameters())) == {*dict(model.named_parameters()), "0.bias"}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.03), (torch.float16, 0.004)])
+def test_low_precision_is_kept(dtype, tolerance):
+    model = net(GEOMETRIES["vgg"]()).eval().to(dtype)
+    folded, feed = fold_into(model, GRAY, exact=True)
+    assert folded[0].weight.dtype == folded[0].bias.dtype == dtype
+    assert error(folded(fed(feed).to(dtype)), model(three_bands().to(dtype))) < tolerance
+
+
+def test_a_map_without_offset_leaves_the_layer_without_bias():
+    model = net(nn.Conv2d(3, 8, 3, padding=1, bias=False))
+    folded, feed = fold_into(model, gp.plan(GRAY.source, "unit"))
+    assert folded[0].bias is None
+    assert feed.target.mean == 0
+
+
+def test_the_model_its_modes_its_statistics_and_the_random_numbers_are_left_alone():
+    model = net(GEOMETRIES["vgg"]()).train()
+    model[1].eval()
+    before = {name: held.clone() for name, held in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    folded, feed = fold_into(model, GRAY)
+    compare(model, GRAY, folded, feed)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(held, before[name]) for name, held in model.state_dict().items())
+    for one in (model, folded):
+        assert [part.training for part in (one, *one)] == [True, True, False, True, True, True, True]
+    assert all(not part._forward_hooks for one in (model, folded) for part in one.modules())
+    assert all(
+        torch.equal(held, before[name]) for name, held in folded.state_dict().items() if not name.startswith("0.")
+    )
+
+
+def test_the_folded_model_trains():
+    folded, feed = fold_into(net(GEOMETRIES["vgg"]()), GRAY)
+    folded(fed(feed)).square().mean().backward()
+    assert (folded[0].weight.grad != 0).any()
+    assert folded[0].bias.grad is not None
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_volumes(exact):
+    model = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
+    plan = gp.plan(gp.Source("gray", "THW", range=(0, 255)), "imagenet")
+    folded, feed = fold_into(model, plan, exact=exact)
+    assert feed.target.layout == "CTHW"
+    found = compare(model, plan, folded, feed)
+    assert found.interior.relative <= 1e-5
+    assert (found.border.relative <= 1e-5) == exact
+    with pytest.raises(gp.LayoutError, match=r"reads volumes.*'HW'.*layout='DHW'"):
+        fold_into(model, GRAY)
+
+
+def test_the_layout_of_a_plan_made_for_keras_becomes_that_of_torch():
+    plan = gp.plan(GRAY.source, "keras-caffe")
+    model = net(nn.Conv2d(3, 8, 3))
+    folded, feed = fold_into(model, plan)
+    assert feed.target.layout == "CHW"
+    assert compare(model, plan, folded, feed).model.relative <= 1e-5
+
+
+def test_nodata_and_clip_stay_in_the_plan_that_feeds():
+    plan = gp.plan(gp.Source("RGBY", range=(10, 200), clip=True, nodata=7), "imagenet", RGBY["a share of each"])
+    model = net(GEOMETRIES["resnet"]()).eval()
+    folded, feed = fold_into(model, plan, exact=True)
+    assert feed.source == plan.source
+    found = compare(model, plan, folded, feed)
+    assert max(found.interior.relative, found.border.relative, found.model.relative) <= 1e-5
+    with pytest.raises(gp.RangeError, match="exact=True"):
+        fold_into(model, plan)
+
+
+RGBY = {
+    "blue": {"R": "R", "G": "G", "B": {"B": 1, "Y": 1}},
+    "blue, its gain shared": {"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}},
+    "red": {"R": {"R": 1, "Y": 1}, "G": "G", "B": "B"},
+    "red, its gain shared": {"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"},
+    "a share of each": {"R": {"R": 0.75, "Y": 0.25}, "G": {"G": 0.75, "Y": 0.25}, "B": {"B": 0.75, "Y": 0.25}},
+}
+
+
+@pytest.mark.parametrize("fed_by", RGBY)
+def test_s14_s15_a_fourth_band_feeds_blue_red_or_all_of_them(fed_by):
+    model = net(GEOMETRIES["vgg"]()).eval()
+    plan = gp.plan(gp.Source("RGBY", range=(0, 255)), "imagenet", RGBY[fed_by])
+    folded, feed = fold_into(model, plan)
+    weight, wide = model[0].weight / torch.from_numpy(STD)[:, None, None], folded[0].weight
+    shares = [RGBY[fed_by][band].get("Y", 0) if isinstance(RGBY[fed_by][band], dict) else 0 for band in "RGB"]
+    yellow = sum(share * weight[:, i] for i, share in enumerate(shares))
+    torch.testing.assert_close(wide[:, 3].double(), yellow, rtol=1e-5, atol=1e-6)
+    assert feed.target.bands == ("R", "G", "B", "Y")
+    assert compare(model, plan, folded, feed).interior.relative <= 1e-5
+
+
+@pytest.mark.parametrize("kind", ["state_dict", "safetensors"])
+def test_s14_the_model_of_four_bands_is_saved_and_loaded(kind, tmp_path):
+    plan = gp.plan(gp.Source("RGBY", range=(0, 255)), "imagenet", RGBY["blue"])
+    folded, feed = fold_into(net(GEOMETRIES["resnet"]()).eval(), plan)
+    if kind == "safetensors":
+        save_file(folded.state_dict(), tmp_path / "four.safetensors")
+        state = load_file(tmp_path / "four.safetensors")
+    else:
+        torch.save(folded.state_dict(), tmp_path / "four.pt")
+        state = torch.load(tmp_path / "four.pt", weights_only=True)
+    again = net(nn.Conv2d(4, 8, 7, stride=2, padding=3)).eval()
+    again.load_state_dict(state)
+    x = torch.from_numpy(feed.batch(RNG.integers(0, 256, (2, 64, 64, 4), dtype=np.uint8)))
+    assert torch.equal(again(x), folded(x))
+
+
+def test_weights_that_overflow_are_refused():
+    model = net(nn.Conv2d(3, 4, 3, padding=1)).half()
+    with torch.no_grad():
+        model[0].weight.fill_(3e4)
+    with pytest.raises(gp.RangeError, match="float16 cannot"):
+        fold_into(model, GRAY)
+
+
+def test_compare_needs_plans_of_one_source():
+    model = net(nn.Conv2d(3, 4, 3, padding=1))
+    folded, feed = fold_into(model, GRAY)
+    with pytest.raises(gp.ChannelError, match="plans of one source"):
+        compare(model, gp.plan(gp.Source(range=(0, 1)), "imagenet"), folded, feed)
