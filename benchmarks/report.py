@@ -22,6 +22,8 @@ TITLES = {
     "albumentationsx": "The same under AlbumentationsX",
     "tf_data": "Gray to normalised images in a tf.data pipeline",
     "keras_layer": "A layer in front of a Keras model",
+    "folded": "Forward through ResNet-18 and VGG16: three bands, or a folded stem",
+    "convert": "A folder of files through graypipe convert",
     "views": "Expansion without a copy",
     "imports": "Import time",
     "peaks": "Peak memory of a call beyond its output",

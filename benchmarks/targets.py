@@ -123,6 +123,16 @@ def _held(cases: list[dict[str, Any]]) -> Cells:
     }
 
 
+def _growth(cases: list[dict[str, Any]]) -> Cells:
+    """Return the bytes by which each contender exceeds the first."""
+    figures = [(case["name"], *case["contenders"].items()) for case in cases]
+    return {
+        f"{case}: {name}": (figure["median"] - first["median"], None)
+        for case, (_, first), *others in figures
+        for name, figure in others
+    }
+
+
 def _import_ratio(record: Record) -> Cells:
     return {case["name"]: (_median(case, OURS) / _median(case, "numpy"), None) for case in record["cases"]}
 
@@ -305,6 +315,24 @@ TARGETS = (
         5,
         "x",
         lambda r: _speedups(where(r, task="per image")),
+    ),
+    Target(
+        "convert",
+        "graypipe convert, PNG to npy",
+        "a script of Pillow, NumPy and a pool",
+        AT_LEAST,
+        1.5,
+        "x",
+        lambda r: _speedups(where(r, task="convert")),
+    ),
+    Target(
+        "convert",
+        "peak memory of graypipe convert",
+        "that of the fewest files",
+        AT_MOST,
+        2**24,
+        "B",
+        lambda r: _growth(where(r, task="memory")),
     ),
     Target("views", "zero-copy expand", "bytes held", AT_MOST, 0, "B", lambda r: _held(where(r, "held"))),
     Target("imports", "import graypipe", "import numpy", AT_MOST, 1.2, "x", _import_ratio),

@@ -18,6 +18,8 @@ GROUPS = (
     "albumentations",
     "tf_data",
     "keras_layer",
+    "folded",
+    "convert",
     "views",
     "imports",
     "peaks",

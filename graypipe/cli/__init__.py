@@ -1,4 +1,4 @@
-"""The command line: ``graypipe demo``, ``graypipe explain``, ``graypipe inspect``, ``graypipe --version``.
+"""The command line: ``graypipe convert``, ``demo``, ``explain``, ``inspect``, ``stats``, and ``graypipe --version``.
 
 Exit codes: 0 done; 1 the job failed; 2 the command line cannot be read. An error is one line on stderr.
 """
@@ -11,12 +11,14 @@ from importlib import metadata
 from typing import NoReturn
 
 from ..errors import GraypipeError
-from . import demo, explain, inspect
+from . import convert, demo, explain, inspect, stats
 
 COMMANDS = {
+    "convert": (convert, "put every image of a folder through a plan, into files"),
     "demo": (demo, "run real images through plans, check the results and draw them"),
     "explain": (explain, "say what a plan will do with an image"),
     "inspect": (inspect, "say what image files are, how they would be read, and what looks wrong"),
+    "stats": (stats, "gather the statistics of a data set, per band"),
 }
 
 

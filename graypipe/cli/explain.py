@@ -12,8 +12,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--source",
         type=notation.source,
         required=True,
-        help="bands, then bits or black..white: gray, gray:12, gray:-160..240, RGBY:16, B02,B03,B04:1000..11000; "
-        "capitals are one band a letter, NIR, (with a comma) is one band",
+        help=notation.SOURCE_HELP,
     )
     parser.add_argument(
         "--target", type=notation.target, required=True, help="a preset, such as imagenet, keras-caffe or rgb8"

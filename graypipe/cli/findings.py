@@ -4,7 +4,7 @@ Pixels only ever advise: nothing that is found here enters a source or a plan.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from .. import Source, read
 from ..errors import GraypipeError, ReadError
 from ..reading import facts
 from ..records import to_record
-from ..sources import IMPLIED
 
 Record = dict[str, Any]
 
@@ -34,18 +33,28 @@ DEPTHS = (8, 10, 12, 14)
 """Bits of the sensors whose images come in 16-bit files."""
 
 
-def files(path: Path) -> Iterator[Path]:
-    """Yield the files in the folder ``path`` and below, sorted; what cannot be listed, such as a file, as itself."""
+def files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files in the folders ``paths`` and below, sorted; what cannot be listed, such as a file, as itself.
+
+    What is reached twice comes once. A link that leads above the folder it was reached from is not followed.
+    """
+    given = {os.path.realpath(path): path for path in reversed(list(paths))}
     seen: set[str] = set()
-    unlisted: list[str] = []
-    for folder, below, names in os.walk(path, onerror=lambda error: unlisted.append(error.filename), followlinks=True):
-        if os.path.realpath(folder) in seen:  # by a link to a folder above
-            below.clear()
-            continue
-        seen.add(os.path.realpath(folder))
-        below.sort()
-        yield from (Path(folder, name) for name in sorted(names))
-    yield from map(Path, unlisted)
+    for root, path in reversed(given.items()):
+        unlisted: list[str] = []
+        for folder, below, names in os.walk(path, onerror=_named(unlisted), followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen or (real != root and Path(root).is_relative_to(real)):
+                below.clear()
+                continue
+            seen.add(real)
+            below.sort()
+            yield from (Path(folder, name) for name in sorted(names) if os.path.join(real, name) not in given)
+        yield from map(Path, unlisted)
+
+
+def _named(unlisted: list[str]) -> Callable[[OSError], None]:
+    return lambda error: unlisted.append(error.filename)
 
 
 def examine(path: Path, named: bool) -> Record:
@@ -93,14 +102,26 @@ def _reason(error: Exception, path: Path) -> str:
 
 def _pixels(image: NDArray[Any], source: Source) -> Record:
     others = tuple(axis for axis, letter in enumerate(source.layout) if letter != "C")
-    lows, highs = (np.atleast_1d(reduce(image, axis=others)) for reduce in (np.fmin.reduce, np.fmax.reduce))
+    held = image if source.nodata is None else _without(image, source)
+    if not held.size:
+        return {"source": to_record(source), "values": [None, None], "notes": ["nodata everywhere"]}
+    lows, highs = (np.atleast_1d(reduce(held, axis=others)) for reduce in (np.fmin.reduce, np.fmax.reduce))
     low, high = np.fmin.reduce(lows).item(), np.fmax.reduce(highs).item()
     constant = [name for name, a, b in zip(source.bands, lows, highs, strict=True) if a == b]
     return {
         "source": to_record(source),
         "values": [value if isfinite(value) else None for value in (low, high)],
-        "notes": [*_constant(constant, source.bands, low), *_range(image, low, high)],
+        "notes": [*_constant(constant, source.bands, low), *_range(held, source, low, high)],
     }
+
+
+def _without(image: NDArray[Any], source: Source) -> NDArray[Any]:
+    """Return the pixels that are data in every band, each axis but that of the bands flat."""
+    axis = source.layout.find("C")
+    hit = np.isnan(image) if source.nodata != source.nodata else image == source.nodata
+    if axis < 0:
+        return image[~hit]
+    return np.moveaxis(image, axis, -1)[~hit.any(axis)]
 
 
 def _constant(constant: list[str], bands: tuple[str, ...], value: float) -> list[str]:
@@ -109,14 +130,14 @@ def _constant(constant: list[str], bands: tuple[str, ...], value: float) -> list
     return [f"constant in {', '.join(constant)}"] if constant else []
 
 
-def _range(image: NDArray[Any], low: float, high: float) -> list[str]:
-    """Return what the values say about the range that the dtype implies."""
+def _range(image: NDArray[Any], source: Source, low: float, high: float) -> list[str]:
+    """Return what the values say about the range that the dtype implies, or the file states."""
     if image.dtype.kind == "f":
         return _floating(image, low, high)
-    if image.dtype == "uint16":
+    if image.dtype == "uint16" and not source.declares_range:
         return looks_like(int(high))
-    white = IMPLIED[image.dtype.name][1]
-    return [f"dark: values up to {high} of {white:g}"] if 1 < high < white / 4 else []
+    ends = [max(pair) for pair in source.pairs(image.dtype)]
+    return [f"dark: values up to {high} of {max(ends):g}"] if 1 < high < max(ends) / 4 else []
 
 
 def _floating(image: NDArray[Any], low: float, high: float) -> list[str]:

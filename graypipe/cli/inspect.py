@@ -6,7 +6,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,8 @@ def run(options: Namespace) -> None:
 
 def _progress(paths: list[Path]) -> tuple[Iterable[Path], Any]:
     """Return the files and what prints a line: with a bar on stderr where a person looks on."""
-    found = chain.from_iterable(map(files, paths))
-    total = sum(1 for path in paths for _ in files(path)) if sys.stderr.isatty() else 0
+    found = files(paths)
+    total = sum(1 for _ in files(paths)) if sys.stderr.isatty() else 0
     if total < 2:
         return found, print
     if find_spec("tqdm") is None:
@@ -69,7 +68,7 @@ def _table(records: Iterable[Record], tally: Tally) -> Iterator[str]:
     for record in records:
         if record["kind"] != "no image":
             yield _printable(ROW.format(*_cells(record), record["path"]))
-            error = [f"cannot be read: {record['error']}"] if record["error"] else []
+            error = [f"cannot be read: {record['error'].removeprefix('cannot be read ')}"] if record["error"] else []
             yield from (_printable(f"        {line}") for line in [*error, *record["notes"]])
     summary = tally.summary()
     yield ""

@@ -1,6 +1,7 @@
 """What a person types after --source, --target, --via, --shape and --dtype, read into the package's own values.
 
     --source   gray   gray:12 (bits)   gray:-160..240 (black..white)   RGBY:16   B02,B03:1000..11000   NIR, (one band)
+               gray:-160..240:clip   gray:16:nodata=0   B02,B03:layout=CHW:dtype=uint16
     --via      R=B04,G=B03,B=B02   R=0.5*R+0.5*Y,G=G,B=B
     --shape    480x640
 
@@ -11,38 +12,59 @@ import re
 import sys
 from argparse import ArgumentTypeError
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import Source, Target, preset
+from .. import Plan, Source, Target, preset
 from ..engine import element_type
 from ..errors import GraypipeError
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 NAME = r"[^\s:,=*+]+"
 VALUES = re.compile(rf"(?P<bits>\d+)|(?P<black>{NUMBER})\.\.(?P<white>{NUMBER})")
+SOURCE_HELP = (
+    "bands, then bits or black..white, clip, nodata=, layout= (of arrays) and dtype=, with colons between them: gray, "
+    "gray:12, gray:-160..240:clip, RGBY:16:nodata=0, B02,B03,B04:1000..11000; capitals are a band a letter, NIR, (with "
+    "a comma) is one band"
+)
 TERM = re.compile(rf"\s*(?:({NUMBER})\s*\*\s*)?({NAME})\s*(?:\+(?!$)|$)")
 
 
 def source(text: str) -> Source:
-    """Return the source that ``text`` declares: bands, and after a colon their bits or their black..white."""
-    names, colon, values = text.partition(":")
-    declared = VALUES.fullmatch(values.strip())
-    if colon and not declared:
-        raise ArgumentTypeError(
-            f"after the colon, expected bits (gray:12) or black..white (gray:-160..240), got {values!r}"
-        )
+    """Return the source that ``text`` declares: bands, and after colons their bits or black..white, and the rest."""
+    names, *parts = text.split(":")
+    declared: dict[str, Any] = {}
+    for part in parts:
+        said = _said(part.strip())
+        if said.keys() & declared.keys():
+            raise ArgumentTypeError(f"after the colon, expected each thing once, got {text!r}")
+        declared |= said
     try:
-        return Source(bands(names), **(_range(declared) if declared else {}))
+        return Source(bands(names), **declared)
     except GraypipeError as error:
         raise ArgumentTypeError(str(error)) from None
 
 
-def _range(declared: re.Match[str]) -> dict[str, Any]:
-    if declared["bits"]:
-        return {"bits": int(declared["bits"])}
-    return {"range": (float(declared["black"]), float(declared["white"]))}
+def _said(part: str) -> dict[str, Any]:
+    """Return the keyword of a Source that ``part`` stands for."""
+    values, (name, _, value) = VALUES.fullmatch(part), part.partition("=")
+    if values:
+        bits, black, white = values.groups()
+        return {"bits": int(bits)} if bits else {"range": (float(black), float(white))}
+    if part == "clip":
+        return {"clip": True}
+    if name == "nodata" and re.fullmatch(f"{NUMBER}|nan", value):
+        return {"nodata": int(value) if re.fullmatch(r"[-+]?\d+", value) else float(value)}
+    if name == "layout":
+        return {"layout": value}
+    if name == "dtype":
+        return {"dtype": dtype(value)}
+    raise ArgumentTypeError(
+        f"after the colon, expected bits (gray:12), black..white (gray:-160..240), clip, nodata=0, layout=CHW or "
+        f"dtype=uint16, got {part!r}"
+    )
 
 
 def bands(text: str) -> tuple[str, ...]:
@@ -97,6 +119,14 @@ def _sum(text: str) -> dict[str, float]:
         weights[term[2]] = float(term[1] or 1)
         at = term.end()
     return weights
+
+
+def plan_file(text: str) -> Plan:
+    """Return the plan in the file ``text``, as `Plan.to_json` writes it."""
+    try:
+        return Plan.from_json(Path(text).read_text(encoding="utf-8"))
+    except (GraypipeError, OSError, ValueError) as error:
+        raise ArgumentTypeError(f"{text}: expected a file with plan.to_json(): {error}") from None
 
 
 def shape(text: str) -> tuple[int, ...]:

@@ -27,8 +27,8 @@ class Tally:
             if value != UNKNOWN:
                 counts[value] += 1
                 self.first.setdefault((what, value), record["path"])
-        if record["dtype"] == "uint16" and "values" in record:
-            self.high = max(self.high, record["values"][1])
+        if record["dtype"] == "uint16" and not {"bits", "range"} & set(record.get("source", {"bits": None})):
+            self.high = max(self.high, record["values"][1] or 0)
 
     def summary(self) -> Record:
         """Return the counts, as JSON holds them."""

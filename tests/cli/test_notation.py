@@ -25,6 +25,11 @@ SOURCES = {
     "GREEN,": gp.Source(("GREEN",)),
     "gray,": gp.Source("gray"),
     "N": gp.Source(("N",)),
+    "gray:-160..240:clip": gp.Source("gray", range=(-160, 240), clip=True),
+    "RGBY:16:nodata=0": gp.Source("RGBY", bits=16, nodata=0),
+    "gray:nodata=-9999.5": gp.Source("gray", nodata=-9999.5),
+    "gray:nodata=nan": gp.Source("gray", nodata=float("nan")),
+    "RGB: layout=CHW : dtype=uint16": gp.Source("RGB", "CHW", dtype="uint16"),
 }
 
 BAD_SOURCES = {
@@ -36,7 +41,14 @@ BAD_SOURCES = {
     "gray:twelve": "after the colon",
     "gray:1..2..3": "after the colon",
     "gray:nan..1": "after the colon",
-    "gray:12:14": "after the colon",
+    "gray:12:14": "once",
+    "gray:clip:clip": "once",
+    "gray:12:0..4095": "bits= and range=",
+    "gray:nodata=none": "after the colon",
+    "gray:nodata=": "after the colon",
+    "gray:bits=12": "after the colon",
+    "gray:layout=HWX": "layout",
+    "gray:dtype=uint17": "element type",
     "gray:0": "bits is an integer",
     "gray:65": "bits is an integer",
     "gray:5..5": "two values",
@@ -91,6 +103,21 @@ def test_a_way_is_read(text, expected):
 def test_a_bad_way_says_why(text, why):
     with pytest.raises(ArgumentTypeError, match=why):
         notation.via(text)
+
+
+def test_a_plan_is_read_from_its_file(tmp_path):
+    plan = gp.plan("RGBY", "imagenet", {"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}})
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    assert notation.plan_file(str(tmp_path / "plan.json")) == plan
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format":1}', '{"format":1,"source":{},"target":{}}', "\xff"])
+def test_a_file_that_holds_no_plan_says_what_is_expected(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ArgumentTypeError, match=r"plan\.to_json"):
+        notation.plan_file(str(tmp_path / "plan.json"))
+    with pytest.raises(ArgumentTypeError, match="No such file"):
+        notation.plan_file(str(tmp_path / "missing.json"))
 
 
 def test_a_target_is_the_name_of_a_preset():

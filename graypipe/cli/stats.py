@@ -1,0 +1,88 @@
+"""``graypipe stats``: gather the statistics of a data set, per band, in one pass over its files."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from .. import BandStats
+from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
+from ..scale.gathering import add, gather
+from ..scale.loading import Failed
+from ..scale.writing import write
+from . import data_sets, notation
+
+WINDOW = (2, 98)
+"""Percentiles between which a window usually lies: a few dead or glaring pixels do not set the contrast."""
+
+PICTURES = (".png", ".pdf", ".svg")
+
+ROW = "{:12}" + " {:>12}" * 7
+HEAD = ("BAND", "MEAN", "STD", "MIN", f"{WINDOW[0]} %", "50 %", f"{WINDOW[1]} %", "MAX")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("path", type=Path, metavar="PATH", help="a folder with all below it, or a file")
+    parser.add_argument("--source", type=notation.source, required=True, help=notation.SOURCE_HELP)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the statistics, for gp.BandStats.from_json")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw histograms and windows (extra demo)")
+    data_sets.add_arguments(parser)
+
+
+def run(options: Namespace) -> None:
+    """Print and write the statistics; ReadError where a file cannot be taken, or those that were skipped."""
+    data_sets.check_options(options)
+    paths = [path.absolute() for path in data_sets.images(options.path)]
+    _check_outputs(options, paths)
+    total: BandStats | None = None
+    failures: list[Failed] = []
+    work = partial(gather, data_sets.loading(options, options.source), options.on_error == "fail")
+    for parts in data_sets.run(options, work, paths, failures):
+        total, failing = add(total, parts)
+        failures += failing
+    if total is None:
+        raise ReadError(f"{options.path}: none of its {len(paths)} files can be read as declared")
+    for line in _lines(total, len(paths) - len(failures)):
+        print(line)
+    if options.json:
+        write(options.json, [total.to_json().encode() + b"\n"])
+    if options.plot:
+        from . import histograms
+
+        write(options.plot, [histograms.draw(total, *WINDOW, options.plot.suffix[1:].lower())])
+    data_sets.check_complete(failures, len(paths))
+
+
+def _check_outputs(options: Namespace, paths: list[Path]) -> None:
+    """Raise an error, before the work, over what could not be written after it."""
+    if options.plot and find_spec("matplotlib") is None:
+        raise MissingExtraError('--plot needs matplotlib: pip install "graypipe[demo]"')
+    if options.plot and options.plot.suffix.lower() not in PICTURES:
+        raise GraypipeError(f"{options.plot}: expected a name that ends in {', '.join(PICTURES)}")
+    for made in (options.json, options.plot):
+        if made and made.absolute() in paths:
+            raise GraypipeError(f"{made} is one of the images: choose another name")
+        if made and not made.absolute().parent.is_dir():
+            raise GraypipeError(f"{made}: there is no folder {made.absolute().parent}")
+
+
+def _lines(stats: BandStats, files: int) -> Iterator[str]:
+    yield f"{files:,} files, {stats.dtype}, {stats.count:,} pixels a band"
+    yield ROW.format(*HEAD)
+    middle = stats.percentile((WINDOW[0], 50, WINDOW[1]))
+    columns = (stats.mean, stats.std, stats.min, *middle, stats.max)
+    for band, *values in zip(stats.source.bands, *columns, strict=True):
+        yield ROW.format(band, *(f"{value:.6g}" for value in values))
+    if stats.constant:
+        yield f"constant: {', '.join(stats.constant)}"
+    yield f"window: {_or_why_not(lambda: f'range={stats.window(*WINDOW)}')}"
+    yield f"normalization: {_or_why_not(lambda: 'mean={}, std={}'.format(*stats.normalization()))}"
+
+
+def _or_why_not(text: Callable[[], str]) -> str:
+    try:
+        return text()
+    except RangeError as error:
+        return f"none, {error}"

@@ -1,0 +1,198 @@
+"""``graypipe stats``: the statistics of a folder are those of NumPy on all its pixels, whoever works and how."""
+
+import json
+
+import numpy as np
+import pytest
+from image_sets import images, save, tree
+from PIL import Image
+
+import graypipe as gp
+from graypipe.cli import main
+
+GRAY8 = np.random.default_rng(4).integers(0, 256, (21, 34), dtype=np.uint8)
+
+
+def stats(*argv):
+    return main(["stats", *map(str, argv)])
+
+
+def gathered(path):
+    return gp.BandStats.from_json(path.read_text())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_thousand_files_have_the_statistics_of_numpy(tmp_path, capsys, workers):
+    held = np.stack(list(images(tmp_path / "in", 2000, (5, 6, 3)).values())).reshape(-1, 3).astype(np.float64)
+    argv = ("--source", "RGB", "--json", tmp_path / "s.json", "--workers", workers)
+    assert stats(tmp_path / "in", *argv) == 0
+
+    found = gathered(tmp_path / "s.json")
+    expected = {"mean": held.mean(0), "std": held.std(0), "min": held.min(0), "max": held.max(0)}
+    for name, values in expected.items():
+        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, err_msg=name)
+    np.testing.assert_allclose(found.covariance, np.cov(held.T, bias=True), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.percentile([2, 50, 98]), np.percentile(held, [2, 50, 98], axis=0), rtol=1e-9)
+    assert found.count == len(held)
+    head, names, red, *_ = capsys.readouterr().out.splitlines()
+    assert head == "2,000 files, uint8, 60,000 pixels a band"
+    assert names.split()[:3] == ["BAND", "MEAN", "STD"]
+    assert red.split()[:3] == ["R", f"{held[:, 0].mean():.6g}", f"{held[:, 0].std():.6g}"]
+
+
+def test_floats_give_the_same_text_with_one_worker_and_two(tmp_path):
+    """Sums of floats depend on their order, which therefore must not depend on who works."""
+    images(tmp_path / "in", 70, (9, 11), "float32", ".npy")
+    for workers in (1, 2):
+        argv = ("--source", "gray", "--json", tmp_path / f"{workers}.json", "--workers", workers)
+        assert stats(tmp_path / "in", *argv) == 0
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+    assert gathered(tmp_path / "1.json").count == 70 * 99
+
+
+def test_the_text_is_that_of_one_pass_in_python(tmp_path):
+    source = gp.Source("gray", bits=12, nodata=0)
+    expected = gp.BandStats(source)
+    for image in images(tmp_path / "in", 40, dtype="uint16", ending=".npy").values():
+        expected.update(image % 4096)
+    for path in (tmp_path / "in").rglob("*.npy"):
+        np.save(path, np.load(path) % 4096)
+    argv = ("--source", "gray:12:nodata=0", "--json", tmp_path / "s.json", "--workers", 2)
+    assert stats(tmp_path / "in", *argv) == 0
+    assert (tmp_path / "s.json").read_text() == expected.to_json() + "\n"
+
+
+def test_the_window_and_the_normalization_are_ready_to_be_declared(tmp_path, capsys):
+    images(tmp_path / "in", 5, dtype="uint16")
+    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0
+
+    found = gathered(tmp_path / "s.json")
+    window, normalization = capsys.readouterr().out.splitlines()[-2:]
+    assert window == f"window: range={found.window(2, 98)}"
+    mean, std = found.normalization()
+    assert normalization == f"normalization: mean={mean}, std={std}"
+
+
+def test_t16_guarantee_14_a_constant_band_is_named_and_divides_nothing(tmp_path, capsys):
+    flat = np.dstack([GRAY8, np.full_like(GRAY8, 9), GRAY8[::-1]])
+    save(tmp_path / "in/a.png", flat)
+    assert stats(tmp_path / "in", "--source", "RGB", "--json", tmp_path / "s.json") == 0
+
+    printed = capsys.readouterr().out
+    assert "constant: G\n" in printed
+    assert "normalization: none, band 'G': one value everywhere" in printed
+    assert "window: none, " in printed
+    assert "nan" not in printed + (tmp_path / "s.json").read_text()
+
+
+def test_guarantee_14_nodata_is_left_out(tmp_path):
+    holed = GRAY8.copy()
+    holed[2:7] = 0
+    save(tmp_path / "in/a.png", holed)
+    assert stats(tmp_path / "in", "--source", "gray:nodata=0", "--json", tmp_path / "s.json") == 0
+    found = gathered(tmp_path / "s.json")
+    kept = holed[holed != 0].astype(np.float64)
+    assert found.count == kept.size
+    np.testing.assert_allclose([found.mean[0], found.std[0]], [kept.mean(), kept.std()], rtol=1e-12)
+
+
+def test_files_of_any_layout_add_up(tmp_path):
+    bands = np.dstack([GRAY8, GRAY8[::-1], GRAY8[:, ::-1], 255 - GRAY8])
+    save(tmp_path / "in/a.tif", bands, photometric="minisblack", planarconfig="contig")
+    save(tmp_path / "in/b.tif", np.moveaxis(bands, -1, 0), photometric="minisblack", planarconfig="separate")
+    argv = ("--source", "B02,B03,B04,B08", "--json", tmp_path / "s.json")
+    assert stats(tmp_path / "in", *argv) == 0
+    found = gathered(tmp_path / "s.json")
+    assert found.count == 2 * GRAY8.size
+    np.testing.assert_allclose(found.covariance, np.cov(bands.reshape(-1, 4).T, bias=True), rtol=1e-9)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_unlike_the_first_are_skipped_and_named(tmp_path, capsys, workers):
+    images(tmp_path / "in", 40)
+    argv = ("--source", "gray", "--workers", workers)
+    assert stats(tmp_path / "in", *argv, "--json", tmp_path / "expected.json") == 0
+    bad = {
+        "a/cut.png": (tmp_path / "in/a/0000.png").read_bytes()[:-20],
+        "b/deep.png": save(tmp_path / "deep.png", GRAY8.astype(np.uint16)).read_bytes(),
+        "b/white.tif": save(tmp_path / "white.tif", GRAY8, photometric="miniswhite").read_bytes(),
+    }
+    for name, data in bad.items():
+        (tmp_path / "in" / name).write_bytes(data)
+    capsys.readouterr()
+
+    assert stats(tmp_path / "in", *argv, "--on-error", "skip", "--json", tmp_path / "s.json") == 1
+
+    *skipped, last = capsys.readouterr().err.splitlines()
+    assert last == "graypipe: error: 3 of 43 files were skipped"
+    for line, name in zip(skipped, bad, strict=True):
+        assert line.startswith(f"skipped: {tmp_path / 'in' / name}: ")
+    assert (tmp_path / "s.json").read_bytes() == (tmp_path / "expected.json").read_bytes()
+
+    assert stats(tmp_path / "in", *argv, "--json", tmp_path / "none.json") == 1
+    assert capsys.readouterr().err.startswith(f"graypipe: error: {tmp_path / 'in/a/cut.png'}: ")
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_one_file_is_a_data_set(tmp_path, capsys):
+    assert stats(save(tmp_path / "a.png", GRAY8), "--source", "gray") == 0
+    assert f"{GRAY8.mean():.6g}" in capsys.readouterr().out
+
+
+def test_bands_that_are_not_there_are_an_error(tmp_path, capsys):
+    images(tmp_path / "in", 2)
+    assert stats(tmp_path / "in", "--source", "RGB", "--on-error", "skip") == 1
+    assert "none of its 2 files" in capsys.readouterr().err
+
+
+def test_images_are_never_written_over(tmp_path, capsys):
+    images(tmp_path / "in", 2)
+    before = tree(tmp_path / "in")
+    for option in ("--json", "--plot"):
+        assert stats(tmp_path / "in", "--source", "gray", option, tmp_path / "in/a/0000.png") == 1
+        assert "one of the images" in capsys.readouterr().err
+        assert stats(tmp_path / "in", "--source", "gray", option, tmp_path / "missing/s.png") == 1
+        assert "no folder" in capsys.readouterr().err
+    assert stats(tmp_path / "in", "--source", "gray", "--plot", tmp_path / "plot.txt") == 1
+    assert ".png" in capsys.readouterr().err
+    assert tree(tmp_path / "in") == before
+
+
+def test_the_text_is_written_whole_or_not_at_all(tmp_path, capsys):
+    images(tmp_path / "in", 2)
+    (tmp_path / "s.json").mkdir()
+    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+@pytest.mark.parametrize(("dtype", "ending"), [("uint8", ".png"), ("float32", ".npy")])
+def test_the_plot_shows_every_band(tmp_path, dtype, ending):
+    shape = (12, 16, 3)
+    images(tmp_path / "in", 3, shape, dtype, ending)
+    drawn = tmp_path / "histograms.png"
+    assert stats(tmp_path / "in", "--source", "RGB", "--plot", drawn) == 0
+    picture = np.asarray(Image.open(drawn).convert("RGB")).astype(int)
+    rows = np.array_split(picture[80:], 3)
+    for row, strongest in zip(rows, range(3), strict=True):  # each histogram in the colour of its band
+        colourful = row[np.ptp(row, axis=-1) > 60]
+        assert len(colourful) > 500
+        assert (colourful.argmax(-1) == strongest).mean() > 0.9
+
+
+def test_without_matplotlib_the_extra_is_named_before_the_work(tmp_path, capsys, monkeypatch):
+    from graypipe.cli import stats as command
+
+    images(tmp_path / "in", 2)
+    monkeypatch.setattr(command, "find_spec", {}.get)
+    assert stats(tmp_path / "in", "--source", "gray", "--plot", tmp_path / "p.png") == 1
+    printed = capsys.readouterr()
+    assert 'pip install "graypipe[demo]"' in printed.err
+    assert printed.out == ""
+
+
+def test_the_json_holds_numbers_and_the_source(tmp_path):
+    images(tmp_path / "in", 2)
+    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0
+    record = json.loads((tmp_path / "s.json").read_text())
+    assert record["source"] == {"bands": ["gray"]}
