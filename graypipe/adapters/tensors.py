@@ -111,7 +111,7 @@ def _steps(plan: Plan) -> Iterator[tuple[torch.dtype, elementwise.Steps | Graypi
 def _unknown(dtype: torch.dtype) -> DTypeError:
     return DTypeError(  # type: ignore[no-any-return]  # its constructor is that of Exception
         f"expected a tensor of bool, integers of 8-64 bits or floats of 16-64 bits, got {dtype}: keep the integers of "
-        f"the file up to here, or convert with x.float()"
+        f"the file up to here, also in front of a model in bfloat16, or convert with x.float()"
     )
 
 

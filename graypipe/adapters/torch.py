@@ -1,12 +1,13 @@
 """torch: the plan as a layer, which executes it where the model is, and the weight side of it."""
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from .. import planning
-from ..errors import DTypeError, LayoutError
+from ..errors import DTypeError, LayoutError, RangeError
 from ..extras import needs
 from ..planning import Plan
 from ..targets import Target
@@ -21,6 +22,9 @@ with needs("torch", "torch"):
     from torch.nn.functional import conv2d
 
 __all__ = ["ChannelLayer", "compare", "fold_into", "transfer_into"]
+
+HALF = 2048
+"""The greatest whole number up to which float16 holds all: 2 to the bits of its significand."""
 
 
 class ChannelLayer(nn.Module):
@@ -47,12 +51,22 @@ class ChannelLayer(nn.Module):
         self.kernel_size = kernel_size
         executed = TensorPlan(_to_units(self.plan) if trainable else self.plan)
         self._plans = {executed.count: executed}
+        self._greatest = _greatest(self.plan)
         if trainable:
             self.weight, self.bias = map(nn.Parameter, _start(self.plan, kernel_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the result for ``x``; LayoutError, ChannelError or DTypeError where it is not what the plan takes."""
+        """Return the result for ``x``; LayoutError, ChannelError or DTypeError where it is not what the plan takes.
+
+        RangeError for float16 that cannot hold the levels the source declares, unless it declares that dtype too.
+        """
         plan = pick(self._plans, x)
+        if x.dtype == torch.float16 and self.plan.source.dtype is None and self._greatest > HALF:
+            raise RangeError(
+                f"float16 does not hold every number up to {self._greatest:g}, which the source declares, and the "
+                f"images arrived as float16: cast the model, not its input, which stays in the integers of the file. "
+                f"Where the file itself stores such floats, declare dtype='float16'"
+            )
         y = plan(x)
         return plan.blank(x, self._convolved(y)).to(NAMED[self.plan.target.dtype]) if self.trainable else y
 
@@ -77,6 +91,12 @@ def _check_layer(plan: Plan, trainable: bool, kernel_size: int) -> None:
         raise LayoutError(f"kernel_size is an odd positive integer, so that H and W stay, got {kernel_size!r}")
     if kernel_size > 1 and not trainable:
         raise LayoutError(f"only a trainable layer looks at neighbours: kernel_size={kernel_size} needs trainable=True")
+
+
+def _greatest(plan: Plan) -> float:
+    """Return the greatest magnitude among the levels that the source of ``plan`` declares."""
+    levels = [*chain.from_iterable(plan.source.pairs(None)), plan.source.nodata or 0]
+    return float(np.nanmax(np.abs(levels)))
 
 
 def _to_units(plan: Plan) -> Plan:

@@ -10,7 +10,7 @@ from ..errors import ChannelError, DTypeError
 from ..extras import needs
 from ..planning import Plan
 from .choosing import by_band_count, choose
-from .pictures import planes
+from .pictures import open_picture, planes
 from .tensors import TensorPlan, describe, in_engine, pick
 
 with needs("torch", "torch", "torchvision"):
@@ -20,6 +20,8 @@ with needs("torch", "torch", "torchvision"):
     from torchvision.transforms import v2
     from torchvision.transforms.v2.functional import is_pure_tensor
     from torchvision.tv_tensors import Image, Video
+
+__all__ = ["ToBackbone", "open_picture"]
 
 Array = NDArray[Any]
 
@@ -33,18 +35,19 @@ def _is_taken(leaf: Any) -> bool:
 class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no types
     """The images of a sample as the backbone expects them: (..., C, H, W) in the target's dtype, fresh memory.
 
-    Takes PIL images (gray, palette and RGB modes, every level kept; alpha has to be opaque), plain tensors,
-    ``tv_tensors.Image`` and ``Video``, in samples of any nesting, and a NumPy array in the plan's own layout as the
-    whole sample. Masks, boxes, labels and every other leaf stay as they are; as everywhere in v2, a plain tensor is the
-    image where no leaf says that it is one, and then the first of them. A tensor stays of its type; PIL images and
-    arrays become ``tv_tensors.Image``. EXIF orientation is not applied: masks and boxes would no longer fit.
+    Takes PIL images (gray, palette and RGB modes, every level kept; alpha has to be opaque, or a band A of the plan),
+    plain tensors, ``tv_tensors.Image`` and ``Video``, in samples of any nesting, and a NumPy array in the plan's own
+    layout as the whole sample. Masks, boxes, labels and every other leaf stay as they are; as everywhere in v2, a plain
+    tensor is the image where no leaf says that it is one, and then the first of them. A tensor stays of its type; PIL
+    images and arrays become ``tv_tensors.Image``. EXIF orientation is not applied: masks and boxes would no longer fit.
 
     Several plans with one target serve a mixed folder: the band count of each image picks one. CPU tensors are read
     without a copy, on one thread; those on a device, with gradients or in a graph run in elementwise operations, where
     an implied range is not tested, and torch.export takes declared ranges only.
 
     Raises DTypeError, which is a TypeError, for samples without an image and for arrays inside a sample; LayoutError,
-    ChannelError, DTypeError and RangeError for images that are not what the plans take.
+    ChannelError, DTypeError and RangeError for images that are not what the plans take; DTypeError and ReadError for
+    PIL images that know their file and are less than that holds, see `open_picture`.
     """
 
     _transformed_types = (_is_taken,)
@@ -53,6 +56,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         super().__init__()
         self._plans = {count: TensorPlan(plan) for count, plan in by_band_count(plans).items()}
         self._own = tuple(plan.with_layouts(target="CHW") for plan in plans)
+        self._takes_alpha = {len(plan.source.bands) for plan in plans if "A" in plan.source.bands}
 
     def forward(self, *inputs: Any) -> Any:
         """Return the sample with its images transformed."""
@@ -102,12 +106,15 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
 
     def _from_picture(self, picture: Picture) -> torch.Tensor:
         what = f"a picture of mode {picture.mode!r}"
-        pixels, bands = planes(picture, self._plans)
-        if bands == tuple("RGB") and 3 not in self._plans:
+        pixels, bands = planes(picture, self._takes_alpha)
+        if picture.mode in ("LA", "RGBA") and len(bands) != len(picture.getbands()):
+            what += " without its alpha, which is a band only where a plan calls it 'A'"
+        elif bands == tuple("RGB") and 3 not in self._plans:
             raise ChannelError(
                 f"expected a band count of {' or '.join(map(str, self._plans))}, got {what}. Where the file is gray, "
-                'its loader converted it: ImageFolder calls convert("RGB") unless it is given loader=PIL.Image.open. '
-                "Where it is not, add a plan for RGB"
+                'its loader converted it: ImageFolder calls convert("RGB") unless it is given loader=PIL.Image.open, or '
+                "loader=open_picture of graypipe.adapters.torchvision, which checks the file too. Where it is not gray, "
+                "add a plan for RGB"
             )
         plan = choose({count: held.plan for count, held in self._plans.items()}, len(bands), what)
         if any(name in bands and name != there for name, there in zip(plan.source.bands, bands, strict=True)):

@@ -8,6 +8,7 @@ import oracle
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
 import graypipe as gp
 from graypipe.adapters.torch import ChannelLayer
@@ -134,6 +135,43 @@ def test_a_target_of_half_precision_feeds_a_model_of_half_precision():
         y = ChannelLayer(plan, **options)(x)
         assert y.dtype == torch.float16
         np.testing.assert_allclose(y[:, 0, 0].tolist(), (1 - np.array(MEAN)) / STD, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_that_does_not_hold_the_declared_levels_is_refused(kind):
+    x = torch.tensor([0, 4094, 4095, 65535]).reshape(1, 2, 2)
+    for source in (gp.Source(bits=12), gp.Source(bits=16), gp.Source(range=(0, 1), nodata=-9999)):
+        layer = ChannelLayer(gp.plan(source, "unit"), **KINDS[kind])
+        with pytest.raises(gp.RangeError, match=r"float16 does not hold every number up to \d+.*integers of the file"):
+            layer(x.half())
+        with pytest.raises(gp.RangeError, match="float16"):
+            torch.compile(layer, backend="eager")(x.half())
+    deep = ChannelLayer(gp.plan(gp.Source(bits=16), "unit"), **KINDS[kind])
+    wanted = np.array([0, 4094, 4095, 65535]) / 65535
+    for given in (x.int(), x.to(torch.uint16), x.float()):
+        np.testing.assert_allclose(deep(given)[0].detach().ravel(), wanted, rtol=0, atol=1e-7)
+    eight = ChannelLayer(gp.plan(gp.Source(bits=8), "unit"), **KINDS[kind])
+    levels = torch.arange(256).reshape(1, 16, 16)
+    np.testing.assert_allclose(eight(levels.half())[0].detach(), levels[0] / 255, rtol=0, atol=1e-7)
+
+
+def test_half_precision_that_the_file_stores_is_declared():
+    layer = ChannelLayer(gp.plan(gp.Source(dtype="float16", range=(0, 4096)), "unit"))
+    assert layer(torch.tensor([[[2048.0, 4096.0]]]).half())[0, 0].tolist() == [0.5, 1]
+
+
+def test_a_model_in_bfloat16_runs_under_autocast_or_behind_a_cast_and_takes_integers():
+    x, layer = image(GRAY, 2), ChannelLayer(GRAY)
+    backbone = nn.Conv2d(3, 4, 3)
+    wanted = backbone(layer(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = nn.Sequential(layer, backbone)(x)
+    cast = nn.Sequential(layer, v2.ToDtype(torch.bfloat16), backbone).bfloat16()
+    for y in (mixed, cast(x)):
+        assert y.dtype == torch.bfloat16
+        torch.testing.assert_close(y.float(), wanted, rtol=0.02, atol=0.05)
+    with pytest.raises(gp.DTypeError, match=r"integers of the file.*bfloat16"):
+        cast(x.bfloat16())
 
 
 def test_only_what_is_learned_is_saved():
