@@ -168,7 +168,10 @@ class Source:
 
 def _bits(bits: object, range: object) -> int:
     if range is not None:
-        raise RangeError("bits= and range= say the same thing: declare one of them")
+        raise RangeError(
+            "bits= and range= say the same thing: declare one of them; in dataclasses.replace(source, range=...), pass "
+            "bits=None too"
+        )
     if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or not 1 <= bits <= 64:
         raise RangeError(f"bits is an integer from 1 to 64, got {bits!r}")
     return int(bits)

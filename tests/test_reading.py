@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -274,9 +275,38 @@ def test_inks_and_cut_down_levels_are_refused_with_what_to_do(tmp_path):
     with pytest.raises(gp.ReadError, match=r"inks\.jpg.*CMYK.*convert"):
         gp.read(tmp_path / "inks.jpg")
     assert facts(tmp_path / "inks.jpg")["mode"] == "CMYK"
-    for content in (b"P5 2 1 100\n\0\x64", b"P6 1 1 65535\n" + b"\0" * 6, b"P2 2 1 4095 0 4095"):
-        with pytest.raises(gp.ReadError, match=r"levels\.pgm.*greatest level"):
-            gp.read(written(tmp_path / "levels.pgm", content))
+    with pytest.raises(gp.ReadError, match=r"levels\.pgm.*greatest level of 4095.*binary"):
+        gp.read(written(tmp_path / "levels.pgm", b"P2 2 1 4095 0 4095"))
+
+
+@pytest.mark.parametrize("most", [100, 1023, 4095, 40000, 65535])
+@pytest.mark.parametrize("magic", [b"P5", b"P6"])
+def test_ppm_of_any_greatest_level_keeps_its_levels_and_states_its_range(tmp_path, most, magic):
+    shape = (6, 7) if magic == b"P5" else (6, 7, 3)
+    levels = RNG.integers(0, most + 1, shape).astype(np.uint8 if most < 256 else np.uint16)
+    path = tmp_path / "levels.ppm"
+    head = magic + b" 7 6 %d\n" % most
+    image, source = gp.read(written(path, head + levels.astype(levels.dtype.newbyteorder(">")).tobytes()))
+    np.testing.assert_array_equal(image, levels)
+    assert (image.dtype, image.flags.writeable, facts(path)["dtype"]) == (levels.dtype, True, levels.dtype.name)
+    assert source.pairs(None) == ((0, most),) * (1 if magic == b"P5" else 3)
+    whole = path.read_bytes()
+    for wrong, says in [(whole[:-1], "promises"), (whole + b"\0", "more than one image")]:
+        with pytest.raises(gp.ReadError, match=rf"levels\.ppm: .*{says}"):
+            gp.read(written(path, wrong))
+    if most < 65535:
+        with pytest.raises(gp.ReadError, match=f"header says {most} at most: the file is damaged"):
+            gp.read(written(path, head + b"\xff" * levels.nbytes))
+
+
+def test_a_range_below_that_of_a_ppm_can_be_declared(tmp_path):
+    path = written(tmp_path / "levels.pgm", b"P5 2 1 100\n\0\x32")
+    assert gp.read(path, range=(0, 50))[1].range == (0, 50)
+
+
+def test_plain_text_of_16_bits_keeps_every_level(tmp_path):
+    text = " ".join(map(str, GRAY16.ravel().tolist())).encode()
+    assert_read(written(tmp_path / "plain.pgm", b"P2 34 21 65535 " + text), GRAY16, "gray")
 
 
 def test_keywords_go_into_the_source_and_must_fit_the_file(tmp_path):
@@ -332,3 +362,16 @@ def test_what_needs_an_extra_says_which(tmp_path, monkeypatch):
     for path in (deep, tmp_path / "image.tif"):
         with pytest.raises(gp.MissingExtraError, match=rf"{path.name}.*graypipe\[io\]"):
             gp.read(path)
+
+
+def test_a_range_on_a_source_with_bits_hints_at_taking_them_out():
+    with pytest.raises(gp.RangeError, match=r"pass bits=None"):
+        replace(gp.Source(bits=12), range=(0, 100))
+    assert replace(gp.Source(bits=12), range=(0, 100), bits=None).range == (0, 100)
+
+
+def test_an_array_of_objects_hints_at_a_list():
+    sizes = np.empty(2, object)
+    sizes[:] = GRAY8, GRAY8[:5]
+    with pytest.raises(gp.DTypeError, match="go in as a list, or are cropped first"):
+        gp.plan("gray", "imagenet").batch(sizes)

@@ -5,6 +5,7 @@ import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,31 @@ def test_what_is_no_file_or_no_image_is_named(tmp_path):
     for name, content in {"empty.png": b"", "text.png": b"no image", "one.tif": b"I"}.items():
         (tmp_path / name).write_bytes(content)
         refuse(tmp_path / name, r"expected a PNG, JPEG, TIFF")
-    refuse(tmp_path, "directory")
+    refuse(tmp_path, "directory: pass its files one by one")
     refuse(tmp_path / "missing.png", "No such file")
     with pytest.raises(gp.ReadError, match=r"missing\.png"):
         facts(tmp_path / "missing.png")
     with pytest.raises(gp.ReadError, match=r"text\.png"):
         facts(tmp_path / "text.png")
+
+
+def test_an_open_file_is_no_path():
+    with pytest.raises(gp.ReadError, match="expected the path of a file, got a BytesIO: write it to a file first"):
+        gp.read(BytesIO(b"P5 1 1 255 a"))
+
+
+def test_relatives_of_formats_are_named_with_what_to_do(tmp_path):
+    (tmp_path / "sound.webp").write_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
+    refuse(tmp_path / "sound.webp", "WAVE.*sound")
+    Image.fromarray(GRAY8).save(tmp_path / "image.jpg")
+    data = bytearray((tmp_path / "image.jpg").read_bytes())
+    start = data.index(b"\xff\xc0")
+    data[start + 4] = 12
+    (tmp_path / "deep.jpg").write_bytes(data)
+    refuse(tmp_path / "deep.jpg", r"expected 8 bits a sample, got 12: decode it with imagecodecs.*bits=12")
+    data[start + 1] = 0xF7
+    (tmp_path / "ls.jpg").write_bytes(data)
+    refuse(tmp_path / "ls.jpg", "JPEG-LS stream: decode it with imagecodecs")
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):

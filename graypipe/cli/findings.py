@@ -4,8 +4,8 @@ Pixels only ever advise: nothing that is found here enters a source or a plan.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from math import isfinite
+from collections.abc import Callable, Iterator
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,12 @@ DEPTHS = (8, 10, 12, 14)
 """Bits of the sensors whose images come in 16-bit files."""
 
 
-def files(paths: Iterable[Path]) -> Iterator[Path]:
+def files(*paths: Path) -> Iterator[Path]:
     """Yield the files in the folders ``paths`` and below, sorted; what cannot be listed, such as a file, as itself.
 
     What is reached twice comes once. A link that leads above the folder it was reached from is not followed.
     """
-    given = {os.path.realpath(path): path for path in reversed(list(paths))}
+    given = {os.path.realpath(path): path for path in reversed(paths)}
     seen: set[str] = set()
     for root, path in reversed(given.items()):
         unlisted: list[str] = []
@@ -49,7 +49,7 @@ def files(paths: Iterable[Path]) -> Iterator[Path]:
                 continue
             seen.add(real)
             below.sort()
-            yield from (Path(folder, name) for name in sorted(names) if os.path.join(real, name) not in given)
+            yield from (Path(folder, name) for name in sorted(names) if str(Path(real, name)) not in given)
         yield from map(Path, unlisted)
 
 
@@ -101,8 +101,10 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def _pixels(image: NDArray[Any], source: Source) -> Record:
-    others = tuple(axis for axis, letter in enumerate(source.layout) if letter != "C")
-    held = image if source.nodata is None else _without(image, source)
+    others: tuple[int, ...] = tuple(axis for axis, letter in enumerate(source.layout) if letter != "C")
+    held = image
+    if source.nodata is not None:
+        held, others = _without(image, source), (0,)
     if not held.size:
         return {"source": to_record(source), "values": [None, None], "notes": ["nodata everywhere"]}
     lows, highs = (np.atleast_1d(reduce(held, axis=others)) for reduce in (np.fmin.reduce, np.fmax.reduce))
@@ -116,12 +118,12 @@ def _pixels(image: NDArray[Any], source: Source) -> Record:
 
 
 def _without(image: NDArray[Any], source: Source) -> NDArray[Any]:
-    """Return the pixels that are data in every band, each axis but that of the bands flat."""
+    """Return the pixels that are data in every band, (n,) or (n, C)."""
+    clear: Any = source.nodata
+    hit = np.isnan(image) if isnan(clear) else image == clear
     axis = source.layout.find("C")
-    hit = np.isnan(image) if source.nodata != source.nodata else image == source.nodata
-    if axis < 0:
-        return image[~hit]
-    return np.moveaxis(image, axis, -1)[~hit.any(axis)]
+    kept: NDArray[Any] = image[~hit] if axis < 0 else np.moveaxis(image, axis, -1)[~hit.any(axis)]
+    return kept
 
 
 def _constant(constant: list[str], bands: tuple[str, ...], value: float) -> list[str]:

@@ -37,8 +37,8 @@ def run(options: Namespace) -> None:
 
 def _progress(paths: list[Path]) -> tuple[Iterable[Path], Any]:
     """Return the files and what prints a line: with a bar on stderr where a person looks on."""
-    found = files(paths)
-    total = sum(1 for _ in files(paths)) if sys.stderr.isatty() else 0
+    found = files(*paths)
+    total = sum(1 for _ in files(*paths)) if sys.stderr.isatty() else 0
     if total < 2:
         return found, print
     if find_spec("tqdm") is None:

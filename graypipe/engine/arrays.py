@@ -22,7 +22,14 @@ def element_type(dtype: DTypeLike) -> np.dtype[Any]:
     except (TypeError, ValueError, SyntaxError):  # NumPy parses text in several ways
         known = None
     if dtype is None or known is None or known.name not in SUPPORTED:
-        raise DTypeError(f"expected bool, an integer of 8-64 bits or a float of 16-64 bits, got {known or dtype!r}")
+        hint = (
+            ": images of several sizes go in as a list, or are cropped first"
+            if known is not None and known.kind == "O"
+            else ""
+        )
+        raise DTypeError(
+            f"expected bool, an integer of 8-64 bits or a float of 16-64 bits, got {known or dtype!r}{hint}"
+        )
     return known
 
 

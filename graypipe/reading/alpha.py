@@ -1,14 +1,30 @@
 """Alpha: dropped in silence where it is fully opaque, else under a policy."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ReadError
+from .. import bands as names
+from ..errors import ChannelError, ReadError
 from .stored import Stored
 
 POLICIES = ("error", "drop", "white", "black")
+
+
+def as_band(stored: Stored, declared: Any) -> Stored:
+    """Return ``stored`` with its alpha as the band it is stored as, where ``declared`` names all samples of a pixel."""
+    with suppress(ChannelError):  # which is said, with the rest, where the source is made
+        if stored.alpha is None or stored.sample is None or declared is None:
+            return stored
+        layout = "HWC" if stored.layout == "HW" else str(stored.layout)
+        image = stored.image[..., None] if stored.layout == "HW" else stored.image
+        axis = layout.index("C")
+        if len(names.parse(declared)) == image.shape[axis] + 1:
+            image = np.insert(image, stored.sample, stored.alpha, axis)
+            return stored._replace(image=image, layout=layout, bands=names.parse(declared), alpha=None)
+    return stored
 
 
 def settle(stored: Stored, policy: str) -> NDArray[Any]:
@@ -21,9 +37,12 @@ def settle(stored: Stored, policy: str) -> NDArray[Any]:
     if bool((alpha == opaque).all()):
         return image
     if policy == "error":
+        band = (
+            "" if stored.sample is None else "; where that sample is no alpha, bands= with a name for it reads it too"
+        )
         raise ReadError(
-            "parts of the image are transparent: alpha='white' or 'black' lays it on that ground, alpha='drop' takes "
-            "the colours as they are stored"
+            f"parts of the image are transparent: alpha='white' or 'black' lays it on that ground, alpha='drop' takes "
+            f"the colours as they are stored{band}"
         )
     if policy == "drop":
         if stored.premultiplied:

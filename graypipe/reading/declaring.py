@@ -65,7 +65,8 @@ def _check_range(states: Mapping[str, Any], declared: Source) -> None:
     """Raise ReadError where bits= or range= contradict the depth, or the direction, that the file states."""
     if "bits" in states and declared.bits not in (None, states["bits"]):
         raise ReadError(f"the file states {states['bits']} bits, the keywords declare {declared.bits}")
-    if "range" in states and any(black < white for black, white in declared.pairs(None)):
+    inverted = "range" in states and states["range"][0] > states["range"][1]
+    if inverted and any(black < white for black, white in declared.pairs(None)):
         raise ReadError(
             f"in this file low values are white: leave bits= and range= away, which gives range={states['range']}, or "
             f"declare a range with its larger end first, such as range=(4095, 0)"

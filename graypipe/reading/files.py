@@ -50,7 +50,7 @@ def read(
     """
     _check_policies(alpha, orientation)
     with _reading(path) as held:
-        stored = _module(held).decode(held, frame)
+        stored = opacity.as_band(_module(held).decode(held, frame), source.get("bands"))
         image = opacity.settle(stored, alpha)
         if stored.layout is not None:
             image = exif.settle(image, stored.layout, stored.orientation, orientation)
@@ -95,6 +95,8 @@ def _reading(path: str | os.PathLike[str]) -> Iterator["Path"]:
     """Let every error name the file: decoders raise many types over damaged files, all of which become ReadError."""
     from pathlib import Path  # milliseconds that `import graypipe` need not pay
 
+    if not isinstance(path, str | os.PathLike):
+        raise ReadError(f"expected the path of a file, got a {type(path).__name__}: write it to a file first")
     try:
         yield Path(path)
     except MissingExtraError as error:
@@ -103,6 +105,10 @@ def _reading(path: str | os.PathLike[str]) -> Iterator["Path"]:
         raise
     except GraypipeError as error:
         raise ReadError(f"{path}: {error}") from None
+    except IsADirectoryError as error:
+        raise ReadError(
+            f"{path}: is a directory: pass its files one by one, or say what they are with graypipe inspect"
+        ) from error
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror or error}") from error
     except Exception as error:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import ReadError
 
 SOI, EOI, FILL = b"\xff\xd8", b"\xff\xd9", b"\xff\xff"
-SOS, DRI, APP1, APP2 = 0xDA, 0xDD, 0xE1, 0xE2
+SOS, DRI, APP1, APP2, JPEG_LS = 0xDA, 0xDD, 0xE1, 0xE2, 0xF7
 HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 NEEDED = {*range(0xC0, 0xE0), 0xE0, 0xEE}
 """What a decoder needs: of the segments of applications only JFIF and Adobe, which say how colours are stored."""
@@ -90,11 +90,18 @@ def _segment(data: bytes, at: int) -> tuple[int, bytes]:
     content = data[at + 4 : at + 2 + length]
     if start != 0xFF or marker < 0xC0 or length < 2 or len(content) != length - 2:
         raise ReadError(f"byte {at} begins no segment of a JPEG stream: the file is damaged or truncated")
+    if marker == JPEG_LS:
+        raise ReadError("a JPEG-LS stream: decode it with imagecodecs.jpegls_decode, and declare a gp.Source")
     return marker, content
 
 
 def _frame(content: bytes, progressive: bool) -> Frame:
-    _, height, width, count = struct.unpack_from(">BHHB", content)
+    depth, height, width, count = struct.unpack_from(">BHHB", content)
+    if depth != 8:
+        raise ReadError(
+            f"expected 8 bits a sample, got {depth}: decode it with imagecodecs.jpeg_decode, and declare "
+            f"gp.Source(..., bits={depth})"
+        )
     listed = [content[at : at + 3] for at in range(6, 6 + 3 * count, 3)]
     components = {name: (sampling >> 4, sampling & 15) for name, sampling, _ in listed}
     if not height or not width or not all(all(sampling) for sampling in components.values()):

@@ -39,6 +39,7 @@ def facts(path: Path) -> dict[str, Any]:
     """Return what a GIF, BMP, WebP or PPM file is, from its headers."""
     with _open(path.read_bytes()) as image:
         mode = "I;16" if image.mode == "I" else image.mode
+        most = ppm.most(image) if image.format == "PPM" else None
         gray = flat(_palette(image)) if mode == "P" else MODES[mode] == "gray"
         return {
             "format": str(image.format).replace("WEBP", "WebP"),
@@ -47,7 +48,7 @@ def facts(path: Path) -> dict[str, Any]:
             "height": image.height,
             "frames": getattr(image, "n_frames", 1),
             "bands": 1 if gray else 3,
-            "dtype": DTYPES.get(mode, "uint8"),
+            "dtype": DTYPES.get(mode, "uint8") if most is None else ppm.dtype(image).name,
             "alpha": mode in ("LA", "RGBA") or "transparency" in image.info,
             "orientation": _orientation(image),
         }
@@ -60,6 +61,8 @@ def decode(path: Path, frame: object) -> Stored:
         check_size(image.width * image.height * len(image.getbands()), len(data))
         frames = getattr(image, "n_frames", 1)
         image.seek(choose(frame, frames))
+        if image.format == "PPM" and ppm.most(image) is not None:
+            return ppm.levels(image, data)
         image.load()
         composed = frames > 1 and image.mode == "P"
         stored = from_pillow(image.convert("RGBA" if image.has_transparency_data else "RGB") if composed else image)
@@ -68,6 +71,8 @@ def decode(path: Path, frame: object) -> Stored:
 
 def _open(data: bytes) -> "ImageFile":
     plugin, name = next(held for magic, held in PLUGINS.items() if data.startswith(magic))
+    if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
+        raise ReadError(f"expected a WebP image, got another kind of RIFF file, {data[8:12]!r}, such as sound or video")
     if data.startswith(b"GIF8"):
         gif.check(data)
     image: ImageFile = getattr(import_module(f"PIL.{plugin}"), name)(BytesIO(data))

@@ -5,6 +5,7 @@ stamp has no say.
 """
 
 import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..extras import needs
 from . import exif
 from .pillow import flat, from_pillow, through_palette, with_alpha
 from .png_chunks import (
+    ADAM7,
     GRAY,
     GRAY_ALPHA,
     PALETTE,
@@ -70,7 +72,11 @@ def decode(path: Path, frame: object) -> Stored:
 
 
 def _still(found: list[Chunk], held: Header) -> Stored:
-    image = _pixels(join(found, (b"IHDR", b"PLTE", b"IDAT", b"IEND")), held)
+    if held.interlaced and held.depth == 16 and held.colour != GRAY:
+        check_still(found, held)
+        image = _interlaced(found, held)
+    else:
+        image = _pixels(join(found, (b"IHDR", b"PLTE", b"IDAT", b"IEND")), held)
     if held.interlaced or not image[-1].any():  # a last row of zeros may be one that was never reached
         check_still(found, held)
     clear = first(found, b"tRNS")
@@ -94,6 +100,23 @@ def _pixels(data: bytes, held: Header) -> NDArray[Any]:
     with PngImageFile(BytesIO(data)) as image:
         pixels = np.array(image)
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _interlaced(found: list[Chunk], held: Header) -> NDArray[Any]:
+    """Return 16-bit samples, each pass decoded as an image of its own: for the whole, libpng would warn on stderr."""
+    coded = zlib.decompress(b"".join(content for name, content in found if name == b"IDAT"))
+    image, at = np.empty((held.height, held.width, SAMPLES[held.colour]), np.uint16), 0
+    for left, top, across, down in ADAM7:
+        part = image[top::down, left::across]
+        if part.size:
+            height, width, samples = part.shape
+            size = height * (1 + 2 * width * samples)
+            head = struct.pack(">IIBBBBB", width, height, 16, held.colour, 0, 0, 0)
+            content = zlib.compress(coded[at : at + size], 1)
+            file = [(b"IHDR", head), (b"IDAT", content), (b"IEND", b"")]
+            part[...] = _pixels(join(file, (b"IHDR", b"IDAT", b"IEND")), held)
+            at += size
+    return image
 
 
 def _frame(found: list[Chunk], held: Header, chosen: int) -> Stored:

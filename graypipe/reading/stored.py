@@ -23,6 +23,7 @@ class Stored(NamedTuple):
 
     ``image`` is (H, W), (H, W, C) or (C, H, W) in native byte order, or an array of whatever axes where ``layout`` is
     None. ``bands``: their names, None where the file has none. ``alpha``: (H, W) of the image's dtype.
+    ``sample``: the place of alpha among the samples of a pixel, where bands= may name it instead.
     ``states``: keywords of a Source that the file itself states. ``orientation``: None where what says it is damaged.
     """
 
@@ -33,6 +34,7 @@ class Stored(NamedTuple):
     premultiplied: bool = False
     orientation: int | None = 1
     states: Mapping[str, Any] = NOTHING
+    sample: int | None = None
 
 
 def choose(frame: object, frames: int) -> int:

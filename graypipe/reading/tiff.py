@@ -3,7 +3,9 @@
 Tags and their values are those of TIFF 6.0, section 8.
 """
 
+import logging
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 REDUCED, MASK = 1, 4
 """Bits of NewSubfileType: an overview; a mask of what is transparent."""
 
+STK_PLANES = 33629
+"""The tag UIC2, whose count is the number of planes."""
+
 LAYOUTS = {"YX": "HW", "YXS": "HWC", "SYX": "CHW", "YXC": "HWC", "CYX": "CHW"}
 """tifffile's letters: S for the samples of a pixel, C for pages that are its channels."""
 
@@ -39,6 +44,7 @@ def facts(path: Path) -> dict[str, Any]:
         samples = page.samplesperpixel * axes.get("C", 1)
         alpha = tiff_samples.alpha(page)
         colours = tiff_samples.colours(page)
+        clear = colours is not None and tiff_samples.nodata(page, np.dtype(page.dtype)) is not None
         return {
             "format": "BigTIFF" if tif.is_bigtiff else "TIFF",
             "mode": f"{page.dtype} x {samples}" if colours is None else f"palette of {len(colours)}",
@@ -47,7 +53,7 @@ def facts(path: Path) -> dict[str, Any]:
             "frames": frames,
             "bands": samples - (alpha is not None) if colours is None else tiff_samples.bands_of(colours),
             "dtype": str(page.dtype if colours is None else colours.dtype),
-            "alpha": alpha is not None or bool(masks),
+            "alpha": alpha is not None or bool(masks) or clear,
             "orientation": _orientation(page),
         }
 
@@ -69,7 +75,10 @@ def decode(path: Path, frame: object) -> Stored:
             tiff_samples.check(page)
             image, axes = _from_series(series, frame, file)
         if axes not in LAYOUTS:
-            raise ReadError(f"its axes are {axes}, of shape {image.shape}: expected height, width and bands")
+            raise ReadError(
+                f"expected height and width (YX), with bands first (C) or last (S or C), got the axes {axes} of shape "
+                f"{image.shape}: read it with tifffile.imread, order the axes, and declare a gp.Source"
+            )
         stored = tiff_samples.state(image, LAYOUTS[axes], page, tiff_samples.names(tif, page))
         if masks and stored.alpha is None:
             if len(masks) > 1 or len(pages) > 1:
@@ -83,8 +92,23 @@ def _open(path: Path) -> Iterator[tuple[BinaryIO, "TiffFile"]]:
     with needs("io", "tifffile", "imagecodecs"):
         import imagecodecs  # noqa: F401  # which tifffile looks for at the first compressed page
         import tifffile
-    with path.open("rb") as file, tifffile.TiffFile(file, _multifile=False) as tif:
+    with _quiet(), path.open("rb") as file, tifffile.TiffFile(file, _multifile=False) as tif:
         yield file, tif
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what tifffile logs, in this thread, of a nodata value that no pixel can have."""
+    thread, logger = threading.get_ident(), logging.getLogger("tifffile")
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.thread != thread or "GDAL_NODATA" not in record.getMessage()
+
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
 
 
 def _pages(file: BinaryIO, tif: "TiffFile") -> tuple[list["TiffPage"], list["TiffPage"]]:
@@ -108,7 +132,24 @@ def _pages(file: BinaryIO, tif: "TiffFile") -> tuple[list["TiffPage"], list["Tif
         if len(page.tags.values()) != count:
             raise ReadError(f"tags of page {number} are damaged: {count} expected, {len(page.tags.values())} readable")
     masks = [page for page in pages if page.subfiletype & MASK and not page.subfiletype & REDUCED]
-    return [page for page in pages if not page.subfiletype & (REDUCED | MASK)] or pages[:1], masks
+    images = [page for page in pages if not page.subfiletype & (REDUCED | MASK)]
+    _check_whole(pages, images)
+    return images or pages[:1], masks
+
+
+def _check_whole(pages: list[Any], images: list[Any]) -> None:
+    """Raise ReadError where images lie elsewhere than in the list of pages."""
+    if not images and any(page.subifds for page in pages):
+        raise ReadError(
+            "its pages are previews, the full image lies in a SubIFD, as in camera raw files (DNG, NEF): develop it "
+            "into a TIFF first"
+        )
+    planes = pages[0].tags.get(STK_PLANES)
+    if pages[0].is_stk and planes is not None and planes.count > len(pages):
+        raise ReadError(
+            f"a MetaMorph stack of {planes.count} images in {len(pages)} page: save it as an ImageJ or OME-TIFF stack, "
+            f"or read it with tifffile.imread and declare a gp.Source"
+        )
 
 
 def _series(tif: "TiffFile") -> "TiffPageSeries | None":

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import holds
+from ..engine import limits
 from ..errors import ReadError
 from .alpha import levels
 from .pillow import flat, through_palette
@@ -47,7 +47,10 @@ def alpha(page: "TiffPage") -> int | None:
     found = [place for place, extra in enumerate(extras) if extra in (ASSOCIATED, UNASSOCIATED)]
     if len(found) > 1:
         raise ReadError(f"{len(found)} of its samples are alpha: expected one at most")
-    return page.samplesperpixel - len(extras) + found[0] if found else None
+    place = page.samplesperpixel - len(extras) + found[0] if found else None
+    if place is not None and _described(page)[place].lower() not in ("", "a", "alpha"):
+        return None  # GDAL marks the fourth band of uint8 so by default, whatever it is
+    return place
 
 
 def state(image: NDArray[Any], layout: str, page: "TiffPage", named: Sequence[str] | None) -> Stored:
@@ -63,6 +66,10 @@ def state(image: NDArray[Any], layout: str, page: "TiffPage", named: Sequence[st
             image, layout = image.squeeze(axis), "HW"
     listed = colours(page)
     if listed is not None:
+        clear = nodata(page, image.dtype)
+        if clear is not None:
+            full = np.iinfo(image.dtype).max if opacity is None else opacity
+            opacity = np.where(image == clear, 0, full).astype(image.dtype)
         return _through_palette(image, listed, opacity)
     return Stored(
         image.astype(image.dtype.newbyteorder("="), copy=False),
@@ -71,6 +78,7 @@ def state(image: NDArray[Any], layout: str, page: "TiffPage", named: Sequence[st
         opacity,
         place is not None and ASSOCIATED in page.extrasamples,
         states=_states(page, image.dtype),
+        sample=place,
     )
 
 
@@ -94,12 +102,23 @@ def _states(page: "TiffPage", dtype: np.dtype[Any]) -> dict[str, Any]:
         if dtype.kind not in "bu":
             raise ReadError(f"in this file 0 is white, and {dtype} does not say what is black: save it with 0 as black")
         states = {"range": (2.0 ** int(page.bitspersample) - 1, 0.0)}
-    nodata = page.tags.valueof(GDAL_NODATA)
-    if nodata is not None:
-        value = float(nodata)
-        if dtype.kind == "f" or (value.is_integer() and holds(dtype, value)):  # else no pixel has it
-            states["nodata"] = value if dtype.kind == "f" else int(value)
-    return states
+    clear = nodata(page, dtype)
+    return states if clear is None else {**states, "nodata": clear}
+
+
+def nodata(page: "TiffPage", dtype: np.dtype[Any]) -> float | None:
+    """Return the value that marks pixels without data, None where no pixel can have it; integers are exact."""
+    text = str(page.tags.valueof(GDAL_NODATA, default="")).strip(" \0").replace(",", ".")
+    if not text:
+        return None
+    try:
+        if dtype.kind == "f":
+            return float(text)
+        value = int(text) if text.removeprefix("-").isdecimal() else float(text)
+    except ValueError:
+        raise ReadError(f"its nodata value is {text!r}, no number: correct the tag GDAL_NODATA") from None
+    low, high = limits(dtype)
+    return int(value) if value % 1 == 0 and low <= value <= high else None
 
 
 def colours(page: "TiffPage") -> NDArray[Any] | None:
@@ -139,17 +158,41 @@ def masked(stored: Stored, mask: NDArray[Any]) -> Stored:
 
 def names(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
     """Return the names of the bands, where the file has them: GDAL's descriptions, ImageJ's labels, OME's channels."""
+    if GDAL_METADATA in page.tags:
+        return _described(page)
+    if tif.is_imagej:
+        return _labelled(tif, page)
+    return _channels(tif, page) if tif.is_ome else None
+
+
+def _described(page: "TiffPage") -> list[str]:
+    """Return GDAL's description of every sample of a pixel, "" where it has none."""
     try:
-        if GDAL_METADATA in page.tags:
-            items = ET.fromstring(page.tags.valueof(GDAL_METADATA)).iter("Item")
-            held = {item.get("sample"): item.text for item in items if item.get("role") == "description"}
-            return [held.get(str(number)) or "" for number in range(page.samplesperpixel)]
-        if tif.is_imagej:
-            return [str(label) for label in (tif.imagej_metadata or {}).get("Labels", [])]
-        if tif.is_ome:
-            parts = ET.fromstring(tif.ome_metadata or "").iter()
-            image = next(part for part in parts if part.tag.endswith("}Image"))
-            return [part.get("Name") or "" for part in image.iter() if part.tag.endswith("}Channel")]
-    except (ET.ParseError, StopIteration):
+        items = list(ET.fromstring(page.tags.valueof(GDAL_METADATA, default="")).iter("Item"))
+    except ET.ParseError:
+        items = []
+    held = {item.get("sample"): item.text for item in items if item.get("role") == "description"}
+    return [held.get(str(number)) or "" for number in range(page.samplesperpixel)]
+
+
+def _labelled(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
+    """Return ImageJ's labels, which it keeps for planes: these are bands only where no depth, time or colour is."""
+    held = tif.imagej_metadata or {}
+    if page.samplesperpixel > 1 or held.get("slices", 1) * held.get("frames", 1) > 1:
         return None
+    return [str(label) for label in held.get("Labels", [])]
+
+
+def _channels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
+    """Return the channels of the OME image to which ``page`` belongs."""
+    try:
+        parts = ET.fromstring(tif.ome_metadata or "").iter()
+    except ET.ParseError:
+        return None
+    images = [part for part in parts if part.tag.endswith("}Image")]
+    if len(images) != len(tif.series):
+        return None
+    for image, series in zip(images, tif.series, strict=True):
+        if any(held is not None and held.index == page.index for held in series.pages):
+            return [part.get("Name") or "" for part in image.iter() if part.tag.endswith("}Channel")]
     return None

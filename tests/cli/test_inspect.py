@@ -347,3 +347,65 @@ def test_without_tqdm_the_extra_is_named_and_the_work_is_done(tmp_path, capsys, 
     assert "1.png" in printed.out
     assert main(["inspect", str(tmp_path / "0.png")]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "says"),
+    [
+        (GRAY12, {"bitspersample": 12}, None),  # the file says so itself
+        (GRAY8 >> 4, {"bitspersample": 4}, None),
+        (up_to(3, "uint8"), {"bitspersample": 4}, "dark: values up to 3 of 15"),
+        (np.full((8, 8), 7, np.uint32), {"bitspersample": 24}, "constant: all 7"),
+        (floats(0, 1, -9999, -9999), {"extratags": [(42113, "s", 0, "-9999", True)]}, None),
+        (
+            np.where(GRAY12 > 4000, 65535, GRAY12).astype("uint16"),
+            {"extratags": [(42113, "s", 0, "65535", True)]},
+            "bits=12",
+        ),
+        (np.full((8, 8), 3, np.uint8), {"extratags": [(42113, "s", 0, "3", True)]}, "nodata everywhere"),
+    ],
+)
+def test_advice_heeds_what_the_file_states(tmp_path, ask, array, options, says):
+    code, records, _ = ask(save(tmp_path / "a.tif", array, photometric="minisblack", **options))
+    notes = records["a.tif"]["notes"]
+    assert (code, records["a.tif"]["error"]) == (0, None)
+    assert (says in " | ".join(notes)) if says else notes == []
+    if "extratags" in options and says != "nodata everywhere":
+        assert min(map(abs, records["a.tif"]["values"])) < max(map(abs, records["a.tif"]["values"])) <= 4095
+
+
+def test_depths_that_files_state_are_not_advised_for_all(tmp_path, ask):
+    for at in range(2):
+        save(tmp_path / f"{at}.tif", GRAY12, bitspersample=12)
+    assert ask(tmp_path)[2]["notes"] == []
+
+
+def test_nodata_in_one_band_leaves_the_pixel_out_of_every_band(tmp_path, ask):
+    image = RGB8.copy()
+    image[0, 0] = (0, 9, 255)
+    image[1:] = np.maximum(image[1:], 10)
+    image[0, 1:] = np.maximum(image[0, 1:], 10)
+    options = {"photometric": "rgb", "extratags": [(42113, "s", 0, "9", True)]}
+    _, records, _ = ask(save(tmp_path / "a.tif", image, **options))
+    kept = image.reshape(-1, 3)[1:]
+    assert records["a.tif"]["values"] == [kept.min(), kept.max()]
+
+
+def test_a_link_above_the_folder_given_is_not_followed(tmp_path, ask):
+    save(tmp_path / "above.png", GRAY8)
+    save(tmp_path / "sub" / "in.png", GRAY8)
+    (tmp_path / "sub" / "loop").symlink_to("..", target_is_directory=True)
+    assert set(ask(tmp_path / "sub")[1]) == {"in.png"}
+
+
+def test_what_overlapping_arguments_reach_twice_comes_once(tmp_path, ask):
+    for name in ("a.png", "sub/b.png"):
+        save(tmp_path / name, GRAY8)
+    for given in ([tmp_path, tmp_path / "sub"], [tmp_path / "sub", tmp_path], [tmp_path / "a.png", tmp_path, tmp_path]):
+        assert ask(*given)[2]["kinds"] == {"image": 2}
+
+
+def test_a_broken_file_cannot_be_read_once(tmp_path, capsys):
+    (tmp_path / "broken.bmp").write_bytes(b"BM" + bytes(60))
+    assert main(["inspect", str(tmp_path / "broken.bmp")]) == 1
+    assert capsys.readouterr().out.count("cannot be read") == 1
