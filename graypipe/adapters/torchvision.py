@@ -112,9 +112,9 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         elif bands == tuple("RGB") and 3 not in self._plans:
             raise ChannelError(
                 f"expected a band count of {' or '.join(map(str, self._plans))}, got {what}. Where the file is gray, "
-                'its loader converted it: ImageFolder calls convert("RGB") unless it is given loader=PIL.Image.open, or '
-                "loader=open_picture of graypipe.adapters.torchvision, which checks the file too. Where it is not gray, "
-                "add a plan for RGB"
+                'its loader converted it: ImageFolder calls convert("RGB") unless it is given loader=PIL.Image.open, '
+                "or loader=open_picture of graypipe.adapters.torchvision, which checks the file too. Where it is not "
+                "gray, add a plan for RGB"
             )
         plan = choose({count: held.plan for count, held in self._plans.items()}, len(bands), what)
         if any(name in bands and name != there for name, there in zip(plan.source.bands, bands, strict=True)):
