@@ -55,12 +55,19 @@ def find_reader(model: Model, layer: str | None = None) -> Reader:
         raise ChannelError(_why_not(inner))
     if layer not in (None, inner.name, "/".join(path)):
         raise ChannelError(f"the image is read by {'/'.join(path)!r}, not by {layer!r}: leave layer= away, or name it")
+    if _places(model, inner) > 1:
+        raise ChannelError(_shared(inner))
     return Reader(tuple(path), tuple(paddings), inner)
 
 
 def is_graph(layer: Layer) -> bool:
     """Whether ``layer`` is a model whose layers stand in a graph: a functional or a sequential one."""
     return isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
+
+
+def _places(model: Model, layer: Layer) -> int:
+    """Return in how many models ``layer`` stands: ``model`` and those nested in it."""
+    return sum(_places(own, layer) if is_graph(own) else own is layer for own in model.layers)
 
 
 def _follow(model: Model) -> tuple[list[Layer], Layer]:
@@ -86,7 +93,7 @@ def _follow(model: Model) -> tuple[list[Layer], Layer]:
             f"one of them, the plan would be missing in the others; {INSTEAD}"
         )
     if [layer for layer, _, _ in calls].count(readers[0]) > 1:
-        raise ChannelError(f"layer {names[0]!r} reads the image and, shared, other tensors as well: {INSTEAD}")
+        raise ChannelError(_shared(readers[0]))
     return passed, readers[0]
 
 
@@ -134,9 +141,13 @@ def check_built(model: Model) -> None:
 
 def _check_graph(model: Model) -> None:
     check_built(model)
-    written = next(kind for kind in type(model).__mro__ if "call" in vars(kind)).__module__
-    if not is_graph(model) or not written.startswith("keras."):
+    kinds = [next(kind for kind in type(model).__mro__ if name in vars(kind)) for name in ("__call__", "call")]
+    if not is_graph(model) or not all(kind.__module__.startswith("keras.") for kind in kinds):
         raise ChannelError(_opaque(model))
+
+
+def _shared(layer: Layer) -> str:
+    return f"layer {layer.name!r} reads the image and, shared, other tensors as well: {INSTEAD}"
 
 
 def _opaque(model: Model) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -33,9 +34,11 @@ def run(options: Namespace) -> None:
     wanted = _plan(options)
     check(wanted, options.to)
     folder, out = options.folder.absolute(), options.out.absolute()
-    paths = _paths(folder, out, options.to)
-    finished = manifest.begin(out, _made_by(wanted, options), options.resume)
-    left = [path for path in paths if not manifest.holds(out, finished.get(path), folder / path)]
+    made = {naming.output(path, options.to): path for path in _paths(folder, out, options.to)}
+    made_by = _made_by(wanted, options)
+    finished = manifest.begin(out, made_by, options.resume)
+    left = {name: path for name, path in made.items() if not manifest.holds(out, finished.get(name), folder, path)}
+    manifest.drop(out, made_by, finished, left)
     job = Conversion(
         str(folder),
         str(out),
@@ -46,11 +49,17 @@ def run(options: Namespace) -> None:
         options.on_error == "fail",
     )
     failures: list[Failed] = []
-    for done in data_sets.run(options, partial(convert, job), [folder / path for path in left], failures):
+    for done in data_sets.run(options, partial(convert, job), [folder / path for path in left.values()], failures):
         failures += [file for file in done if isinstance(file, Failed)]
         manifest.append(out, [file for file in done if not isinstance(file, Failed)])
-    print(f"{len(left) - len(failures)} files converted, {len(paths) - len(left)} were finished before: {options.out}")
-    data_sets.check_complete(failures, len(paths))
+    counts = f"{len(left) - len(failures)} files converted, {len(made) - len(left)} were finished before"
+    print(f"{counts}{_orphans(out, finished.keys() - made.keys())}: {options.out}")
+    data_sets.check_complete(failures, len(made))
+
+
+def _orphans(out: Path, names: Iterable[str]) -> str:
+    count = sum((out / name).exists() for name in names)
+    return f", {count} outputs have no source any more" if count else ""
 
 
 def _plan(options: Namespace) -> Plan:

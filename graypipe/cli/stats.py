@@ -12,6 +12,7 @@ from ..scale.gathering import add, gather
 from ..scale.loading import Failed
 from ..scale.writing import write
 from . import data_sets, notation
+from .findings import SUFFIXES
 
 WINDOW = (2, 98)
 """Percentiles between which a window usually lies: a few dead or glaring pixels do not set the contrast."""
@@ -66,6 +67,15 @@ def _check_outputs(options: Namespace, paths: list[Path]) -> None:
             raise GraypipeError(f"{made} is one of the images: choose another name")
         if made and not made.absolute().parent.is_dir():
             raise GraypipeError(f"{made}: there is no folder {made.absolute().parent}")
+        if made and made.suffix.lower() in SUFFIXES and (made is options.json or _lies_in(options.path, made)):
+            raise GraypipeError(
+                f"{made} would be taken for one of the images from then on: expected --json with a name that ends in "
+                f".json, --plot outside of {options.path}"
+            )
+
+
+def _lies_in(folder: Path, made: Path) -> bool:
+    return made.resolve().is_relative_to(folder.resolve())
 
 
 def _lines(stats: BandStats, files: int) -> Iterator[str]:

@@ -45,6 +45,8 @@ def check(plan: Plan, to: str) -> None:
         raise DTypeError(f"PNG files hold uint8 or uint16, the target is {dtype}: write npy or tiff")
     if to == "png" and len(bands) > 1 and bands != RGB:
         raise ChannelError(f"PNG files hold one band or RGB, the target has {''.join(bands)}: write npy or tiff")
+    if to == "tiff" and not "".join(bands).isprintable():  # of the rest, XML cannot hold most
+        raise ChannelError(f"TIFF files hold names of printable characters, the target has {bands!r}: write npy")
 
 
 def encode(array: NDArray[Any], bands: Sequence[str], to: str) -> list[bytes | memoryview]:
@@ -76,12 +78,13 @@ def _tiff(array: NDArray[Any], bands: Sequence[str]) -> list[bytes | memoryview]
     return [made.getbuffer()]
 
 
-def _names(bands: Sequence[str]) -> str:
+def _names(bands: Sequence[str]) -> bytes:
+    """Return the XML of the tag, in the 7 bits that texts of TIFF have (TIFF 6.0, section 2)."""
     items = "".join(
         f'<Item name="DESCRIPTION" sample="{at}" role="description">{escape(band)}</Item>'
         for at, band in enumerate(bands)
     )
-    return f"<GDALMetadata>{items}</GDALMetadata>"
+    return f"<GDALMetadata>{items}</GDALMetadata>".encode("ascii", "xmlcharrefreplace")
 
 
 def _png(array: NDArray[Any]) -> list[bytes | memoryview]:

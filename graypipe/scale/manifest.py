@@ -1,17 +1,18 @@
 """The manifest of an output folder: what its files were made by, and which are finished.
 
-JSON, a value a line, only ever appended to. The first line says what makes the files; each further line is a file:
+JSON, a value a line, appended to as files are finished. The first line says what makes the files; each further line is
+a file:
 
     source, size, mtime_ns    what was read
     output, bytes             what was written
 
-A line that was cut off counts as not written. Times are those of the sources, so that the manifest of a run that was
-killed and resumed is that of an undisturbed one.
+A line that was cut off counts as not written, and a file loses its line before it is written over. Times are those of
+the sources, so that the manifest of a run that was killed and resumed is that of an undisturbed one.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Record = dict[str, Any]
 
 
 def begin(out: Path, made_by: Record, resume: bool) -> dict[str, Record]:
-    """Return the records of the files in ``out`` that are finished, by source, after writing the first line if need be.
+    """Return the records of the files in ``out`` that are finished, by output, after writing the first line if need be.
 
     GraypipeError where ``out`` holds anything else than results of ``made_by``, and where it does but ``resume`` was
     not asked for. What a killed run left unfinished is removed.
@@ -48,6 +49,16 @@ def begin(out: Path, made_by: Record, resume: bool) -> dict[str, Record]:
     return records
 
 
+def drop(out: Path, made_by: Record, finished: dict[str, Record], outputs: Collection[str]) -> None:
+    """Remove the lines of those of ``outputs`` that are ``finished``, before they are written over.
+
+    A line that stayed would vouch for what another source, or another state of it, put in that place.
+    """
+    if not finished.keys().isdisjoint(outputs):
+        kept = (record for name, record in finished.items() if name not in outputs)
+        write(out / NAME, map(_line, (made_by, *kept)))
+
+
 def append(out: Path, records: Iterable[Record]) -> None:
     """Write down that files are finished; GraypipeError where that fails."""
     try:
@@ -57,13 +68,13 @@ def append(out: Path, records: Iterable[Record]) -> None:
         raise unwritten(out / NAME, error) from None
 
 
-def holds(out: Path, record: Record | None, source: Path) -> bool:
-    """Whether ``record`` is of ``source`` as it is now, and its output is there, whole."""
-    if record is None:
+def holds(out: Path, record: Record | None, folder: Path, path: str) -> bool:
+    """Whether ``record`` is of ``path`` in ``folder`` as it is now, and its output is there, whole."""
+    if record is None or record.get("source") != path:
         return False
     try:
         written = os.lstat(out / record["output"]).st_size
-        return (*read_state(source), written) == (record["size"], record["mtime_ns"], record["bytes"])
+        return (*read_state(folder / path), written) == (record["size"], record["mtime_ns"], record["bytes"])
     except (KeyError, OSError):
         return False
 
@@ -85,13 +96,13 @@ def _stranger(out: Path) -> str | None:
 
 
 def _read(manifest: Path) -> tuple[Record, dict[str, Record]]:
-    """Return the first line and the records by source; a last line that was cut off is removed from the file."""
+    """Return the first line and the last record of each output; a last line that was cut off is removed."""
     try:
         *lines, rest = manifest.read_bytes().split(b"\n")
         if rest:
             os.truncate(manifest, manifest.stat().st_size - len(rest))
         first, *records = map(json.loads, lines)
-        return dict(first), {record["source"]: record for record in records}
+        return dict(first), {record["output"]: record for record in records}
     except OSError as error:
         raise GraypipeError(f"{manifest}: cannot be read or mended: {error.strerror or error}") from None
     except (KeyError, TypeError, ValueError):

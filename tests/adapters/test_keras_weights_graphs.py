@@ -166,6 +166,13 @@ class Doubled(keras.Model):
         return super().call(inputs * 2)
 
 
+class Wrapped(keras.Model):
+    """A functional model that does something before its graph."""
+
+    def __call__(self, inputs, *args, **kwargs):
+        return super().__call__(inputs * 2, *args, **kwargs)
+
+
 class Written(keras.Model):
     def __init__(self):
         super().__init__()
@@ -195,6 +202,16 @@ def shared():
     return keras.Model(inputs, stem(stem(inputs)))
 
 
+def shared_with_a_nested_model():
+    stem = layers.Conv2D(3, 3, padding="same", name="stem")
+    return model_of(model_of(stem, layers.ReLU()), stem)
+
+
+def shared_by_nested_models():
+    inner = model_of(layers.Conv2D(3, 3, padding="same", name="stem"))
+    return model_of(model_of(inner, layers.ReLU()), keras.Sequential([keras.Input((12, 10, 3)), inner]))
+
+
 def returning():
     inputs = keras.Input((12, 10, 3))
     return keras.Model(inputs, [layers.Conv2D(4, 3)(inputs), inputs])
@@ -216,6 +233,11 @@ def doubled():
     return Doubled(inputs, layers.Conv2D(4, 3)(inputs))
 
 
+def wrapped():
+    inputs = keras.Input((12, 10, 3))
+    return Wrapped(inputs, layers.Conv2D(4, 3)(inputs))
+
+
 def written():
     model = Written()
     model(np.zeros((1, 12, 10, 3)))
@@ -226,10 +248,13 @@ REFUSED = {
     "two stems": (two_stems, r"one layer that reads the image.*got 2 \('one', 'two'\).*ChannelLayer in front"),
     "a skip": (skipping, r"got 2 \('one', 'skip'\)|got 2 \('skip', 'one'\)"),
     "shared": (shared, "'stem' reads the image and, shared, other tensors"),
+    "shared, nested": (shared_with_a_nested_model, "'stem' reads the image and, shared, other tensors"),
+    "shared, twice nested": (shared_by_nested_models, "'stem' reads the image and, shared, other tensors"),
     "returned": (returning, "returns the image itself"),
     "returned, padded": (returning_padded, "returns the image itself"),
     "two images": (stereo, "a model of one input, the image, got 2"),
     "own call": (doubled, "is of class Doubled, whose graph of layers is in Python code"),
+    "own __call__": (wrapped, "is of class Wrapped, whose graph of layers is in Python code"),
     "subclassed": (written, "is of class Written, whose graph of layers is in Python code"),
     "own layer": (lambda: model_of(Standardised(4, 3)), r"Standardised '\w+' reads the image, and a plan folds into"),
     "flat": (lambda: model_of(layers.Flatten(), layers.Dense(3)), "Flatten '.*' reads the image.*into Conv1D, Conv2D"),

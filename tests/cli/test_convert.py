@@ -23,6 +23,7 @@ RGB8 = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
 RGBY16 = RNG.integers(0, 65536, (21, 34, 4), dtype=np.uint16)
 IMAGENET = ("--source", "gray", "--target", "imagenet", "--to", "npy", "--workers", 1)
 YELLOW = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
+GREEN = {"Grün": "G", "青": "B", "🌱 <é>": "R"}
 
 
 def convert(*argv):
@@ -45,6 +46,7 @@ CASES = {
     "BGR, tiff": (RGB8, "RGB", gp.preset("imagenet", bands="BGR"), None, "tiff"),
     "yellow merged, tiff": (RGBY16, "RGBY", gp.preset("unit", layout="HWC"), YELLOW, "tiff"),
     "a name of any letters, tiff": (GRAY8, ("B<&>",), gp.Target(("B<&>",), "HW"), None, "tiff"),
+    "names in any script, tiff": (RGB8, "RGB", gp.Target(("Grün", "青", "🌱 <é>"), "HWC"), GREEN, "tiff"),
     "four bands, tiff": (RGBY16, "RGBY", gp.Target("YRGB", "CHW", "int16", range=(-9, 9)), None, "tiff"),
     "colours to gray, png": (RGB8, "RGB", gray_target("uint8", 255), gp.luminance(), "png"),
 }
@@ -152,6 +154,7 @@ def test_one_page_of_each_file_is_an_option(tmp_path):
         (gp.plan("RGBY", gp.Target("RGBY", dtype="uint8", range=(0, 255))), "png", "npy or tiff"),
         (gp.plan("gray", gp.Target(dtype="float16")), "tiff", "npy"),
         (gp.plan(gp.Source("gray", "THW"), "imagenet"), "tiff", "npy"),
+        (gp.plan(("near\nIR",), gp.Target(("near\nIR",), "HW")), "tiff", "printable"),
     ],
 )
 def test_a_kind_of_file_that_cannot_hold_the_result_is_refused_at_once(tmp_path, capsys, plan, to, says):

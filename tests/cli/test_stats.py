@@ -158,6 +158,18 @@ def test_images_are_never_written_over(tmp_path, capsys):
     assert tree(tmp_path / "in") == before
 
 
+def test_what_is_written_never_becomes_one_of_the_images(tmp_path, capsys):
+    images(tmp_path / "in", 2)
+    before = tree(tmp_path)
+    for option, name in (("--json", "in/new.png"), ("--json", "new.NPY"), ("--plot", "in/a/new.PNG")):
+        assert stats(tmp_path / "in", "--source", "gray", option, tmp_path / name) == 1
+        assert "taken for one of the images" in capsys.readouterr().err
+    assert tree(tmp_path) == before
+    held = ("--json", tmp_path / "in/s.json", "--plot", tmp_path / "in/s.svg")
+    assert stats(tmp_path / "in", "--source", "gray", *held) == 0
+    assert stats(tmp_path / "in", "--source", "gray") == 0
+
+
 def test_the_text_is_written_whole_or_not_at_all(tmp_path, capsys):
     images(tmp_path / "in", 2)
     (tmp_path / "s.json").mkdir()

@@ -33,9 +33,9 @@ def test_a_png_holds_what_opencv_reads(tmp_path, dtype, shape):
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
 def test_a_tiff_holds_what_gdal_reads_and_names_its_bands(tmp_path, dtype):
     array = (RNG.random((7, 9, 4)) * 120).astype(dtype)
-    path = written(tmp_path / "a.tif", array, ("B02", "B8 < A", "B08", "NIR"), "tiff")
+    path = written(tmp_path / "a.tif", array, ("B02", "B8 < A", "Grün", "青 🌱"), "tiff")
     with rasterio.open(path) as found:
-        assert found.descriptions == ("B02", "B8 < A", "B08", "NIR")
+        assert found.descriptions == ("B02", "B8 < A", "Grün", "青 🌱")
         np.testing.assert_array_equal(np.moveaxis(found.read(), 0, -1), array)
 
 
