@@ -40,8 +40,15 @@ def run(model: nn.Module, image: Tensor) -> list[Tensor]:
 
 
 def noise(model: nn.Module, bands: int, size: tuple[int, ...], seed: int = 0) -> Tensor:
-    """Return an image (1, bands, *size) without zeros, where the model is and in its dtype."""
-    image = torch.rand(1, bands, *size, generator=torch.Generator().manual_seed(seed)) + 0.5
+    """Return an image (1, bands, *size) of ±0.1 to ±300 with zeros off its edges, where the model is and in its dtype.
+
+    Whatever is not the identity shows on it: activations, clamps, what asks for the range or for zeros.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    image = 0.1 * 3000 ** torch.rand(1, bands, *size, generator=generator)
+    image *= torch.where(torch.rand(image.shape, generator=generator) < 0.5, -1, 1)
+    inner = image[..., 1:-1, 1:-1]
+    inner *= torch.rand(1, 1, *inner.shape[2:], generator=generator) > 0.1
     return placed(image, model)
 
 

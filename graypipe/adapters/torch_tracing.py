@@ -1,7 +1,7 @@
 """Tracing: which layer of a torch model reads the image, found by running the model on noise."""
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -34,12 +34,13 @@ class Call:
 class Reading:
     """The ``layer`` that read ``image``, what it ``made`` of it, and all tensors that the model ``returned``.
 
-    ``seen`` (taps, outputs) says which taps of its kernel lay inside the image, not in zero padding.
+    ``seen`` says for each size, (H, W) or (D, H, W), that the model ran on, that of ``image`` first, which taps of the
+    layer's kernel lay inside the image, not in zero padding: (taps, outputs).
     """
 
     name: str
     layer: nn.Conv2d | nn.Conv3d
-    seen: NDArray[np.bool_]
+    seen: dict[tuple[int, ...], NDArray[np.bool_]]
     image: Tensor
     made: Tensor
     returned: list[Tensor]
@@ -48,6 +49,11 @@ class Reading:
     def size(self) -> tuple[int, ...]:
         """(H, W) of the image, or (D, H, W)."""
         return tuple(self.image.shape[2:])
+
+    @property
+    def positions(self) -> NDArray[np.bool_]:
+        """``seen`` of all sizes, one after the other."""
+        return np.concatenate(list(self.seen.values()), axis=1)
 
 
 def trace(model: nn.Module, bands: int, layer: str | None = None) -> Reading:
@@ -62,19 +68,28 @@ def trace(model: nn.Module, bands: int, layer: str | None = None) -> Reading:
         image, calls, returned = _first_run(model, bands)
         call = _choose(model, calls, layer)
         _check_plain(model, call, calls)
-        return Reading(call.name, call.layer, _seen(call), image, call.made, returned)  # type: ignore[arg-type]
+        seen = {tuple(image.shape[2:]): _seen(call), **_seen_elsewhere(model, call, image)}
+        return Reading(call.name, call.layer, seen, image, call.made, returned)  # type: ignore[arg-type]
 
 
 def check_sole(model: nn.Module, reading: Reading, bands: int) -> None:
     """Raise ChannelError unless ``model`` takes all that it takes from an image through the layer of ``reading``.
 
-    Given noise of ``bands`` bands it then returns what it did in ``reading``, as long as that layer does.
+    Given noise of ``bands`` bands that layer reads it, and the model returns what it did in ``reading`` as long as the
+    layer does: whatever the signs, the mean and the smallest and largest values of that noise are.
     """
-    layer = model.get_submodule(reading.name)
-    hook = layer.register_forward_hook(lambda *_: reading.made.clone())  # layers in place may follow
+    given: list[Tensor | None] = []
+
+    def answer(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], __: Any) -> Tensor:
+        given.append(next(tensors([*args, *kwargs.values()]), None))
+        return reading.made.clone()  # layers in place may follow
+
+    hook = model.get_submodule(reading.name).register_forward_hook(answer, with_kwargs=True)
+    image = noise(model, bands, reading.size, seed=1)
+    images = [image, -image, image.abs()]
     try:
         with evaluated(model):
-            returned = run(model, noise(model, bands, reading.size, seed=1))
+            answers = [run(model, other) for other in images]
     except Exception as error:
         raise ChannelError(
             f"with {reading.name!r} folded the model still does not take {bands} band{'s' if bands > 1 else ''}, but "
@@ -82,7 +97,12 @@ def check_sole(model: nn.Module, reading: Reading, bands: int) -> None:
         ) from error
     finally:
         hook.remove()
-    if not _close(returned, reading.returned):
+    if not all(any(x is not None and _inside(x, other) is not None for x in given) for other in images):
+        raise ChannelError(
+            f"{reading.name!r} reads the image as it is for some values of it alone, scaled or clamped else. A folded "
+            f"model is given other values: use a ChannelLayer in front of the model"
+        )
+    if not all(_close(returned, reading.returned) for returned in answers):
         raise ChannelError(
             f"the model reads the image elsewhere too, not through {reading.name!r} alone: folding that layer would "
             f"change what the rest sees. Fold a part of the model that reads it in one place, or use a ChannelLayer"
@@ -132,13 +152,14 @@ def _inside(x: Tensor, image: Tensor) -> Tensor | None:
     """Return where ``image`` lies in ``x``, (1, 1, *size) of ones with zeros around them; None where it does not."""
     if x.shape[:2] != image.shape[:2] or x.ndim != image.ndim or x.numel() < image.numel():
         return None
-    filled = (x != 0).any(1, keepdim=True)
-    corners = filled.nonzero()
+    corners = (x != 0).any(1, keepdim=True).nonzero()
     if not len(corners):
         return None
     low, high = corners.amin(0).tolist(), corners.amax(0).tolist()
-    box = [slice(None)] * 2 + [slice(first, last + 1) for first, last in zip(low[2:], high[2:], strict=True)]
-    return filled.to(x.dtype) if torch.equal(x[tuple(box)], image) else None
+    box: Any = (..., *(slice(first, last + 1) for first, last in zip(low[2:], high[2:], strict=True)))
+    inside = torch.zeros_like(x[:1, :1])
+    inside[box] = 1
+    return inside if torch.equal(x[box], image) else None
 
 
 def _choose(model: nn.Module, calls: list[Call], layer: str | None) -> Call:
@@ -202,9 +223,11 @@ def _seen(call: Call) -> NDArray[np.bool_]:
     count = prod(look.kernel_size)
     look.in_channels, look.out_channels, look.groups, look.bias = 1, count, 1, None
     look.weight = nn.Parameter(torch.eye(count).reshape(count, 1, *look.kernel_size).to(look.weight))
+    inside: Any = call.inside
     try:
-        taps = look.forward(call.inside)  # past hooks, which are for what the layer makes of images
-        plain = bool(((taps == 0) | (taps == 1)).all())
+        taps = look.forward(inside)  # past hooks, which are for what the layer makes of images
+        linear = torch.equal(look.forward(inside * -256), taps * -256)
+        plain = linear and bool(((taps == 0) | (taps == 1)).all() and (taps[0] == 1).flatten(1).any(1).all())
     except RuntimeError:
         plain = False
     if not plain:
@@ -214,6 +237,23 @@ def _seen(call: Call) -> NDArray[np.bool_]:
         )
     seen: NDArray[np.bool_] = (taps[0] == 1).reshape(count, -1).cpu().numpy()
     return seen
+
+
+def _seen_elsewhere(model: nn.Module, read: Call, image: Tensor) -> dict[tuple[int, ...], NDArray[np.bool_]]:
+    """Return what the layer of ``read`` sees of an image of another size: padding may depend on that.
+
+    Odd, and no multiple of strides and patches; empty where the model takes no such size. What the layer is given
+    instead of the image there (it may be resized) counts as one: whether a fold is right for it is seen when it is run.
+    """
+    size = tuple(side + 7 for side in image.shape[2:])
+    try:
+        calls, _ = _watched(model, noise(model, image.shape[1], size))
+    except Exception:  # whatever a model raises for a size that it does not take
+        return {}
+    call = next((call for call in calls if call.layer is read.layer), None)
+    if call is None:
+        return {}
+    return {size: _seen(call if call.made is not None else replace(call, inside=image.new_ones(1, 1, *call.shape[2:])))}
 
 
 def _close(found: list[Tensor], expected: list[Tensor]) -> bool:

@@ -3,15 +3,16 @@
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LayoutError
+from ..errors import ChannelError, LayoutError
 from ..extras import needs
 from ..planning import Plan
 from . import folding
 from .folding import Comparison
 from .torch_running import evaluated, placed, run
-from .torch_tracing import check_sole, trace
+from .torch_tracing import Reading, check_sole, trace
 from .torch_transfer import KERNELS, to_array
 
 with needs("torch", "torch"):
@@ -29,11 +30,13 @@ def fold_into(model: nn.Module, plan: Plan, *, layer: str | None = None, exact: 
     ``exact=True``, which feeds a constant band "one" beside the others. Up to rounding in the dtype of the weights, on
     CUDA to TF32 where torch.backends.cudnn.allow_tf32 says so.
 
-    The layer that reads the image, a Conv2d or Conv3d, is found by running the model on noise. Its input must
-    be the tensor that the model is given, at most padded with zeros, and nothing else may read that: ChannelError with
-    the reason else, and with the candidates where there are several, of which ``layer`` names one. It keeps stride,
-    padding, dilation, dtype, device, bias and requires_grad, and has one group; where the plan has an offset it gets a
-    bias. The model is not changed.
+    The layer that reads the image, a Conv2d or Conv3d, is found by running the model on noise in evaluation mode (what
+    acts in training alone, such as dropout of the image, is not seen). Its input must be the tensor that the model is
+    given, at most padded with zeros, and nothing else may read that: ChannelError with the reason else, and with the
+    candidates where there are several, of which ``layer`` names one; ChannelError too where, on images of the source,
+    the folded layer does not make what it made before. It keeps stride, padding, dilation, dtype, device, bias and
+    requires_grad, and has one group; where the plan has an offset it gets a bias. The centre is that of two sizes, one
+    odd, where the model takes it. The model is not changed.
 
     ``feed`` has the plan's source, and unit intensities less a centre for each band as target, (C, H, W): see
     `folding.fold`. RangeError where the source declares no range, and for nodata without ``exact``; DTypeError for a
@@ -46,7 +49,7 @@ def fold_into(model: nn.Module, plan: Plan, *, layer: str | None = None, exact: 
         plan.with_layouts(target=_layout(plan, len(reading.size))),
         to_array(conv.weight),
         None if conv.bias is None else to_array(conv.bias),
-        reading.seen,
+        reading.positions,
         layout=KERNELS[conv.weight.ndim],
         groups=conv.groups,
         exact=exact,
@@ -54,6 +57,7 @@ def fold_into(model: nn.Module, plan: Plan, *, layer: str | None = None, exact: 
     folded = deepcopy(model)
     _replace(folded.get_submodule(reading.name), kernel, bias)
     check_sole(folded, reading, len(feed.target.bands))
+    _check_equal((model, folded), (plan, feed), reading, exact)
     return folded, feed
 
 
@@ -63,16 +67,46 @@ def compare(
     """Return how far ``folded`` is from ``model``, each fed by its plan with the same random images of the source.
 
     Of the layer that was folded, apart for the interior and the zero-padded border, and of all that the models return;
-    both run in evaluation mode and are left as they were. ``layer`` as for `fold_into`. ChannelError where the plans
-    have different sources.
+    both run in evaluation mode and are left as they were. The images have a size that the model names, or 64 x 64, and
+    as many again 7 pixels more on each side where the model takes that: padding may depend on the size. ``layer`` as
+    for `fold_into`. ChannelError where the plans have different sources.
     """
     reading = trace(model, len(plan.target.bands), layer)
-    fed = [held.with_layouts(target=_layout(held, len(reading.size))) for held in (plan, folded_plan)]
-    images = folding.samples(fed, reading.size)
-    expected, returned = _run(model, reading.name, images[0])
-    found, others = _run(folded, reading.name, images[1])
-    interior, border = folding.compare_layer(found, expected, reading.seen)
+    (expected, returned), (found, others) = _run_both((model, folded), (plan, folded_plan), reading)
+    interior, border = folding.compare_layer(found, expected, reading.positions)
     return Comparison(reading.name, interior, border, folding.Difference.of(others, returned))
+
+
+def _check_equal(models: tuple[nn.Module, ...], plans: tuple[Plan, ...], reading: Reading, exact: bool) -> None:
+    """Raise ChannelError unless the layer of ``reading`` makes the same in both models, each fed by its plan.
+
+    Up to rounding, at its padded border with ``exact`` alone: the proof that nothing but the convolution met the image.
+    """
+    (expected, _), (found, _) = _run_both(models, plans, reading, count=1)
+    interior, border = folding.compare_layer(found, expected, reading.positions)
+    off = np.array([interior.relative, border.relative if exact else 0])
+    if not (off <= _tolerance(reading.layer.weight, plans[0])).all():  # NaN is no equality either
+        raise ChannelError(
+            f"{reading.name!r}, folded, does not make of the source's images what it made of the plan's: the relative "
+            f"L2 difference is {off.max():.1g}. The model does more to the image than convolve it (clamps it, scales "
+            f"it by its values, changes the weight): use a ChannelLayer in front of the model"
+        )
+
+
+def _tolerance(weight: Tensor, plan: Plan) -> float:
+    """Return half the digits of the coarser of what the plan makes and what the layer computes in."""
+    tf32 = weight.is_cuda and weight.dtype == torch.float32 and torch.backends.cudnn.allow_tf32
+    computed = 2**-10 if tf32 else torch.finfo(weight.dtype).eps
+    return float(max(computed, float(np.finfo(plan.target.dtype).eps)) ** 0.5)
+
+
+def _run_both(
+    models: tuple[nn.Module, ...], plans: tuple[Plan, ...], reading: Reading, count: int = 2
+) -> list[tuple[Array, list[Array]]]:
+    """Return what `_run` returns of each model, fed by its plan with ``count`` images of each size of ``reading``."""
+    fed = [plan.with_layouts(target=_layout(plan, len(reading.size))) for plan in plans]
+    images = zip(*(folding.samples(fed, size, count) for size in reading.seen), strict=True)
+    return [_run(model, reading.name, sizes) for model, sizes in zip(models, images, strict=True)]
 
 
 def _layout(plan: Plan, axes: int) -> str:
@@ -95,13 +129,18 @@ def _replace(conv: Any, kernel: Array, bias: Array | None) -> None:
         conv.bias = nn.Parameter(torch.from_numpy(bias).to(old), requires_grad=trained)
 
 
-def _run(model: nn.Module, layer: str, images: Array) -> tuple[Array, list[Array]]:
-    """Return what ``layer`` made, (N, outputs..., channels), and what ``model`` returned."""
+def _run(model: nn.Module, layer: str, batches: tuple[Array, ...]) -> tuple[Array, list[Array]]:
+    """Return what ``layer`` made of ``batches``, (N, outputs of all, channels), and what ``model`` returned."""
     made: list[Tensor] = []
+    last: list[Tensor] = []
+    returned: list[Tensor] = []
     hook = model.get_submodule(layer).register_forward_hook(lambda *held: made.append(held[-1].clone()))
     try:
         with evaluated(model):
-            returned = run(model, placed(torch.from_numpy(images), model))
+            for images in batches:
+                returned += run(model, placed(torch.from_numpy(images), model))
+                last.append(made[-1].flatten(2))
     finally:
         hook.remove()
-    return made[-1].movedim(1, -1).double().cpu().numpy(), [held.double().cpu().numpy() for held in returned]
+    outputs: Array = torch.cat(last, 2).movedim(1, -1).double().cpu().numpy()
+    return outputs, [held.double().cpu().numpy() for held in returned]

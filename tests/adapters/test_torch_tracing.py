@@ -80,6 +80,84 @@ def test_a_model_that_a_fold_would_change_is_refused_with_the_reason(model):
         fold_into(built, GRAY)
 
 
+class Clamping(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x.clamp(-2, 2))
+
+
+class Centring(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x - x.mean((1, 2, 3), keepdim=True))
+
+
+class Masked(nn.Conv2d):
+    """As in PixelCNN: no tap looks at what lies below or to the right."""
+
+    def forward(self, x):
+        mask = torch.ones(self.kernel_size)
+        mask[1, 1:], mask[2:] = 0, 0
+        return self._conv_forward(x, self.weight * mask, self.bias)
+
+
+class Brightened(nn.Conv2d):
+    """Convolves, and raises the kernel of three bands alone: the fold sees a plain layer."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight * (1.5 if x.shape[1] == 3 else 1), self.bias)
+
+
+def before(change):
+    return Around(lambda m, x: m.stem(change(x)), stem=conv())
+
+
+def after(change):
+    return Around(lambda m, x: change(m.stem(x), x), stem=conv())
+
+
+CHANGED = "'stem', is given.*computed from it"
+NEARLY = {
+    "ReLU": (net(conv(), nn.ReLU()), "'0' takes it, a layer ReLU"),
+    "Hardtanh": (net(conv(), nn.Hardtanh(-2, 2)), "'0' takes it, a layer Hardtanh"),
+    "clamped": (before(lambda x: x.clamp(-2, 2)), CHANGED),
+    "clamped below": (before(lambda x: x.clamp(min=0)), CHANGED),
+    "absolute": (before(lambda x: x.abs()), CHANGED),
+    "zeros filled": (before(lambda x: torch.where(x == 0, 0.4, x)), CHANGED),
+    "scaled where large": (before(lambda x: x / 255 if x.max() > 2 else x), CHANGED),
+    "scaled where negative": (before(lambda x: (x + 1) / 2 if x.min() < 0 else x), CHANGED),
+    "scaled where positive": (before(lambda x: x * 2 - 1 if x.min() >= 0 else x), "for some values of it alone"),
+    "scaled where wide": (before(lambda x: x / 255 if x.max() > 2000 else x), "does not make of the source's images"),
+    "other padding at other sizes": (
+        before(lambda x: functional.pad(x, (0, -x.shape[3] % 8, 0, 0), value=0.5)),
+        "does not make of the source's images",
+    ),
+    "mask of the first band": (after(lambda y, x: y * (x[:, :1] > 0)), "elsewhere too"),
+    "mask of the sum": (after(lambda y, x: y * (x.sum(1, keepdim=True) > 0)), "elsewhere too"),
+    "mask of what is not zero": (after(lambda y, x: y * (x[:, :1] != 0)), "elsewhere too"),
+    "switched by the mean": (after(lambda y, x: y if x.mean() > 0 else -y), "elsewhere too"),
+    "clamping layer": (net(Clamping(3, 4, 3)), "a layer Clamping, does not convolve by its weight"),
+    "centring layer": (net(Centring(3, 4, 3, padding=1)), "a layer Centring, does not convolve by its weight"),
+    "masked layer": (net(Masked(3, 4, 3, padding=1)), "a layer Masked, does not convolve by its weight"),
+    "brightened layer": (net(Brightened(3, 4, 3)), "'0', folded, does not make of the source's images"),
+}
+WIDE = gp.plan(gp.Source("gray", range=(0, 65535)), gp.Target("RGB", "CHW", range=(0, 65535)))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("model", NEARLY)
+def test_what_is_the_identity_on_some_images_alone_is_refused(model, exact):
+    built, says = NEARLY[model]
+    plan = WIDE if model == "scaled where wide" else GRAY
+    with pytest.raises(gp.ChannelError, match=f"(?s){says}"):
+        fold_into(built, plan, exact=exact)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_plain_stems_of_any_precision_are_accepted_all_the_same(dtype):
+    resized = before(lambda x: functional.interpolate(x, (64, 64), mode="nearest") if x.shape[-1] != 64 else x)
+    for model in (net(conv()), net(conv(), nn.ZeroPad2d(2)), net(conv(), nn.Identity()), resized):
+        fold_into(model.to(dtype), GRAY, exact=True)
+
+
 def test_layer_names_one_of_several_readers_where_the_others_reach_no_output():
     plan = gp.plan(gp.Source("BGR", range=(0, 255)), "imagenet")
     model = Around(lambda m, x: [m.a(x), m.b(x)][0], a=conv(), b=conv()).eval()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from timm import create_model
 from timm.layers import Conv2dSame
 from torch import nn
 
@@ -107,19 +108,51 @@ def test_s13_compare_reports_interior_border_and_model_of_the_layers_it_names():
     found = compare(model, GRAY, summed, averaged)
     assert found.layer == "0"
     assert min(found.interior.relative, found.border.relative, found.model.relative) > 0.001
-    images = np.random.default_rng(0).random((2, 64, 64, 1)) * 255
-    unit = images.transpose(0, 3, 1, 2) / 255
-    three = torch.from_numpy((unit - MEAN[:, None, None]) / STD[:, None, None]).float()
-    one = torch.from_numpy((unit - MEAN.mean()) / STD.mean()).float()
-    with torch.no_grad():
-        off, wanted = summed[0](one) - model[0](three), model[0](three)
-        heads = summed(one) - model(three)
-    assert found.interior.largest == pytest.approx(float(off[..., 2:-1, 2:-1].abs().max()), rel=1e-3)
-    assert found.interior.relative == pytest.approx(
-        float(off[..., 2:-1, 2:-1].norm() / wanted[..., 2:-1, 2:-1].norm()), rel=1e-3
-    )
+    off, wanted, heads = [], [], []
+    for side in (64, 71):
+        images = np.random.default_rng(0).random((2, side, side, 1)) * 255
+        unit = images.transpose(0, 3, 1, 2) / 255
+        three = torch.from_numpy((unit - MEAN[:, None, None]) / STD[:, None, None]).float()
+        one = torch.from_numpy((unit - MEAN.mean()) / STD.mean()).float()
+        inner = slice(2, -1 if side == 64 else -2)
+        with torch.no_grad():
+            wanted.append(model[0](three)[..., inner, inner].flatten())
+            off.append(summed[0](one)[..., inner, inner].flatten() - wanted[-1])
+            heads.append((summed(one) - model(three)).flatten())
+    off, wanted, heads = map(torch.cat, (off, wanted, heads))
+    assert found.interior.largest == pytest.approx(float(off.abs().max()), rel=1e-3)
+    assert found.interior.relative == pytest.approx(float(off.norm() / wanted.norm()), rel=1e-3)
     assert found.model.largest == pytest.approx(float(heads.abs().max()), rel=1e-3)
     assert "0, interior" in str(found)
+
+
+class Fitted(nn.Module):
+    """Pads to a multiple of 32, as timm's dynamic_img_pad does to one of the patch."""
+
+    def forward(self, x):
+        return nn.functional.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32))
+
+
+PADDED_BY_SIZE = {
+    "by hand": lambda: net(nn.Conv2d(3, 8, 3), Fitted()).eval(),
+    "timm's": lambda: create_model(
+        "vit_tiny_patch16_224", dynamic_img_size=True, dynamic_img_pad=True, depth=1, num_classes=5
+    ).eval(),
+}
+
+
+@pytest.mark.parametrize("kind", PADDED_BY_SIZE)
+def test_padding_that_depends_on_the_size_is_centred_and_reported(kind):
+    model = PADDED_BY_SIZE[kind]()
+    images = RNG.integers(0, 256, (2, 70, 70), dtype=np.uint8)
+    folded, feed = fold_into(model, GRAY)
+    assert 0.3 < np.ravel(feed.target.mean)[0] < 0.6
+    assert compare(model, GRAY, folded, feed).border.relative > 1e-3
+    with torch.no_grad():
+        assert error(folded(fed(feed, images)), model(three_bands(images))) < 0.3
+    exact, feed = fold_into(model, GRAY, exact=True)
+    with torch.no_grad():
+        assert error(exact(fed(feed, images)), model(three_bands(images))) < 1e-4
 
 
 def test_the_first_convolution_keeps_everything_but_its_bands():
