@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
+from image_sets import save
 from PIL import Image
 
 import graypipe as gp
@@ -35,17 +35,6 @@ def ask(capsys):
         return code, {Path(record["path"]).name: record for record in document["files"]}, document["summary"]
 
     return ask
-
-
-def save(path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".npy":
-        np.save(path, array)
-    elif path.suffix == ".tif":
-        tifffile.imwrite(path, array, **options)
-    else:
-        Image.fromarray(array).save(path, **options)
-    return path
 
 
 def process(*argv, **options):
