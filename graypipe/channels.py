@@ -141,7 +141,7 @@ class ChannelMap:
         if out is not None:
             if copy is not True or dtype is not None:
                 raise DTypeError("out= fixes both memory and dtype: leave copy= and dtype= away")
-            dtype = engine.check_image(out).dtype
+            dtype = out.dtype if type(out) is np.ndarray else engine.check_image(out).dtype
         key = (layout, out_layout, image.dtype, dtype)
         try:
             bound = self._bound[key]

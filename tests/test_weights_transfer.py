@@ -149,10 +149,14 @@ def test_what_has_no_counterpart_need_not_be_an_array():
         (
             {"adapt": {"up.weight": np.negative}},
             gp.ChannelError,
-            "got 'up.weight'.*the source, renamed, has 'encoder.0",
+            "gets 'up.weight' from the source, which, renamed, has no.*has 'encoder.0",
         ),
-        ({"adapt": {"features.0.bias": abs}}, gp.ChannelError, "got 'features.0.bias': of the.*has 'encoder.0"),
-        ({"adapt": {"steps": abs, ("steps",): tuple}}, gp.ChannelError, "each name once.*got 'steps'"),
+        (
+            {"adapt": {"features.0.bias": abs}},
+            gp.ChannelError,
+            "target, which has no 'features.0.bias': it has 'encoder.0",
+        ),
+        ({"adapt": {"steps": abs, ("steps",): tuple}}, gp.ChannelError, "each name once, got 'steps' again"),
         ({"adapt": {"encoder.0.weight": abs}}, gp.LayoutError, r"'encoder.0.weight' does not fit.*\(8, 3, 3, 3\)"),
         ({"adapt": {"steps": float}}, gp.LayoutError, "'steps' does not fit.*dtype float64"),
         ({"adapt": {"encoder.0.bias": lambda b: (b, None)}}, gp.DTypeError, "adapt makes of 'encoder.0.bias'.*tuple"),

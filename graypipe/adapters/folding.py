@@ -3,7 +3,7 @@
 What the adapters of torch and Keras share, framework-free.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,19 +174,23 @@ def _random_images(source: Source, shape: tuple[int, ...], rng: np.random.Genera
     return images
 
 
-def adapting(adapt: Mapping[Any, Any] | None, layouts: Mapping[int, str], kernel: str) -> dict[Any, Any]:
+def adapting(
+    adapt: Mapping[Any, Any] | None, held: Collection[str], layouts: Mapping[int, str], kernel: str
+) -> dict[Any, Any]:
     """Return ``adapt`` for `graypipe.weights.transfer`, where channel maps stand for the functions that fold them.
 
-    ``layouts`` are those of kernels by their number of axes; a name of a kernel ends in ``kernel``, that of its bias in
-    "bias" instead. A map with an offset takes and makes the bias too.
+    ``held`` are the names of the target's weights, ``layouts`` those of kernels by their number of axes; a name of a
+    kernel ends in ``kernel``, that of its bias in "bias" instead. A map with an offset takes and makes the bias too.
     """
     return dict(
-        _folding(name, made, layouts, kernel) if isinstance(made, ChannelMap) else (name, made)
+        _folding(name, made, held, layouts, kernel) if isinstance(made, ChannelMap) else (name, made)
         for name, made in (adapt or {}).items()
     )
 
 
-def _folding(name: Any, channel_map: ChannelMap, layouts: Mapping[int, str], kernel: str) -> tuple[Any, Any]:
+def _folding(
+    name: Any, channel_map: ChannelMap, held: Collection[str], layouts: Mapping[int, str], kernel: str
+) -> tuple[Any, Any]:
     if not isinstance(name, str) or not name.endswith(kernel):
         raise ChannelError(
             f"a channel map adapts the kernel of the layer that reads the image, whose name ends in {kernel!r}, got "
@@ -197,4 +201,12 @@ def _folding(name: Any, channel_map: ChannelMap, layouts: Mapping[int, str], ker
         made = weights.fold(weight, bias, channel_map, layout=layouts.get(weight.ndim, ""))
         return made[0] if bias is None else made
 
-    return (name, f"{name.removesuffix(kernel)}bias") if any(channel_map.offset) else name, folded
+    if not any(channel_map.offset):
+        return name, folded
+    bias = f"{name.removesuffix(kernel)}bias"
+    if name in held and bias not in held:
+        raise ChannelError(
+            f"the map that adapts {name!r} has an offset, which goes into the bias of the layer, and it has none: "
+            f"build the target's layer with a bias, or adapt by a map without an offset"
+        )
+    return (name, bias), folded

@@ -51,7 +51,7 @@ def transfer_into(
         {name: convert_to_numpy(weight) for name, weight in held.items()},
         arriving,
         rename=_renaming(rename, arriving, giver, model, _counted(held)),
-        adapt=folding.adapting(adapt, KERNELS, "kernel"),
+        adapt=folding.adapting(adapt, held, KERNELS, "kernel"),
     )
     written = (*report.copied, *report.adapted)
     for name in written:

@@ -46,7 +46,7 @@ def transfer_into(
         {name: to_array(weight) for name, weight in held.items()},
         {name: to_array(weight) for name, weight in _weights(source).items()},
         rename=rename,
-        adapt=folding.adapting(adapt, KERNELS, "weight"),
+        adapt=folding.adapting(adapt, held, KERNELS, "weight"),
     )
     written = {*report.copied, *report.adapted}
     with torch.no_grad():

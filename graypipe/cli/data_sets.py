@@ -4,9 +4,7 @@ import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from importlib import import_module
-from importlib.util import find_spec
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +16,7 @@ from ..scale import local
 from ..scale.chunks import chunks
 from ..scale.loading import Failed, Loading
 from .findings import SUFFIXES, files
+from .progress import progress
 
 Result = TypeVar("Result")
 
@@ -85,7 +84,7 @@ def run(
     The caller appends to ``failures``: the first one ends the job with a ReadError, or all are reported and counted.
     """
     parts = list(chunks(paths))
-    with closing(_engine(options, work, parts)) as results, _progress(len(paths)) as (advance, say):
+    with closing(_engine(options, work, parts)) as results, progress(len(paths), sys.stderr) as (advance, say):
         for part, result in zip(parts, results, strict=True):
             before = len(failures)
             yield result
@@ -109,15 +108,3 @@ def _engine(options: Namespace, work: Any, parts: list[list[Path]]) -> Generator
     from ..scale import ray_data
 
     return ray_data.in_order(work, parts, workers, options.ray_address)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[int], object], Callable[[str], object]]]:
-    """Yield what counts files that are done, and what prints a line to stderr beside the bar, if there is one."""
-    if not sys.stderr.isatty() or find_spec("tqdm") is None:
-        if sys.stderr.isatty():
-            print('no progress bar without tqdm: pip install "graypipe[io]"', file=sys.stderr)
-        yield (lambda _: None), (lambda line: print(line, file=sys.stderr))
-        return
-    with import_module("tqdm").tqdm(total=total, unit="file") as bar:
-        yield bar.update, (lambda line: bar.write(line, file=sys.stderr))

@@ -3,14 +3,12 @@
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ..errors import ReadError
 from .findings import UNKNOWN, Record, examine, files, size
+from .progress import progress
 from .tally import Tally
 
 ROW = "{:7} {:11} {:11} {:8} {:6} {:15} {}"
@@ -26,32 +24,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     """Print a record of every file and what they have in common; ReadError where one cannot be read as it is."""
     tally = Tally()
-    paths, write = _progress(options.paths)
     named = set(options.paths)
-    records = _counted((examine(path, path in named) for path in paths), tally)
-    for line in (_json if options.json else _table)(records, tally):
-        write(line)
+    total = sum(1 for _ in files(*options.paths)) if sys.stderr.isatty() else 0
+    with progress(total, sys.stdout) as (advance, say):
+        records = _counted((examine(path, path in named) for path in files(*options.paths)), tally, advance)
+        for line in (_json if options.json else _table)(records, tally):
+            say(line)
     if tally.errors:
         raise ReadError(f"{tally.errors} of {tally.kinds.total()} files cannot be read as they are")
 
 
-def _progress(paths: list[Path]) -> tuple[Iterable[Path], Any]:
-    """Return the files and what prints a line: with a bar on stderr where a person looks on."""
-    found = files(*paths)
-    total = sum(1 for _ in files(*paths)) if sys.stderr.isatty() else 0
-    if total < 2:
-        return found, print
-    if find_spec("tqdm") is None:
-        print('no progress bar without tqdm: pip install "graypipe[io]"', file=sys.stderr)
-        return found, print
-    bar = import_module("tqdm").tqdm
-    return bar(found, total=total, unit="file"), bar.write
-
-
-def _counted(records: Iterable[Record], tally: Tally) -> Iterator[Record]:
+def _counted(records: Iterable[Record], tally: Tally, advance: Callable[[int], object]) -> Iterator[Record]:
     for record in records:
         tally.add(record)
         yield record
+        advance(1)
 
 
 def _json(records: Iterable[Record], tally: Tally) -> Iterator[str]:

@@ -73,17 +73,22 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: 
     It must be a writable ndarray of ``shape`` and ``dtype`` that overlaps neither itself nor ``image``; strides are
     free. A wrong dtype or type is a DTypeError, the rest a LayoutError.
     """
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+    if type(out) is not np.ndarray and (not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray)):
         raise DTypeError(f"out= is a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
         raise DTypeError(f"out= must have dtype {dtype}, got {out.dtype}")
     if out.shape != shape:
         raise LayoutError(f"out= must have shape {shape}, got {out.shape}")
     flags = out.flags
-    if not flags.writeable:
-        raise LayoutError("out= is read-only: pass an array that may be written")
-    if not flags.c_contiguous and _overlaps_itself(out):
-        raise LayoutError(f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own")
+    if not flags.carray:
+        if not flags.writeable:
+            raise LayoutError("out= is read-only: pass an array that may be written")
+        if _overlaps_itself(out):
+            raise LayoutError(
+                f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own"
+            )
+    if flags.owndata and out is not image and image.flags.owndata:
+        return  # two allocations; to search for an overlap would cost as much as a small image
     if np.may_share_memory(out, image) and _overlap(out, image):
         raise LayoutError("out= shares memory with the image: pass other memory, or leave out= away")
 

@@ -114,12 +114,12 @@ def affine(source, target, bands, numbers):
     ties], then per output [offset, factors]. With NODATA the bands to read are all bands, those that count first.
     """
     outs, reads, flags, width = len(target), numbers.shape[1] - 1, bands[0, 0], numbers.itemsize
-    block = min(PIXELS, SCRATCH // (width * (reads + outs + 3)))
+    block = min(PIXELS, SCRATCH // (width * (reads + outs + 2)))
     rows, columns, part, lines = walk(source, target, block)
     band, down, step = source.strides
     tband, tdown, tstep = target.strides
     x, pitch = stack(numbers), block * width
-    empty = memory(x, (reads + outs + 2) * pitch, block, np.empty(0, np.uint8))
+    empty = memory(x, (reads + outs + 1) * pitch, block, np.empty(0, np.uint8))
     direct = flags & SAME and tstep == width
     woven = outs == 3 and tband == target.itemsize and tstep == 3 * tband
     strange, head = False, leading(target, columns) if rows == 1 else 0
@@ -134,23 +134,22 @@ def affine(source, target, bands, numbers):
                 empty[:] = 0
             for k in range(len(source) if flags & NODATA else reads):
                 row = memory(x, min(k, reads) * pitch, n, x)
-                spare = memory(x, (reads + 1) * pitch, n, x)
-                read(source, bands[0, k + 1] * band + r * down + q * step, down, step, row, spare, across)
+                read(source, bands[0, k + 1] * band + r * down + q * step, down, step, row, across)
                 if flags & NODATA:
                     holes |= _mark(row, numbers[0, 0], empty)
             for k in range(1, reads + 1):
                 row = memory(x, (k - 1) * pitch, n, x)
                 strange |= _guard(row, numbers[0, k], numbers[1, k], numbers[2, k], empty, holes, flags)
             for i in range(outs):
-                row = memory(x, (reads + 2 + i) * pitch, n, x)
+                row = memory(x, (reads + 1 + i) * pitch, n, x)
                 y = memory(target, i * tband + at, n, x) if direct else row
                 _mix(x, pitch, bands[i + 1], numbers[i + 4], y)
                 _finish(y, numbers[1, 0], numbers[2, 0], numbers[3, 0], empty, holes, flags)
                 if not direct and not woven:
                     write(y, target, i * tband + at, tstep)
             if woven:
-                a = memory(x, (reads + 2) * pitch, n, x)
-                b = memory(x, (reads + 3) * pitch, n, x)
-                c = memory(x, (reads + 4) * pitch, n, x)
+                a = memory(x, (reads + 1) * pitch, n, x)
+                b = memory(x, (reads + 2) * pitch, n, x)
+                c = memory(x, (reads + 3) * pitch, n, x)
                 weave(a, b, c, memory(target, at, 3 * n, target))
     return strange

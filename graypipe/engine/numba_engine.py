@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from . import numba_compiled, numpy_engine
 from .arrays import limits
 from .numba_affine import CLIP, IMPLIED, MOST_ROWS, NODATA, ROUND, SAME
 from .numba_few import STRANGE, UNKNOWN
+from .numba_memory import VECTOR
 from .passes import TO_TIES, Pass
 
 Array = NDArray[Any]
@@ -142,25 +144,11 @@ def _refuse(job: Pass, dtype: np.dtype[Any], source: Array) -> None:
 
 
 def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
-    order, size, only = np.array(picks, np.int64), dtype.itemsize, picks[0] if len(set(picks)) == 1 else None
-    unsigned = np.dtype(f"u{size}")
-    same = dtype == unsigned
-    kernel = cache(partial(numba_compiled.move, unsigned))
+    order = np.array(picks, np.int64)
+    kernel = cache(partial(numba_compiled.move, np.dtype(f"u{dtype.itemsize}")))  # it looks at sizes of elements alone
 
     def run(source: Array, target: Array) -> None:
-        steps = source.strides
-        if target.strides[-1] == size == steps[-1]:  # contiguous pixels: NumPy copies memory
-            if only is not None:
-                target[...] = source[only]
-            else:
-                for i, j in enumerate(picks):
-                    target[i] = source[j]
-            return
-        if not same:
-            source, target = source.view(unsigned), target.view(unsigned)
-        if len(steps) == 3 and steps[1] != size:
-            kernel()(source, target, order)
-        else:
+        if source.ndim != 3 or not kernel()(source, target, order):
             for images in _images(source, target):
                 kernel()(*images, order)
 
@@ -174,31 +162,46 @@ def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     """
     if source.ndim == 3:
         yield from _upright(source, target) if _lies(source) else [(source, target)]
-    elif target.size and _is_one_run(source) and _is_one_run(target):
-        yield source.reshape(len(source), 1, -1), target.reshape(len(target), 1, -1)
-    else:
-        for part in zip(source.swapaxes(0, 1), target.swapaxes(0, 1), strict=True):
-            yield from _images(*part)
+        return
+    if source.ndim == 2:
+        yield source[:, None], target[:, None]
+        return
+    for axis in (source.ndim - 2, 1):
+        if _joined(source, axis) and _joined(target, axis):
+            yield from _images(_join(source, axis), _join(target, axis))
+            return
+    for part in zip(source.swapaxes(0, 1), target.swapaxes(0, 1), strict=True):
+        yield from _images(*part)
+
+
+def _joined(planes: Array, axis: int) -> bool:
+    """Whether what lies along the next axis repeats along ``axis`` without a gap."""
+    gapless: bool = planes.strides[axis] == planes.strides[axis + 1] * planes.shape[axis + 1]
+    return gapless
+
+
+def _join(planes: Array, axis: int) -> Array:
+    """View two axes that are joined as one."""
+    shape = planes.shape
+    return planes.reshape(*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
 
 
 def _lies(source: Array) -> bool:
-    return source.strides[1] == source.itemsize and source.shape[1] > 1 and source.strides[2] != source.itemsize
+    size = source.itemsize
+    return source.strides[1] == size != source.strides[2] and source.shape[1] > 1 and source.size > 0
 
 
 def _upright(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     bands, rows, columns = source.shape
-    unsigned = np.dtype(f"u{source.itemsize}")
-    most = max(1, TURNED // max(1, bands * columns * source.itemsize))
-    for r in range(0, rows, most):
-        part = source[:, r : r + most]
+    unsigned, size = np.dtype(f"u{source.itemsize}"), bands * source.itemsize
+    square = VECTOR // source.itemsize
+    tall = max(1, TURNED // (columns * size) // square) * square  # whole rows, which are written as they follow
+    wide = min(columns, max(1, TURNED // (tall * size)))
+    for r, c in product(range(0, rows, tall), range(0, columns, wide)):
+        part = source[:, r : r + tall, c : c + wide]
         turned = np.empty(part.shape, source.dtype)
-        numba_compiled.turn(unsigned)(part.view(unsigned), turned.view(unsigned))
-        yield turned, target[:, r : r + most]
-
-
-def _is_one_run(planes: Array) -> bool:
-    strides, shape = planes.strides[1:], planes.shape[1:]
-    return all(a == b * n for a, b, n in zip(strides, strides[1:], shape[1:], strict=False))
+        numba_compiled.turn(unsigned)(part, turned)
+        yield turned, target[:, r : r + tall, c : c + wide]
 
 
 def _converted(run: Run, held: np.dtype[Any], written: np.dtype[Any], source: Array, target: Array) -> None:

@@ -1,19 +1,22 @@
-"""The compiled passes over few bands: three bands of one, three or four, without guards, in one loop over registers.
+"""The compiled passes over few bands: three bands of one, three or four, without guards.
 
-They are what most images need, and several times as fast as the pass that knows everything: no row of scratch lies
-between reading and writing, and sizes are known when they are compiled.
+They are what most images need, and several times as fast as the pass that knows everything: sizes are known when they
+are compiled, and little or nothing lies between reading and writing.
 """
 # mypy: ignore-errors
-# ruff: noqa: PLR0917
+# ruff: noqa: C901, PLR0912, PLR0917
 
 import numba
 import numpy as np
 
-from .numba_memory import kernel, memory, part_of_a_kernel
-from .numba_rows import PIXELS
+from .numba_memory import kernel, memory, part_of_a_kernel, stack
+from .numba_rows import PIXELS, expect
 
 UNKNOWN, DONE, STRANGE = 0, 1, 2
 """What a kernel returns: the strides are none that it knows; it is done; values contradict the implied range."""
+
+SPARE = 1024
+"""Pixels whose bands, as numbers, fit the first-level cache beside what is written."""
 
 
 @part_of_a_kernel
@@ -81,6 +84,8 @@ def spread(source, target, numbers, implied):
     (_, down, step), (tband, tdown, tstep) = source.strides, target.strides
     k = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]
     for r in range(rows):
+        if rows > 1:
+            expect(source, (r + 1) * down, step, columns)
         for q in range(0, columns, PIXELS):
             n, at = min(PIXELS, columns - q), r * tdown + q * tstep
             a = memory(source, r * down + q * step + min(0, (n - 1) * step), n, source)
@@ -100,39 +105,31 @@ def spread(source, target, numbers, implied):
 
 
 @numba.njit(inline="always")
-def _mix(f, g, h, i, k):
-    """Return three sums of four weighted values and an offset."""
-    f, g, h, i = f - k[0][0], g - k[0][1], h - k[0][2], i - k[0][3]
-    x = f * k[1][0] + g * k[1][1] + h * k[1][2] + i * k[1][3] + k[1][4]
-    y = f * k[2][0] + g * k[2][1] + h * k[2][2] + i * k[2][3] + k[2][4]
-    return x, y, f * k[3][0] + g * k[3][1] + h * k[3][2] + i * k[3][3] + k[3][4]
-
-
-@part_of_a_kernel
-def _plane(a, b, c, d, k, m, y):
-    """Sum four weighted planes and an offset into one; three at a time would be too many for vector instructions."""
-    number = y.dtype.type
-    for p in range(y.size):
-        f, g, h, i = number(a[p]) - k[0], number(b[p]) - k[1], number(c[p]) - k[2], number(d[p]) - k[3]
-        y[p] = f * m[0] + g * m[1] + h * m[2] + i * m[3] + m[4]
-
-
-@numba.njit(inline="always")
-def _planes(a, b, c, d, pace, k, x, y, z):
-    """Mix interleaved bands, ``pace`` elements a pixel, into planes."""
+def _level(row, pace, black, x):
+    """Convert a band, ``pace`` elements a pixel, and take its black level off."""
     number = x.dtype.type
     for p in range(x.size):
-        q = pace * p
-        x[p], y[p], z[p] = _mix(number(a[q]), number(b[q]), number(c[q]), number(d[q]), k)
+        x[p] = number(row[pace * p]) - black
 
 
 @numba.njit(inline="always")
-def _pixels(a, b, c, d, pace, k, out):
-    """Mix bands, ``pace`` elements a pixel, into interleaved bands."""
-    number = out.dtype.type
-    for p in range(out.size // 3):
-        q = pace * p
-        out[3 * p], out[3 * p + 1], out[3 * p + 2] = _mix(number(a[q]), number(b[q]), number(c[q]), number(d[q]), k)
+def _mix(four, a, b, c, d, m):
+    """Return the sum of three or ``four`` weighted values and an offset."""
+    return a * m[0] + b * m[1] + c * m[2] + d * m[3] + m[4] if four else a * m[0] + b * m[1] + c * m[2] + m[4]
+
+
+@numba.njit(inline="always")
+def _plane(four, a, b, c, d, m, y):
+    for p in range(y.size):
+        y[p] = _mix(four, a[p], b[p], c[p], d[p], m)
+
+
+@numba.njit(inline="always")
+def _pixels(four, a, b, c, d, k, out):
+    for p in range(a.size):
+        out[3 * p] = _mix(four, a[p], b[p], c[p], d[p], k[0])
+        out[3 * p + 1] = _mix(four, a[p], b[p], c[p], d[p], k[1])
+        out[3 * p + 2] = _mix(four, a[p], b[p], c[p], d[p], k[2])
 
 
 @part_of_a_kernel
@@ -144,37 +141,44 @@ def _row(numbers, i):
 def blend(source, target, numbers):
     """Make three bands of three or four, unguarded.
 
-    ``numbers`` holds [black levels], then per output [factors, offset], four of each: a third band stands for the
-    fourth where there is none. Every factor counts, so the source holds neither NaN nor infinity where one is 0.
+    ``numbers`` holds [black levels], then per output [factors, offset], four of each: the last is not read where there
+    are three. Every other factor counts, so the source holds neither NaN nor infinity where one is 0.
+
+    The bands of some pixels become numbers on the stack first: of memory that overlaps nothing else, and lies a pixel
+    an element, the compiler makes vector instructions in every loop.
     """
     pace, stretch = _lies_as(source, target)
     if pace == 0 or stretch == 0:
         return UNKNOWN
     rows, columns = (1, source[0].size) if _one_line(source, target) else source.shape[1:]
-    size, band, four = source.itemsize, source.strides[0], len(source) == 4
-    k = _row(numbers, 0), _row(numbers, 1), _row(numbers, 2), _row(numbers, 3)
+    (band, down, step), (tband, tdown, tstep) = source.strides, target.strides
+    bands, k = len(source), (_row(numbers, 1), _row(numbers, 2), _row(numbers, 3))
+    x, pitch = stack(target), SPARE * target.itemsize
     for r in range(rows):
-        origin, at = r * source.strides[1], r * target.strides[1]
-        span = max(0, (columns - 1) * pace + 1)
-        a, b, c = _bands(source, origin, size, span)
-        d = memory(source, origin + 3 * size, span, source)
-        if pace == 1:
-            a, b, c = _bands(source, origin, band, columns)
-            d = memory(source, origin + 3 * band, columns, source) if four else c
-        x, y, z = _bands(target, at, target.strides[0], columns)
-        out = memory(target, at, 3 * columns, target)
-        if stretch == 1 and pace == 1:
-            _plane(a, b, c, d, k[0], k[1], x)
-            _plane(a, b, c, d, k[0], k[2], y)
-            _plane(a, b, c, d, k[0], k[3], z)
-        elif stretch == 1 and four:
-            _planes(a, b, c, d, 4, k, x, y, z)
-        elif stretch == 1:
-            _planes(a, b, c, c, 3, k, x, y, z)
-        elif pace == 1:
-            _pixels(a, b, c, d, 1, k, out)
-        elif four:
-            _pixels(a, b, c, d, 4, k, out)
-        else:
-            _pixels(a, b, c, c, 3, k, out)
+        for q in range(0, columns, SPARE):
+            n, at = min(SPARE, columns - q), r * tdown + q * tstep
+            for j in range(bands):
+                if q == 0 and (j == 0 or pace == 1):
+                    expect(source, j * band + (r + 1) * down, step, columns)
+                row = memory(source, j * band + r * down + q * step, pace * (n - 1) + 1, source)
+                y, black = memory(x, j * pitch, n, x), numbers[0, j]
+                if pace == 1:
+                    _level(row, 1, black, y)
+                elif bands == 3:
+                    _level(row, 3, black, y)
+                else:
+                    _level(row, 4, black, y)
+            (a, b, c), d = _bands(x, 0, pitch, n), memory(x, 3 * pitch, n, x)
+            out = memory(target, at, 3 * n, target)
+            if stretch == 3 and bands == 4:
+                _pixels(True, a, b, c, d, k, out)
+            elif stretch == 3:
+                _pixels(False, a, b, c, d, k, out)
+            else:
+                for i in range(3):
+                    y = memory(target, i * tband + at, n, target)
+                    if bands == 4:
+                        _plane(True, a, b, c, d, k[i], y)
+                    else:
+                        _plane(False, a, b, c, d, k[i], y)
     return DONE

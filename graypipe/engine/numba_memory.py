@@ -4,8 +4,11 @@ numba compares what it kept on disk with the file of the kernel alone: after a c
 files of the kernels anew, or empty the cache.
 """
 # mypy: ignore-errors
+# ruff: noqa: ARG001, PLR0917
+# the type checker of numba calls intrinsics by the names of their arguments
 
 import numba
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
@@ -14,6 +17,9 @@ SCRATCH = 80 * 1024
 """Bytes of stack that the rows of a block share."""
 
 CACHE_LINE = 64
+
+VECTOR = 16
+"""Bytes of the vector registers that every x86-64 and every 64-bit ARM processor has."""
 
 part_of_a_kernel = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
@@ -36,7 +42,7 @@ def _view(context, builder, flat, data, size):
 
 
 @intrinsic
-def memory(typing, array, offset, size, like):  # noqa: ARG001
+def memory(typing, array, offset, size, like):
     """View ``size`` contiguous elements of the type of ``like``, ``offset`` bytes into ``array``, aligned or not."""
     flat = types.Array(like.dtype, 1, "C", aligned=False)
 
@@ -49,11 +55,11 @@ def memory(typing, array, offset, size, like):  # noqa: ARG001
 
 
 @intrinsic
-def stack(typing, like):  # noqa: ARG001
+def stack(typing, like):
     """Reserve SCRATCH bytes of the caller's stack as elements of the type of ``like``."""
     flat = types.Array(like.dtype, 1, "C", aligned=False)
 
-    def emit(context, builder, signature, arguments):  # noqa: ARG001
+    def emit(context, builder, signature, arguments):
         element = context.get_data_type(flat.dtype)
         size = context.get_constant(types.intp, SCRATCH // context.get_abi_sizeof(element))
         memory = cgutils.alloca_once(builder, element, size=size)
@@ -61,3 +67,63 @@ def stack(typing, like):  # noqa: ARG001
         return _view(context, builder, flat, memory, size)
 
     return flat(like), emit
+
+
+@intrinsic
+def square(typing, source, origin, step, out, at, pitch):
+    """Copy n columns of n contiguous elements, ``step`` bytes apart, as n rows, ``pitch`` bytes apart.
+
+    n elements fill a vector register. All n columns are read, then in each of log2(n) steps every vector of the first
+    half is interleaved with its counterpart of the second; after the last one, they are the rows.
+    """
+    n = VECTOR // (source.dtype.bitwidth // 8)
+
+    def emit(context, builder, signature, arguments):
+        vector = ir.VectorType(context.get_data_type(source.dtype), n)
+        halves = [[n * (k % 2) + (start + k) // 2 for k in range(n)] for start in (0, n)]
+        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), n), half) for half in halves)
+
+        def place(array, offset, stride, k):
+            data = make_array(array)(context, builder, arguments[(source, out).index(array) * 3]).data
+            bytes_on = builder.add(offset, builder.mul(stride, stride.type(k)))
+            return cgutils.pointer_add(builder, data, bytes_on, vector.as_pointer())
+
+        rows = [builder.load(place(source, *arguments[1:3], k), align=1) for k in range(n)]
+        for _ in range(n.bit_length() - 1):
+            pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
+            rows = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in (low, high)]
+        for k, row in enumerate(rows):
+            builder.store(row, place(out, *arguments[4:6], k), align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, out, types.intp, types.intp), emit
+
+
+@intrinsic
+def copy(typing, source, origin, out, at, size):
+    """Copy ``size`` bytes by `memcpy`, ``origin`` bytes into ``source``, to ``at`` bytes into ``out``."""
+
+    def emit(context, builder, signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        data = [make_array(kind)(context, builder, arguments[k]).data for kind, k in ((source, 0), (out, 2))]
+        start, end = (cgutils.pointer_add(builder, p, arguments[k], byte) for p, k in zip(data, (1, 3), strict=True))
+        cgutils.raw_memcpy(builder, end, start, arguments[4], 1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, out, types.intp, types.intp), emit
+
+
+@intrinsic
+def prefetch(typing, array, offset):
+    """Ask for the cache line ``offset`` bytes into ``array``, which may lie outside of it."""
+
+    def emit(context, builder, signature, arguments):
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
+        address = cgutils.pointer_add(builder, data, arguments[1], byte)
+        builder.call(function, [address, flag(0), flag(3), flag(1)])  # to read, into every cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit

@@ -1,8 +1,11 @@
 """Rows: how kernels cut an image into blocks, and read and write the pixels of one."""
 # mypy: ignore-errors
-# ruff: noqa: C901, PLR0912, PLR0917
+# ruff: noqa: PLR0917
 
-from .numba_memory import CACHE_LINE, memory, part_of_a_kernel
+import numba
+import numpy as np
+
+from .numba_memory import CACHE_LINE, memory, part_of_a_kernel, prefetch
 
 PIXELS = 4096
 """Most pixels in a block: a row of float32 fills 16 KiB, a fraction of the first-level cache."""
@@ -32,35 +35,50 @@ def leading(target, columns):
     return elements if step == size else elements * THIRD % (CACHE_LINE // size)
 
 
+@numba.njit(inline="always")
+def _convert(row, pace, flip, x):
+    """Convert every ``pace``-th element of ``row``, from its end on where ``flip``; both are known when compiled."""
+    last = x.size - 1
+    for p in range(x.size):
+        x[p] = row[np.uintp(pace * (last - p)) if flip else pace * p]
+
+
 @part_of_a_kernel
-def read(source, origin, down, step, out, spare, across):
+def expect(source, origin, step, columns):
+    """Ask for a short row that is read next: of rows that do not follow each other, processors foresee too little."""
+    length = abs(step) * columns
+    if length <= PIXELS:
+        first = origin + min(0, step * (columns - 1))
+        for line in range(0, length, CACHE_LINE):
+            prefetch(source, first + line)
+
+
+@part_of_a_kernel
+def read(source, origin, down, step, out, across):
     """Convert rows of ``across`` pixels, ``step`` bytes apart, rows ``down`` bytes apart, into contiguous ``out``."""
-    width, last = out.itemsize, across - 1
-    into = spare if step < 0 else out
-    first, size = origin + min(0, step * last), source.itemsize
-    pace = abs(step) // size if abs(step) % size == 0 and abs(step) <= 4 * size else 0
+    size, last = source.itemsize, across - 1
+    pace = step // size if step % size == 0 else 0
     for i in range(out.size // across):
-        row = memory(source, first + i * down, pace * last + 1, source)
-        x = memory(into, i * across * width, across, out)
+        start = origin + i * down
+        if out.size > across:
+            expect(source, start + down, step, across)
+        row = memory(source, start + min(0, step * last), abs(pace) * last + 1, source)
+        x = memory(out, i * across * out.itemsize, across, out)
         if pace == 1:
-            for p in range(across):
-                x[p] = row[p]
+            _convert(row, 1, False, x)
         elif pace == 2:
-            for p in range(across):
-                x[p] = row[2 * p]
+            _convert(row, 2, False, x)
         elif pace == 3:
-            for p in range(across):
-                x[p] = row[3 * p]
+            _convert(row, 3, False, x)
         elif pace == 4:
-            for p in range(across):
-                x[p] = row[4 * p]
+            _convert(row, 4, False, x)
+        elif pace == -1:
+            _convert(row, 1, True, x)
+        elif pace == -3:
+            _convert(row, 3, True, x)
         else:
             for p in range(across):
-                x[p] = memory(source, first + i * down + p * abs(step), 1, source)[0]
-        if step < 0:
-            backwards, z = x[::-1], memory(out, i * across * width, across, out)
-            for p in range(across):
-                z[p] = backwards[p]
+                x[p] = memory(source, start + p * step, 1, source)[0]
 
 
 @part_of_a_kernel

@@ -113,10 +113,14 @@ def _adapted(held: Mapping[str, Array], arrived: Mapping[str, Array], adapt: Ada
     for key, function in (adapt or {}).items():
         names = (key,) if isinstance(key, str) else key
         for name in names:
-            if name not in arrived or name in made:
+            if name in made or names.count(name) > 1:
+                raise ChannelError(f"adapt takes each name once, got {name!r} again")
+            if name not in held:
+                raise ChannelError(f"adapt names weights of the target, which has no {name!r}: it has {_some(held)}")
+            if name not in arrived:
                 raise ChannelError(
-                    f"adapt takes each name once, of a weight that target and source have, got {name!r}: of the "
-                    f"target's names the source, renamed, has {_some(arrived)}"
+                    f"adapt gets {name!r} from the source, which, renamed, has no such weight: of the target's names "
+                    f"it has {_some(arrived)}"
                 )
         results = function(*(arrived[name].copy() for name in names))
         results = (results,) if isinstance(key, str) else tuple(results)

@@ -199,25 +199,31 @@ def test_a_comparison_prints_as_a_table():
     ]
 
 
-LAYOUTS = {4: "OIHW"}
+HELD, LAYOUTS = ("c.weight", "c.bias", "fc.weight"), {4: "OIHW"}
 
 
 def test_a_channel_map_adapts_the_kernel_and_with_an_offset_the_bias():
     bias = np.ones(5, "float32")
-    adapt = folding.adapting({"c.weight": gp.replicate(), "fc.weight": np.square}, LAYOUTS, "weight")
+    adapt = folding.adapting({"c.weight": gp.replicate(), "fc.weight": np.square}, HELD, LAYOUTS, "weight")
     assert list(adapt) == ["c.weight", "fc.weight"]
     np.testing.assert_allclose(adapt["c.weight"](KERNEL), KERNEL.sum(1, keepdims=True), rtol=1e-5, atol=1e-5)
     assert adapt["fc.weight"] is np.square
 
-    adapt = folding.adapting({"c.weight": PLAN.unit_map}, LAYOUTS, "weight")
+    adapt = folding.adapting({"c.weight": PLAN.unit_map}, HELD, LAYOUTS, "weight")
     made, constants = adapt["c.weight", "c.bias"](KERNEL, bias)
     assert made.shape == (5, 1, 3, 3)
     expected = 1 - np.einsum("oirc,i->o", KERNEL.astype(np.float64), MEAN / STD)
     np.testing.assert_allclose(constants, expected, rtol=1e-5, atol=1e-5)
-    assert folding.adapting(None, LAYOUTS, "weight") == {}
+    assert folding.adapting(None, HELD, LAYOUTS, "weight") == {}
 
 
 def test_a_channel_map_for_what_is_no_kernel_is_refused():
     for name in ("c.bias", ("c.weight", "c.bias")):
         with pytest.raises(gp.ChannelError, match=r"name ends in 'weight'.*give a function"):
-            folding.adapting({name: gp.replicate()}, LAYOUTS, "weight")
+            folding.adapting({name: gp.replicate()}, HELD, LAYOUTS, "weight")
+
+
+def test_an_offset_without_a_bias_to_go_into_is_refused_with_the_reason():
+    with pytest.raises(gp.ChannelError, match=r"'c.weight' has an offset.*has none: build.*with a bias, or"):
+        folding.adapting({"c.weight": PLAN.unit_map}, ("c.weight",), LAYOUTS, "weight")
+    assert list(folding.adapting({"c.weight": gp.replicate()}, ("c.weight",), LAYOUTS, "weight")) == ["c.weight"]

@@ -13,7 +13,7 @@ from image_sets import images, process, save, tree
 from PIL import Image
 
 import graypipe as gp
-from graypipe.cli import data_sets, main
+from graypipe.cli import main, progress
 from graypipe.scale.manifest import NAME
 
 RNG = np.random.default_rng(9)
@@ -288,7 +288,7 @@ def test_a_bar_on_the_terminal_counts_the_files(tmp_path):
 
 def test_without_tqdm_the_extra_is_named_and_the_work_is_done(tmp_path, capsys, monkeypatch):
     images(tmp_path / "in", 3)
-    monkeypatch.setattr(data_sets, "find_spec", {}.get)
+    monkeypatch.setattr(progress, "find_spec", {}.get)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET) == 0
     assert 'pip install "graypipe[io]"' in capsys.readouterr().err

@@ -14,7 +14,7 @@ from image_sets import save
 from PIL import Image
 
 import graypipe as gp
-from graypipe.cli import inspect, main
+from graypipe.cli import inspect, main, progress
 from graypipe.records import to_record
 
 ROOT = Path(gp.__file__).parents[1]
@@ -328,7 +328,7 @@ def test_a_bar_on_the_terminal_counts_the_files_and_stays_out_of_the_output(tmp_
 def test_without_tqdm_the_extra_is_named_and_the_work_is_done(tmp_path, capsys, monkeypatch):
     for at in range(2):
         save(tmp_path / f"{at}.png", GRAY8)
-    monkeypatch.setattr(inspect, "find_spec", {}.get)
+    monkeypatch.setattr(progress, "find_spec", {}.get)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["inspect", str(tmp_path)]) == 0
     printed = capsys.readouterr()
