@@ -85,6 +85,20 @@ def same_as(expected: ArrayLike, tolerance: float = 0.0) -> Check:
     return check
 
 
+def written_into(out: NDArray[Any], check: Check) -> Check:
+    """Return ``check`` for contenders that all write into ``out``, which is emptied after each.
+
+    One array serves all, because the pages of memory that an array happened to get can decide more than the code.
+    """
+
+    def checked(name: str, result: Any) -> None:
+        assert np.may_share_memory(np.asarray(result), out), f"{name} returns memory of its own"
+        check(name, result)
+        out.fill(0)
+
+    return checked
+
+
 def expanded(image: NDArray[Any], axis: int) -> NDArray[Any]:
     """Return three equal bands of ``image`` along ``axis``, written band by band."""
     planes = np.empty((3, *image.shape), image.dtype)

@@ -1,5 +1,6 @@
 """Gray to ImageNet-normalised float32: the chains people run, and the best NumPy and torch one can write."""
 
+from functools import partial
 from typing import Any
 
 import albumentations as A  # noqa: N812
@@ -65,34 +66,37 @@ def written_by_hand(image: Array, layout: str) -> dict[str, Run]:
     seed = np.expand_dims(image, axis)
     mean, std = (np.float32(stat).reshape(_broadcast(layout)) for stat in (MEAN, STD))
     return {
-        "NumPy, a plane at a time": lambda: _planes(image, layout, _empty(image, layout)),
-        "NumPy, table of 256 pixels": lambda: _table(image, layout, _empty(image, layout)),
+        "NumPy, a plane at a time": lambda: _planes(image, layout, empty(image, layout)),
+        "NumPy, table of 256 pixels": lambda: _table(image, layout, empty(image, layout)),
         "NumPy, np.repeat then /255, mean, std": lambda: (np.repeat(seed, 3, axis) / np.float32(255) - mean) / std,
         "torch, one multiply and add": lambda: (tensor.float().unsqueeze(axis) * scale).add_(shift),
     }
 
 
-def written_by_hand_reused(image: Array, layout: str) -> dict[str, Run]:
+def written_by_hand_into(out: Array, image: Array, layout: str) -> dict[str, Run]:
     """Return the same into memory that is there."""
-    planes, table = _empty(image, layout), _empty(image, layout)
-    tensor, target = torch.from_numpy(image), torch.from_numpy(_empty(image, layout))
+    tensor, target = torch.from_numpy(image), torch.from_numpy(out)
     (scale, shift), axis = _torch_factors(layout), -1 if layout == "HWC" else 0
     return {
-        "NumPy, a plane at a time": lambda: _planes(image, layout, planes),
-        "NumPy, table of 256 pixels": lambda: _table(image, layout, table),
+        "NumPy, a plane at a time": lambda: _planes(image, layout, out),
+        "NumPy, table of 256 pixels": lambda: _table(image, layout, out),
         "torch, one multiply and add": lambda: torch.mul(tensor.unsqueeze(axis), scale, out=target).add_(shift),
     }
 
 
-def floor(image: Array, layout: str, *, reuse: bool) -> dict[str, Run]:
-    """Return what writing an output of that size costs, whatever its values."""
-    shape, target = _empty(image, layout).shape, _empty(image, layout)
+def floor(out: Array) -> dict[str, Run]:
+    """Return what writing ``out`` costs, whatever its values."""
 
     def fill() -> Array:
-        target.fill(0.5)
-        return target
+        out.fill(0.5)
+        return out
 
-    return {FLOOR: fill if reuse else lambda: np.full(shape, 0.5, np.float32)}
+    return {FLOOR: fill}
+
+
+def floor_fresh(like: Array) -> dict[str, Run]:
+    """Return what writing a new array of the shape of ``like`` costs."""
+    return {FLOOR: partial(np.full, like.shape, 0.5, np.float32)}
 
 
 def _planes(image: Array, layout: str, out: Array) -> Array:
@@ -114,7 +118,8 @@ def _table(image: Array, layout: str, out: Array) -> Array:
     return out
 
 
-def _empty(image: Array, layout: str) -> Array:
+def empty(image: Array, layout: str) -> Array:
+    """Return memory for the result."""
     return np.empty((*image.shape, 3) if layout == "HWC" else (3, *image.shape), np.float32)
 
 

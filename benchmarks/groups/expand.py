@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 import graypipe as gp
 
 from .. import engines, images
-from ..case import Build, Case, Run, expanded, same_as
+from ..case import Build, Case, Run, expanded, same_as, written_into
 from ..scale import Scale
 from ..tensorflow import tf
 
@@ -48,7 +48,7 @@ def _fresh(size: str, shape: tuple[int, ...], dtype: str, layout: str) -> Case:
     return Case(
         f"expand, {size}, {dtype}, {layout}, fresh",
         {"task": "expand", "size": size, "dtype": dtype, "layout": layout, "memory": "fresh"},
-        ours=engines.ours(partial(_ours, image, layout, reuse=False)),
+        ours=engines.ours(partial(_ours, image, layout)),
         peer=peer,
         hand={"NumPy out[...] = image": partial(_assign_fresh, image, layout)},
         check=same_as(expanded(image, _axis(image, layout))),
@@ -58,20 +58,20 @@ def _fresh(size: str, shape: tuple[int, ...], dtype: str, layout: str) -> Case:
 
 def _reused(size: str, shape: tuple[int, ...], dtype: str, layout: str) -> Case:
     image = images.random(shape, dtype)
+    out = _empty(image, layout)
     return Case(
         f"expand, {size}, {dtype}, {layout}, reused",
         {"task": "expand", "size": size, "dtype": dtype, "layout": layout, "memory": "reused"},
-        ours=engines.ours(partial(_ours, image, layout, reuse=True)),
-        peer=_peers_reused(image, layout),
-        hand={"NumPy out[...] = image": partial(_assign, image, layout, _empty(image, layout))},
-        check=same_as(expanded(image, _axis(image, layout))),
+        ours=engines.ours(partial(_ours, image, layout, out)),
+        peer=_peers_reused(image, layout, out),
+        hand={"NumPy out[...] = image": partial(_assign, image, layout, out)},
+        check=written_into(out, same_as(expanded(image, _axis(image, layout)))),
     )
 
 
-def _ours(image: Array, layout: str, *, reuse: bool) -> Run:
+def _ours(image: Array, layout: str, out: Array | None = None) -> Run:
     batch = "N" if image.ndim == 3 else ""
-    expand = partial(gp.replicate(), image, layout=batch + "HW", out_layout=batch + layout)
-    return partial(expand, out=_empty(image, layout)) if reuse else expand
+    return partial(gp.replicate(), image, layout=batch + "HW", out_layout=batch + layout, out=out)
 
 
 def _axis(image: Array, layout: str) -> int:
@@ -144,11 +144,9 @@ def _peers_chw(image: Array) -> tuple[dict[str, Run], dict[str, str]]:
     return peers, dict.fromkeys(hwc, HWC_ONLY)
 
 
-def _peers_reused(image: Array, layout: str) -> dict[str, Run]:
+def _peers_reused(image: Array, layout: str, out: Array) -> dict[str, Run]:
     axis = _axis(image, layout)
-    out, tensor = _empty(image, layout), torch.from_numpy(image)
-    view, target = np.expand_dims(image, axis), torch.from_numpy(_empty(image, layout))
-    own = torch.from_numpy(_empty(image, layout))
+    view, tensor, target = np.expand_dims(image, axis), torch.from_numpy(image), torch.from_numpy(out)
 
     def copy_to() -> Array:
         np.copyto(out, view)
@@ -156,18 +154,17 @@ def _peers_reused(image: Array, layout: str) -> dict[str, Run]:
 
     peers: dict[str, Run] = {
         "np.copyto": copy_to,
-        "np.stack": partial(np.stack, [image] * 3, axis=axis, out=_empty(image, layout)),
+        "np.stack": partial(np.stack, [image] * 3, axis=axis, out=out),
         "torch copy_": lambda: target.copy_(tensor.unsqueeze(axis).expand(target.shape)),
-        "torch stack": lambda: torch.stack([tensor] * 3, dim=axis, out=own),
+        "torch stack": lambda: torch.stack([tensor] * 3, dim=axis, out=target),
     }
-    return peers | (_cv2_reused(image) if layout == "HWC" else {})
+    return peers | (_cv2_reused(image, out) if layout == "HWC" else {})
 
 
-def _cv2_reused(image: Array) -> dict[str, Run]:
+def _cv2_reused(image: Array, out: Array) -> dict[str, Run]:
     rows = image if image.ndim == 2 else image.reshape(-1, image.shape[-1])
-    shape = (*image.shape, 3)
-    converted, merged = (np.empty((*rows.shape, 3), image.dtype) for _ in range(2))
+    target = out.reshape(*rows.shape, 3)
     return {
-        "cv2.cvtColor": lambda: cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB, dst=converted).reshape(shape),
-        "cv2.merge": lambda: cv2.merge([rows] * 3, dst=merged).reshape(shape),
+        "cv2.cvtColor": lambda: cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB, dst=target).reshape(out.shape),
+        "cv2.merge": lambda: cv2.merge([rows] * 3, dst=target).reshape(out.shape),
     }

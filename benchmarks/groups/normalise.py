@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import graypipe as gp
 
 from .. import engines, imagenet, images
-from ..case import Build, Case, Check, Run, same_as
+from ..case import Build, Case, Check, Run, same_as, written_into
 from ..scale import Scale
 
 TOLERANCE = 1e-5
@@ -35,10 +35,10 @@ def _fresh(size: str, shape: tuple[int, ...], layout: str) -> Case:
     return Case(
         f"normalise, {size}, {layout}, fresh",
         {"task": "normalise", "size": size, "layout": layout, "memory": "fresh"},
-        ours=engines.ours(partial(_ours, image, layout, reuse=False)),
+        ours=engines.ours(partial(_ours, image, layout)),
         peer=imagenet.chains(image, layout),
         hand=imagenet.written_by_hand(image, layout),
-        floor=imagenet.floor(image, layout, reuse=False),
+        floor=imagenet.floor_fresh(imagenet.empty(image, layout)),
         check=_check(image, layout),
         left_out=imagenet.HWC_ONLY if layout == "CHW" else imagenet.CHW_ONLY,
     )
@@ -46,20 +46,20 @@ def _fresh(size: str, shape: tuple[int, ...], layout: str) -> Case:
 
 def _reused(size: str, shape: tuple[int, ...], layout: str) -> Case:
     image = images.random(shape)
+    out = imagenet.empty(image, layout)
     return Case(
         f"normalise, {size}, {layout}, reused",
         {"task": "normalise", "size": size, "layout": layout, "memory": "reused"},
-        ours=engines.ours(partial(_ours, image, layout, reuse=True)),
-        hand=imagenet.written_by_hand_reused(image, layout),
-        floor=imagenet.floor(image, layout, reuse=True),
-        check=_check(image, layout),
+        ours=engines.ours(partial(_ours, image, layout, out)),
+        hand=imagenet.written_by_hand_into(out, image, layout),
+        floor=imagenet.floor(out),
+        check=written_into(out, _check(image, layout)),
         left_out=dict.fromkeys(imagenet.CHAINS, IN_PLACE),
     )
 
 
-def _ours(image: NDArray[Any], layout: str, *, reuse: bool) -> Run:
-    plan = gp.plan("gray", gp.preset("imagenet", layout=layout))
-    return partial(plan, image, out=np.empty_like(plan(image))) if reuse else partial(plan, image)
+def _ours(image: NDArray[Any], layout: str, out: NDArray[Any] | None = None) -> Run:
+    return partial(gp.plan("gray", gp.preset("imagenet", layout=layout)), image, out=out)
 
 
 def _check(image: NDArray[Any], layout: str) -> Check:

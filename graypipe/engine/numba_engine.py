@@ -12,7 +12,7 @@ from . import numba_compiled, numpy_engine
 from .arrays import limits
 from .numba_affine import CLIP, IMPLIED, MOST_ROWS, NODATA, ROUND, SAME
 from .numba_few import STRANGE, UNKNOWN
-from .numba_memory import VECTOR
+from .numba_vectors import VECTOR
 from .passes import TO_TIES, Pass
 
 Array = NDArray[Any]

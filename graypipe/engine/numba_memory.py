@@ -1,7 +1,7 @@
 """Memory as kernels see it: views at byte offsets and scratch on the stack, which numba has no words for.
 
-numba compares what it kept on disk with the file of the kernel alone: after a change here or in `numba_rows`, save the
-files of the kernels anew, or empty the cache.
+numba compares what it kept on disk with the file of the kernel alone: after a change here, in `numba_vectors` or in
+`numba_rows`, save the files of the kernels anew, or empty the cache.
 """
 # mypy: ignore-errors
 # ruff: noqa: ARG001, PLR0917
@@ -17,9 +17,6 @@ SCRATCH = 80 * 1024
 """Bytes of stack that the rows of a block share."""
 
 CACHE_LINE = 64
-
-VECTOR = 16
-"""Bytes of the vector registers that every x86-64 and every 64-bit ARM processor has."""
 
 part_of_a_kernel = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
@@ -67,36 +64,6 @@ def stack(typing, like):
         return _view(context, builder, flat, memory, size)
 
     return flat(like), emit
-
-
-@intrinsic
-def square(typing, source, origin, step, out, at, pitch):
-    """Copy n columns of n contiguous elements, ``step`` bytes apart, as n rows, ``pitch`` bytes apart.
-
-    n elements fill a vector register. All n columns are read, then in each of log2(n) steps every vector of the first
-    half is interleaved with its counterpart of the second; after the last one, they are the rows.
-    """
-    n = VECTOR // (source.dtype.bitwidth // 8)
-
-    def emit(context, builder, signature, arguments):
-        vector = ir.VectorType(context.get_data_type(source.dtype), n)
-        halves = [[n * (k % 2) + (start + k) // 2 for k in range(n)] for start in (0, n)]
-        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), n), half) for half in halves)
-
-        def place(array, offset, stride, k):
-            data = make_array(array)(context, builder, arguments[(source, out).index(array) * 3]).data
-            bytes_on = builder.add(offset, builder.mul(stride, stride.type(k)))
-            return cgutils.pointer_add(builder, data, bytes_on, vector.as_pointer())
-
-        rows = [builder.load(place(source, *arguments[1:3], k), align=1) for k in range(n)]
-        for _ in range(n.bit_length() - 1):
-            pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
-            rows = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in (low, high)]
-        for k, row in enumerate(rows):
-            builder.store(row, place(out, *arguments[4:6], k), align=1)
-        return context.get_dummy_value()
-
-    return types.void(source, types.intp, types.intp, out, types.intp, types.intp), emit
 
 
 @intrinsic

@@ -2,23 +2,38 @@
 # mypy: ignore-errors
 # ruff: noqa: C901, PLR0912
 
-from .numba_memory import SCRATCH, VECTOR, copy, kernel, memory, part_of_a_kernel, prefetch, square, stack
+from .numba_memory import SCRATCH, copy, kernel, memory, part_of_a_kernel, prefetch, stack
 from .numba_rows import PIXELS, expect, leading, read, walk, weave, write
+from .numba_vectors import VECTOR, WIDE, square, thrice
 
 PIECE = 4096
 """Bytes of a band copied at a time: the other bands made of it find them in the first-level cache."""
 
-WHOLE = 2**22
+WHOLE = 3 * 2**20
 """Bytes of a run of pixels from which on it is copied whole: the streaming stores of `memcpy` pay more then."""
 
 
 @part_of_a_kernel
-def _repeat(a, out):
-    """Write one row as three bands of interleaved pixels."""
-    for p in range(a.size):
-        out[3 * p] = a[p]
-        out[3 * p + 1] = a[p]
-        out[3 * p + 2] = a[p]
+def _repeat(source, origin, target, at, n):
+    """Write ``n`` contiguous elements as three bands of interleaved pixels; the last vector overlaps the one before."""
+    size = target.itemsize
+    count = WIDE // size
+    if n < count:
+        a = memory(source, origin, n, target)
+        weave(a, a, a, memory(target, at, 3 * n, target))
+    else:
+        for p in range(0, n, count):
+            q = min(p, n - count) * size
+            thrice(source, origin + q, target, at + 3 * q)
+
+
+@part_of_a_kernel
+def _repeat_rows(source, origin, target, rows, columns):
+    """Write one band whose pixels are contiguous as three bands of interleaved pixels."""
+    down, tdown = source.strides[1], target.strides[1]
+    for r in range(rows):
+        expect(source, origin + (r + 1) * down, target.itemsize, columns)
+        _repeat(source, origin + r * down, target, r * tdown, columns)
 
 
 @part_of_a_kernel
@@ -51,7 +66,11 @@ def move(source, target, picks):
         _copy_planes(source, target, picks, rows, columns)
         return True
     woven = len(picks) == 3 and tband == size and tstep == 3 * size
+    equal = woven and picks[0] == picks[1] == picks[2]
     straight = woven and step == size
+    if equal and straight:
+        _repeat_rows(source, picks[0] * band, target, rows, columns)
+        return True
     head = leading(target, columns) if rows == 1 else 0
     if straight:
         part, lines = columns, 1
@@ -79,8 +98,8 @@ def move(source, target, picks):
                     write(y, target, i * tband + at, tstep)
             if straight:
                 expect(source, picks[0] * band + (r + 1) * down, step, columns)
-            if woven and picks[0] == picks[1] == picks[2]:
-                _repeat(c, memory(target, at, 3 * n, target))
+            if equal:
+                _repeat(c, 0, target, at, n)
             elif woven:
                 weave(a, b, c, memory(target, at, 3 * n, target))
     return True
