@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from .numba_memory import kernel, memory, part_of_a_kernel, stack
-from .numba_rows import PIXELS, expect
+from .numba_rows import PIXELS, expect, leading
 
 UNKNOWN, DONE, STRANGE = 0, 1, 2
 """What a kernel returns: the strides are none that it knows; it is done; values contradict the implied range."""
@@ -82,12 +82,14 @@ def spread(source, target, numbers, implied):
         return UNKNOWN
     rows, columns = (1, source[0].size) if _one_line(source, target) else source.shape[1:]
     (_, down, step), (tband, tdown, tstep) = source.strides, target.strides
+    head = leading(target, columns) if rows == 1 else 0
     k = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]
     for r in range(rows):
         if rows > 1:
             expect(source, (r + 1) * down, step, columns)
-        for q in range(0, columns, PIXELS):
-            n, at = min(PIXELS, columns - q), r * tdown + q * tstep
+        for edge in range(head - PIXELS if head else 0, columns, PIXELS):
+            q = max(0, edge)
+            n, at = min(edge + PIXELS, columns) - q, r * tdown + q * tstep
             a = memory(source, r * down + q * step + min(0, (n - 1) * step), n, source)
             x, y, z = _bands(target, at, tband, n)
             out = memory(target, at, 3 * n, target)

@@ -30,10 +30,12 @@ def _repeat(source, origin, target, at, n):
 @part_of_a_kernel
 def _repeat_rows(source, origin, target, rows, columns):
     """Write one band whose pixels are contiguous as three bands of interleaved pixels."""
-    down, tdown = source.strides[1], target.strides[1]
+    size, down, tdown = target.itemsize, source.strides[1], target.strides[1]
+    head = leading(target, columns) if rows == 1 else 0
     for r in range(rows):
-        expect(source, origin + (r + 1) * down, target.itemsize, columns)
-        _repeat(source, origin + r * down, target, r * tdown, columns)
+        expect(source, origin + (r + 1) * down, size, columns)
+        _repeat(source, origin + r * down, target, r * tdown, head)
+        _repeat(source, origin + r * down + head * size, target, r * tdown + 3 * head * size, columns - head)
 
 
 @part_of_a_kernel
