@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import bands as names
 from . import engine, exact, layouts, records
+from .batching import stacked
 from .channels import Bands, ChannelMap, Weights, from_exact, mix
 from .declared import freeze
-from .errors import ChannelError, CopyRequiredError, DTypeError, LayoutError, RangeError
+from .errors import ChannelError, CopyRequiredError, DTypeError, LayoutError
+from .inverting import stored_range
 from .routing import default_via, no_way
 from .sources import Pair, Source
 from .targets import Target, preset
@@ -68,30 +69,9 @@ class Plan:
             raise LayoutError(f"the layout {self._walk.source!r} has an N already: call the plan itself")
         engine.check_threads(threads)
         if isinstance(images, list | tuple):
-            return self._stack(images, out, threads)
+            return stacked(self, images, out, threads)
         image = engine.check_image(images)
         return self._batched.execution(image.dtype)(image, out, threads)
-
-    def _stack(self, images: Sequence[Array], out: Array | None, threads: int) -> Array:
-        arrays = [engine.check_image(image) for image in images]
-        if not arrays:
-            raise LayoutError("an empty list has no image size: pass at least one image, or an array of shape (0, ...)")
-        shapes = sorted({image.shape for image in arrays})
-        if len(shapes) > 1:
-            raise LayoutError(f"images of one batch have one size, got {shapes}: crop or resize them first")
-        runs = [self.execution(image.dtype) for image in arrays]
-        shape = (len(arrays), *runs[0].shape(shapes[0]))
-        if out is None:
-            out = np.empty(shape, self.target.dtype)
-        else:
-            for image in arrays:
-                engine.check_out(out, shape, np.dtype(self.target.dtype), image)
-        if len(arrays) < threads:
-            for run, image, part in zip(runs, arrays, out, strict=True):
-                run.into(image, part, threads)
-        else:
-            engine.in_threads(lambda job: job[0].into(*job[1:]), list(zip(runs, arrays, out, strict=True)), threads)
-        return out
 
     def view(self, image: Array) -> Array:
         """Return the result as a read-only view of ``image``, 0 bytes copied, or raise CopyRequiredError.
@@ -114,27 +94,10 @@ class Plan:
         says which stored values are meant. ChannelError where the plan loses bands; RangeError where the range is open.
         """
         x = engine.check_image(x)
-        pairs = self._inverted_range(None if dtype is None else engine.element_type(dtype))
+        pairs = stored_range(self.source, None if dtype is None else engine.element_type(dtype))
         if pairs not in self._inverses:
             self._inverses[pairs] = self._stored_map(pairs).inverse()
         return self._inverses[pairs](x, layout=self._walk.target, out_layout=self.source.layout, dtype=dtype)
-
-    def _inverted_range(self, dtype: np.dtype[Any] | None) -> tuple[Pair, ...]:
-        """Return (black, white) per band of the stored values that `invert` gives, which ``dtype`` must hold."""
-        source = replace(self.source, nodata=None)
-        if not source.declares_range and source.dtype is None and dtype is None:
-            raise RangeError(
-                "stored values in which range? Declare range=, bits= or dtype= in the source, or pass dtype="
-            )
-        pairs = source.pairs(source.dtype or dtype)
-        levels = [level for pair in pairs for level in pair]
-        if dtype is not None and not all(engine.holds(dtype, level) for level in levels):
-            raise RangeError(
-                f"the stored values range from {min(levels):g} to {max(levels):g}, which {dtype} cannot hold: leave "
-                f"dtype= away, or, to show an image, invert with a plan whose source declares no range, "
-                f"gp.plan({names.show(source.bands)}, plan.target).invert(x, dtype='uint8')"
-            )
-        return pairs
 
     @cached_property
     def _inverses(self) -> dict[tuple[Pair, ...], ChannelMap]:

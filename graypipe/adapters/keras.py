@@ -3,23 +3,19 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import planning
 from ..bands import show
 from ..engine import Execution, element_type
 from ..errors import ChannelError, DTypeError, LayoutError, RangeError
 from ..extras import needs
 from ..planning import Plan
-from ..targets import Target
 from . import elementwise
-from .choosing import by_band_count, check_declared
 from .keras_transfer import transfer_into
 from .keras_weights import compare, fold_into
+from .layering import HALVES, check_layer, greatest_level, start, unit_plan, wide
 
 with needs("tensorflow", "keras", "tensorflow"):
     import keras
@@ -31,9 +27,6 @@ Tensor = Any
 Shape = tuple[int | None, ...]
 
 AXES = {"channels_last": ("HWC", -1), "channels_first": ("CHW", -3)}
-
-HALVES = {"float16": 2048, "bfloat16": 256}
-"""The greatest whole number up to which each of them holds all: 2 to the bits of its significand."""
 
 IN_A_MAP = "in Dataset.map use graypipe.adapters.tf_data.ToBackbone"
 
@@ -62,8 +55,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         data_format: str | None = None,
         name: str | None = None,
     ) -> None:
-        _check_plan(plan)
-        _check_kernel_size(kernel_size, trainable)
+        _check_plan(plan, trainable, kernel_size)
         # Its policy stays the global one, though it computes by none: a Sequential model without a keras.Input casts to
         # the model's policy, and back to that of its first layer, which could hide from `_widened` what that has lost.
         super().__init__(name=name, trainable=trainable, autocast=False)
@@ -74,15 +66,15 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         self.plan = plan.with_layouts(layout, layout)
         self.kernel_size = kernel_size
         self._learns = trainable
-        wide = "float64" if plan.target.dtype == "float64" else "float32"
-        self._full = replace(self.plan, target=replace(self.plan.target, dtype=wide))
-        self._unit = _unit_plan(self._full)
+        self._full = replace(self.plan, target=replace(self.plan.target, dtype=wide(plan)))
+        self._unit = unit_plan(self.plan)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Check the shape, and make the weights of a layer that learns."""
         self._check(input_shape)
         if self._learns:
-            self._start = _start(self._full, self.kernel_size)
+            kernel, bias = start(self.plan, self.kernel_size)
+            self._start = kernel.transpose(2, 3, 1, 0), bias
             self.kernel, self.bias = (
                 self.add_weight(
                     name=name,
@@ -112,7 +104,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
 
     def _learned(self, unit: Tensor) -> Tensor:
         """Return what training has added to the plan: a zero at the start, also where hardware rounds convolutions."""
-        kernel, bias = (weight - start for weight, start in zip((self.kernel, self.bias), self._start, strict=True))
+        kernel, bias = (held - begun for held, begun in zip((self.kernel, self.bias), self._start, strict=True))
         x = ops.moveaxis(unit, self._axis, -1)
         lead = ops.shape(x)
         x = ops.reshape(x, (-1, *lead[-3:]))
@@ -124,8 +116,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         dtype = keras.backend.standardize_dtype(x.dtype)
         if dtype not in HALVES:
             return x, dtype
-        levels = [*chain.from_iterable(self.plan.source.pairs(None)), self.plan.source.nodata or 0]
-        greatest = np.nanmax(np.abs(levels))
+        greatest = greatest_level(self.plan)
         if greatest > HALVES[dtype]:
             raise RangeError(
                 f"{dtype} does not hold every number up to {greatest:g}, which the source declares, and "
@@ -189,26 +180,15 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         return f"<ChannelLayer name={self.name}, {self.plan.source} -> {self.plan.target}{learns}>"
 
 
-def _check_plan(plan: Plan) -> None:
-    by_band_count((plan,))
-    check_declared(plan, "Keras casts uint8 to float32 before a layer sees it")
+def _check_plan(plan: Plan, trainable: bool, kernel_size: int) -> None:
+    check_layer(
+        plan, trainable, kernel_size, why="Keras casts uint8 to float32 before a layer sees it", instead=IN_A_MAP
+    )
     if plan.source.dtype is not None:
         raise DTypeError(
             f"the source declares dtype {plan.source.dtype}, which cannot be checked in a layer, because Keras casts "
             f"before that: leave dtype= away, or write dataclasses.replace(plan.source, dtype=None)"
         )
-    if np.dtype(plan.target.dtype).kind != "f":
-        raise DTypeError(
-            f"a layer does not round: expected a target of floats, got {plan.target.dtype}; give the target "
-            f"dtype='float32', or {IN_A_MAP}"
-        )
-
-
-def _check_kernel_size(size: int, trainable: bool) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1 or size % 2 == 0:
-        raise LayoutError(f"kernel_size is an odd positive integer, so that H and W stay, got {size!r}")
-    if size > 1 and not trainable:
-        raise LayoutError(f"only a trainable layer looks at neighbours: kernel_size={size} needs trainable=True")
 
 
 def _check_tensor(x: Tensor, more: tuple[Tensor, ...]) -> None:
@@ -240,16 +220,3 @@ def _has_float64() -> bool:
     import jax
 
     return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # JAX makes its options as it loads
-
-
-def _unit_plan(plan: Plan) -> Plan:
-    """Return the plan to unit intensities of the source's bands; nodata is 0 there, which is black."""
-    return planning.plan(plan.source, Target(plan.source.bands, plan.target.layout, plan.target.dtype))
-
-
-def _start(plan: Plan, size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the kernel (HWIO) and the bias that do to unit intensities what ``plan`` does."""
-    matrix, offset = (np.array(part, plan.target.dtype) for part in (plan.unit_map.matrix, plan.unit_map.offset))
-    kernel = np.zeros((size, size, *matrix.T.shape), matrix.dtype)
-    kernel[size // 2, size // 2] = matrix.T
-    return kernel, offset

@@ -1,17 +1,12 @@
 """torch: the plan as a layer, which executes it where the model is, and the weight side of it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from itertools import chain
 from typing import Any
 
-import numpy as np
-
-from .. import planning
-from ..errors import DTypeError, LayoutError, RangeError
+from ..errors import RangeError
 from ..extras import needs
 from ..planning import Plan
-from ..targets import Target
-from .choosing import by_band_count, check_declared
+from .layering import HALVES, check_layer, greatest_level, start, unit_plan
 from .tensors import NAMED, TensorPlan, describe, pick
 from .torch_transfer import transfer_into
 from .torch_weights import compare, fold_into
@@ -22,9 +17,6 @@ with needs("torch", "torch"):
     from torch.nn.functional import conv2d
 
 __all__ = ["ChannelLayer", "compare", "fold_into", "transfer_into"]
-
-HALF = 2048
-"""The greatest whole number up to which float16 holds all: 2 to the bits of its significand."""
 
 
 class ChannelLayer(nn.Module):
@@ -43,17 +35,16 @@ class ChannelLayer(nn.Module):
 
     def __init__(self, plan: Plan, *, trainable: bool = False, kernel_size: int = 1) -> None:
         super().__init__()
-        by_band_count((plan,))
-        check_declared(plan, "a layer takes what a model hands it, pixels that were cast included")
-        _check_layer(plan, trainable, kernel_size)
+        why = "a layer takes what a model hands it, pixels that were cast included"
+        check_layer(plan, trainable, kernel_size, why=why, instead="call the plan itself")
         self.plan = plan.with_layouts("CHW", "CHW")
         self.trainable = trainable
         self.kernel_size = kernel_size
-        executed = TensorPlan(_to_units(self.plan) if trainable else self.plan)
+        executed = TensorPlan(unit_plan(self.plan) if trainable else self.plan)
         self._plans = {executed.count: executed}
-        self._greatest = _greatest(self.plan)
+        self._greatest = greatest_level(plan)
         if trainable:
-            self.weight, self.bias = map(nn.Parameter, _start(self.plan, kernel_size))
+            self.weight, self.bias = (nn.Parameter(torch.from_numpy(part)) for part in start(plan, kernel_size))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the result for ``x``; LayoutError, ChannelError or DTypeError where it is not what the plan takes.
@@ -61,7 +52,7 @@ class ChannelLayer(nn.Module):
         RangeError for float16 that cannot hold the levels the source declares, unless it declares that dtype too.
         """
         plan = pick(self._plans, x)
-        if x.dtype == torch.float16 and self.plan.source.dtype is None and self._greatest > HALF:
+        if x.dtype == torch.float16 and self.plan.source.dtype is None and self._greatest > HALVES["float16"]:
             raise RangeError(
                 f"float16 does not hold every number up to {self._greatest:g}, which the source declares, and the "
                 f"images arrived as float16: cast the model, not its input, which stays in the integers of the file. "
@@ -79,39 +70,6 @@ class ChannelLayer(nn.Module):
     def extra_repr(self) -> str:
         """Return source and target, for the repr."""
         return describe(self.plan) + (f"\ntrainable=True, kernel_size={self.kernel_size}" if self.trainable else "")
-
-
-def _check_layer(plan: Plan, trainable: bool, kernel_size: int) -> None:
-    if np.dtype(plan.target.dtype).kind != "f":
-        raise DTypeError(
-            f"a layer does not round: expected a target of floats, got {plan.target.dtype}; call the plan itself, or "
-            f"give the target dtype='float32'"
-        )
-    if isinstance(kernel_size, bool) or not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-        raise LayoutError(f"kernel_size is an odd positive integer, so that H and W stay, got {kernel_size!r}")
-    if kernel_size > 1 and not trainable:
-        raise LayoutError(f"only a trainable layer looks at neighbours: kernel_size={kernel_size} needs trainable=True")
-
-
-def _greatest(plan: Plan) -> float:
-    """Return the greatest magnitude among the levels that the source of ``plan`` declares."""
-    levels = [*chain.from_iterable(plan.source.pairs(None)), plan.source.nodata or 0]
-    return float(np.nanmax(np.abs(levels)))
-
-
-def _to_units(plan: Plan) -> Plan:
-    """Return what stands before the affine part of ``plan``: its guards, and stored values as unit intensities."""
-    dtype = "float64" if plan.target.dtype == "float64" else "float32"
-    return planning.plan(plan.source, Target(plan.source.bands, "CHW", dtype))
-
-
-def _start(plan: Plan, kernel_size: int) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of a convolution on unit intensities that is the affine part of ``plan``."""
-    matrix = torch.tensor(plan.unit_map.matrix, dtype=torch.float64)
-    weight = torch.zeros(*matrix.shape, kernel_size, kernel_size, dtype=torch.float64)
-    weight[:, :, kernel_size // 2, kernel_size // 2] = matrix
-    dtype = torch.float64 if plan.target.dtype == "float64" else torch.float32
-    return weight.to(dtype), torch.tensor(plan.unit_map.offset, dtype=dtype)
 
 
 def _no_autocast(device: str) -> AbstractContextManager[Any]:
