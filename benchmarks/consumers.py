@@ -73,15 +73,9 @@ def _plan(plan: gp.Plan, gray: Array) -> Array:
     return plan(gray) if gray.ndim == 2 else plan.batch(gray)
 
 
-def _folded() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the kernel and bias that read stored gray values: W' = W · M, bias' = W · b."""
-    matrix, offset = np.array(CHW.map.matrix), np.array(CHW.map.offset)
-    kernel = np.einsum("ochw,ci->oihw", KERNEL, matrix).astype(np.float32)
-    return torch.from_numpy(kernel), torch.from_numpy(np.einsum("ochw,c->o", KERNEL, offset).astype(np.float32))
-
-
 def _convolution() -> Consumer:
-    kernel, (folded, bias) = torch.from_numpy(KERNEL), _folded()
+    kernel = torch.from_numpy(KERNEL)
+    folded, bias = map(torch.from_numpy, gp.weights.fold(KERNEL, None, CHW.map, layout="OIHW"))
     first = partial(functional.conv2d, stride=2)
 
     def use(rgb: Array) -> torch.Tensor:
