@@ -216,6 +216,7 @@ def test_json_holds_the_levels_that_occur_and_no_others():
         lambda record: record.update(format=2),
         lambda record: record.update(more=1),
         lambda record: record.pop("source"),
+        lambda record: record.pop("dtype"),
         lambda record: record.update(dtype="uint8"),
         lambda record: record.update(dtype="int64"),
         lambda record: record["statistics"].pop("runs"),
@@ -231,6 +232,52 @@ def test_json_of_something_else_is_refused(change, monkeypatch):
     change(record)
     with pytest.raises((gp.ChannelError, gp.MissingExtraError), match=r"expected|fastdigest"):
         gp.BandStats.from_json(json.dumps(record))
+
+
+CONTRADICTIONS = {
+    "a level below the dtype": lambda held: held["runs"][0][0].__setitem__(0, -3),
+    "a level above the dtype": lambda held: held["runs"][0][1].__setitem__(0, 256),
+    "a run beyond the dtype": lambda held: held["runs"][0][1].__setitem__(0, 255),
+    "a negative count": lambda held: held["runs"][0].__setitem__(0, [3, 3, -1]),
+    "a count in parts": lambda held: held["runs"][0][0].__setitem__(1, 1.5),
+    "a run counted twice": lambda held: held["runs"][0].append([3, 1]),
+    "products of one side": lambda held: held["products"][0].__setitem__(1, 8),
+    "another sum": lambda held: (held["products"][0].__setitem__(1, 8), held["products"][1].__setitem__(0, 8)),
+    "another sum of squares": lambda held: held["products"][1].__setitem__(1, 26),
+    "another sum below": lambda held: held["products"][3].__setitem__(3, 2),
+    "text": lambda held: held["products"][1].__setitem__(1, "25"),
+    "parts": lambda held: held["products"][1].__setitem__(1, 25.0),
+    "truth": lambda held: held["products"][0].__setitem__(0, True),
+}
+
+
+@pytest.mark.parametrize("contradiction", CONTRADICTIONS)
+def test_json_whose_parts_contradict_each_other_is_refused(contradiction):
+    source = gp.Source("gray", range=(3.5, 200), clip=True)
+    record = json.loads(gather(source, [np.array([[3, 4, 201]], np.uint8)]).to_json())
+    CONTRADICTIONS[contradiction](record["statistics"])
+    with pytest.raises(gp.ChannelError, match=r"expected statistics written by to_json"):
+        gp.BandStats.from_json(json.dumps(record))
+
+
+def test_json_of_more_pixels_than_64_bits_count_is_refused_and_not_wrapped():
+    held = gather("gray", [np.array([[0, 1, 1]], np.uint8)]).to_json()
+    most = 2**63 - 1
+    sums = f"[[{most + 2},{most}],[{most},{most}]]"
+    beyond = held.replace("[[3,2],[2,2]]", sums).replace("[[[0,1,2]]]", f"[[[0,2,{most}]]]")
+    assert beyond.count(str(most)) == 4
+    with pytest.raises(gp.ChannelError, match=r"expected statistics written by to_json"):
+        gp.BandStats.from_json(beyond)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("clip", [False, True])
+def test_json_of_every_level_of_clipped_bands_comes_back(dtype, clip):
+    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    levels = np.arange(low, high + 1).astype(dtype)
+    source = gp.Source("RG", range=((0.25, 0.75), (high, low)), clip=clip)
+    stats = gather(source, [np.stack([levels, levels[::-1]], axis=-1)[None]] * 3)
+    assert gp.BandStats.from_json(stats.to_json()) == stats
 
 
 def test_the_repr_says_what_was_seen_and_which_bands_are_constant():

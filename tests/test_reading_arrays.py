@@ -94,6 +94,13 @@ def test_objects_and_records_are_refused_unread(tmp_path):
                 gp.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_numbers_are_named_and_not_called_damage(tmp_path, dtype):
+    np.save(tmp_path / "other.npy", np.zeros((2, 2), dtype))
+    with pytest.raises(gp.ReadError, match=f"holds {dtype}: save the real part, or the magnitude"):
+        gp.read(tmp_path / "other.npy")
+
+
 def test_arrays_that_do_not_fill_their_file_are_damage(tmp_path):
     np.save(tmp_path / "image.npy", DEEP)
     whole = (tmp_path / "image.npy").read_bytes()

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import graypipe as gp
+from graypipe.weights import Report
+from graypipe.weights.transferring import of_tied
 
 RNG = np.random.default_rng(17)
 SOURCE = {
@@ -161,9 +163,46 @@ def test_what_has_no_counterpart_need_not_be_an_array():
         ({"adapt": {"steps": float}}, gp.LayoutError, "'steps' does not fit.*dtype float64"),
         ({"adapt": {"encoder.0.bias": lambda b: (b, None)}}, gp.DTypeError, "adapt makes of 'encoder.0.bias'.*tuple"),
         ({"adapt": {("encoder.0.bias", "steps"): lambda b, _: [b]}}, gp.ChannelError, "as many.*it made 1"),
+        (
+            {"adapt": {("encoder.0.bias", "steps"): lambda *_: None}},
+            gp.DTypeError,
+            "'steps'.*tuple of as many weights, got NoneType",
+        ),
+        ({"adapt": {"steps": np.ones(3)}}, gp.DTypeError, "to a function of the weight, got 'steps' and ndarray"),
+        ({"adapt": {7: abs}}, gp.DTypeError, "a name of the target, or a tuple of names.*got 7"),
+        ({"rename": [("a", "b")]}, gp.DTypeError, "rename maps names.*or is a function that does, got list"),
+        ({"source": {7: np.ones(3)}, "rename": None}, gp.DTypeError, "source maps names to arrays, got 7 for a name"),
+        ({"target": {None: np.ones(3)}}, gp.DTypeError, "target maps names to arrays, got None for a name"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(call, raises, says):
     call = {"target": TARGET, "source": SOURCE, "rename": renamed, **call}
     with pytest.raises(raises, match=f"(?s){says}"):
         gp.weights.transfer(call.pop("target"), call.pop("source"), **call)
+
+
+def test_a_bias_that_the_source_lacks_is_asked_for_as_zeros():
+    channel_map = gp.plan("gray", "imagenet").unit_map
+    source = {name: weight for name, weight in SOURCE.items() if name != "features.0.bias"}
+    first = ("encoder.0.weight", "encoder.0.bias")
+    adapt = {first: lambda w, b: gp.weights.fold(w, b, channel_map, layout="OIHW")}
+    with pytest.raises(
+        gp.ChannelError, match=r"'encoder.0.bias' from the source.*of zeros: pass \{\*\*source, 'encoder.0.b"
+    ):
+        gp.weights.transfer(TARGET, source, rename=renamed, adapt=adapt)
+    source |= {"encoder.0.bias": np.zeros(8)}
+    weights, _ = gp.weights.transfer(TARGET, source, rename=renamed, adapt=adapt)
+    kernel = SOURCE["features.0.weight"].astype("float64")
+    expected = np.einsum("oihw,i->o", kernel, np.array(channel_map.offset))
+    np.testing.assert_allclose(weights["encoder.0.bias"], expected, rtol=0, atol=1e-5)
+
+
+def test_names_of_one_weight_share_what_becomes_of_it():
+    report = Report(("b",), ("c",), (("x", "why"),), ("a", "d", "e"))
+    places = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
+    made = {name: np.zeros(2) for name in places}
+    assert of_tied(report, made, places) == Report(("a", "b"), ("c", "d"), (("x", "why"),), ("e",))
+    with pytest.raises(
+        gp.ChannelError, match=r"'b' and 'c' are one weight of the target.*different values: leave one out"
+    ):
+        of_tied(report, {**made, "c": np.ones(2)}, dict.fromkeys(places, 1))

@@ -3,7 +3,7 @@
 What the adapters of torch and Keras share, framework-free.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ Array = NDArray[Any]
 
 ONE = "one"
 """The name of the band that is one inside the image, and zero in the padding around it."""
+
+RELATED = "compare a model with what fold_into made of it"
 
 
 def check_plan(plan: Plan, *, exact: bool) -> None:
@@ -101,10 +103,19 @@ class Difference:
 
     @classmethod
     def of(cls, found: Iterable[ArrayLike], expected: Iterable[ArrayLike]) -> "Difference":
-        """Return the difference of arrays from ``expected``, pair by pair of equal shapes; zero where there is none."""
-        wanted = np.concatenate([np.zeros(0), *(np.ravel(array).astype(np.float64) for array in expected)])
-        off = np.concatenate([np.zeros(0), *(np.ravel(array).astype(np.float64) for array in found)]) - wanted
-        length = float(np.linalg.norm(wanted))
+        """Return the difference of arrays from ``expected``, pair by pair of equal shapes; zero where there is none.
+
+        Equal infinities do not differ, and do not count in the length of what is expected; a NaN makes both NaN.
+        ChannelError where the shapes differ.
+        """
+        arrays = [[np.asarray(array) for array in part] for part in (found, expected)]
+        shapes = [[array.shape for array in part] for part in arrays]
+        if shapes[0] != shapes[1]:
+            raise ChannelError(f"expected outputs of shapes {shapes[1]}, got {shapes[0]}: {RELATED}")
+        made, wanted = (np.concatenate([np.zeros(0), *map(np.ravel, part)]).astype(np.float64) for part in arrays)
+        with np.errstate(invalid="ignore"):
+            off = np.where(made == wanted, 0, made - wanted)
+        length = float(np.linalg.norm(wanted[np.isfinite(wanted)]))
         return cls(float(np.max(np.abs(off), initial=0)), float(np.linalg.norm(off)) / length if length else 0.0)
 
 
@@ -135,6 +146,8 @@ def compare_layer(found: Array, expected: Array, seen: Array) -> tuple[Differenc
 
     ``seen`` as for `fold`, its positions those of the outputs in C order.
     """
+    if found.shape != expected.shape:
+        raise ChannelError(f"expected a layer that makes {expected.shape[1:]}, got {found.shape[1:]}: {RELATED}")
     inside = seen.all(axis=0)
     found, expected = (array.reshape(len(array), inside.size, -1) for array in (found, expected))
     interior, border = (Difference.of([found[:, part]], [expected[:, part]]) for part in (inside, ~inside))
@@ -172,41 +185,3 @@ def _random_images(source: Source, shape: tuple[int, ...], rng: np.random.Genera
     if source.nodata is not None:
         images[rng.random(shape) < 0.02] = source.nodata
     return images
-
-
-def adapting(
-    adapt: Mapping[Any, Any] | None, held: Collection[str], layouts: Mapping[int, str], kernel: str
-) -> dict[Any, Any]:
-    """Return ``adapt`` for `graypipe.weights.transfer`, where channel maps stand for the functions that fold them.
-
-    ``held`` are the names of the target's weights, ``layouts`` those of kernels by their number of axes; a name of a
-    kernel ends in ``kernel``, that of its bias in "bias" instead. A map with an offset takes and makes the bias too.
-    """
-    return dict(
-        _folding(name, made, held, layouts, kernel) if isinstance(made, ChannelMap) else (name, made)
-        for name, made in (adapt or {}).items()
-    )
-
-
-def _folding(
-    name: Any, channel_map: ChannelMap, held: Collection[str], layouts: Mapping[int, str], kernel: str
-) -> tuple[Any, Any]:
-    if not isinstance(name, str) or not name.endswith(kernel):
-        raise ChannelError(
-            f"a channel map adapts the kernel of the layer that reads the image, whose name ends in {kernel!r}, got "
-            f"{name!r}: give a function for other weights"
-        )
-
-    def folded(weight: Array, bias: Array | None = None) -> Any:
-        made = weights.fold(weight, bias, channel_map, layout=layouts.get(weight.ndim, ""))
-        return made[0] if bias is None else made
-
-    if not any(channel_map.offset):
-        return name, folded
-    bias = f"{name.removesuffix(kernel)}bias"
-    if name in held and bias not in held:
-        raise ChannelError(
-            f"the map that adapts {name!r} has an offset, which goes into the bias of the layer, and it has none: "
-            f"build the target's layer with a bias, or adapt by a map without an offset"
-        )
-    return (name, bias), folded

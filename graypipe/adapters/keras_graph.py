@@ -61,8 +61,10 @@ def find_reader(model: Model, layer: str | None = None) -> Reader:
 
 
 def is_graph(layer: Layer) -> bool:
-    """Whether ``layer`` is a model whose layers stand in a graph: a functional or a sequential one."""
-    return isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
+    """Whether ``layer`` is a model that is its graph of layers: functional or sequential, without a call of its own."""
+    kinds = [next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("__call__", "call")]
+    graph = isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
+    return graph and all(kind.__module__.startswith("keras.") for kind in kinds)
 
 
 def _places(model: Model, layer: Layer) -> int:
@@ -141,8 +143,7 @@ def check_built(model: Model) -> None:
 
 def _check_graph(model: Model) -> None:
     check_built(model)
-    kinds = [next(kind for kind in type(model).__mro__ if name in vars(kind)) for name in ("__call__", "call")]
-    if not is_graph(model) or not all(kind.__module__.startswith("keras.") for kind in kinds):
+    if not is_graph(model):
         raise ChannelError(_opaque(model))
 
 

@@ -4,13 +4,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from .. import weights
+from ..channels import ChannelMap
 from ..errors import ChannelError, DTypeError, ReadError
 from ..extras import needs
 from ..weights import Report
-from ..weights.transferring import Adapt
-from . import folding
+from ..weights.transferring import Adapt, check_rename, of_tied
+from .adapting import adapting
 from .keras_graph import Model, check_built
 
 with needs("tensorflow", "keras", "tensorflow"):
@@ -40,24 +42,29 @@ def transfer_into(
     ``model`` (others keep their names), or a function of a weight's name; None leaves out. ``adapt`` as for
     `graypipe.weights.transfer`, kernels (H, W, I, O); a ChannelMap in it folds itself:
     ``adapt={"conv1/kernel": gp.replicate()}``. ``freeze`` sets ``trainable`` to False on layers all of whose weights
-    were copied or adapted; compile the model after that. Nothing is written unless everything fits.
+    were copied or adapted; compile the model after that. Nothing is written unless everything fits. A layer that
+    stands in two nested models has a name in each, which share what becomes of it.
 
-    ChannelError for names that are not there or not unique, and for a model without weights yet; LayoutError and
-    RangeError as `graypipe.weights.transfer`; DTypeError for what is no source, ReadError for other files.
+    ChannelError for names that are not there or not unique, for two values of one weight, for a channel map on a
+    depthwise kernel, and for a model without weights yet; LayoutError and RangeError as `graypipe.weights.transfer`;
+    DTypeError for what is no source, ReadError for other files.
     """
     held = _named(model)
     arriving, giver = _weights(source)
+    ways = _renaming(rename, arriving, giver, model, _counted(held))
+    _check_folding(adapt, {*_depthwise(model), *(ways[name] for name in (_depthwise(giver) if giver else ()))})
     made, report = weights.transfer(
         {name: convert_to_numpy(weight) for name, weight in held.items()},
         arriving,
-        rename=_renaming(rename, arriving, giver, model, _counted(held)),
-        adapt=folding.adapting(adapt, held, KERNELS, "kernel"),
+        rename=ways,
+        adapt=adapting(adapt, held, KERNELS, "kernel"),
     )
-    written = (*report.copied, *report.adapted)
-    for name in written:
+    written = {id(held[name]): name for name in (*report.copied, *report.adapted)}
+    report = of_tied(report, made, {name: id(weight) for name, weight in held.items()})
+    for name in written.values():
         held[name].assign(made[name])
     if freeze:
-        _freeze(model, {id(held[name]) for name in written})
+        _freeze(model, written)
     return report
 
 
@@ -74,6 +81,28 @@ def _named(model: Model, prefix: str = "") -> dict[str, Any]:
     known = {id(weight) for weight in named.values()}
     _add(named, ((f"{prefix}{own.name}", own) for own in model.weights if id(own) not in known))
     return named
+
+
+def _depthwise(model: Model, prefix: str = "") -> set[str]:
+    """Return the names of weights whose axes are those of a depthwise kernel, (H, W, bands, multiplier)."""
+    found: set[str] = set()
+    for layer in model.layers:
+        inner = f"{prefix}{layer.name}/"
+        if isinstance(layer, keras.Model):
+            found |= _depthwise(layer, inner)
+        elif hasattr(layer, "depth_multiplier"):
+            found |= {f"{inner}{_within(layer, weight)}" for weight in layer.weights}
+    return found
+
+
+def _check_folding(adapt: Adapt | None, depthwise: Collection[str | None]) -> None:
+    """Raise ChannelError where a channel map would take a depthwise kernel for an ordinary one."""
+    for name, made in adapt.items() if isinstance(adapt, Mapping) else ():
+        if isinstance(made, ChannelMap) and name in depthwise:
+            raise ChannelError(
+                f"{name!r} is a depthwise kernel, which a channel map does not adapt: its result for each band would "
+                f"become a sum; give a function, or fold `kernel.reshape(H, W, 1, -1)` with gp.weights.fold(groups=)"
+            )
 
 
 def _within(layer: Any, weight: Any) -> str:
@@ -109,7 +138,7 @@ def _weights(source: Any) -> tuple[Mapping[str, Any], Model | None]:
             return _from_h5(path), None
         if path.suffix != ".keras":
             raise ReadError(f"{path} is neither .keras nor .weights.h5: load it into its model and pass that")
-        source = keras.models.load_model(path, compile=False)
+        source = _from_keras(path)
     if not isinstance(source, keras.Model):
         raise DTypeError(
             f"expected a Keras model, a mapping from names to arrays, or the path of a .keras or .weights.h5 file, got "
@@ -120,6 +149,15 @@ def _weights(source: Any) -> tuple[Mapping[str, Any], Model | None]:
 
 def _array(weight: Any) -> Any:
     return convert_to_numpy(weight) if isinstance(weight, keras.Variable) else weight
+
+
+def _from_keras(path: Path) -> Model:
+    try:
+        with ZipFile(path) as archive:
+            archive.getinfo("config.json")
+    except (BadZipFile, KeyError) as error:
+        raise ReadError(f"{path} is no .keras file, or only a part of one ({error}): fetch or save it again") from error
+    return keras.models.load_model(path, compile=False)
 
 
 def _from_h5(path: Path) -> dict[str, Any]:
@@ -136,7 +174,13 @@ def _from_h5(path: Path) -> dict[str, Any]:
                 own = part.get("vars")
                 visit(part, layers if own is None else (*layers, own.attrs.get("name", key)))
 
-    with h5py.File(path) as file:
+    try:
+        opened = h5py.File(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ReadError(f"{path} is no HDF5 file, or only a part of one ({error}): fetch or save it again") from error
+    with opened as file:
         if "layer_names" in file.attrs:
             raise ReadError(f"{path} has the layout of Keras 2: load it into its model and pass that")
         visit(file, ())
@@ -156,6 +200,7 @@ def _renaming(
     rename: Rename | None, arriving: Collection[str], source: Model | None, model: Model, counted: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Return what each name of the source is called in the target."""
+    check_rename(rename)
     ways: dict[str, str | None] = {name: name for name in arriving}
     if callable(rename):
         ways = {name: rename(name) for name in arriving}
@@ -187,7 +232,7 @@ def _layer(name: Any, model: Model | None) -> Any:
     return model.layers[name].name
 
 
-def _freeze(model: Model, written: set[int]) -> None:
+def _freeze(model: Model, written: Collection[int]) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             _freeze(layer, written)

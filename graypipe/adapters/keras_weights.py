@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LayoutError
+from ..errors import ChannelError, LayoutError
 from ..extras import needs
 from ..planning import Plan
 from . import folding
 from .folding import Comparison, Difference
-from .keras_graph import Layer, Model, Reader, find_reader, is_graph
+from .keras_copying import copy_with, given
+from .keras_graph import Layer, Model, Reader, find_reader
 
 with needs("tensorflow", "keras", "tensorflow"):
     import keras
@@ -40,15 +41,16 @@ def fold_into(model: Model, plan: Plan, *, layer: str | None = None, exact: bool
     ``model``: functional or sequential, nested or not, under any backend. What reads the image is found in its graph:
     a Conv1D, Conv2D or Conv3D, grouped or not, a DepthwiseConv or SeparableConv (either becomes a plain convolution,
     without the regularizers of its own kernels), after zero padding or directly. ``layer`` names it where you want to
-    be sure. The copy keeps names, dtype policies, strides, paddings, activations, ``trainable`` and a compilation (its
-    optimizer starts anew); the folded layer gets a bias where the plan has an offset. ``model`` is not touched.
+    be sure. The copy keeps names, dtype policies, strides, paddings, activations, ``trainable``, also of single
+    weights, what layers nested models share, and a compilation (its optimizer starts anew); the folded layer gets a
+    bias where the plan has an offset. ``model`` is not touched.
     ``plan``: its source declares a range; its bands are those of the model, in the model's order. ``feed`` has the
     layout that the model reads, unit intensities of the source's bands (less the centres), and its guards: clip, and,
     with ``exact=True`` alone, nodata.
 
-    ChannelError where no one layer reads the image, or others do too, as where a model normalises inside; ChannelError,
-    RangeError or DTypeError for a plan that does not fit or cannot be folded. What Keras cannot copy by its
-    configuration, such as a Lambda layer, is Keras' own error.
+    ChannelError where no one layer reads the image, or others do too, as where a model normalises inside, and where
+    weights are shared in a way that a copy would lose; ChannelError, RangeError or DTypeError for a plan that does not
+    fit or cannot be folded. What Keras cannot copy by its configuration, such as a Lambda layer, is Keras' own error.
     """
     folding.check_plan(plan, exact=exact)
     reader = find_reader(model, layer)
@@ -57,9 +59,8 @@ def fold_into(model: Model, plan: Plan, *, layer: str | None = None, exact: bool
     layout, seen = LAYOUTS[kernel.ndim - 2], _seen(reader, _sides(model, reader))
     kernel, bias, feed = folding.fold(plan, kernel, bias, seen, layout=layout, groups=groups, exact=exact)
     conv = _convolution(reader.layer, filters=kernel.shape[-1], use_bias=bias is not None)
-    copy = _copy(model, reader.path, conv, len(feed.target.bands))
-    _carry(model, copy, reader.layer, [kernel] if bias is None else [kernel, bias])
-    return copy, feed
+    made = [kernel] if bias is None else [kernel, bias]
+    return copy_with(model, reader, conv, made, len(feed.target.bands)), feed
 
 
 def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Comparison:
@@ -67,10 +68,13 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
 
     The folded layer is compared before its activation, interior and border apart; the models in all they return, at
     inference. Two images, of the size of the model's input, 96 pixels along an axis that it leaves open. Printed, it
-    is a table. ChannelError where the plans have not one source, or a model has no one layer that reads the image.
+    is a table. ChannelError where the plans have not one source, a model has no one layer that reads the image, or
+    the two differ in the size of their images, or in the shapes of the layers or of what they return.
     """
     readers = [find_reader(model), find_reader(folded)]
-    sides = _sides(model, readers[0])
+    sides, others = map(_sides, (model, folded), readers)
+    if others != sides:
+        raise ChannelError(f"expected models that read images of one size, got {sides} and {others}: {folding.RELATED}")
     plans = [_laid_out(fed, len(sides), "channels_last") for fed in (plan, folded_plan)]
     samples = folding.samples(plans, (1,) * (2 - len(sides)) + sides)
     images = [sample.reshape(-1, *sides, sample.shape[-1]) for sample in samples]
@@ -112,39 +116,6 @@ def _convolution(layer: Layer, **changes: Any) -> Layer:
     foreign = ("depth", "pointwise", "lora")  # of kernels that a plain convolution has not, or that are in the kernel
     config = {key: value for key, value in layer.get_config().items() if not key.startswith(foreign)}
     return PLAIN[len(layer.kernel_size)].from_config({**config, "groups": 1, **changes})
-
-
-def _copy(model: Model, path: tuple[str, ...], layer: Layer, bands: int) -> Model:
-    """Return a copy of ``model`` for images of ``bands``, with fresh weights, and ``layer`` where ``path`` leads."""
-
-    def copied(own: Layer) -> Layer:
-        if own.name != path[0]:
-            return keras.models.clone_model(own) if is_graph(own) else type(own).from_config(own.get_config())
-        return _copy(own, path[1:], layer, bands) if path[1:] else layer
-
-    shape = list(model.inputs[0].shape)
-    shape[1 if layer.data_format == "channels_first" else -1] = bands
-    name = next((own.name for own in model.layers if isinstance(own, layers.InputLayer)), None)
-    image = keras.Input(batch_shape=shape, dtype=model.inputs[0].dtype, name=name)
-    return keras.models.clone_model(model, _given(model, image), copied)
-
-
-def _given(model: Model, image: Any) -> Any:
-    """Return ``image`` as ``model`` is given it: a functional model may want a list or a dict."""
-    if isinstance(model, keras.Sequential):
-        return image
-    return keras.tree.map_structure(lambda _: image, model.input)
-
-
-def _carry(model: Model, copy: Model, layer: Layer, weights: list[Array]) -> None:
-    """Give ``copy`` the weights of ``model`` and what is trainable in it; ``weights`` to the copy of ``layer``."""
-    if copy.trainable != model.trainable:
-        copy.trainable = model.trainable  # and of all inside, which then follow
-    if is_graph(model):
-        for own in (own for own in model.layers if not isinstance(own, layers.InputLayer)):
-            _carry(own, copy.get_layer(own.name), layer, weights)
-    else:
-        copy.set_weights(weights if model is layer else model.get_weights())
 
 
 def _sides(model: Model, reader: Reader) -> tuple[int, ...]:
@@ -191,5 +162,5 @@ def _outputs(model: Model, reader: Reader, images: Array) -> list[Array]:
     """Return all that ``model`` returns for ``images`` (N, ..., C)."""
     if reader.layer.data_format == "channels_first":
         images = np.moveaxis(images, -1, 1)
-    made = model(_given(model, images), training=False)
+    made = model(given(model, images), training=False)
     return [keras.ops.convert_to_numpy(part) for part in keras.tree.flatten(made)]

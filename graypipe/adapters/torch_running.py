@@ -1,14 +1,18 @@
-"""Running a torch model on images of any number of bands, and leaving it as it was."""
+"""Running a torch model, a copy of it, on images of any number of bands."""
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
+from ..errors import ChannelError, DTypeError
 from ..extras import needs
 
 with needs("torch", "torch"):
     import torch
     from torch import Tensor, nn
+    from torch.nn.parameter import is_lazy
 
 NAMED_SIZES = ("img_size", "image_size", "pretrained_cfg")
 """Where modules of torchvision, timm and transformers keep the size of the image they take."""
@@ -21,16 +25,26 @@ DEPTH = 32
 
 
 @contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` into evaluation mode, without gradients; modes and random numbers are restored."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
-            model.eval()
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def evaluated(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield a copy of ``model`` in evaluation mode, to run without gradients; random numbers are restored.
+
+    A copy, because buffers may change with every run, and eval() may do more than set a mode.
+    """
+    if not isinstance(model, nn.Module):
+        raise DTypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
+    for name, held in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(held):
+            raise ChannelError(f"{name!r} of the model has no shape yet: run it once on an image of the size it is for")
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad():
+        probe = copied(model)
+        probe.eval()
+        yield probe
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy of ``model``, also where it keeps tensors that were computed, as pruning does."""
+    kept = (part for module in model.modules() for part in vars(module).values() if isinstance(part, Tensor))
+    return deepcopy(model, {id(part): part.detach().clone() for part in kept if not part.is_leaf})
 
 
 def run(model: nn.Module, image: Tensor) -> list[Tensor]:
@@ -58,13 +72,25 @@ def placed(x: Tensor, model: nn.Module) -> Tensor:
     return x.to(held.device, held.dtype)
 
 
-def tensors(held: Any) -> Iterator[Tensor]:
-    """Yield the tensors in ``held``, which may nest mappings, lists and tuples."""
+def tensors(held: Any, around: tuple[int, ...] = ()) -> Iterator[Tensor]:
+    """Yield the tensors in ``held``, which may nest mappings, lists, tuples, dataclasses and other objects."""
     if isinstance(held, Tensor):
         yield held
-    elif isinstance(held, Mapping | list | tuple):
-        for part in held.values() if isinstance(held, Mapping) else held:
-            yield from tensors(part)
+    elif id(held) not in around:  # objects may lead back to what they lie in
+        for part in _parts(held):
+            yield from tensors(part, (*around, id(held)))
+
+
+def _parts(held: Any) -> Iterable[Any]:
+    if isinstance(held, Mapping):
+        return held.values()
+    if isinstance(held, list | tuple):
+        return held
+    if callable(held):  # modules, classes, functions
+        return ()
+    if dataclasses.is_dataclass(held):
+        return [getattr(held, field.name) for field in dataclasses.fields(held)]
+    return getattr(held, "__dict__", {}).values()
 
 
 def sizes(model: nn.Module) -> list[tuple[int, ...]]:
@@ -80,4 +106,6 @@ def _size(named: Any) -> tuple[int, int] | None:
         named = (named.get("input_size") or ())[-2:]
     if isinstance(named, int):
         named = (named, named)
-    return tuple(named) if isinstance(named, list | tuple) and len(named) == 2 else None
+    if not isinstance(named, list | tuple) or len(named) != 2:
+        return None
+    return tuple(named) if all(isinstance(side, int) and side > 0 for side in named) else None

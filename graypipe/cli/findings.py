@@ -109,7 +109,7 @@ def _pixels(image: NDArray[Any], source: Source) -> Record:
         return {"source": to_record(source), "values": [None, None], "notes": ["nodata everywhere"]}
     lows, highs = (np.atleast_1d(reduce(held, axis=others)) for reduce in (np.fmin.reduce, np.fmax.reduce))
     low, high = np.fmin.reduce(lows).item(), np.fmax.reduce(highs).item()
-    constant = [name for name, a, b in zip(source.bands, lows, highs, strict=True) if a == b]
+    constant = [name for name, a, b in zip(source.bands, lows, highs, strict=True) if a == b and isfinite(a)]
     return {
         "source": to_record(source),
         "values": [value if isfinite(value) else None for value in (low, high)],
@@ -143,12 +143,14 @@ def _range(image: NDArray[Any], source: Source, low: float, high: float) -> list
 
 
 def _floating(image: NDArray[Any], low: float, high: float) -> list[str]:
+    if isnan(low):
+        return ["holds nothing but NaN"]
     notes = []
     if np.isnan(image).any():
         notes.append("holds NaN: declare nodata=float('nan'), or they pass through")
     if not (isfinite(low) and isfinite(high)):
-        notes.append("holds an infinite value, or none but NaN")
-    if low < -1 or high > 2:
+        notes.append("holds an infinite value")
+    elif low < -1 or high > 2:
         notes.append(f"floats from {low:g} to {high:g} are not 0 to 1: declare range=(black, white)")
     return notes
 

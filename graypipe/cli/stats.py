@@ -1,5 +1,6 @@
 """``graypipe stats``: gather the statistics of a data set, per band, in one pass over its files."""
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -48,11 +49,11 @@ def run(options: Namespace) -> None:
     for line in _lines(total, len(paths) - len(failures)):
         print(line)
     if options.json:
-        write(options.json, [total.to_json().encode() + b"\n"])
+        write(_place(options.json), [total.to_json().encode() + b"\n"])
     if options.plot:
         from . import histograms
 
-        write(options.plot, [histograms.draw(total, *WINDOW, options.plot.suffix[1:].lower())])
+        write(_place(options.plot), [histograms.draw(total, *WINDOW, options.plot.suffix[1:].lower())])
     data_sets.check_complete(failures, len(paths))
 
 
@@ -62,20 +63,27 @@ def _check_outputs(options: Namespace, paths: list[Path]) -> None:
         raise MissingExtraError('--plot needs matplotlib: pip install "graypipe[demo]"')
     if options.plot and options.plot.suffix.lower() not in PICTURES:
         raise GraypipeError(f"{options.plot}: expected a name that ends in {', '.join(PICTURES)}")
-    for made in (options.json, options.plot):
-        if made and made.absolute() in paths:
+    for made in filter(None, (options.json, options.plot)):
+        place = _place(made)
+        if place in map(_place, paths):
             raise GraypipeError(f"{made} is one of the images: choose another name")
-        if made and not made.absolute().parent.is_dir():
-            raise GraypipeError(f"{made}: there is no folder {made.absolute().parent}")
-        if made and made.suffix.lower() in SUFFIXES and (made is options.json or _lies_in(options.path, made)):
+        if os.path.lexists(made) and not made.is_file():
+            raise GraypipeError(f"{made} cannot be written: it is a folder, a pipe, a device or a link to nothing")
+        if not place.parent.is_dir():
+            raise GraypipeError(f"{made}: there is no folder {place.parent}")
+        searched = {options.path, *(path.parent for path in paths)} if options.path.is_dir() else ()
+        if place.suffix.lower() in SUFFIXES and (
+            made is options.json or any(place.is_relative_to(_place(folder)) for folder in searched)
+        ):
             raise GraypipeError(
                 f"{made} would be taken for one of the images from then on: expected --json with a name that ends in "
-                f".json, --plot outside of {options.path}"
+                f".json, --plot outside of {options.path} and the folders that its links lead to"
             )
 
 
-def _lies_in(folder: Path, made: Path) -> bool:
-    return made.resolve().is_relative_to(folder.resolve())
+def _place(path: Path) -> Path:
+    """Return where ``path`` leads: a link is not replaced, but what it stands for."""
+    return Path(os.path.realpath(path))  # Path.resolve raises an error over links that lead in a circle
 
 
 def _lines(stats: BandStats, files: int) -> Iterator[str]:

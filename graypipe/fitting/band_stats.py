@@ -14,12 +14,10 @@ from ..declared import finite, is_sequence
 from ..errors import ChannelError, DTypeError, RangeError
 from ..sources import Pair, Source
 from ..targets import Target
-from . import components, pixels
-from .counts import Counts
-from .partials import Partials
+from . import components, pixels, tallies, units
+from .tallies import Tally
 
 Floats = NDArray[np.float64]
-Tally = Counts | Partials
 
 
 class BandStats:
@@ -49,7 +47,7 @@ class BandStats:
         image = engine.check_image(image)
         layouts.check_shape(image.shape, self.source.layout, len(self.source.bands))
         dtype = self._check_dtype(engine.element_type(image.dtype).name)
-        part = self._nothing(dtype)
+        part = tallies.nothing(self.source, dtype)
         part.add(pixels.blocks(image, self.source, part.rows))
         self._add(dtype, part)
 
@@ -73,15 +71,8 @@ class BandStats:
         (self.source if needed else replace(self.source, bits=1)).pairs(dtype)
         return dtype
 
-    def _nothing(self, dtype: str) -> Tally:
-        """Return the statistics of no pixels of ``dtype``."""
-        pairs = self.source.pairs(dtype) if self.source.clip else ()
-        bands, bounds = len(self.source.bands), [(min(pair), max(pair)) for pair in pairs]
-        countable = np.dtype(dtype).kind in "iub" and np.dtype(dtype).itemsize <= 2
-        return Counts(bands, bounds, dtype) if countable else Partials(bands, bounds)
-
     def _add(self, dtype: str, part: Any) -> None:
-        tally = self._nothing(dtype) if self._tally is None else self._tally
+        tally = tallies.nothing(self.source, dtype) if self._tally is None else self._tally
         tally.merge(part)
         self.dtype, self._tally = dtype, tally
 
@@ -139,18 +130,7 @@ class BandStats:
         """
         if not _percent(low) < _percent(high):
             raise RangeError(f"a window spans from a lower to a higher percentile, such as 2 and 98, got {low}, {high}")
-        black, white = self.percentile((low, high))
-        flat = self._named(black == white)
-        if flat:
-            raise RangeError(
-                f"percentiles {low:g} and {high:g} are one value in {_listed(flat)}: take wider percentiles, or "
-                f"declare the range of a constant band by hand"
-            )
-        pairs = tuple(zip(black.tolist(), white.tolist(), strict=True))
-        if self.source.declares_range:
-            declared = self.source.pairs(self.dtype)
-            pairs = tuple(p[::-1] if d[0] > d[1] else p for p, d in zip(pairs, declared, strict=True))
-        return pairs if len(pairs) > 1 else pairs[0]
+        return units.window((low, high), self.percentile((low, high)), self.source, self.dtype)
 
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return (mean, std) of the unit intensities of each band, for a Target with range (0, 1).
@@ -158,7 +138,7 @@ class BandStats:
         A plan from the source to ``gp.Target(bands, mean=mean, std=std)`` gives these images mean 0 and std 1 in every
         band. RangeError where black and white are open, and for a constant band, which has no std to divide by.
         """
-        mean, covariance = self._varying()
+        mean, covariance = units.moments(self._seen(), self.source, self.dtype)
         return tuple(mean.tolist()), tuple(np.sqrt(np.diagonal(covariance)).tolist())
 
     def pca(self, outputs: Bands = "RGB", like: Target | str = "imagenet") -> ChannelMap:
@@ -170,27 +150,8 @@ class BandStats:
         ChannelError for more outputs than bands, and where ``like`` has no statistics for them; RangeError for constant
         bands, and where fewer components vary.
         """
-        mean, covariance = self._varying()
+        mean, covariance = units.moments(self._seen(), self.source, self.dtype)
         return components.components(mean, covariance, inputs=self.source.bands, outputs=outputs, like=like)
-
-    def _varying(self) -> tuple[Floats, Floats]:
-        """Return mean and covariance of unit intensities; RangeError for constant bands."""
-        tally = self._seen()
-        pairs = self.source.pairs(self.dtype)
-        if not self.source.declares_range and np.dtype(self.dtype).kind == "f":
-            from ..engine.numpy_engine import check_implied
-
-            least, greatest = tally.extremes()
-            check_implied(least.min(), greatest.max())
-        mean, covariance = tally.moments(clipped=True)
-        flat = self._named(np.diagonal(covariance) <= 0)
-        if flat:
-            raise RangeError(
-                f"{_listed(flat)}: one value everywhere{' once clipped' if self.source.clip else ''}, so std is 0: "
-                f"leave such bands out of the images, or write mean and std (such as 1) by hand"
-            )
-        black, white = np.array(pairs).T
-        return (mean - black) / (white - black), covariance / np.outer(white - black, white - black)
 
     def _seen(self) -> Tally:
         if self._tally is None or not self.count:
@@ -216,14 +177,14 @@ class BandStats:
     def from_json(cls, text: str) -> Self:
         """Return the statistics that `to_json` wrote; ValueError where the text is something else."""
         record = records.from_text(text)
-        if not {"source"} <= set(record) <= {"source", "dtype", "statistics"}:
+        if sorted(record) not in (["source"], ["dtype", "source"], ["dtype", "source", "statistics"]):
             raise ChannelError(f"expected source, dtype and statistics in the JSON, got {sorted(record)}")
         stats = cls(records.from_record(Source, record["source"], "bands"))
         if "dtype" in record:
             dtype = stats._check_dtype(engine.element_type(record["dtype"]).name)
-            tally = stats._nothing(dtype)
+            tally = tallies.nothing(stats.source, dtype)
             if "statistics" in record:
-                _load(tally, record["statistics"])
+                tallies.load(tally, record["statistics"])
             stats._add(dtype, tally)
         return stats
 
@@ -238,19 +199,8 @@ class BandStats:
         return f"BandStats({names.show(self.source.bands)}{seen}{f', constant: {flat}' if flat else ''})"
 
 
-def _load(tally: Tally, record: Any) -> None:
-    try:
-        tally.load(record)
-    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ChannelError(f"expected statistics written by to_json of a gp.BandStats: {error!r}") from None
-
-
 def _percent(q: Any) -> float:
     number = finite(q, "a percentile")
     if not 0 <= number <= 100:
         raise RangeError(f"a percentile lies between 0 and 100, got {number:g}")
     return number
-
-
-def _listed(bands: tuple[str, ...]) -> str:
-    return f"band{'s' if len(bands) > 1 else ''} {', '.join(map(repr, bands))}"

@@ -101,12 +101,27 @@ class Counts:
     def load(self, record: dict[str, Any]) -> None:
         """Take over what `to_record` returned; ValueError where the parts contradict each other."""
         products = np.array(record["products"], object)
+        if products.shape != self.products.shape or {type(number) for number in products.flat} != {int}:
+            raise ValueError("the products are not whole, or not of the bands of the source")
         for histogram, runs in zip(self.histograms, record["runs"], strict=True):
             for first, *counts in runs:
                 histogram[first - self.low : first - self.low + len(counts)] = counts
-        if products.shape != self.products.shape or set(self.histograms.sum(axis=1).tolist()) != {products[0, 0]}:
-            raise ValueError("the histograms do not count the pixels that the products count")
+        if self.histograms.min() < 0 or record["runs"] != [self._runs(histogram) for histogram in self.histograms]:
+            raise ValueError("the runs hold levels that the dtype has not, or counts that are none")
+        if products[0, 0] > MOST_PIXELS or (products != products.T).any() or not self._agree(products):
+            raise ValueError("the products are not those of the pixels that the histograms count")
         self.products = products
+
+    def _agree(self, products: NDArray[Any]) -> bool:
+        """Whether ``products`` are, within each band, what its histogram adds up to."""
+        bands = len(self.histograms)
+        for band, histogram in enumerate(self.histograms):
+            levels = np.flatnonzero(histogram)
+            rows = _rows(levels[None] + self.low, self.bounds[band : band + 1]).astype(np.int64).astype(object)
+            own = [0, *range(1 + band, self.rows, bands)]
+            if (products[np.ix_(own, own)] != (rows * histogram[levels].astype(object)) @ rows.T).any():
+                return False
+        return True
 
 
 def _rows(pixels: NDArray[Any], bounds: Sequence[Pair]) -> NDArray[np.float64]:

@@ -99,14 +99,21 @@ class Partials:
         }
 
     def load(self, record: dict[str, Any]) -> None:
-        """Take over what `to_record` returned; ValueError where its shapes do not fit the source."""
-        held = [np.array(record[name], np.float64) for name in ("mean", "comoment", "min", "max")]
+        """Take over what `to_record` returned; ValueError where its parts contradict each other or the source."""
+        count, *given = (record[name] for name in ("count", "mean", "comoment", "min", "max"))
+        mean, comoment, least, greatest = held = [np.array(part, np.float64) for part in given]
         known = [self.mean, self.comoment, self.least, self.greatest]
-        if [part.shape for part in held] != [part.shape for part in known]:
-            raise ValueError("the statistics are not those of the bands of the source")
-        self.count = int(record["count"])
-        self.mean, self.comoment, self.least, self.greatest = held
-        self.sketches = [sketches.load(part) for _, part in zip(self.least, record["sketches"], strict=True)]
+        if [part.shape for part in held] != [part.shape for part in known] or [p.tolist() for p in held] != given:
+            raise ValueError("the statistics are not numbers, or not of the bands of the source")
+        if type(count) is not int or count <= 0:
+            raise ValueError(f"the count {count!r} is none")
+        low, high = (_rows(ends[:, None], self.bounds)[:, 0] for ends in (least, greatest))
+        if not ((low <= mean) & (mean <= high)).all() or not np.isfinite([least, greatest]).all():
+            raise ValueError("the means do not lie between finite extremes")
+        if not np.isfinite(comoment).all() or (comoment != comoment.T).any() or np.diagonal(comoment).min() < 0:
+            raise ValueError("the co-moments are not finite and symmetric, or a variance is negative")
+        self.sketches = [sketches.load(part, count) for _, part in zip(least, record["sketches"], strict=True)]
+        self.count, self.mean, self.comoment, self.least, self.greatest = count, mean, comoment, least, greatest
 
 
 def _rows(values: Floats, bounds: Sequence[Pair]) -> Floats:

@@ -8,6 +8,7 @@ and the 98th percentile 0.0002, at the 0.1th and the 99.9th 0.0001. Up to `CENTR
 give the percentiles of `numpy.percentile`.
 """
 
+from math import isfinite
 from typing import Any
 
 from ..extras import needs
@@ -26,6 +27,11 @@ def empty() -> Any:
     return _digest()(max_centroids=CENTROIDS)
 
 
-def load(record: dict[str, Any]) -> Any:
-    """Return the sketch whose ``to_dict`` gave ``record``."""
+def load(record: dict[str, Any], count: int) -> Any:
+    """Return the sketch of ``count`` values whose ``to_dict`` gave ``record``; ValueError where it is of others."""
+    weights = [part["c"] for part in record["centroids"]]
+    if not sum(weights) == record["n_values"] == count or min(weights) <= 0:
+        raise ValueError(f"a sketch is not of {count} values")
+    if not all(isfinite(part["m"]) for part in record["centroids"]):
+        raise ValueError("a sketch holds values that are not finite")
     return _digest().from_dict(record)

@@ -24,6 +24,8 @@ HEADER = re.compile(
     rb"\{'descr': '([<>|][biuf]\d+)', 'fortran_order': (True|False), 'shape': \(((?:\d+,? ?)*)\), \} *\n"
 )
 
+COMPLEX = re.compile(rb"\{'descr': '[<>]c(\d+)'")
+
 
 class Array(NamedTuple):
     """Where an array lies in a file."""
@@ -96,8 +98,11 @@ def _header(file: Any, offset: int) -> Array:
         raise ReadError("expected an array as numpy.save writes it, got something else")
     width, form = (2, "<H") if start[6] == 1 else (4, "<I")
     (length,) = struct.unpack(form, file.read(width))
-    match = HEADER.fullmatch(file.read(min(length, 65536)))
+    header = file.read(min(length, 65536))
+    match = HEADER.fullmatch(header)
     if match is None:
+        if parts := COMPLEX.match(header):
+            raise ReadError(f"it holds complex{8 * int(parts[1])}: save the real part, or the magnitude, by itself")
         raise ReadError("its header is damaged, or describes objects or records rather than numbers")
     shape = tuple(int(size) for size in re.findall(rb"\d+", match[3]))
     held = Array(

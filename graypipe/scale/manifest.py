@@ -50,13 +50,19 @@ def begin(out: Path, made_by: Record, resume: bool) -> dict[str, Record]:
 
 
 def drop(out: Path, made_by: Record, finished: dict[str, Record], outputs: Collection[str]) -> None:
-    """Remove the lines of those of ``outputs`` that are ``finished``, before they are written over.
+    """Remove what is left of ``outputs`` before they are made again: the lines first, then the files.
 
-    A line that stayed would vouch for what another source, or another state of it, put in that place.
+    A line that stayed would vouch for what another source, or another state of it, put in that place; a file that
+    stayed would be taken for finished by whoever looks at files, where its source is now skipped.
     """
     if not finished.keys().isdisjoint(outputs):
         kept = (record for name, record in finished.items() if name not in outputs)
         write(out / NAME, map(_line, (made_by, *kept)))
+    for name in outputs:
+        try:
+            (out / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritten(out / name, error) from None
 
 
 def append(out: Path, records: Iterable[Record]) -> None:
@@ -102,10 +108,12 @@ def _read(manifest: Path) -> tuple[Record, dict[str, Record]]:
         if rest:
             os.truncate(manifest, manifest.stat().st_size - len(rest))
         first, *records = map(json.loads, lines)
-        return dict(first), {record["output"]: record for record in records}
+        if not isinstance(first, dict) or not all(isinstance(record["output"], str) for record in records):
+            raise ValueError
+        return first, {record["output"]: record for record in records}
     except OSError as error:
         raise GraypipeError(f"{manifest}: cannot be read or mended: {error.strerror or error}") from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         raise GraypipeError(f"{manifest} is damaged: convert into another folder") from None
 
 
@@ -114,11 +122,23 @@ def _line(record: Record) -> bytes:
 
 
 def _differences(held: Record, asked: Record) -> str:
-    """Return in what the two first lines differ, shortened."""
-    names = sorted(name for name in held | asked if held.get(name) != asked.get(name))
-    return "; ".join(f"{name} {_short(held.get(name))}, now {_short(asked.get(name))}" for name in names)
+    """Return in what the two first lines differ: the fields of plans and options, their values shortened."""
+    before, now = _fields(held), _fields(asked)
+    names = sorted(name for name in before | now if before.get(name) != now.get(name))
+    if len(names) > 1:  # which the fingerprint only sums up
+        names = [name for name in names if name != "fingerprint"]
+    return "; ".join(f"{name} {_short(before.get(name))}, now {_short(now.get(name))}" for name in names)
+
+
+def _fields(record: Record) -> Record:
+    """Return ``record`` with the fields of its records among its own: {"source.bits": 12}."""
+    flat: Record = {}
+    for name, value in record.items():
+        below = _fields(value) if isinstance(value, dict) else {}
+        flat |= {f"{name}.{part}": held for part, held in below.items()} or {name: value}
+    return {name.removeprefix("plan."): value for name, value in flat.items()}
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, sort_keys=True)
+    text = "unset" if value is None else json.dumps(value, sort_keys=True)
     return text if len(text) <= 40 else f"{text[:36]} ..."

@@ -1,5 +1,6 @@
 """Names of outputs: where each file goes, decided and checked for all of them before anything is written."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,18 +32,23 @@ def check_apart(folder: Path, out: Path, paths: Iterable[str]) -> None:
 
     Links in ``folder`` may lead anywhere, but not into ``out``.
     """
-    made, read = out.resolve(), folder.resolve()
+    made, read = _place(out), _place(folder)
     if made.is_relative_to(read):
         raise GraypipeError(f"{out} lies in {folder}, which is only read: choose a folder outside of it")
     links = {folder / path for path in paths if (folder / path).is_symlink()}
     for source in {read, *((folder / path).parent for path in paths), *links}:
-        if source.resolve().is_relative_to(made):
+        if _place(source).is_relative_to(made):
             raise GraypipeError(f"{source} lies in {out}, where results would be written: choose another folder")
 
 
 def check_inside(out: Path, paths: Iterable[str]) -> None:
     """Raise GraypipeError where a link in ``out`` would lead an output out of it."""
-    top = out.resolve()
+    top = _place(out)
     for below in {Path(path).parent for path in paths}:
-        if (top / below).resolve() != top / below:
-            raise GraypipeError(f"{out / below} leads to {(top / below).resolve()}, out of {out}: remove that link")
+        place = _place(top / below)
+        if place != top / below:
+            raise GraypipeError(f"{out / below} leads to {place}, out of {out}: remove that link")
+
+
+def _place(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises an error over links that lead in a circle

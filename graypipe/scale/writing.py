@@ -1,5 +1,6 @@
 """Files that are there whole or not at all: written under another name in the same folder, then renamed."""
 
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,6 +11,8 @@ from ..errors import GraypipeError
 
 UNFINISHED = ".graypipe-unfinished"
 """How the names of files end that are being written; what a killed process leaves of them is of no use to anybody."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Bytes = bytes | memoryview
 
@@ -35,9 +38,10 @@ def write(path: Path, parts: Iterable[Bytes]) -> int:
 
 def unwritten(path: Path, error: OSError) -> GraypipeError:
     """Return the error that says that ``path`` cannot be written, and what to do."""
+    no_room = error.errno in NO_ROOM
+    cure = "What is finished stays: make room, then go on" if no_room else "Choose a place that can be written"
     return GraypipeError(  # type: ignore[no-any-return]  # its constructor is that of Exception
-        f"{path}: cannot be written: {error.strerror or error}. What is finished stays: make room or choose another "
-        f"place, then go on"
+        f"{path}: cannot be written: {error.strerror or error}. {cure}"
     )
 
 

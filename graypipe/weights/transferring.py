@@ -1,6 +1,6 @@
 """Transferring: weights go from one model into another by name and shape, and what happens to each is reported."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,15 @@ def transfer(
 
     The weights have the target's names in its order, and are fresh; nothing that was passed is modified. ChannelError
     for names in ``rename`` or ``adapt`` that are not there, and where two weights would become one; LayoutError where
-    an adapted weight does not fit; DTypeError for what is no array; RangeError where a value overflows its dtype.
+    an adapted weight does not fit; DTypeError for what is no array, no name or no function; RangeError where a value
+    overflows its dtype.
     """
     for what, weights in (("target", target), ("source", source)):
         if not isinstance(weights, Mapping):
             raise DTypeError(f"{what} maps names to arrays, as a state dict does, got {type(weights).__name__}")
+        unnamed = [name for name in weights if not isinstance(name, str)]
+        if unnamed:
+            raise DTypeError(f"{what} maps names to arrays, got {unnamed[0]!r} for a name: names are strings")
     held = {name: as_array(value, f"{name!r} of the target") for name, value in target.items()}
     ways = _ways(source, rename)
     arrived = {new: as_array(source[old], f"{old!r} of the source") for old, new in ways.items() if new in held}
@@ -83,8 +87,39 @@ def transfer(
     return {name: made[name] if name in made else own.copy() for name, own in held.items()}, report
 
 
+def of_tied(report: Report, made: Mapping[str, Array], places: Mapping[str, Hashable]) -> Report:
+    """Return ``report`` where names of one weight, those of equal ``places``, share what becomes of it.
+
+    ``made`` and ``places`` are by the target's names. ChannelError where such names would get different values.
+    """
+    became = {name: what for what in ("copied", "adapted") for name in getattr(report, what)}
+    first: dict[Hashable, str] = {}
+    for name in became:
+        other = first.setdefault(places[name], name)
+        if made[other].tobytes() != made[name].tobytes():
+            raise ChannelError(
+                f"{other!r} and {name!r} are one weight of the target, and would get different values: leave one out, "
+                f"by renaming it to None"
+            )
+    shared = {name: became.get(first.get(place, ""), "untouched") for name, place in places.items()}
+    copied, adapted, untouched = (
+        tuple(name for name in shared if shared[name] == what) for what in ("copied", "adapted", "untouched")
+    )
+    return Report(copied, adapted, report.skipped, untouched)
+
+
+def check_rename(rename: Any) -> None:
+    """Raise DTypeError for what renames nothing."""
+    if not (rename is None or callable(rename) or isinstance(rename, Mapping)):
+        raise DTypeError(
+            f"rename maps names of the source to those of the target, or is a function that does, got "
+            f"{type(rename).__name__}"
+        )
+
+
 def _ways(source: Weights, rename: Rename | None) -> dict[str, str | None]:
     """Return what each name of the source is called in the target, None for what is left out."""
+    check_rename(rename)
     if isinstance(rename, Mapping):
         unknown = [name for name in rename if name not in source]
         if unknown:
@@ -112,18 +147,26 @@ def _adapted(held: Mapping[str, Array], arrived: Mapping[str, Array], adapt: Ada
     made: dict[str, Array] = {}
     for key, function in (adapt or {}).items():
         names = (key,) if isinstance(key, str) else key
+        if not isinstance(names, tuple) or not callable(function):
+            raise DTypeError(
+                f"adapt maps a name of the target, or a tuple of names, to a function of the weight, got {key!r} and "
+                f"{type(function).__name__}"
+            )
         for name in names:
             if name in made or names.count(name) > 1:
                 raise ChannelError(f"adapt takes each name once, got {name!r} again")
             if name not in held:
                 raise ChannelError(f"adapt names weights of the target, which has no {name!r}: it has {_some(held)}")
             if name not in arrived:
+                zeros = f"; a layer without a bias is one of zeros: pass {{**source, {name!r}: np.zeros(outputs)}}"
                 raise ChannelError(
                     f"adapt gets {name!r} from the source, which, renamed, has no such weight: of the target's names "
-                    f"it has {_some(arrived)}"
+                    f"it has {_some(arrived)}{zeros if name.endswith('bias') else ''}"
                 )
         results = function(*(arrived[name].copy() for name in names))
-        results = (results,) if isinstance(key, str) else tuple(results)
+        results = (results,) if isinstance(key, str) else results
+        if not isinstance(results, tuple | list):
+            raise DTypeError(f"adapt makes of {names} a tuple of as many weights, got {type(results).__name__}")
         if len(results) != len(names):
             raise ChannelError(f"adapt makes as many weights as it takes, of {names} it made {len(results)}")
         made |= {name: _fitted(result, name, held[name]) for name, result in zip(names, results, strict=True)}

@@ -6,8 +6,6 @@
 import json
 import os
 import tempfile
-import traceback
-import warnings
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -19,6 +17,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
+from adapters.backends import checks_of, run
 
 import graypipe as gp
 from graypipe.adapters.keras import AXES, ChannelLayer
@@ -362,21 +361,7 @@ def check_a_data_set_is_mapped_by_another_adapter():
         close(layer(tf.constant(image)), imagenet(image / 255))
 
 
-CHECKS = {name.removeprefix("check_"): run for name, run in list(globals().items()) if name.startswith("check_")}
-
-
-def main():
-    outcome = {}
-    for name, run in CHECKS.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy")  # Keras 3.15
-                run()
-        except (Exception, pytest.fail.Exception):
-            outcome[name] = traceback.format_exc()
-    print(json.dumps({"backend": BACKEND, "raised": outcome}))
-
+CHECKS = checks_of(globals())
 
 if __name__ == "__main__":
-    main()
+    run(CHECKS, BACKEND)

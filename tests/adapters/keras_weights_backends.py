@@ -3,12 +3,8 @@
 `python keras_weights_backends.py` runs them under KERAS_BACKEND and prints, as JSON, what each of them raised.
 """
 
-import json
 import os
-import sys
 import tempfile
-import traceback
-import warnings
 from pathlib import Path
 
 if os.environ.get("KERAS_BACKEND") == "torch":
@@ -16,6 +12,7 @@ if os.environ.get("KERAS_BACKEND") == "torch":
 
 import keras
 import numpy as np
+from adapters.backends import checks_of, run
 from keras import layers
 
 import graypipe as gp
@@ -79,21 +76,22 @@ def check_the_folded_model_saves_and_loads_and_gives_its_weights_to_another():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded(feed.batch(IMAGE))), expected)
 
 
-CHECKS = {name.removeprefix("check_"): run for name, run in list(globals().items()) if name.startswith("check_")}
+def check_what_nested_models_share_and_what_is_frozen_stays_so():
+    shared, inputs = layers.Dense(4, name="shared"), keras.Input((20, 16, 3))
+    x = layers.Conv2D(4, 3, name="stem")(inputs)
+    one, two = (keras.Sequential([keras.Input((18, 14, 4)), shared], name=name) for name in ("one", "two"))
+    model = keras.Model(inputs, one(x) + two(x))
+    shared.bias.trainable = False
+    folded, feed = fold_into(model, PLAN, exact=True)
+    assert [weight.shape for weight in folded.trainable_weights] == [(3, 3, 2, 4), (4,), (4, 4)]
+    expected = keras.ops.convert_to_numpy(model(PLAN.batch(IMAGE)))
+    found = keras.ops.convert_to_numpy(folded(feed.batch(IMAGE)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    ones = {"two/shared/kernel": np.ones((4, 4)), "two/shared/bias": np.ones(4)}
+    assert len(transfer_into(folded, ones).copied) == 4
 
 
-def main():
-    raised = {}
-    for name, run in CHECKS.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy")  # Keras 3.15
-                run()
-        except Exception:
-            raised[name] = traceback.format_exc()
-    json.dump({"backend": BACKEND, "raised": raised}, sys.stdout)
-
+CHECKS = checks_of(globals())
 
 if __name__ == "__main__":
-    main()
+    run(CHECKS, BACKEND)

@@ -177,6 +177,22 @@ def test_a_difference_that_is_not_a_number_is_not_passed_over():
     assert np.isnan(off.relative)
 
 
+def test_equal_infinities_do_not_differ():
+    expected = [np.array([np.inf, -np.inf, 3.0, 4.0])]
+    assert folding.Difference.of(expected, expected) == folding.Difference(0.0, 0.0)
+    assert folding.Difference.of([np.array([np.inf, -np.inf, 3.0, 4.5])], expected) == folding.Difference(0.5, 0.1)
+    assert folding.Difference.of([np.array([np.inf, np.inf, 3.0, 4.0])], expected).largest == np.inf
+
+
+def test_outputs_of_other_shapes_are_not_compared():
+    one = np.zeros((2, 9, 4))
+    for found in ([np.zeros((2, 9, 1))], [one, one], []):
+        with pytest.raises(gp.ChannelError, match=r"outputs of shapes \[\(2, 9, 4\)\], got.*what fold_into made of it"):
+            folding.Difference.of(found, [one])
+    with pytest.raises(gp.ChannelError, match=r"a layer that makes \(9, 4\), got \(9, 5\)"):
+        folding.compare_layer(np.zeros((2, 9, 5)), one, np.ones((9, 9), bool))
+
+
 def test_interior_and_border_are_told_apart_by_the_taps_inside():
     seen = covered(4, 3, 1, 1)
     expected = np.ones((2, 4, 4, 3))
@@ -197,33 +213,3 @@ def test_a_comparison_prints_as_a_table():
         "stem.conv1, border     1.00e-01     5.00e-01",
         "model                  1.00e-02     5.00e-01",
     ]
-
-
-HELD, LAYOUTS = ("c.weight", "c.bias", "fc.weight"), {4: "OIHW"}
-
-
-def test_a_channel_map_adapts_the_kernel_and_with_an_offset_the_bias():
-    bias = np.ones(5, "float32")
-    adapt = folding.adapting({"c.weight": gp.replicate(), "fc.weight": np.square}, HELD, LAYOUTS, "weight")
-    assert list(adapt) == ["c.weight", "fc.weight"]
-    np.testing.assert_allclose(adapt["c.weight"](KERNEL), KERNEL.sum(1, keepdims=True), rtol=1e-5, atol=1e-5)
-    assert adapt["fc.weight"] is np.square
-
-    adapt = folding.adapting({"c.weight": PLAN.unit_map}, HELD, LAYOUTS, "weight")
-    made, constants = adapt["c.weight", "c.bias"](KERNEL, bias)
-    assert made.shape == (5, 1, 3, 3)
-    expected = 1 - np.einsum("oirc,i->o", KERNEL.astype(np.float64), MEAN / STD)
-    np.testing.assert_allclose(constants, expected, rtol=1e-5, atol=1e-5)
-    assert folding.adapting(None, HELD, LAYOUTS, "weight") == {}
-
-
-def test_a_channel_map_for_what_is_no_kernel_is_refused():
-    for name in ("c.bias", ("c.weight", "c.bias")):
-        with pytest.raises(gp.ChannelError, match=r"name ends in 'weight'.*give a function"):
-            folding.adapting({name: gp.replicate()}, HELD, LAYOUTS, "weight")
-
-
-def test_an_offset_without_a_bias_to_go_into_is_refused_with_the_reason():
-    with pytest.raises(gp.ChannelError, match=r"'c.weight' has an offset.*has none: build.*with a bias, or"):
-        folding.adapting({"c.weight": PLAN.unit_map}, ("c.weight",), LAYOUTS, "weight")
-    assert list(folding.adapting({"c.weight": gp.replicate()}, ("c.weight",), LAYOUTS, "weight")) == ["c.weight"]

@@ -1,10 +1,6 @@
 """The Keras layer: in real models under TensorFlow, and the checks of `keras_backends` under every backend."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
@@ -14,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from adapters.backends import BACKENDS, printed, python, raised_by
 from adapters.keras_backends import CHECKS, close, imagenet
 from keras import layers
 
@@ -28,36 +25,13 @@ EIGHT = gp.Source("gray", range=(0, 255))
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras 3.15
 
 
-def python(*arguments, **environment):
-    """Start a process that finds the package and the tests."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), environment.pop("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def printed(process):
-    out, err = process.communicate()
-    assert process.returncode == 0, err[-3000:]
-    return out.splitlines()[-1]
-
-
 @pytest.fixture(scope="module")
 def raised():
-    """What the checks raised, by backend and name: one process a backend, all of them at once."""
-    script = Path(__file__).with_name("keras_backends.py")
-    running = {backend: python(script, KERAS_BACKEND=backend) for backend in ("tensorflow", "jax", "torch")}
-    outcomes = {backend: json.loads(printed(process)) for backend, process in running.items()}
-    assert all(outcome["backend"] == backend for backend, outcome in outcomes.items())
-    return {backend: outcome["raised"] for backend, outcome in outcomes.items()}
+    return raised_by("keras_backends.py")
 
 
 @pytest.mark.parametrize("name", CHECKS)
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_under_every_backend(raised, backend, name):
     assert name not in raised[backend], raised[backend][name]
 

@@ -3,6 +3,8 @@
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
 # isort: split
+import re
+import zipfile
 from functools import cache
 
 import h5py
@@ -243,6 +245,10 @@ def test_subclassed_models_are_called_by_their_layers_too(tmp_path):
         ({"source": {"a/kernel": 1}, "rename": {0: "a"}}, gp.ChannelError, "got 0 where there is no model to count"),
         ({"rename": {"encoder/stem": "decoder/depth"}}, gp.ChannelError, "both become"),
         ({"adapt": {"encoder/bn/gamma": gp.replicate()}}, gp.ChannelError, "ends in 'kernel'"),
+        ({"adapt": {"head/kernel": gp.replicate()}}, gp.ChannelError, "of 3 to 5 axes, and 'head/kernel'"),
+        ({"adapt": {"head/kernel": np.ones((6, 2))}}, gp.DTypeError, "to a function of the weight, got 'head/kernel'"),
+        ({"rename": [("a", "b")]}, gp.DTypeError, "rename maps names.*got list"),
+        ({"source": {0: np.ones(2)}}, gp.DTypeError, "got 0 for a name"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_and_nothing_is_written(call, raises, says):
@@ -277,3 +283,85 @@ def test_names_that_are_not_unique_are_refused():
     model = keras.Sequential([keras.Input((2,)), Twice(name="twice")])
     with pytest.raises(gp.ChannelError, match="two weights are called 'twice/same/kernel'"):
         transfer_into(model, model)
+
+
+def cut(whole):
+    return whole[: len(whole) // 2]
+
+
+@pytest.mark.parametrize("made", [lambda _: b"<html>404</html>", lambda _: b"", cut], ids=["html", "empty", "cut"])
+@pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
+def test_broken_files_are_refused_by_their_path(tmp_path, kind, made):
+    path = tmp_path / kind
+    keras.saving.save_model(backbone(2), path) if kind.endswith(".keras") else backbone(2).save_weights(path)
+    path.write_bytes(made(path.read_bytes()))
+    with pytest.raises(gp.ReadError, match=rf"{re.escape(str(path))} is no .*file, or only a part of one.*again"):
+        transfer_into(backbone(1), path)
+
+
+def test_an_archive_of_something_else_is_no_keras_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("readme.txt", "weights")
+    with pytest.raises(gp.ReadError, match=r"other.keras is no .keras file.*config.json"):
+        transfer_into(backbone(1), tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize("name", ["none.keras", "none.weights.h5"])
+def test_files_that_are_not_there_are_not_found(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=name):
+        transfer_into(backbone(1), tmp_path / name)
+
+
+def tied():
+    """Two nested models in which one layer stands."""
+    shared = layers.Conv2D(3, 1, name="shared")
+    first, second = (keras.Sequential([keras.Input((8, 8, 3)), shared], name=name) for name in ("first", "second"))
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, second(first(inputs))), shared
+
+
+def test_two_values_for_a_layer_of_two_nested_models_are_refused():
+    model, shared = tied()
+    before = shared.get_weights()
+    ones = np.ones((1, 1, 3, 3), "float32")
+    with pytest.raises(gp.ChannelError, match="'first/shared/kernel' and 'second/shared/kernel' are one weight"):
+        transfer_into(model, {"first/shared/kernel": ones, "second/shared/kernel": 2 * ones})
+    for weight, old in zip(shared.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    report = transfer_into(model, {"first/shared/kernel": ones, "second/shared/kernel": ones})
+    assert report.copied == ("first/shared/kernel", "second/shared/kernel")
+    np.testing.assert_array_equal(shared.get_weights()[0], ones)
+
+
+def test_a_layer_of_two_nested_models_is_untouched_under_neither_name():
+    model, shared = tied()
+    one = {"second/shared/kernel": np.ones((1, 1, 3, 3)), "second/shared/bias": np.ones(3)}
+    report = transfer_into(model, one, adapt={"second/shared/bias": np.negative}, freeze=True)
+    assert report.copied == ("first/shared/kernel", "second/shared/kernel")
+    assert report.adapted == ("first/shared/bias", "second/shared/bias")
+    assert report.untouched == ()
+    assert not shared.trainable
+    np.testing.assert_array_equal(shared.get_weights()[1], -np.ones(3))
+
+
+def test_a_map_with_an_offset_wants_zeros_where_the_source_has_no_bias():
+    plan, kernel = gp.plan("gray", "keras-torch"), np.random.default_rng(1).normal(size=(3, 3, 3, 4))
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(4, 3, name="stem")])
+    source = {"stem/kernel": kernel}
+    with pytest.raises(gp.ChannelError, match=r"of zeros: pass \{\*\*source, 'stem/bias': np.zeros"):
+        transfer_into(model, source, adapt={"stem/kernel": plan.unit_map})
+    transfer_into(model, {**source, "stem/bias": np.zeros(4)}, adapt={"stem/kernel": plan.unit_map})
+    expected = np.einsum("hwio,i->o", kernel, np.array(plan.unit_map.offset))
+    np.testing.assert_allclose(model.get_layer("stem").get_weights()[1], expected, rtol=0, atol=1e-4)
+
+
+def test_a_channel_map_on_a_depthwise_kernel_is_refused():
+    def depthwise(bands, **named):
+        return keras.Sequential([keras.Input((8, 8, bands)), layers.DepthwiseConv2D(3, name="stem", **named)])
+
+    plain = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(1, 3, name="stem", use_bias=False)])
+    for model in (depthwise(1), plain):
+        before = [weight.copy() for weight in model.get_weights()]
+        with pytest.raises(gp.ChannelError, match=r"'stem/kernel' is a depthwise kernel.*give a function"):
+            transfer_into(model, depthwise(3, use_bias=False), adapt={"stem/kernel": gp.replicate()})
+        assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))

@@ -294,3 +294,76 @@ def test_adapters_of_low_rank_are_folded_with_the_kernel_they_adapt():
     model.set_weights([weight + 0.1 for weight in model.get_weights()])
     made = check(model)
     assert made.lora_rank is None
+
+
+def test_a_layer_of_two_nested_models_is_one_layer_in_the_copy():
+    shared, inputs = layers.Conv2D(4, 1, name="shared"), keras.Input((12, 10, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    nested = [keras.Sequential([keras.Input((12, 10, 4)), shared], name=name) for name in ("one", "two")]
+    model = keras.Model(inputs, nested[0](x) + nested[1](x))
+    check(model)
+    folded, _ = fold_into(model, PLAN)
+    assert folded.get_layer("one").get_layer("shared") is folded.get_layer("two").get_layer("shared")
+    assert len(folded.trainable_variables) == len(model.trainable_variables) == 4
+
+
+def test_weights_that_a_copy_would_not_share_are_refused():
+    shared = layers.Dense(3)
+    model = model_of(layers.Conv2D(3, 3), layers.TimeDistributed(shared), layers.TimeDistributed(shared))
+    assert len(model.weights) == 4
+    with pytest.raises(gp.ChannelError, match="share weights in a way that their configuration does not tell"):
+        fold_into(model, PLAN)
+
+
+def test_a_weight_that_is_frozen_alone_stays_frozen():
+    model = model_of(layers.Conv2D(4, 3, name="stem"), layers.BatchNormalization(name="norm"))
+    model.get_layer("norm").gamma.trainable = False
+    model.get_layer("stem").bias.trainable = False
+    folded, _ = fold_into(model, PLAN)
+    assert [weight.path for weight in folded.trainable_weights] == ["stem/kernel", "norm/beta"]
+    model.get_layer("stem").kernel.trainable = False
+    folded, _ = fold_into(model, PLAN)
+    assert [weight.path for weight in folded.trainable_weights] == ["norm/beta"]
+
+
+class Nameless(layers.Layer):
+    """A layer of one's own without a configuration, whose name Keras leaves out of the one it guesses."""
+
+    def __init__(self, units=4, **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(units)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+@pytest.mark.parametrize("units", [{}, {"units": 5}], ids=["plain", "sized"])
+def test_layers_of_ones_own_without_a_configuration_keep_name_and_weights(units):
+    model = model_of(layers.Conv2D(4, 3, name="stem"), Nameless(name="mine", **units))
+    check(model)
+    folded, _ = fold_into(model, PLAN)
+    assert [part.name for part in folded.layers[1:]] == ["stem", "mine"]
+    assert type(folded.layers[2]) is Nameless
+
+
+class Opaque(Doubled):
+    """The same, of a class that Keras cannot make again by a configuration."""
+
+    def __init__(self, inputs, outputs, **options):
+        super().__init__(inputs, outputs, **options)
+
+
+def test_a_call_of_its_own_is_not_lost_in_a_nested_model():
+    inputs = keras.Input((10, 8, 4))
+    check(model_of(layers.Conv2D(4, 3, name="stem"), Doubled(inputs, layers.Dense(2)(inputs))))
+    with pytest.raises(TypeError, match="Unable to revive model from config"):  # Keras' own
+        fold_into(model_of(layers.Conv2D(4, 3), Opaque(inputs, layers.Dense(2)(inputs))), PLAN)
+
+
+def test_models_that_are_not_related_are_not_compared():
+    model = model_of(layers.Conv2D(4, 3))
+    for other in (model_of(layers.Conv2D(7, 3)), model_of(layers.Conv2D(4, 3), layers.Dense(2))):
+        with pytest.raises(gp.ChannelError, match=r"expected .*what fold_into made of it"):
+            compare(model, PLAN, other, PLAN)
+    with pytest.raises(gp.ChannelError, match=r"images of one size, got \(12, 10\) and \(24, 10\): compare"):
+        compare(model, PLAN, model_of(layers.Conv2D(4, 3), shape=(24, 10, 3)), PLAN)

@@ -145,12 +145,92 @@ def test_outputs_whose_source_is_gone_stay_and_are_counted(folders, capsys):
     assert tree(out) == before
 
 
-def test_a_manifest_that_is_none_is_left_alone(folders, capsys):
+def test_an_output_whose_source_is_damaged_since_goes_with_its_line(folders, capsys):
+    """A tensor of what the source once was would stay in the folder as if it were of what it is."""
     folder, out = folders
-    for damage in (b"", b"no JSON\n", b"{}\n[]\n", b'{"format":1}\n{"source":"a.png"}\n', b'{"format"'):
-        (out / NAME).write_bytes(damage)
-        assert convert(folder, out, *PLAN, "--resume") == 1
-        assert "damaged" in capsys.readouterr().err
+    (folder / "b/0003.png").write_bytes(b"junk")
+    (folder / "a/0002.png").rename(folder / "a/0002.tif")
+    (folder / "a/0002.tif").write_bytes(b"junk")
+    expected = set(tree(out)) - {"b/0003.npy", "a/0002.npy"}
+    for _ in range(2):
+        assert convert(folder, out, *PLAN, "--resume", "--on-error", "skip") == 1
+        assert "2 of 6 files were skipped" in capsys.readouterr().err
+        assert set(tree(out)) == expected
+        outputs = [json.loads(line)["output"] for line in (out / NAME).read_text().splitlines()[1:]]
+        assert {*outputs, NAME} == expected
+
+
+def test_an_output_without_a_line_does_not_outlive_its_source(folders):
+    """A run that was killed between an output and its line leaves one that no line tells the source of."""
+    folder, out = folders
+    first, *lines = (out / NAME).read_bytes().splitlines(keepends=True)
+    (out / NAME).write_bytes(b"".join([first, *(line for line in lines if b"0003" not in line)]))
+    (folder / "b/0003.png").write_bytes(b"junk")
+    assert convert(folder, out, *PLAN, "--resume", "--on-error", "skip") == 1
+    assert not (out / "b/0003.npy").exists()
+
+
+DAMAGES = {
+    "nothing": b"",
+    "no JSON": b"no JSON\n",
+    "no record": b"{}\n[]\n",
+    "no output": b'{"format":1}\n{"source":"a.png"}\n',
+    "cut off": b'{"format"',
+    "an output that is no text": b'{"format":1}\n{"output":5}\n',
+    "a first line of pairs": b"[[1,2]]\n",
+    "nested without end": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_manifest_that_is_none_is_left_alone(folders, capsys, damage):
+    folder, out = folders
+    (out / NAME).write_bytes(DAMAGES[damage])
+    assert convert(folder, out, *PLAN, "--resume") == 1
+    assert "damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--source", "gray:12", *PLAN[2:]), ": source.bits unset, now 12. "),
+        ((*PLAN, "--frame", "1"), ": frame unset, now 1. "),
+        ((*PLAN[:5], "tiff"), ': to "npy", now "tiff". '),
+        ((*PLAN[:3], "unit", *PLAN[4:]), "target.mean [0.485, "),
+    ],
+)
+def test_another_plan_is_told_by_the_fields_that_differ(folders, capsys, argv, says):
+    folder, out = folders
+    assert convert(folder, out, *argv, "--resume") == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert "fingerprint" not in error
+
+
+def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(tmp_path, capsys):
+    images(tmp_path / "in", 2)
+    for name in ("loop.png", "loop"):
+        (tmp_path / "in" / name).symlink_to(name)
+    assert convert(tmp_path / "in", tmp_path / "out", *PLAN, "--on-error", "skip") == 1
+    assert "1 of 3 files were skipped" in capsys.readouterr().err
+    assert set(tree(tmp_path / "out")) == {"a/0000.npy", "b/0001.npy", NAME}
+
+
+@pytest.mark.parametrize("below", ["", "/deeper"])
+def test_links_in_a_circle_are_no_folder_of_results(tmp_path, capsys, below):
+    images(tmp_path / "in", 2)
+    (tmp_path / "loop").symlink_to("loop")
+    assert convert(tmp_path / "in", f"{tmp_path / 'loop'}{below}", *PLAN) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_not_told_to_make_room(tmp_path, capsys):
+    images(tmp_path / "in", 1)
+    (tmp_path / "file").write_text("mine")
+    assert convert(tmp_path / "in", tmp_path / "file/out", *PLAN) == 1
+    error = capsys.readouterr().err
+    assert "Choose a place that can be written" in error
+    assert "What is finished" not in error
 
 
 @pytest.mark.parametrize("stranger", ["notes.txt", "sub/notes.txt"])

@@ -139,6 +139,7 @@ def test_a_full_disk_is_one_line_and_what_was_finished_stays(tmp_path, workers):
 
     assert full.returncode == 1
     assert full.stderr.startswith(f"graypipe: error: {tmp_path}/out/z/large.npy: cannot be written: File too large")
+    assert full.stderr.endswith("What is finished stays: make room, then go on\n")
     assert full.stderr.count("\n") == 1
     assert finished(tmp_path / "out") >= 32
     assert not [name for name in tree(tmp_path / "out") if name.endswith(UNFINISHED)]

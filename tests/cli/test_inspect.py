@@ -93,7 +93,8 @@ def up_to(high, dtype):
         ("a.tif", floats(-2, 1), "range="),
         ("a.tif", floats(0, 1, np.nan), "nodata"),
         ("a.tif", floats(0, 1, np.inf), "infinite"),
-        ("a.tif", np.full((4, 5), np.nan, np.float32), "none but NaN"),
+        ("a.tif", np.full((4, 5), np.nan, np.float32), "holds nothing but NaN"),
+        ("a.tif", np.full((4, 5), np.inf, np.float32), "holds an infinite value"),
         ("a.png", np.dstack([RGB8, np.full((21, 34), 255, np.uint8)]), "opaque"),
     ],
 )
@@ -103,6 +104,19 @@ def test_what_looks_wrong_is_noted_and_nothing_else(tmp_path, ask, name, array, 
     notes = records[name]["notes"]
     assert (code, records[name]["error"]) == (0, None)
     assert (says in " | ".join(notes)) if says else notes == []
+
+
+@pytest.mark.parametrize(
+    ("values", "notes"),
+    [
+        ([np.nan, np.nan], ["holds nothing but NaN"]),
+        ([0, np.inf], ["holds an infinite value"]),
+        ([np.nan, np.inf], ["holds NaN: declare nodata=float('nan'), or they pass through", "holds an infinite value"]),
+    ],
+)
+def test_values_that_are_not_finite_are_noted_for_what_they_are(tmp_path, ask, values, notes):
+    _, records, _ = ask(save(tmp_path / "a.npy", np.array([values], np.float32)))
+    assert records["a.npy"]["notes"] == notes
 
 
 def transparent(path):

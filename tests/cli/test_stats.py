@@ -1,6 +1,9 @@
 """``graypipe stats``: the statistics of a folder are those of NumPy on all its pixels, whoever works and how."""
 
 import json
+import os
+import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +171,77 @@ def test_what_is_written_never_becomes_one_of_the_images(tmp_path, capsys):
     held = ("--json", tmp_path / "in/s.json", "--plot", tmp_path / "in/s.svg")
     assert stats(tmp_path / "in", "--source", "gray", *held) == 0
     assert stats(tmp_path / "in", "--source", "gray") == 0
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("scans", "--plot", "store/a.png"),
+        ("scans", "--plot", "scans/../store/a.png"),
+        ("scans", "--plot", "other/b.png"),
+        ("scans", "--plot", "latest.png"),
+        ("store/raw", "--json", "here/store/raw"),
+        ("store/raw", "--json", "store/../store/raw"),
+    ],
+)
+def test_images_that_links_lead_to_are_never_written_over(tmp_path, monkeypatch, capsys, argv):
+    monkeypatch.chdir(tmp_path)
+    for image in ("store/a.png", "other/b.png"):
+        save(tmp_path / image, GRAY8)
+    os.link("store/a.png", "store/raw")
+    (tmp_path / "scans").mkdir()
+    links = {"scans/a.png": "../store/a.png", "scans/ext": "../other", "here": ".", "latest.png": "store/a.png"}
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(target)
+    before = tree(tmp_path)
+    assert stats(*argv, "--source", "gray", "--workers", 1) == 1
+    assert "is one of the images" in capsys.readouterr().err
+    assert tree(tmp_path) == before
+
+
+def test_folders_that_links_lead_to_are_given_no_further_images(tmp_path, capsys):
+    save(tmp_path / "other/b.png", GRAY8)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/ext").symlink_to(tmp_path / "other")
+    plot = ("--source", "gray", "--plot")
+    assert stats(tmp_path / "scans", *plot, tmp_path / "other/new.png") == 1
+    assert "taken for one of the images" in capsys.readouterr().err
+    assert set(tree(tmp_path)) == {"other/b.png"}
+    assert stats(tmp_path / "other/b.png", *plot, tmp_path / "other/new.png") == 0  # beside the one file that is read
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "circle"])
+def test_what_is_no_file_is_refused_before_the_work_and_stays(tmp_path, capsys, option, kind):
+    images(tmp_path / "in", 2)
+    made = tmp_path / "s.svg"
+    {"folder": Path.mkdir, "pipe": os.mkfifo, "circle": lambda path: path.symlink_to(path)}[kind](made)
+    before = stat.S_IFMT(made.lstat().st_mode)
+    assert stats(tmp_path / "in", "--source", "gray", option, made) == 1
+    printed = capsys.readouterr()
+    assert f"{made} cannot be written: it is a folder, a pipe, a device or a link to nothing" in printed.err
+    assert printed.out == ""
+    assert stat.S_IFMT(made.lstat().st_mode) == before
+
+
+def test_a_link_to_a_file_stays_and_the_file_is_replaced(tmp_path):
+    images(tmp_path / "in", 2)
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "latest.json").symlink_to("real.json")
+    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "latest.json") == 0
+    assert (tmp_path / "latest.json").readlink() == Path("real.json")
+    assert gathered(tmp_path / "real.json").count == 2 * 12 * 16
+
+
+def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(tmp_path, capsys):
+    images(tmp_path / "in", 2)
+    for name in ("loop.png", "loop"):
+        (tmp_path / "in" / name).symlink_to(name)
+    argv = (tmp_path / "in", "--source", "gray", "--workers", 1, "--on-error", "skip", "--plot")
+    assert stats(*argv, tmp_path / "p.png") == 1
+    assert "1 of 3 files were skipped" in capsys.readouterr().err
+    assert stats(*argv, tmp_path / "in/loop/p.png") == 1
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_the_text_is_written_whole_or_not_at_all(tmp_path, capsys):

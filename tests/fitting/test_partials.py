@@ -228,3 +228,37 @@ def test_json_of_something_else_is_refused(change):
     change(record["statistics"])
     with pytest.raises(gp.ChannelError, match=r"expected statistics written by to_json"):
         gp.BandStats.from_json(json.dumps(record))
+
+
+def first_centroid(**changes):
+    return lambda held: held["sketches"][0]["centroids"][0].update(changes)
+
+
+CONTRADICTIONS = {
+    "a negative count": lambda held: held.update(count=-5),
+    "a count of parts": lambda held: held.update(count=900.0),
+    "a count that is text": lambda held: held.update(count="900"),
+    "truth for a count": lambda held: held.update(count=True),
+    "another count": lambda held: held.update(count=901),
+    "text": lambda held: held["mean"].__setitem__(0, str(held["mean"][0])),
+    "no number": lambda held: held["mean"].__setitem__(0, None),
+    "an infinite extreme": lambda held: held["max"].__setitem__(0, float("inf")),
+    "a mean beyond the extremes": lambda held: held["mean"].__setitem__(0, 1e6),
+    "a least above the greatest": lambda held: held.update(min=held["max"], max=held["min"]),
+    "a negative variance": lambda held: held["comoment"][0].__setitem__(0, -1.0),
+    "co-moments of one side": lambda held: held["comoment"][0].__setitem__(1, 0.0),
+    "NaN": lambda held: held["comoment"][0].__setitem__(0, float("nan")),
+    "an empty sketch": lambda held: held["sketches"][0].update(centroids=[], n_values=900),
+    "a sketch of fewer": lambda held: held["sketches"][0].update(n_values=899),
+    "a sketch of NaN": first_centroid(m=float("nan")),
+    "a sketch of less than nothing": first_centroid(c=-1.0),
+}
+
+
+@pytest.mark.parametrize("contradiction", CONTRADICTIONS)
+def test_json_whose_parts_contradict_each_other_is_refused(contradiction):
+    data = [image.reshape(10, 30, 3) for image in images("float32", 3)[0].reshape(2, -1, 3)]
+    record = json.loads(gather(gp.Source("RGB", range=(250, 400), clip=True), [*data, data[0]]).to_json())
+    CONTRADICTIONS[contradiction](record["statistics"])
+    with pytest.raises(gp.ChannelError, match=r"expected statistics written by to_json"):
+        gp.BandStats.from_json(json.dumps(record))

@@ -1,0 +1,60 @@
+"""Keras under each backend: a process of its own for every one, and what the checks in it raised."""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+import pytest
+
+BACKENDS = ("tensorflow", "jax", "torch")
+ROOT = Path(__file__).parents[2]
+
+
+def python(*arguments, **environment):
+    """Start a process that finds the package and the tests."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), environment.pop("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def printed(process):
+    """Return the last line that ``process`` prints, which must end well."""
+    out, err = process.communicate()
+    assert process.returncode == 0, err[-3000:]
+    return out.splitlines()[-1]
+
+
+def raised_by(script):
+    """Return what the checks of ``script``, a file beside this one, raised, by backend and name; all run at once."""
+    running = {backend: python(Path(__file__).with_name(script), KERAS_BACKEND=backend) for backend in BACKENDS}
+    outcomes = {backend: json.loads(printed(process)) for backend, process in running.items()}
+    assert all(outcome["backend"] == backend for backend, outcome in outcomes.items())
+    return {backend: outcome["raised"] for backend, outcome in outcomes.items()}
+
+
+def checks_of(names):
+    """Return the checks in a module's ``globals()``, by what they say."""
+    return {name.removeprefix("check_"): run for name, run in list(names.items()) if name.startswith("check_")}
+
+
+def run(checks, backend):
+    """Run ``checks`` and print, as JSON, what each of them raised: what a script does."""
+    outcome = {}
+    for name, check in checks.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy")  # Keras 3.15
+                check()
+        except (Exception, pytest.fail.Exception):
+            outcome[name] = traceback.format_exc()
+    print(json.dumps({"backend": backend, "raised": outcome}))
