@@ -34,7 +34,8 @@ def _repeat_rows(source, origin, target, rows, columns):
     head = leading(target, columns) if rows == 1 else 0
     for r in range(rows):
         expect(source, origin + (r + 1) * down, size, columns)
-        _repeat(source, origin + r * down, target, r * tdown, head)
+        if head:
+            _repeat(source, origin, target, 0, head)
         _repeat(source, origin + r * down + head * size, target, r * tdown + 3 * head * size, columns - head)
 
 
