@@ -118,7 +118,9 @@ def turn(source, out):
     n = VECTOR // size
     for k in range(bands):
         if rows < n or columns < n:
-            out[k] = source[k]
+            for i in range(rows):
+                for p in range(columns):
+                    out[k, i, p] = source[k, i, p]
             continue
         for i in range(0, rows, n):
             down = min(i, rows - n)

@@ -1,8 +1,7 @@
 """Rows: how kernels cut an image into blocks, and read and write the pixels of one."""
 # mypy: ignore-errors
-# ruff: noqa: PLR0917
+# ruff: noqa: C901, PLR0912, PLR0917
 
-import numba
 import numpy as np
 
 from .numba_memory import CACHE_LINE, memory, part_of_a_kernel, prefetch
@@ -35,14 +34,6 @@ def leading(target, columns):
     return elements if step == size else elements * THIRD % (CACHE_LINE // size)
 
 
-@numba.njit(inline="always")
-def _convert(row, pace, flip, x):
-    """Convert every ``pace``-th element of ``row``, from its end on where ``flip``; both are known when compiled."""
-    last = x.size - 1
-    for p in range(x.size):
-        x[p] = row[np.uintp(pace * (last - p)) if flip else pace * p]
-
-
 @part_of_a_kernel
 def expect(source, origin, step, columns):
     """Ask for a short row that is read next: of rows that do not follow each other, processors foresee too little."""
@@ -65,17 +56,23 @@ def read(source, origin, down, step, out, across):
         row = memory(source, start + min(0, step * last), abs(pace) * last + 1, source)
         x = memory(out, i * across * out.itemsize, across, out)
         if pace == 1:
-            _convert(row, 1, False, x)
+            for p in range(across):
+                x[p] = row[p]
         elif pace == 2:
-            _convert(row, 2, False, x)
+            for p in range(across):
+                x[p] = row[2 * p]
         elif pace == 3:
-            _convert(row, 3, False, x)
+            for p in range(across):
+                x[p] = row[3 * p]
         elif pace == 4:
-            _convert(row, 4, False, x)
+            for p in range(across):
+                x[p] = row[4 * p]
         elif pace == -1:
-            _convert(row, 1, True, x)
+            for p in range(across):
+                x[p] = row[np.uintp(last - p)]
         elif pace == -3:
-            _convert(row, 3, True, x)
+            for p in range(across):
+                x[p] = row[np.uintp(3 * (last - p))]
         else:
             for p in range(across):
                 x[p] = memory(source, start + p * step, 1, source)[0]

@@ -128,6 +128,27 @@ def test_vectors_and_their_remainders_give_the_same_pixels(pair, width):
                 assert singles[:, :, p].tobytes() == out[:, :, p].tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(40, 5000), (2, 9000), (33, 700), (3, 3), (200, 17), (2, 1), (64, 64)])
+def test_contiguous_columns_are_turned_whatever_their_number(dtype, shape):
+    for bands in (1, 3, 13):
+        x = RNG.integers(0, 250, (bands, *shape[::-1])).astype(dtype).swapaxes(1, 2)
+        picks = [0, 0, 0] if bands == 1 else [2, 0, 1]
+        job = Pass(tuple(tuple(float(j == pick) for j in range(bands)) for pick in picks), (0.0,) * 3, (0.0,) * bands)
+        for layout in ("planar", "interleaved"):
+            out = execute("numba", job, x, TARGETS[layout]((3, *shape), dtype))
+            np.testing.assert_array_equal(out, x[picks])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3100])
+def test_planes_too_large_for_a_cache_are_copied_whole(rows):
+    job = JOBS["moves"]
+    x = RNG.integers(0, 256, (3, rows, 3_300_000 // rows), np.uint8)
+    np.testing.assert_array_equal(execute("numba", job, x, np.zeros_like(x)), x[[2, 1, 2]])
+    crop = x[:, :, 5:-7]
+    np.testing.assert_array_equal(execute("numba", job, crop, np.zeros(crop.shape, np.uint8)), crop[[2, 1, 2]])
+
+
 @pytest.mark.parametrize("job", ["replicate", "mix", "moves"])
 def test_frames_equal_their_singles_however_they_lie(job):
     job = JOBS[job]
