@@ -4,7 +4,9 @@
 >>> x = gp.plan("gray", "imagenet")(image)   # (H, W) uint8 -> (3, H, W) float32
 """
 
-from . import weights
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .channels import ChannelMap, luminance, mix, replicate, select
 from .errors import (
     ChannelError,
@@ -16,11 +18,14 @@ from .errors import (
     RangeError,
     ReadError,
 )
-from .fitting import BandStats
 from .planning import Plan, plan
-from .reading import read, read_bands
 from .sources import Source
 from .targets import Target, preset
+
+if TYPE_CHECKING:
+    from . import weights
+    from .fitting import BandStats
+    from .reading import read, read_bands
 
 __all__ = [
     "BandStats",
@@ -46,3 +51,20 @@ __all__ = [
     "select",
     "weights",
 ]
+
+LATER = {"BandStats": "fitting", "read": "reading", "read_bands": "reading"}
+"""Where names are that not every process needs: `import graypipe` costs little more than `import numpy`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return one of `LATER` or the module ``weights``, imported now; they stay."""
+    if name == "weights":
+        return import_module(".weights", __name__)
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f".{LATER[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
