@@ -11,6 +11,7 @@ from .. import BandStats
 from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
 from ..scale.gathering import add, gather
 from ..scale.loading import Failed
+from ..scale.naming import place
 from ..scale.writing import write
 from . import data_sets, notation
 from .findings import SUFFIXES
@@ -49,11 +50,11 @@ def run(options: Namespace) -> None:
     for line in _lines(total, len(paths) - len(failures)):
         print(line)
     if options.json:
-        write(_place(options.json), [total.to_json().encode() + b"\n"])
+        write(place(options.json), [total.to_json().encode() + b"\n"])
     if options.plot:
         from . import histograms
 
-        write(_place(options.plot), [histograms.draw(total, *WINDOW, options.plot.suffix[1:].lower())])
+        write(place(options.plot), [histograms.draw(total, *WINDOW, options.plot.suffix[1:].lower())])
     data_sets.check_complete(failures, len(paths))
 
 
@@ -63,27 +64,25 @@ def _check_outputs(options: Namespace, paths: list[Path]) -> None:
         raise MissingExtraError('--plot needs matplotlib: pip install "graypipe[demo]"')
     if options.plot and options.plot.suffix.lower() not in PICTURES:
         raise GraypipeError(f"{options.plot}: expected a name that ends in {', '.join(PICTURES)}")
-    for made in filter(None, (options.json, options.plot)):
-        place = _place(made)
-        if place in map(_place, paths):
+    wanted = [made for made in (options.json, options.plot) if made]
+    images = {place(path) for path in paths} if wanted else set()
+    folders = {options.path, *(path.parent for path in paths)} if wanted and options.path.is_dir() else set()
+    searched = {place(folder) for folder in folders}
+    for made in wanted:
+        led = place(made)
+        if led in images:
             raise GraypipeError(f"{made} is one of the images: choose another name")
         if os.path.lexists(made) and not made.is_file():
             raise GraypipeError(f"{made} cannot be written: it is a folder, a pipe, a device or a link to nothing")
-        if not place.parent.is_dir():
-            raise GraypipeError(f"{made}: there is no folder {place.parent}")
-        searched = {options.path, *(path.parent for path in paths)} if options.path.is_dir() else ()
-        if place.suffix.lower() in SUFFIXES and (
-            made is options.json or any(place.is_relative_to(_place(folder)) for folder in searched)
+        if not led.parent.is_dir():
+            raise GraypipeError(f"{made}: there is no folder {led.parent}")
+        if led.suffix.lower() in SUFFIXES and (
+            made is options.json or any(led.is_relative_to(folder) for folder in searched)
         ):
             raise GraypipeError(
                 f"{made} would be taken for one of the images from then on: expected --json with a name that ends in "
                 f".json, --plot outside of {options.path} and the folders that its links lead to"
             )
-
-
-def _place(path: Path) -> Path:
-    """Return where ``path`` leads: a link is not replaced, but what it stands for."""
-    return Path(os.path.realpath(path))  # Path.resolve raises an error over links that lead in a circle
 
 
 def _lines(stats: BandStats, files: int) -> Iterator[str]:

@@ -32,23 +32,24 @@ def check_apart(folder: Path, out: Path, paths: Iterable[str]) -> None:
 
     Links in ``folder`` may lead anywhere, but not into ``out``.
     """
-    made, read = _place(out), _place(folder)
+    made, read = place(out), place(folder)
     if made.is_relative_to(read):
         raise GraypipeError(f"{out} lies in {folder}, which is only read: choose a folder outside of it")
     links = {folder / path for path in paths if (folder / path).is_symlink()}
     for source in {read, *((folder / path).parent for path in paths), *links}:
-        if _place(source).is_relative_to(made):
+        if place(source).is_relative_to(made):
             raise GraypipeError(f"{source} lies in {out}, where results would be written: choose another folder")
 
 
 def check_inside(out: Path, paths: Iterable[str]) -> None:
     """Raise GraypipeError where a link in ``out`` would lead an output out of it."""
-    top = _place(out)
+    top = place(out)
     for below in {Path(path).parent for path in paths}:
-        place = _place(top / below)
-        if place != top / below:
-            raise GraypipeError(f"{out / below} leads to {place}, out of {out}: remove that link")
+        found = place(top / below)
+        if found != top / below:
+            raise GraypipeError(f"{out / below} leads to {found}, out of {out}: remove that link")
 
 
-def _place(path: Path) -> Path:
+def place(path: Path) -> Path:
+    """Return where ``path`` really leads, through links and ``..``."""
     return Path(os.path.realpath(path))  # Path.resolve raises an error over links that lead in a circle
