@@ -28,7 +28,9 @@ def _measure(arguments: argparse.Namespace) -> None:
     size = scale.QUICK if arguments.quick else scale.FULL
     folder = arguments.out or (_aside() if arguments.quick else results.RECORD)
     chosen = arguments.only or groups.GROUPS
-    with tqdm(total=sum(len(groups.cases(group, size)) for group in chosen), unit="case") as bar:
+    with tqdm(
+        total=sum(len(groups.cases(group, size)) for group in chosen), unit="case"
+    ) as bar:
 
         def done(case: str) -> None:
             bar.set_postfix_str(case)
@@ -49,12 +51,35 @@ def _parser() -> argparse.ArgumentParser:
     from .groups import ELSEWHERE, GROUPS
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["measure", "report"], default="measure")
-    parser.add_argument("--quick", action="store_true", help="few rounds, no large images, results aside (minutes)")
+    parser.add_argument(
+        "what", nargs="?", choices=["measure", "report"], default="measure"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="few rounds, no large images, results aside (minutes)",
+    )
     known = (*GROUPS, *ELSEWHERE)
-    parser.add_argument("--only", action="append", choices=known, metavar="GROUP", help="this group; repeatable")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of result files (default: the record)")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR", help="where `report` writes pages")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=known,
+        metavar="GROUP",
+        help="this group; repeatable",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder of result files (default: the record)",
+    )
+    parser.add_argument(
+        "--docs",
+        type=Path,
+        default=Path("docs"),
+        metavar="DIR",
+        help="where `report` writes pages",
+    )
     return parser
 
 

@@ -48,8 +48,17 @@ def admit(case: Case) -> Case:
 
     graypipe itself must not fail: its errors are raised.
     """
-    reasons = {name: reason for name in case.contenders if (reason := _fault(case, name))}
-    kept = {kind: {name: run for name, run in getattr(case, kind).items() if name not in reasons} for kind in KINDS}
+    reasons = {
+        name: reason for name in case.contenders if (reason := _fault(case, name))
+    }
+    kept = {
+        kind: {
+            name: run
+            for name, run in getattr(case, kind).items()
+            if name not in reasons
+        }
+        for kind in KINDS
+    }
     return replace(case, left_out=case.left_out | reasons, **kept)
 
 
@@ -73,13 +82,21 @@ def same_as(expected: ArrayLike, tolerance: float = 0.0) -> Check:
 
     def check(name: str, result: Any) -> None:
         found = np.asarray(result)
-        assert found.shape == wanted.shape, f"{name} has shape {found.shape}, expected {wanted.shape}"
+        assert found.shape == wanted.shape, (
+            f"{name} has shape {found.shape}, expected {wanted.shape}"
+        )
         if not tolerance:
-            assert found.dtype == wanted.dtype, f"{name} has dtype {found.dtype}, expected {wanted.dtype}"
+            assert found.dtype == wanted.dtype, (
+                f"{name} has dtype {found.dtype}, expected {wanted.dtype}"
+            )
             assert np.array_equal(found, wanted), f"{name} has other pixels"
             return
-        assert found.dtype == np.float32, f"{name} has dtype {found.dtype}, expected float32"
-        off = float(np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted)), initial=0))
+        assert found.dtype == np.float32, (
+            f"{name} has dtype {found.dtype}, expected float32"
+        )
+        off = float(
+            np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted)), initial=0)
+        )
         assert off <= tolerance, f"{name} is off by {off:.2g}, more than {tolerance:g}"
 
     return check
@@ -92,7 +109,9 @@ def written_into(out: NDArray[Any], check: Check) -> Check:
     """
 
     def checked(name: str, result: Any) -> None:
-        assert np.may_share_memory(np.asarray(result), out), f"{name} returns memory of its own"
+        assert np.may_share_memory(np.asarray(result), out), (
+            f"{name} returns memory of its own"
+        )
         check(name, result)
         out.fill(0)
 

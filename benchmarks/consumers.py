@@ -24,7 +24,9 @@ Use = Callable[[Any], Any]
 
 CHW = gp.plan(gp.Source("gray", dtype="uint8"), "imagenet")
 HWC = CHW.with_layouts(target="HWC")
-KERNEL = np.random.default_rng(3).normal(scale=0.2, size=(16, 3, 3, 3)).astype(np.float32)
+KERNEL = (
+    np.random.default_rng(3).normal(scale=0.2, size=(16, 3, 3, 3)).astype(np.float32)
+)
 
 FUSED = "graypipe, fused"
 FOLDED = "graypipe, folded into the kernel"
@@ -33,7 +35,9 @@ EARLY = "graypipe, fused before the queue"
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    torch.from_numpy(np.broadcast_to(np.uint8(0), 3))  # torch says it once a process: here, where nothing is measured
+    torch.from_numpy(
+        np.broadcast_to(np.uint8(0), 3)
+    )  # torch says it once a process: here, where nothing is measured
 
 
 class Consumer(NamedTuple):
@@ -75,7 +79,9 @@ def _plan(plan: gp.Plan, gray: Array) -> Array:
 
 def _convolution() -> Consumer:
     kernel = torch.from_numpy(KERNEL)
-    folded, bias = map(torch.from_numpy, gp.weights.fold(KERNEL, None, CHW.map, layout="OIHW"))
+    folded, bias = map(
+        torch.from_numpy, gp.weights.fold(KERNEL, None, CHW.map, layout="OIHW")
+    )
     first = partial(functional.conv2d, stride=2)
 
     def use(rgb: Array) -> torch.Tensor:
@@ -96,7 +102,9 @@ def _tensorflow() -> Consumer:
     def use(rgb: Array) -> tf.Tensor:
         return (tf.cast(tf.convert_to_tensor(rgb), tf.float32) / 255 - MEAN) / STD
 
-    return Consumer(use, {FUSED: lambda gray: tf.convert_to_tensor(_plan(HWC, gray))}, weighed=False)
+    return Consumer(
+        use, {FUSED: lambda gray: tf.convert_to_tensor(_plan(HWC, gray))}, weighed=False
+    )
 
 
 def _albumentations() -> Consumer:
@@ -126,7 +134,10 @@ def _queue() -> Consumer:
 
     return Consumer(
         lambda rgb: normalise(through(rgb)),
-        {LATE: lambda gray: _plan(HWC, through(gray)), EARLY: lambda gray: through(_plan(HWC, gray))},
+        {
+            LATE: lambda gray: _plan(HWC, through(gray)),
+            EARLY: lambda gray: through(_plan(HWC, gray)),
+        },
     )
 
 

@@ -18,16 +18,35 @@ from .writing import table
 
 SOURCE = gp.Source("gray", range=(0, 255))
 PLAN = gp.plan(SOURCE, "imagenet")
-AVERAGED = gp.plan(SOURCE, gp.Target("gray", mean=float(np.mean(MEAN)), std=float(np.mean(STD))))
+AVERAGED = gp.plan(
+    SOURCE, gp.Target("gray", mean=float(np.mean(MEAN)), std=float(np.mean(STD)))
+)
 
 STEMS = {
     # as torchvision builds the first layers of ResNet, VGG, EfficientNet and ViT
-    "7x7, stride 2, padding 3": {"out_channels": 64, "kernel_size": 7, "stride": 2, "padding": 3, "bias": False},
+    "7x7, stride 2, padding 3": {
+        "out_channels": 64,
+        "kernel_size": 7,
+        "stride": 2,
+        "padding": 3,
+        "bias": False,
+    },
     "3x3, stride 1, padding 1": {"out_channels": 64, "kernel_size": 3, "padding": 1},
-    "3x3, stride 2, padding 1": {"out_channels": 32, "kernel_size": 3, "stride": 2, "padding": 1, "bias": False},
+    "3x3, stride 2, padding 1": {
+        "out_channels": 32,
+        "kernel_size": 3,
+        "stride": 2,
+        "padding": 1,
+        "bias": False,
+    },
     "16x16, stride 16": {"out_channels": 192, "kernel_size": 16, "stride": 16},
 }
-SUMMED, BLACK, FOLDED, EXACT = "summed, averaged statistics", "fold, fed 0 to 1", "fold_into", "fold_into, exact"
+SUMMED, BLACK, FOLDED, EXACT = (
+    "summed, averaged statistics",
+    "fold, fed 0 to 1",
+    "fold_into",
+    "fold_into, exact",
+)
 
 
 def random_stem(name: str) -> nn.Conv2d:
@@ -40,11 +59,15 @@ def errors(stem: nn.Conv2d, size: tuple[int, int] = (224, 224)) -> dict[str, flo
     """Return the relative L2 error of each way to read gray with ``stem``, whatever its kernel, on uniform noise."""
     batch = images.random((2, *size))
     expected = _output(stem, PLAN, batch)
-    return {name: _relative(_output(*way, batch), expected) for name, way in _ways(stem)}
+    return {
+        name: _relative(_output(*way, batch), expected) for name, way in _ways(stem)
+    }
 
 
 def _ways(stem: nn.Conv2d) -> Iterator[tuple[str, tuple[nn.Module, gp.Plan]]]:
-    summed, bias = gp.weights.fold(stem.weight, stem.bias, gp.replicate(), layout="OIHW")
+    summed, bias = gp.weights.fold(
+        stem.weight, stem.bias, gp.replicate(), layout="OIHW"
+    )
     yield SUMMED, (_with(stem, summed, bias), AVERAGED)
     folded, bias = gp.weights.fold(stem.weight, stem.bias, PLAN.unit_map, layout="OIHW")
     yield BLACK, (_with(stem, folded, bias), gp.plan(SOURCE, gp.Target("gray")))
@@ -53,10 +76,16 @@ def _ways(stem: nn.Conv2d) -> Iterator[tuple[str, tuple[nn.Module, gp.Plan]]]:
 
 
 def _with(stem: nn.Conv2d, kernel: np.ndarray, bias: np.ndarray | None) -> nn.Conv2d:
-    options = {name: getattr(stem, name) for name in ("kernel_size", "stride", "padding", "dilation")}
-    layer = nn.Conv2d(kernel.shape[1], kernel.shape[0], bias=bias is not None, **options)
+    options = {
+        name: getattr(stem, name)
+        for name in ("kernel_size", "stride", "padding", "dilation")
+    }
+    layer = nn.Conv2d(
+        kernel.shape[1], kernel.shape[0], bias=bias is not None, **options
+    )
     layer.load_state_dict(
-        {"weight": torch.from_numpy(kernel)} | ({} if bias is None else {"bias": torch.from_numpy(bias)})
+        {"weight": torch.from_numpy(kernel)}
+        | ({} if bias is None else {"bias": torch.from_numpy(bias)})
     )
     return layer
 
@@ -72,7 +101,10 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 
 def page() -> str:
     """Return the table of all stems, with random kernels."""
-    rows = [(name, *(f"{error:.1e}" for error in errors(random_stem(name)).values())) for name in STEMS]
+    rows = [
+        (name, *(f"{error:.1e}" for error in errors(random_stem(name)).values()))
+        for name in STEMS
+    ]
     return table(("first convolution", SUMMED, BLACK, FOLDED, EXACT), rows)
 
 

@@ -20,9 +20,17 @@ Array = NDArray[Any]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SCALE = [1 / (255 * s) for s in STD]
 SHIFT = [-m / s for m, s in zip(MEAN, STD, strict=True)]
-CHAINS = ("torchvision v2 chain", "torchvision v1 Compose", "albumentations chain", "tf.image chain")
+CHAINS = (
+    "torchvision v2 chain",
+    "torchvision v1 Compose",
+    "albumentations chain",
+    "tf.image chain",
+)
 FLOOR = "fill the output"
-CHW_ONLY = {"torchvision v2 chain": "writes CHW only", "torchvision v1 Compose": "writes CHW only"}
+CHW_ONLY = {
+    "torchvision v2 chain": "writes CHW only",
+    "torchvision v1 Compose": "writes CHW only",
+}
 HWC_ONLY = {"tf.image chain": "writes HWC only"}
 
 
@@ -38,7 +46,9 @@ def chains(image: Array, layout: str) -> dict[str, Run]:
 
 def _chains_chw(image: Array) -> dict[str, Run]:
     tensor, picture = torch.from_numpy(image)[None], Image.fromarray(image)
-    modern = v2.Compose([v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    modern = v2.Compose(
+        [v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    )
     classic = v1.Compose([v1.Grayscale(3), v1.ToTensor(), v1.Normalize(MEAN, STD)])
     album = A.Compose([A.ToRGB(p=1), A.Normalize(MEAN, STD), ToTensorV2()])
     return {
@@ -49,14 +59,20 @@ def _chains_chw(image: Array) -> dict[str, Run]:
 
 
 def _chains_hwc(image: Array) -> dict[str, Run]:
-    album, held = A.Compose([A.ToRGB(p=1), A.Normalize(MEAN, STD)]), tf.constant(image[..., None])
+    album, held = (
+        A.Compose([A.ToRGB(p=1), A.Normalize(MEAN, STD)]),
+        tf.constant(image[..., None]),
+    )
 
     @tf.function
     def chain(gray: tf.Tensor) -> tf.Tensor:
         rgb = tf.image.convert_image_dtype(tf.image.grayscale_to_rgb(gray), tf.float32)
         return (rgb - MEAN) / STD
 
-    return {"albumentations chain": lambda: album(image=image)["image"], "tf.image chain": lambda: chain(held)}
+    return {
+        "albumentations chain": lambda: album(image=image)["image"],
+        "tf.image chain": lambda: chain(held),
+    }
 
 
 def written_by_hand(image: Array, layout: str) -> dict[str, Run]:
@@ -66,10 +82,18 @@ def written_by_hand(image: Array, layout: str) -> dict[str, Run]:
     seed = np.expand_dims(image, axis)
     mean, std = (np.float32(stat).reshape(_broadcast(layout)) for stat in (MEAN, STD))
     return {
-        "NumPy, a plane at a time": lambda: _planes(image, layout, empty(image, layout)),
-        "NumPy, table of 256 pixels": lambda: _table(image, layout, empty(image, layout)),
-        "NumPy, np.repeat then /255, mean, std": lambda: (np.repeat(seed, 3, axis) / np.float32(255) - mean) / std,
-        "torch, one multiply and add": lambda: (tensor.float().unsqueeze(axis) * scale).add_(shift),
+        "NumPy, a plane at a time": lambda: _planes(
+            image, layout, empty(image, layout)
+        ),
+        "NumPy, table of 256 pixels": lambda: _table(
+            image, layout, empty(image, layout)
+        ),
+        "NumPy, np.repeat then /255, mean, std": lambda: (
+            (np.repeat(seed, 3, axis) / np.float32(255) - mean) / std
+        ),
+        "torch, one multiply and add": lambda: (
+            tensor.float().unsqueeze(axis) * scale
+        ).add_(shift),
     }
 
 
@@ -80,7 +104,9 @@ def written_by_hand_into(out: Array, image: Array, layout: str) -> dict[str, Run
     return {
         "NumPy, a plane at a time": lambda: _planes(image, layout, out),
         "NumPy, table of 256 pixels": lambda: _table(image, layout, out),
-        "torch, one multiply and add": lambda: torch.mul(tensor.unsqueeze(axis), scale, out=target).add_(shift),
+        "torch, one multiply and add": lambda: torch.mul(
+            tensor.unsqueeze(axis), scale, out=target
+        ).add_(shift),
     }
 
 
@@ -120,7 +146,9 @@ def _table(image: Array, layout: str, out: Array) -> Array:
 
 def empty(image: Array, layout: str) -> Array:
     """Return memory for the result."""
-    return np.empty((*image.shape, 3) if layout == "HWC" else (3, *image.shape), np.float32)
+    return np.empty(
+        (*image.shape, 3) if layout == "HWC" else (3, *image.shape), np.float32
+    )
 
 
 def _broadcast(layout: str) -> tuple[int, ...]:
@@ -128,5 +156,7 @@ def _broadcast(layout: str) -> tuple[int, ...]:
 
 
 def _torch_factors(layout: str) -> tuple[torch.Tensor, torch.Tensor]:
-    scale, shift = (torch.tensor(numbers, dtype=torch.float32) for numbers in (SCALE, SHIFT))
+    scale, shift = (
+        torch.tensor(numbers, dtype=torch.float32) for numbers in (SCALE, SHIFT)
+    )
     return scale.reshape(_broadcast(layout)), shift.reshape(_broadcast(layout))

@@ -39,7 +39,9 @@ def describe() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, graypipe and the peers."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads(
+        (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    )["project"]
     own = {"python": platform.python_version(), "graypipe": project["version"]}
     names = (album() if name == "albumentations" else name for name in PEERS)
     return own | {name: version(name) for name in names}
@@ -57,5 +59,9 @@ def album() -> str:
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    named = [
+        line.partition(":")[2].strip()
+        for line in lines
+        if line.startswith("model name")
+    ]
     return named[0] if named else platform.processor()

@@ -28,7 +28,9 @@ def extra(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, F
         return {name: _figure(_extra(run)) for name, run in contenders.items()}
 
 
-def resident(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, Figure]:  # noqa: ARG001
+def resident(
+    contenders: dict[str, Callable[[], Any]], scale: Scale
+) -> dict[str, Figure]:  # noqa: ARG001
     """Return the bytes by which the process grows at the peak of a call, whoever allocates them (Linux only)."""
     return {name: _figure(_resident(run)) for name, run in contenders.items()}
 
@@ -56,14 +58,18 @@ def _extra(run: Callable[[], Any]) -> int:
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    fresh = after - before >= result.nbytes  # a result in reused memory was there before
+    fresh = (
+        after - before >= result.nbytes
+    )  # a result in reused memory was there before
     return max(0, peak - before - (result.nbytes if fresh else 0))
 
 
 def _resident(run: Callable[[], Any]) -> int:
     run()
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # else freed pages, still resident, would hide the growth
+    ctypes.CDLL("libc.so.6").malloc_trim(
+        0
+    )  # else freed pages, still resident, would hide the growth
     CLEAR.write_text("5", encoding="ascii")  # resets the high-water mark
     before = _status("VmRSS")
     result = run()
@@ -73,7 +79,11 @@ def _resident(run: Callable[[], Any]) -> int:
 
 
 def _status(field: str) -> int:
-    line = next(line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith(field))
+    line = next(
+        line
+        for line in STATUS.read_text(encoding="ascii").splitlines()
+        if line.startswith(field)
+    )
     return int(line.split()[1]) * 1024
 
 

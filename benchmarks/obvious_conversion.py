@@ -21,7 +21,11 @@ def convert(out: Path, path: Path) -> None:
 def main(folder: str, out: str, workers: str) -> None:
     Path(out).mkdir()
     with Pool(int(workers)) as pool:
-        for _ in pool.imap_unordered(partial(convert, Path(out)), sorted(Path(folder).glob("*.png")), chunksize=16):
+        for _ in pool.imap_unordered(
+            partial(convert, Path(out)),
+            sorted(Path(folder).glob("*.png")),
+            chunksize=16,
+        ):
             pass
 
 

@@ -12,7 +12,12 @@ from .engines import OURS
 from .results import Record, where
 from .targets import AT_LEAST
 
-STYLE = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "savefig.bbox": "tight"}
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+    "savefig.bbox": "tight",
+}
 OWN, MISSED, OTHER = "#0b6e4f", "#c1440e", "#9aa5b1"
 MARKS = "osD^v<>Pp*X"
 
@@ -38,11 +43,18 @@ def _targets(records: dict[str, Record]) -> Picture:
     rows = [row for row in targets.reached(records) if row.target.goal][::-1]
     picture, axes = _axes(8, 0.8 + 0.3 * len(rows))
     margins = [
-        row.value / row.target.goal if row.target.sense == AT_LEAST else row.target.goal / max(row.value, 1e-12)
+        row.value / row.target.goal
+        if row.target.sense == AT_LEAST
+        else row.target.goal / max(row.value, 1e-12)
         for row in rows
     ]
     labels = [f"{row.target.what} / {row.target.against}" for row in rows]
-    axes.barh(labels, [margin - 1 for margin in margins], left=1, color=[MISSED if row.missed else OWN for row in rows])
+    axes.barh(
+        labels,
+        [margin - 1 for margin in margins],
+        left=1,
+        color=[MISSED if row.missed else OWN for row in rows],
+    )
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlabel("worst cell over its goal (1: just reached)")
@@ -51,18 +63,42 @@ def _targets(records: dict[str, Record]) -> Picture:
 
 def _expand(records: dict[str, Record]) -> Picture:
     cases = where(records["expand"], memory="fresh")
-    labels = [case["name"].removeprefix("expand, ").removesuffix(", fresh") for case in cases]
+    labels = [
+        case["name"].removeprefix("expand, ").removesuffix(", fresh") for case in cases
+    ]
     picture, axes = _axes(8, 0.8 + 0.27 * len(cases))
-    names = sorted({name for case in cases for name, figure in case["contenders"].items() if figure["kind"] == "peer"})
+    names = sorted(
+        {
+            name
+            for case in cases
+            for name, figure in case["contenders"].items()
+            if figure["kind"] == "peer"
+        }
+    )
     for number, name in enumerate(names):
-        found = [(row, case["contenders"]) for row, case in enumerate(cases) if name in case["contenders"]]
-        over = [figures[name]["median"] / figures[OURS]["median"] for _, figures in found]
-        axes.plot(over, [row for row, _ in found], MARKS[number % len(MARKS)], label=name, markersize=5, alpha=0.8)
+        found = [
+            (row, case["contenders"])
+            for row, case in enumerate(cases)
+            if name in case["contenders"]
+        ]
+        over = [
+            figures[name]["median"] / figures[OURS]["median"] for _, figures in found
+        ]
+        axes.plot(
+            over,
+            [row for row, _ in found],
+            MARKS[number % len(MARKS)],
+            label=name,
+            markersize=5,
+            alpha=0.8,
+        )
     axes.axvline(1, color=OWN, linewidth=2)
     axes.set_yticks(range(len(cases)), labels)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlabel("time over graypipe's, fresh memory (right of the line: slower than graypipe)")
+    axes.set_xlabel(
+        "time over graypipe's, fresh memory (right of the line: slower than graypipe)"
+    )
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
 
@@ -76,23 +112,44 @@ def _normalise(records: dict[str, Record]) -> Picture:
         sizes = [int(case["facts"]["size"]) for case in cases]
         for name in cases[0]["contenders"]:
             rates = [
-                case["contenders"][name]["median"] / size**2 * 1e9 for case, size in zip(cases, sizes, strict=True)
+                case["contenders"][name]["median"] / size**2 * 1e9
+                for case, size in zip(cases, sizes, strict=True)
             ]
-            axes.plot(sizes, rates, label=name, **styles.setdefault(name, _line(name, len(styles))))
-        axes.set(xscale="log", yscale="log", title=layout, xlabel="size (square root of the pixels)")
+            axes.plot(
+                sizes,
+                rates,
+                label=name,
+                **styles.setdefault(name, _line(name, len(styles))),
+            )
+        axes.set(
+            xscale="log",
+            yscale="log",
+            title=layout,
+            xlabel="size (square root of the pixels)",
+        )
         axes.set_xticks(sizes, map(str, sizes))
         axes.minorticks_off()
     both[0].set_ylabel("ns a pixel, fresh memory")
     lines = {line.get_label(): line for axes in both for line in axes.lines}
     picture.legend(
-        lines.values(), lines, fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4
+        lines.values(),
+        lines,
+        fontsize=7,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        ncols=4,
     )
     return picture
 
 
 def _line(name: str, number: int) -> dict[str, object]:
     """Return how the contender ``name``, the ``number``-th to appear, is drawn."""
-    own = {"color": OWN, "linewidth": 2.5} if name == OURS else {"color": f"C{number % 10}", "linewidth": 1}
+    own = (
+        {"color": OWN, "linewidth": 2.5}
+        if name == OURS
+        else {"color": f"C{number % 10}", "linewidth": 1}
+    )
     return {"marker": MARKS[number % len(MARKS)], "markersize": 4, **own}
 
 
@@ -103,7 +160,10 @@ def _zero_copy(records: dict[str, Record]) -> Picture:
     for axes, case in zip(grid, cases, strict=False):
         figures = list(case["contenders"].items())[::-1]
         colors = [OWN if figure["kind"] == "ours" else OTHER for _, figure in figures]
-        axes.barh([name.removeprefix("graypipe, ") for name, _ in figures], [f["median"] * 1e3 for _, f in figures])
+        axes.barh(
+            [name.removeprefix("graypipe, ") for name, _ in figures],
+            [f["median"] * 1e3 for _, f in figures],
+        )
         for bar, color in zip(axes.patches, colors, strict=True):
             bar.set_color(color)
         axes.set_title(case["facts"]["consumer"], fontsize=8)
@@ -117,8 +177,16 @@ def _zero_copy(records: dict[str, Record]) -> Picture:
 
 PLOTS: dict[str, tuple[str, str, Callable[[dict[str, Record]], Picture]]] = {
     "benchmark-targets": ("what was reached, over its goal", "expand", _targets),
-    "benchmark-expand": ("time of every peer over graypipe's, expansion", "expand", _expand),
-    "benchmark-normalise": ("time a pixel against size, normalisation", "normalise", _normalise),
+    "benchmark-expand": (
+        "time of every peer over graypipe's, expansion",
+        "expand",
+        _expand,
+    ),
+    "benchmark-normalise": (
+        "time a pixel against size, normalisation",
+        "normalise",
+        _normalise,
+    ),
     "zero-copy": ("expansion with its consumers at 1024²", "zero_copy", _zero_copy),
 }
 """By file name: what it shows, the group it needs, and the function that paints it."""

@@ -13,9 +13,18 @@ def seconds(statements: str, timed: str, **environment: str) -> float:
 
     Bytecode may be kept, as it is for every installed package: a first run leaves it for those that count.
     """
-    lines = ["from time import perf_counter", statements, "start = perf_counter()", timed]
+    lines = [
+        "from time import perf_counter",
+        statements,
+        "start = perf_counter()",
+        timed,
+    ]
     script = "\n".join([*lines, "print(perf_counter() - start)"])
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE"
+    }
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,

@@ -8,7 +8,9 @@ from .results import Record
 def machine(record: Record) -> str:
     """Return processor, engine, date and versions."""
     found = record["machine"]
-    libraries = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    libraries = ", ".join(
+        f"{name} {number}" for name, number in record["versions"].items()
+    )
     return (
         f"Machine: {found['processor']}, {found['architecture']}, {found['logical_cores']} logical cores, "
         f"{found['system']}; {found['engine']} engine, one thread. Measured on {record['date']} with {libraries}."
@@ -18,4 +20,8 @@ def machine(record: Record) -> str:
 def warning(records: Iterable[Record]) -> str:
     """Return a paragraph where some records come from short runs, else nothing."""
     short = [record["group"] for record in records if record["scale"] != "full"]
-    return f"\n**Not a record**: short runs, small sizes ({', '.join(short)}).\n" if short else ""
+    return (
+        f"\n**Not a record**: short runs, small sizes ({', '.join(short)}).\n"
+        if short
+        else ""
+    )

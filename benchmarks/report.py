@@ -53,7 +53,9 @@ def write(folder: Path, docs: Path) -> list[Path]:
     """Write the pages and the pictures for the results in ``folder``; return the paths."""
     records = results.read(folder, (*GROUPS, *ELSEWHERE))
     if not records:
-        raise FileNotFoundError(f"no result files in {folder}: run `python -m benchmarks` first")
+        raise FileNotFoundError(
+            f"no result files in {folder}: run `python -m benchmarks` first"
+        )
     paths = plots.draw(records, docs / "images")
     for name, text in pages(records).items():
         paths.append(docs / name)
@@ -64,12 +66,22 @@ def write(folder: Path, docs: Path) -> list[Path]:
 def pages(records: dict[str, Record]) -> dict[str, str]:
     """Return the text of every page that ``records`` have something for, by file name."""
     study = records.get("zero_copy")
-    return {"benchmarks.md": _report(records)} | ({"zero-copy.md": zero_copy.page(study)} if study else {})
+    return {"benchmarks.md": _report(records)} | (
+        {"zero-copy.md": zero_copy.page(study)} if study else {}
+    )
 
 
 def _report(records: dict[str, Record]) -> str:
-    parts = [_introduction(records), "## Targets\n", _target_table(list(targets.reached(records)))]
-    parts += [f"![{alt}](images/{name}.png)\n" for name, (alt, wanted, _) in plots.PLOTS.items() if wanted in records]
+    parts = [
+        _introduction(records),
+        "## Targets\n",
+        _target_table(list(targets.reached(records))),
+    ]
+    parts += [
+        f"![{alt}](images/{name}.png)\n"
+        for name, (alt, wanted, _) in plots.PLOTS.items()
+        if wanted in records
+    ]
     for group, record in records.items():
         parts += [f"## {TITLES[group]}\n", *_cases(record)]
     return "\n".join(parts)
@@ -77,18 +89,44 @@ def _report(records: dict[str, Record]) -> str:
 
 def _introduction(records: dict[str, Record]) -> str:
     machines = dict.fromkeys(provenance.machine(record) for record in records.values())
-    return INTRODUCTION.format(warning=provenance.warning(records.values()), machine="\n\n".join(machines))
+    return INTRODUCTION.format(
+        warning=provenance.warning(records.values()), machine="\n\n".join(machines)
+    )
 
 
 def _target_table(rows: list[Reached]) -> str:
-    head = ("what", "against", "goal", "reached, worst cell", "median cell", "met", "best by hand, worst cell")
+    head = (
+        "what",
+        "against",
+        "goal",
+        "reached, worst cell",
+        "median cell",
+        "met",
+        "best by hand, worst cell",
+    )
     misses = [_miss(row) for row in rows if row.missed]
-    lines = [table(head, map(_target_row, rows), text=2), "", f"{len(rows) - len(misses)} of {len(rows)} met.", ""]
-    return "\n".join([*lines, *(["Every cell that misses its goal:\n", *misses] if misses else [])]) + "\n"
+    lines = [
+        table(head, map(_target_row, rows), text=2),
+        "",
+        f"{len(rows) - len(misses)} of {len(rows)} met.",
+        "",
+    ]
+    return (
+        "\n".join(
+            [
+                *lines,
+                *(["Every cell that misses its goal:\n", *misses] if misses else []),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _miss(row: Reached) -> str:
-    cells = "; ".join(f"{cell} ({quantity(row.cells[cell][0], row.target.unit)})" for cell in row.missed)
+    cells = "; ".join(
+        f"{cell} ({quantity(row.cells[cell][0], row.target.unit)})"
+        for cell in row.missed
+    )
     return (
         f"- {row.target.what}, against {row.target.against}: {len(row.missed)} of {len(row.cells)} miss "
         f"{row.target.sense} {quantity(row.target.goal, row.target.unit)}: {cells}"
@@ -116,7 +154,10 @@ def _cases(record: Record) -> Iterator[str]:
         if reasons:
             yield (
                 "Left out: "
-                + "; ".join(f"{', '.join(names)} ({_plain(why)})" for why, names in reasons.items())
+                + "; ".join(
+                    f"{', '.join(names)} ({_plain(why)})"
+                    for why, names in reasons.items()
+                )
                 + ".\n"
             )
 
@@ -130,13 +171,25 @@ def _case_table(case: dict[str, Any]) -> str:
             name,
             {"hand": "by hand"}.get(figure["kind"], figure["kind"]),
             of_gauge(figure["median"], case["gauge"]),
-            of_gauge(figure["q3"] - figure["q1"], case["gauge"]) if figure["rounds"] > 1 else "",
+            of_gauge(figure["q3"] - figure["q1"], case["gauge"])
+            if figure["rounds"] > 1
+            else "",
             ratio(figure["median"] / lead) if lead else "",
         )
         for name, figure in figures
     ]
-    return table(("contender", "kind", quantity_name, "spread (IQR)", "over the fastest"), rows, text=2)
+    return table(
+        ("contender", "kind", quantity_name, "spread (IQR)", "over the fastest"),
+        rows,
+        text=2,
+    )
 
 
 def _plain(reason: str) -> str:
-    return reason.replace("|", "/").replace("_", r"\_").replace("{", "(").replace("}", ")").rstrip(".")
+    return (
+        reason.replace("|", "/")
+        .replace("_", r"\_")
+        .replace("{", "(")
+        .replace("}", ")")
+        .rstrip(".")
+    )

@@ -19,7 +19,10 @@ def write(record: Record, folder: Path) -> Path:
     jsonschema.validate(record, SCHEMA)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['group']}.json"
-    path.write_text(json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
     return path
 
 
@@ -34,8 +37,12 @@ def read(folder: Path, order: Iterable[str]) -> dict[str, Record]:
     return found
 
 
-def where(record: Record, gauge: str | None = None, **facts: str) -> list[dict[str, Any]]:
+def where(
+    record: Record, gauge: str | None = None, **facts: str
+) -> list[dict[str, Any]]:
     """Return the cases of ``record`` whose facts include ``facts``."""
     return [
-        case for case in record["cases"] if facts.items() <= case["facts"].items() and gauge in (None, case["gauge"])
+        case
+        for case in record["cases"]
+        if facts.items() <= case["facts"].items() and gauge in (None, case["gauge"])
     ]

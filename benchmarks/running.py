@@ -32,7 +32,9 @@ def run(group: str, scale: Scale, done: Callable[[str], object]) -> results.Reco
     }
 
 
-def _measured(group: str, scale: Scale, done: Callable[[str], object]) -> Iterator[dict[str, Any]]:
+def _measured(
+    group: str, scale: Scale, done: Callable[[str], object]
+) -> Iterator[dict[str, Any]]:
     for build in groups.cases(group, scale):
         case = build()
         yield measured(case, scale)
@@ -47,6 +49,9 @@ def measured(case: Case, scale: Scale) -> dict[str, Any]:
         "name": case.name,
         "facts": case.facts,
         "gauge": case.gauge,
-        "contenders": {name: {"kind": case.kind(name), **figure._asdict()} for name, figure in figures.items()},
+        "contenders": {
+            name: {"kind": case.kind(name), **figure._asdict()}
+            for name, figure in figures.items()
+        },
         "left_out": case.left_out,
     }

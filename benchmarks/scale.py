@@ -35,7 +35,11 @@ class Scale(NamedTuple):
 
     def sizes(self, *names: str) -> list[str]:
         """Return those of ``names`` that this scale runs."""
-        return [name for name in names if SHAPES[name][-2] * SHAPES[name][-1] <= self.largest]
+        return [
+            name
+            for name in names
+            if SHAPES[name][-2] * SHAPES[name][-1] <= self.largest
+        ]
 
 
 FULL = Scale("full", seconds=2.5, least_rounds=7, largest=2**24, batch=64)

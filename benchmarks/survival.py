@@ -31,19 +31,27 @@ def outcomes() -> list[dict[str, str]]:
     """
     gray = images.random((20, 24))
     view = gp.replicate()(gray, layout="HW", copy=False)
-    return [{"consumer": name, **_outcome(step, view)} for name, step in _steps().items()]
+    return [
+        {"consumer": name, **_outcome(step, view)} for name, step in _steps().items()
+    ]
 
 
 def _outcome(step: Callable[[Array], Any], view: Array) -> dict[str, str]:
     try:
         result = step(view)
     except (ValueError, RuntimeError) as error:
-        return {"outcome": "refused", "detail": f"{type(error).__name__}: {str(error).splitlines()[0][:70]}"}
+        return {
+            "outcome": "refused",
+            "detail": f"{type(error).__name__}: {str(error).splitlines()[0][:70]}",
+        }
     array = np.asarray(result)
     strides = f"strides {tuple(stride // array.itemsize for stride in array.strides)} elements"
     if np.shares_memory(array, view):
         return {"outcome": "shared", "detail": strides}
-    thin = any(size == 3 and stride == 0 for size, stride in zip(array.shape, array.strides, strict=True))
+    thin = any(
+        size == 3 and stride == 0
+        for size, stride in zip(array.shape, array.strides, strict=True)
+    )
     return {"outcome": "one band" if thin else "copied", "detail": strides}
 
 
@@ -63,7 +71,9 @@ def _numpy_steps() -> dict[str, Callable[[Array], Any]]:
         "NumPy: reshape(-1, 3)": lambda v: v.reshape(-1, 3),
         "NumPy: np.save and np.load": _saved,
         "copy.deepcopy": copy.deepcopy,
-        "pickle of the array (worker queue)": lambda v: pickle.loads(pickle.dumps(v, 5)),
+        "pickle of the array (worker queue)": lambda v: pickle.loads(
+            pickle.dumps(v, 5)
+        ),
     }
 
 
@@ -84,7 +94,9 @@ def _torch_steps() -> dict[str, Callable[[Array], Any]]:
         "torch: in-place arithmetic": lambda v: torch.from_numpy(v).sub_(1),
         "torch: contiguous()": lambda v: torch.from_numpy(v).contiguous(),
         "torch.tensor": torch.tensor,
-        "torch: pickle of the tensor": lambda v: pickle.loads(pickle.dumps(torch.from_numpy(v), 5)),
+        "torch: pickle of the tensor": lambda v: pickle.loads(
+            pickle.dumps(torch.from_numpy(v), 5)
+        ),
         "default_collate": lambda v: default_collate([v, v]),
     }
 
@@ -92,11 +104,17 @@ def _torch_steps() -> dict[str, Callable[[Array], Any]]:
 def _other_steps() -> dict[str, Callable[[Array], Any]]:
     return {
         "tf.convert_to_tensor": lambda v: tf.convert_to_tensor(v).numpy(),
-        "albumentations: HorizontalFlip": lambda v: A.HorizontalFlip(p=1)(image=v)["image"],
-        "albumentations: CenterCrop": lambda v: A.CenterCrop(10, 12, p=1)(image=v)["image"],
+        "albumentations: HorizontalFlip": lambda v: A.HorizontalFlip(p=1)(image=v)[
+            "image"
+        ],
+        "albumentations: CenterCrop": lambda v: A.CenterCrop(10, 12, p=1)(image=v)[
+            "image"
+        ],
         "albumentations: Normalize": lambda v: A.Normalize()(image=v)["image"],
         "albumentations: ToTensorV2": lambda v: ToTensorV2()(image=v)["image"],
         "cv2.flip": lambda v: cv2.flip(v, 1),
         "PIL Image.fromarray": Image.fromarray,
-        "graypipe: another map": lambda v: gp.select("BGR", of="RGB")(v, layout="HWC", copy=None),
+        "graypipe: another map": lambda v: gp.select("BGR", of="RGB")(
+            v, layout="HWC", copy=None
+        ),
     }

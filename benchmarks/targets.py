@@ -75,11 +75,17 @@ def reached(records: dict[str, Record]) -> Iterator[Reached]:
 
 def fastest(case: dict[str, Any], *kinds: str) -> float | None:
     """Return the median of the fastest contender out of ``kinds``, or None where there is none."""
-    found = [figure["median"] for figure in case["contenders"].values() if figure["kind"] in kinds]
+    found = [
+        figure["median"]
+        for figure in case["contenders"].values()
+        if figure["kind"] in kinds
+    ]
     return min(found) if found else None
 
 
-def _speedups(cases: list[dict[str, Any]], over: str | None = None, ours: str = OURS) -> Cells:
+def _speedups(
+    cases: list[dict[str, Any]], over: str | None = None, ours: str = OURS
+) -> Cells:
     """Return how many times faster ``ours`` is than the contender ``over``, or than the fastest peer."""
     cells: Cells = {}
     for case in cases:
@@ -97,13 +103,19 @@ def _sized(record: Record, *sizes: str, **facts: str) -> list[dict[str, Any]]:
 
 
 def _over_floor(record: Record, memory: str) -> Cells:
-    floors = {case["name"]: (_median(case, OURS), fastest(case, "floor")) for case in where(record, memory=memory)}
+    floors = {
+        case["name"]: (_median(case, OURS), fastest(case, "floor"))
+        for case in where(record, memory=memory)
+    }
     return {name: (own / floor, None) for name, (own, floor) in floors.items() if floor}
 
 
 def _over_contiguous(record: Record) -> Cells:
     return {
-        f"{case['name']}: {how.removeprefix(OURS + ', ')}": (figure["median"] / _median(case, CONTIGUOUS), None)
+        f"{case['name']}: {how.removeprefix(OURS + ', ')}": (
+            figure["median"] / _median(case, CONTIGUOUS),
+            None,
+        )
         for case in record["cases"]
         for how, figure in case["contenders"].items()
         if how != CONTIGUOUS
@@ -134,7 +146,10 @@ def _growth(cases: list[dict[str, Any]]) -> Cells:
 
 
 def _import_ratio(record: Record) -> Cells:
-    return {case["name"]: (_median(case, OURS) / _median(case, "numpy"), None) for case in record["cases"]}
+    return {
+        case["name"]: (_median(case, OURS) / _median(case, "numpy"), None)
+        for case in record["cases"]
+    }
 
 
 def _median(case: dict[str, Any], name: str) -> float:
@@ -145,7 +160,15 @@ def _median(case: dict[str, Any], name: str) -> float:
 PEER, CHAIN = "the fastest peer of each cell", "the fastest public chain"
 
 TARGETS = (
-    Target("expand", "expand, 224²", PEER, AT_LEAST, 1.0, "x", lambda r: _speedups(_sized(r, "224"))),
+    Target(
+        "expand",
+        "expand, 224²",
+        PEER,
+        AT_LEAST,
+        1.0,
+        "x",
+        lambda r: _speedups(_sized(r, "224")),
+    ),
     Target(
         "expand",
         "expand, 1024² and batches",
@@ -219,13 +242,41 @@ TARGETS = (
         lambda r: _over_floor(r, "reused"),
     ),
     Target(
-        "mix", "RGBY to RGB, HWC", PEER, AT_LEAST, 6, "x", lambda r: _speedups(where(r, task="merge", layout="HWC"))
+        "mix",
+        "RGBY to RGB, HWC",
+        PEER,
+        AT_LEAST,
+        6,
+        "x",
+        lambda r: _speedups(where(r, task="merge", layout="HWC")),
     ),
     Target(
-        "mix", "RGBY to RGB, CHW", PEER, AT_LEAST, 2.5, "x", lambda r: _speedups(where(r, task="merge", layout="CHW"))
+        "mix",
+        "RGBY to RGB, CHW",
+        PEER,
+        AT_LEAST,
+        2.5,
+        "x",
+        lambda r: _speedups(where(r, task="merge", layout="CHW")),
     ),
-    Target("mix", "3 of 13 bands, uint16", PEER, AT_LEAST, 2, "x", lambda r: _speedups(where(r, task="pick"))),
-    Target("strided", "crop, flip, Fortran order", "the contiguous image", AT_MOST, 1.5, "x", _over_contiguous),
+    Target(
+        "mix",
+        "3 of 13 bands, uint16",
+        PEER,
+        AT_LEAST,
+        2,
+        "x",
+        lambda r: _speedups(where(r, task="pick")),
+    ),
+    Target(
+        "strided",
+        "crop, flip, Fortran order",
+        "the contiguous image",
+        AT_MOST,
+        1.5,
+        "x",
+        _over_contiguous,
+    ),
     Target(
         "overhead",
         "gray to normalised, 32², CHW",
@@ -260,7 +311,9 @@ TARGETS = (
         AT_LEAST,
         5,
         "x",
-        lambda r: _speedups(where(r, task="PIL"), over="v1: Grayscale(3), ToTensor, Normalize"),
+        lambda r: _speedups(
+            where(r, task="PIL"), over="v1: Grayscale(3), ToTensor, Normalize"
+        ),
     ),
     Target(
         "loader",
@@ -278,7 +331,9 @@ TARGETS = (
         AT_LEAST,
         5,
         "x",
-        lambda r: _speedups(r["cases"], over="v2 chain in the workers", ours="graypipe, reused out="),
+        lambda r: _speedups(
+            r["cases"], over="v2 chain in the workers", ours="graypipe, reused out="
+        ),
     ),
     Target(
         "albumentations",
@@ -334,7 +389,25 @@ TARGETS = (
         "B",
         lambda r: _growth(where(r, task="memory")),
     ),
-    Target("views", "zero-copy expand", "bytes held", AT_MOST, 0, "B", lambda r: _held(where(r, "held"))),
-    Target("imports", "import graypipe", "import numpy", AT_MOST, 1.2, "x", _import_ratio),
-    Target("peaks", "peak memory of a call", "beyond the output", AT_MOST, 65536, "B", lambda r: _own(r["cases"])),
+    Target(
+        "views",
+        "zero-copy expand",
+        "bytes held",
+        AT_MOST,
+        0,
+        "B",
+        lambda r: _held(where(r, "held")),
+    ),
+    Target(
+        "imports", "import graypipe", "import numpy", AT_MOST, 1.2, "x", _import_ratio
+    ),
+    Target(
+        "peaks",
+        "peak memory of a call",
+        "beyond the output",
+        AT_MOST,
+        65536,
+        "B",
+        lambda r: _own(r["cases"]),
+    ),
 )

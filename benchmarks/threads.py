@@ -17,7 +17,9 @@ def pin_environment() -> None:
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # every figure is a figure of one core
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no look at the network in the middle of a measurement
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = (
+        "1"  # no look at the network in the middle of a measurement
+    )
     os.environ["ALBUMENTATIONS_NO_TELEMETRY"] = "1"
 
 

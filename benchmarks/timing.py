@@ -27,7 +27,9 @@ class Figure(NamedTuple):
     calls: int
 
 
-def measure(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, Figure]:
+def measure(
+    contenders: dict[str, Callable[[], Any]], scale: Scale
+) -> dict[str, Figure]:
     """Return the seconds a call of each contender takes.
 
     Every round visits the contenders in a new order, with one untimed call before each timed sample, so that nobody
@@ -35,13 +37,23 @@ def measure(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str,
     """
     calls = {name: _calls(run) for name, run in contenders.items()}
     with no_collection():
-        round_seconds = sum(_round(contenders, calls).values())  # the warm-up: its samples are dropped
-        rounds = max(scale.least_rounds, min(MOST_ROUNDS, int(scale.seconds / (2 * max(round_seconds, 1e-9)))))
+        round_seconds = sum(
+            _round(contenders, calls).values()
+        )  # the warm-up: its samples are dropped
+        rounds = max(
+            scale.least_rounds,
+            min(MOST_ROUNDS, int(scale.seconds / (2 * max(round_seconds, 1e-9)))),
+        )
         samples = [_round(contenders, calls) for _ in range(rounds)]
-    return {name: summary([each[name] / calls[name] for each in samples], calls[name]) for name in contenders}
+    return {
+        name: summary([each[name] / calls[name] for each in samples], calls[name])
+        for name in contenders
+    }
 
 
-def collect(contenders: dict[str, Callable[[], float]], scale: Scale) -> dict[str, Figure]:
+def collect(
+    contenders: dict[str, Callable[[], float]], scale: Scale
+) -> dict[str, Figure]:
     """Return the seconds that contenders report themselves: processes that are started to time something inside."""
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(1 + max(3, scale.least_rounds) if scale.seconds else 1):
@@ -67,7 +79,9 @@ def _calls(run: Callable[[], Any]) -> int:
     return max(1, round(SAMPLE / max(min(_sample(run, 1) for _ in range(3)), 1e-7)))
 
 
-def _round(contenders: dict[str, Callable[[], Any]], calls: dict[str, int]) -> dict[str, float]:
+def _round(
+    contenders: dict[str, Callable[[], Any]], calls: dict[str, int]
+) -> dict[str, float]:
     seconds = {}
     for name in _shuffled(contenders):
         contenders[name]()

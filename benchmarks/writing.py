@@ -7,7 +7,9 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], text: int = 1) -> 
     """Return a table whose first ``text`` columns are words and whose other columns are aligned right."""
     names = list(head)
     rule = ["---"] * text + ["--:"] * (len(names) - text)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [names, rule, *map(list, rows)])
+    return "\n".join(
+        "| " + " | ".join(cells) + " |" for cells in [names, rule, *map(list, rows)]
+    )
 
 
 def seconds(value: float) -> str:

@@ -37,7 +37,10 @@ def page(record: Record) -> str:
 
 def _by_size(cases: list[dict[str, Any]]) -> str:
     """Return contenders by sizes, the best of each size in bold."""
-    return _grid(cases, [f"{case['facts']['size']}²".replace("x224²", " x 224²") for case in cases])
+    return _grid(
+        cases,
+        [f"{case['facts']['size']}²".replace("x224²", " x 224²") for case in cases],
+    )
 
 
 def _by_consumer(cases: list[dict[str, Any]]) -> str:
@@ -46,7 +49,13 @@ def _by_consumer(cases: list[dict[str, Any]]) -> str:
 
 def _grid(cases: list[dict[str, Any]], heads: list[str]) -> str:
     names = list(dict.fromkeys(name for case in cases for name in case["contenders"]))
-    return table(["", *heads], [[name, *(_cell(case, name) for case in cases)] for name in names]) + "\n"
+    return (
+        table(
+            ["", *heads],
+            [[name, *(_cell(case, name) for case in cases)] for name in names],
+        )
+        + "\n"
+    )
 
 
 def _cell(case: dict[str, Any], name: str) -> str:
@@ -59,7 +68,9 @@ def _cell(case: dict[str, Any], name: str) -> str:
 
 
 def _consumed(record: Record) -> list[str]:
-    cases = [case for case in where(record, "time") if case["facts"]["consumer"] != "alone"]
+    cases = [
+        case for case in where(record, "time") if case["facts"]["consumer"] != "alone"
+    ]
     consumers = dict.fromkeys(case["facts"]["consumer"] for case in cases)
     return [
         f"{consumer}:\n\n{_by_size([case for case in cases if case['facts']['consumer'] == consumer])}"
@@ -68,21 +79,31 @@ def _consumed(record: Record) -> list[str]:
 
 
 def _survival(record: Record) -> str:
-    rows = [(row["consumer"], row["outcome"], row["detail"]) for row in record["survival"]]
+    rows = [
+        (row["consumer"], row["outcome"], row["detail"]) for row in record["survival"]
+    ]
     return table(("step", "the view is", "seen"), rows, text=3)
 
 
 def _rules(record: Record) -> dict[str, str]:
     """Return the figures that the rules of thumb quote."""
-    shown = {case["facts"]["consumer"]: _medians(case) for case in where(record, "time", size=SHOWN)}
+    shown = {
+        case["facts"]["consumer"]: _medians(case)
+        for case in where(record, "time", size=SHOWN)
+    }
     alone = shown.pop("alone")
-    refused = [row["consumer"] for row in record["survival"] if row["outcome"] == "refused"]
+    refused = [
+        row["consumer"] for row in record["survival"] if row["outcome"] == "refused"
+    ]
     return {
         "view_time": seconds(alone[VIEW]),
         "copy_time": seconds(_fastest_copy(alone)),
         "repeat_time": seconds(alone["np.repeat"]),
         "refused_steps": ", ".join(refused),
-        "views": "; ".join(f"{name} {ratio(times[VIEW] / _fastest_copy(times))}" for name, times in shown.items()),
+        "views": "; ".join(
+            f"{name} {ratio(times[VIEW] / _fastest_copy(times))}"
+            for name, times in shown.items()
+        ),
         "fuse": _gains(shown, FUSED),
         "late": _gains(shown, LATE),
         "fold": _gains(shown, FOLDED),
@@ -96,7 +117,9 @@ def _gains(shown: dict[str, dict[str, float]], instead: str) -> str:
         for consumer, times in shown.items()
         if instead in times
     ]
-    return table(("with", instead.removeprefix("graypipe, "), "fastest copy", "view"), rows)
+    return table(
+        ("with", instead.removeprefix("graypipe, "), "fastest copy", "view"), rows
+    )
 
 
 def _medians(case: dict[str, Any]) -> dict[str, float]:

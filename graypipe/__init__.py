@@ -7,7 +7,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .channels import ChannelMap, luminance, mix, replicate, select
+from .channel_map import ChannelMap, luminance, mix, replicate, select
 from .errors import (
     ChannelError,
     CopyRequiredError,
@@ -18,14 +18,14 @@ from .errors import (
     RangeError,
     ReadError,
 )
-from .planning import Plan, plan
-from .sources import Source
-from .targets import Target, preset
+from .plan import Plan, plan
+from .source import Source
+from .target import Target, preset
 
 if TYPE_CHECKING:
     from . import weights
-    from .fitting import BandStats
-    from .reading import read, read_bands
+    from .io import read, read_bands
+    from .stats import BandStats
 
 __all__ = [
     "BandStats",
@@ -52,7 +52,7 @@ __all__ = [
     "weights",
 ]
 
-LATER = {"BandStats": "fitting", "read": "reading", "read_bands": "reading"}
+LATER = {"BandStats": "stats", "read": "io", "read_bands": "io"}
 """Where names are that not every process needs: `import graypipe` costs little more than `import numpy`."""
 
 

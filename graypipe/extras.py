@@ -17,4 +17,6 @@ def needs(extra: str, *modules: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name not in modules:
             raise
-        raise MissingExtraError(f'{error.name} is not installed: pip install "graypipe[{extra}]" brings it') from None
+        raise MissingExtraError(
+            f'{error.name} is not installed: pip install "graypipe[{extra}]" brings it'
+        ) from None

@@ -30,7 +30,11 @@ def images(folder, count, shape=(12, 16), dtype="uint8", ending=".png"):
     rng = np.random.default_rng(7)
     made = {}
     for at in range(count):
-        values = rng.random(shape) if np.dtype(dtype).kind == "f" else rng.integers(0, np.iinfo(dtype).max + 1, shape)
+        values = (
+            rng.random(shape)
+            if np.dtype(dtype).kind == "f"
+            else rng.integers(0, np.iinfo(dtype).max + 1, shape)
+        )
         path = folder / ("ab"[at % 2]) / f"{at:04}{ending}"
         made[path] = values.astype(dtype)
         save(path, made[path])
@@ -39,7 +43,11 @@ def images(folder, count, shape=(12, 16), dtype="uint8", ending=".png"):
 
 def tree(folder):
     """Return the bytes of every file below ``folder``, by name."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def command(*argv):

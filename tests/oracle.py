@@ -6,13 +6,19 @@ import numpy as np
 def planes(image, layout):
     """Return ``image`` with its bands first, in float64."""
     image = np.asarray(image)
-    first = image[None] if "C" not in layout else np.moveaxis(image, layout.index("C"), 0)
+    first = (
+        image[None] if "C" not in layout else np.moveaxis(image, layout.index("C"), 0)
+    )
     return first.astype(np.float64)
 
 
 def arrange(bands_first, layout):
     """Return (bands, *pixels) with the bands where ``layout`` says."""
-    return bands_first[0] if "C" not in layout else np.moveaxis(bands_first, 0, layout.index("C"))
+    return (
+        bands_first[0]
+        if "C" not in layout
+        else np.moveaxis(bands_first, 0, layout.index("C"))
+    )
 
 
 def affine(x, matrix, offset, centre=None):
@@ -31,7 +37,19 @@ def affine(x, matrix, offset, centre=None):
     return y, scale
 
 
-def plan(image, *, layout, out_layout, ranges, via, mean, std, target_range=(0, 1), clip=False, nodata=None):
+def plan(
+    image,
+    *,
+    layout,
+    out_layout,
+    ranges,
+    via,
+    mean,
+    std,
+    target_range=(0, 1),
+    clip=False,
+    nodata=None,
+):
     """Return (y, scale) in ``out_layout`` for a stored image: nodata, clip, unit intensity, via, statistics."""
     stored = planes(image, layout)
     black = np.array([pair[0] for pair in ranges], np.float64)
@@ -44,9 +62,17 @@ def plan(image, *, layout, out_layout, ranges, via, mean, std, target_range=(0, 
     if clip:
         for j, pair in enumerate(ranges):
             x[j] = np.clip(x[j], min(pair), max(pair))
-    gain = (target_range[1] - target_range[0]) / np.asarray(std, np.float64) * np.ones(len(via))
+    gain = (
+        (target_range[1] - target_range[0])
+        / np.asarray(std, np.float64)
+        * np.ones(len(via))
+    )
     matrix = gain[:, None] * np.asarray(via, np.float64) / (white - black)
-    offset = (target_range[0] - np.asarray(mean, np.float64)) / np.asarray(std, np.float64) * np.ones(len(via))
+    offset = (
+        (target_range[0] - np.asarray(mean, np.float64))
+        / np.asarray(std, np.float64)
+        * np.ones(len(via))
+    )
     with np.errstate(invalid="ignore"):
         y, scale = affine(x, matrix, offset, black)
     y[:, empty], scale[:, empty] = 0, 0
@@ -59,9 +85,14 @@ def store(y, dtype):
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return y.astype(dtype)
-    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    low, high = (
+        (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    )
     whole = np.where(np.isnan(y), 0, np.rint(y))
-    flat = [min(max(int(v), low), high) if np.isfinite(v) else (high if v > 0 else low) for v in whole.ravel()]
+    flat = [
+        min(max(int(v), low), high) if np.isfinite(v) else (high if v > 0 else low)
+        for v in whole.ravel()
+    ]
     return np.array(flat, dtype=dtype).reshape(y.shape)
 
 
@@ -83,6 +114,16 @@ def assert_matches(result, y, scale):
     got = result.astype(np.float64)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(y))
     with np.errstate(invalid="ignore"):
-        overflown = np.isinf(y.astype(result.dtype) if result.dtype.itemsize == 8 else store(y, result.dtype))
-        wrong = ~(np.abs(got - y) <= allowed(y, scale, result.dtype)) & ~np.isnan(y) & ~(overflown & np.isinf(got))
-    assert not wrong.any(), f"{wrong.sum()} off: got {got[wrong][:3]}, expected {y[wrong][:3]}"
+        overflown = np.isinf(
+            y.astype(result.dtype)
+            if result.dtype.itemsize == 8
+            else store(y, result.dtype)
+        )
+        wrong = (
+            ~(np.abs(got - y) <= allowed(y, scale, result.dtype))
+            & ~np.isnan(y)
+            & ~(overflown & np.isinf(got))
+        )
+    assert not wrong.any(), (
+        f"{wrong.sum()} off: got {got[wrong][:3]}, expected {y[wrong][:3]}"
+    )

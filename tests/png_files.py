@@ -9,14 +9,22 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def chunk(name, content=b""):
-    return struct.pack(">I4s", len(content), name) + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I4s", len(content), name)
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def png(pixels, depth, colour, *, before=(), after=()):
     """Return a file with ``pixels``, (H, W) or (H, W, samples) of ``depth`` bits, other chunks round them."""
     height, width = pixels.shape[:2]
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + packed(row, depth) for row in pixels)))
+    header = chunk(
+        b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    )
+    data = chunk(
+        b"IDAT", zlib.compress(b"".join(b"\0" + packed(row, depth) for row in pixels))
+    )
     return b"".join([SIGNATURE, header, *before, data, *after, chunk(b"IEND")])
 
 

@@ -29,7 +29,9 @@ def stored(rng, shape, dtype, low=None, high=None):
     """Return an array of ``dtype`` whose values spread over [low, high], or over the whole type."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
-        values = rng.uniform(0.0 if low is None else low, 1.0 if high is None else high, shape)
+        values = rng.uniform(
+            0.0 if low is None else low, 1.0 if high is None else high, shape
+        )
         return values.astype(dtype)
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(bool)
@@ -76,5 +78,12 @@ def target_layouts(draw, layout, several):
 
 def shape_of(layout, count, rng):
     """Return a small, non-square shape for ``layout`` with ``count`` bands."""
-    sizes = {"N": 2, "T": 3, "D": 2, "H": int(rng.integers(1, 7)), "W": int(rng.integers(1, 9)), "C": count}
+    sizes = {
+        "N": 2,
+        "T": 3,
+        "D": 2,
+        "H": int(rng.integers(1, 7)),
+        "W": int(rng.integers(1, 9)),
+        "C": count,
+    }
     return tuple(sizes[letter] for letter in layout)

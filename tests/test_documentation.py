@@ -37,21 +37,29 @@ def names(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_python_runs(page, names):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL
+    )
     assert blocks
     for block in blocks:
         exec(compile(block, page, "exec"), names)
 
 
 def test_the_first_code_of_the_readme_is_the_one_call():
-    first = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    first = re.search(
+        r"```python\n(.*?)```",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
     assert 'gp.plan("gray", "imagenet")(image)' in first[1]
 
 
 def table(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    return [cell for row in rows for cell in re.findall(r"`([^`]+)`", row.rsplit("|", 2)[1])]
+    return [
+        cell for row in rows for cell in re.findall(r"`([^`]+)`", row.rsplit("|", 2)[1])
+    ]
 
 
 README_CALLS = [call for call in table("README.md") if "gp." in call or "plan." in call]

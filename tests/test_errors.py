@@ -30,4 +30,8 @@ def test_an_error_takes_one_message_and_survives_pickling(name):
     kind = getattr(gp, name)
     assert kind.__init__ is Exception.__init__
     twin = pickle.loads(pickle.dumps(kind("expected A, got B")))
-    assert (type(twin), str(twin), twin.args) == (kind, "expected A, got B", ("expected A, got B",))
+    assert (type(twin), str(twin), twin.args) == (
+        kind,
+        "expected A, got B",
+        ("expected A, got B",),
+    )

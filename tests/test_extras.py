@@ -8,13 +8,21 @@ from graypipe.extras import needs
 
 def test_a_missing_dependency_names_the_extra_that_brings_it():
     message = r'missing_here is not installed: pip install "graypipe\[io\]"'
-    with pytest.raises(gp.MissingExtraError, match=message), needs("io", "missing_here"):
+    with (
+        pytest.raises(gp.MissingExtraError, match=message),
+        needs("io", "missing_here"),
+    ):
         import missing_here  # noqa: F401
 
 
-def test_a_dependency_that_misses_something_itself_shows_its_own_error(tmp_path, monkeypatch):
+def test_a_dependency_that_misses_something_itself_shows_its_own_error(
+    tmp_path, monkeypatch
+):
     (tmp_path / "broken_here.py").write_text("import missing_here")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="missing_here") as raised, needs("io", "broken_here"):
+    with (
+        pytest.raises(ModuleNotFoundError, match="missing_here") as raised,
+        needs("io", "broken_here"),
+    ):
         import broken_here  # noqa: F401
     assert not isinstance(raised.value, gp.MissingExtraError)

@@ -34,7 +34,8 @@ def test_g01_gray_becomes_three_equal_channels_of_real_memory(layout):
 def test_g02_rgb_is_left_as_it_is_and_other_counts_name_the_choices():
     np.testing.assert_array_equal(gp.plan("RGB", "rgb8")(RGB), RGB)
     with pytest.raises(
-        gp.ChannelError, match=r"(?s)via=\{\"R\": \"R\", \"G\": \"G\", \"B\": \"B\"\}.*does not read \['A'"
+        gp.ChannelError,
+        match=r"(?s)via=\{\"R\": \"R\", \"G\": \"G\", \"B\": \"B\"\}.*does not read \['A'",
     ):
         gp.plan("RGBA", "rgb8")
     for count in (1, 2, 4, 5):
@@ -42,7 +43,9 @@ def test_g02_rgb_is_left_as_it_is_and_other_counts_name_the_choices():
             gp.plan("RGB", "rgb8")(np.zeros((6, 8, count), np.uint8))
 
 
-@pytest.mark.parametrize(("layout", "shape"), [("HW", (3, 6, 8)), ("HWC", (6, 8)), ("CHW", (1, 3, 6, 8))])
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("HW", (3, 6, 8)), ("HWC", (6, 8)), ("CHW", (1, 3, 6, 8))]
+)
 def test_g03_axes_are_never_guessed(layout, shape):
     source = gp.Source("gray" if layout == "HW" else "RGB", layout)
     with pytest.raises(gp.LayoutError) as caught:
@@ -54,12 +57,18 @@ def test_g03_axes_are_never_guessed(layout, shape):
 
 def test_g03_a_square_image_is_read_as_declared():
     cube = RNG.integers(0, 256, (3, 3, 3), np.uint8)
-    np.testing.assert_array_equal(gp.plan(gp.Source("RGB", "CHW"), "rgb8")(cube), cube.transpose(1, 2, 0))
+    np.testing.assert_array_equal(
+        gp.plan(gp.Source("RGB", "CHW"), "rgb8")(cube), cube.transpose(1, 2, 0)
+    )
     np.testing.assert_array_equal(gp.plan(gp.Source("RGB", "HWC"), "rgb8")(cube), cube)
-    np.testing.assert_array_equal(gp.plan(gp.Source("RGB", "HCW"), "rgb8")(cube), cube.transpose(0, 2, 1))
+    np.testing.assert_array_equal(
+        gp.plan(gp.Source("RGB", "HCW"), "rgb8")(cube), cube.transpose(0, 2, 1)
+    )
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 8), (3, 6, 8), (5, 6, 1), (5, 6, 3), (4, 1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(1, 6, 8), (3, 6, 8), (5, 6, 1), (5, 6, 3), (4, 1, 1)]
+)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_g04_a_batch_equals_its_single_images_bit_for_bit(shape, threads):
     batch = RNG.integers(0, 65536, shape, np.uint16)
@@ -70,13 +79,22 @@ def test_g04_a_batch_equals_its_single_images_bit_for_bit(shape, threads):
 
 
 def test_g05_the_range_is_declared_or_follows_from_the_dtype():
-    top = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
+    top = {
+        "bool": 1,
+        "uint8": 255,
+        "uint16": 65535,
+        "float16": 1,
+        "float32": 1,
+        "float64": 1,
+    }
     for dtype, white in top.items():
         x = gp.plan("gray", "unit")(np.full((2, 2), white, dtype))
         assert (x == 1).all(), dtype
     half = np.full((2, 2), 2048, np.uint16)
     for source in (gp.Source(bits=12), gp.Source(range=(0, 4095))):
-        np.testing.assert_allclose(gp.plan(source, "unit")(half), 2048 / 4095, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            gp.plan(source, "unit")(half), 2048 / 4095, rtol=0, atol=1e-7
+        )
     with pytest.raises(gp.RangeError, match="int64 says nothing about black and white"):
         gp.plan("gray", "unit")(half.astype(np.int64))
 
@@ -89,19 +107,29 @@ def test_g06_16_bit_pixels_from_pillow_keep_every_level(tmp_path):
     assert np.unique(gp.plan(source, "imagenet")(image)[0]).size == 256
 
 
-@pytest.mark.parametrize("statistics", [{"mean": (0.5,)}, {"mean": (0.5, 0.5)}, {"std": (1, 1, 1, 1)}, {"mean": ()}])
+@pytest.mark.parametrize(
+    "statistics",
+    [{"mean": (0.5,)}, {"mean": (0.5, 0.5)}, {"std": (1, 1, 1, 1)}, {"mean": ()}],
+)
 def test_g07_statistics_hold_one_number_per_band_or_are_one_number(statistics):
     name = next(iter(statistics))
-    with pytest.raises(gp.ChannelError, match=rf"{name} holds one number per band of 'RGB' \(3\) or is a plain number"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=rf"{name} holds one number per band of 'RGB' \(3\) or is a plain number",
+    ):
         gp.Target("RGB", **statistics)
     assert gp.Target("RGB", **{name: 0.5}) != gp.Target("RGB")
 
 
 def test_g08_statistics_carry_their_unit_and_scaling_happens_once():
-    in_255 = gp.Target("RGB", range=(0, 255), mean=tuple(MEAN * 255), std=tuple(STD * 255))
+    in_255 = gp.Target(
+        "RGB", range=(0, 255), mean=tuple(MEAN * 255), std=tuple(STD * 255)
+    )
     expected = imagenet(RGB)
     for target in ("imagenet", in_255):
-        np.testing.assert_allclose(gp.plan("RGB", target)(RGB), expected, rtol=0, atol=4e-6)
+        np.testing.assert_allclose(
+            gp.plan("RGB", target)(RGB), expected, rtol=0, atol=4e-6
+        )
     with pytest.raises(gp.RangeError, match="looks like 0-255"):
         gp.plan("RGB", "imagenet")(RGB.astype(np.float32))
 
@@ -115,12 +143,18 @@ def test_g09_presets_differ_in_order_scale_and_place_of_the_normalisation():
         "keras-tf": [1, -1, -0.6],
         "keras-efficientnet": [255, 0, 51],
         "inception": [1, -1, -0.6],
-        "openai-clip": [(1 - 0.48145466) / 0.26862954, -0.4578275 / 0.26130258, (0.2 - 0.40821073) / 0.27577711],
+        "openai-clip": [
+            (1 - 0.48145466) / 0.26862954,
+            -0.4578275 / 0.26130258,
+            (0.2 - 0.40821073) / 0.27577711,
+        ],
         "unit": [1, 0, 0.2],
         "rgb8": [255, 0, 51],
     }
     for name, wanted in expected.items():
-        np.testing.assert_allclose(gp.plan("RGB", name)(pixel).ravel(), wanted, rtol=0, atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(
+            gp.plan("RGB", name)(pixel).ravel(), wanted, rtol=0, atol=2e-5, err_msg=name
+        )
 
 
 def awkward(image):
@@ -134,14 +168,18 @@ def awkward(image):
         "fortran": np.asfortranarray(image),
         "read-only": read_only,
         "big-endian": image.astype(image.dtype.newbyteorder(">")),
-        "offset": np.frombuffer(b"\0" + image.tobytes(), image.dtype, offset=1).reshape(image.shape),
+        "offset": np.frombuffer(b"\0" + image.tobytes(), image.dtype, offset=1).reshape(
+            image.shape
+        ),
         "stride 0": np.broadcast_to(image[:1], image.shape),
     }
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("way", sorted(awkward(GRAY)))
-def test_g10_any_array_goes_in_an_owned_one_comes_out_and_the_input_is_untouched(dtype, way):
+def test_g10_any_array_goes_in_an_owned_one_comes_out_and_the_input_is_untouched(
+    dtype, way
+):
     unit = GRAY / 255
     image = awkward((unit if dtype == "float32" else GRAY).astype(dtype))[way]
     kept = image.copy()
@@ -171,7 +209,9 @@ def test_g11_shapes_survive_and_no_axis_is_squeezed(shape):
 def test_g11_axes_beyond_the_target_s_stay_in_front():
     video = RNG.integers(0, 256, (2, 5, 6, 8), np.uint8)
     x = gp.plan(gp.Source(layout="NTHW"), "imagenet")(video)
-    np.testing.assert_allclose(x, imagenet(np.stack([video] * 3, -1)), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(
+        x, imagenet(np.stack([video] * 3, -1)), rtol=0, atol=4e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,10 +243,16 @@ def test_g13_bands_go_by_name_and_statistics_travel_with_them():
     rgby = RNG.integers(0, 256, (6, 8, 4), np.uint8)
     merged = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
     yellow = rgby[..., 3:] / 255
-    unit = np.concatenate([(rgby[..., :2] / 255 + yellow) / 2, rgby[..., 2:3] / 255], -1)
+    unit = np.concatenate(
+        [(rgby[..., :2] / 255 + yellow) / 2, rgby[..., 2:3] / 255], -1
+    )
     expected = np.moveaxis((unit - MEAN) / STD, -1, 0)
-    np.testing.assert_allclose(gp.plan("RGBY", "imagenet", via=merged)(rgby), expected, rtol=0, atol=4e-6)
-    reordered = gp.plan("YBGR", gp.preset("imagenet", bands="GRB"), via=merged)(rgby[..., ::-1])
+    np.testing.assert_allclose(
+        gp.plan("RGBY", "imagenet", via=merged)(rgby), expected, rtol=0, atol=4e-6
+    )
+    reordered = gp.plan("YBGR", gp.preset("imagenet", bands="GRB"), via=merged)(
+        rgby[..., ::-1]
+    )
     np.testing.assert_allclose(reordered, expected[[1, 0, 2]], rtol=0, atol=4e-6)
 
 
@@ -214,7 +260,9 @@ def test_g14_nan_stays_in_its_pixel_and_nodata_becomes_zero_by_declaration():
     image = np.array([[0.25, np.nan, 0.75], [0, 0.5, 1]], np.float32)
     unit = np.array([[0.25, np.nan, 0.75], [0, 0.5, 1]])
     expected = np.moveaxis((unit[..., None] - MEAN) / STD, -1, 0)
-    np.testing.assert_allclose(gp.plan("gray", "imagenet")(image), expected, rtol=0, atol=4e-6)
+    np.testing.assert_allclose(
+        gp.plan("gray", "imagenet")(image), expected, rtol=0, atol=4e-6
+    )
     expected[:, 0, 1] = 0
     x = gp.plan(gp.Source(nodata=float("nan")), "imagenet")(image)
     np.testing.assert_allclose(x, expected, rtol=0, atol=4e-6)
@@ -224,8 +272,12 @@ def test_g14_nan_stays_in_its_pixel_and_nodata_becomes_zero_by_declaration():
 def test_g14_nodata_in_any_band_empties_the_pixel_even_where_the_band_is_not_read():
     image = np.full((1, 3, 4), 100, np.uint8)
     image[0, 1, 3] = 0
-    x = gp.plan(gp.Source("RGBY", nodata=0), "unit", via={"R": "R", "G": "G", "B": "B"})(image)
-    np.testing.assert_allclose(x, np.array([100, 0, 100]) / 255 * np.ones((3, 1, 1)), rtol=0, atol=1e-7)
+    x = gp.plan(
+        gp.Source("RGBY", nodata=0), "unit", via={"R": "R", "G": "G", "B": "B"}
+    )(image)
+    np.testing.assert_allclose(
+        x, np.array([100, 0, 100]) / 255 * np.ones((3, 1, 1)), rtol=0, atol=1e-7
+    )
 
 
 def test_g14_the_nan_of_a_band_that_is_not_read_does_not_spread():
@@ -237,7 +289,9 @@ def test_g14_the_nan_of_a_band_that_is_not_read_does_not_spread():
 
 def test_g15_one_specification_survives_pickle_and_json_with_the_same_numbers():
     source = gp.Source("RGBY", bits=12, clip=True, nodata=float("nan"))
-    plan = gp.plan(source, "imagenet", via={"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"})
+    plan = gp.plan(
+        source, "imagenet", via={"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}
+    )
     image = RNG.integers(0, 5000, (6, 8, 4), np.uint16)
     for again in (pickle.loads(pickle.dumps(plan)), gp.Plan.from_json(plan.to_json())):
         assert again == plan
@@ -246,7 +300,9 @@ def test_g15_one_specification_survives_pickle_and_json_with_the_same_numbers():
         assert again(image).tobytes() == plan(image).tobytes()
 
 
-@pytest.mark.parametrize("text", ['{"format":1}', '{"format":2}', '{"format":1,"matrix":[[1]]}', "[]"])
+@pytest.mark.parametrize(
+    "text", ['{"format":1}', '{"format":2}', '{"format":1,"matrix":[[1]]}', "[]"]
+)
 def test_g15_json_of_something_else_is_refused(text):
     for cls in (gp.Plan, gp.ChannelMap):
         with pytest.raises(gp.ChannelError, match="expected"):

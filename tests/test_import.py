@@ -20,7 +20,12 @@ gp.plan("gray", "imagenet").to_json()
 def foreign(statement):
     """Return the foreign modules that are loaded after ``statement``, apart from what the interpreter starts with."""
     started, after = (
-        subprocess.run([sys.executable, "-c", PROBE.format(statement=code)], capture_output=True, text=True, check=True)
+        subprocess.run(
+            [sys.executable, "-c", PROBE.format(statement=code)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         for code in ("", statement)
     )
     return set(eval(after.stdout)) - set(eval(started.stdout))

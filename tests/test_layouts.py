@@ -27,7 +27,9 @@ PAIRS = [
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_c_may_stand_anywhere_and_missing_letters_stay_in_front(source, target):
     sizes = {"N": 2, "T": 3, "D": 4, "H": 5, "W": 6, "C": 2}
-    image = np.arange(np.prod([sizes[k] for k in source])).reshape([sizes[k] for k in source])
+    image = np.arange(np.prod([sizes[k] for k in source])).reshape(
+        [sizes[k] for k in source]
+    )
     full = "".join(letter for letter in source if letter not in target + "C") + target
     expected = np.einsum(f"{source}->{full}", image)[..., :]
     expected = np.take(expected, [1, 0, 1], axis=full.index("C"))
@@ -40,7 +42,9 @@ def test_video_becomes_a_stack_of_planes():
     assert x.shape == (4, 3, 5, 6)
 
 
-@pytest.mark.parametrize("layout", ["", "H", "HH", "HWX", "hw", "WCH ", "CHWC", None, 3])
+@pytest.mark.parametrize(
+    "layout", ["", "H", "HH", "HWX", "hw", "WCH ", "CHWC", None, 3]
+)
 def test_what_is_no_layout_is_refused(layout):
     with pytest.raises(gp.LayoutError, match="layout"):
         layouts.parse(layout)
@@ -76,14 +80,21 @@ def test_several_bands_need_a_band_axis():
 def test_one_band_needs_none():
     image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     gray = gp.plan("RGB", gp.Target("gray", "HW"), gp.luminance())(image)
-    np.testing.assert_allclose(gray, image @ np.array([0.299, 0.587, 0.114]) / 255, rtol=1e-5)
+    np.testing.assert_allclose(
+        gray, image @ np.array([0.299, 0.587, 0.114]) / 255, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0)])
 def test_images_without_pixels_keep_their_shape(shape):
     assert gp.plan("gray", "imagenet")(np.zeros(shape, np.uint8)).shape == (3, *shape)
     assert gp.plan("gray", "rgb8")(np.zeros(shape, np.uint8)).shape == (*shape, 3)
-    assert gp.plan("gray", "imagenet").batch(np.zeros((0, 2, *shape[1:]), np.uint8)).shape[0] == 0
+    assert (
+        gp.plan("gray", "imagenet")
+        .batch(np.zeros((0, 2, *shape[1:]), np.uint8))
+        .shape[0]
+        == 0
+    )
 
 
 def test_an_array_of_other_axes_is_refused_with_every_reading_it_may_have():
@@ -104,4 +115,6 @@ def test_another_count_of_bands_is_a_channel_error_with_the_shape(count):
 
 
 def test_letters_are_the_ones_the_contract_names():
-    assert sorted("".join(set(itertools.chain(*PIXELS))) + "C") == sorted(layouts.LETTERS)
+    assert sorted("".join(set(itertools.chain(*PIXELS))) + "C") == sorted(
+        layouts.LETTERS
+    )

@@ -18,12 +18,21 @@ VIEWS = {
     "every other": (gp.select("RB", of="RGBY"), IMAGE, "HWC", None),
     "every other, backwards": (gp.select("BR", of="RGBY"), IMAGE, "HWC", "CHW"),
     "one band": (gp.select("B", of="RGBY"), IMAGE, "HWC", "HW"),
-    "one band, repeated": (gp.select({"A": "B", "C": "B"}, of="RGBY"), IMAGE, "HWC", "CHW"),
+    "one band, repeated": (
+        gp.select({"A": "B", "C": "B"}, of="RGBY"),
+        IMAGE,
+        "HWC",
+        "CHW",
+    ),
 }
 
 COPIES = {
     "no progression": (gp.select("RBG", of="RGBY"), IMAGE, "HWC"),
-    "repeat and pick": (gp.select({"A": "R", "B": "R", "C": "G"}, of="RGBY"), IMAGE, "HWC"),
+    "repeat and pick": (
+        gp.select({"A": "R", "B": "R", "C": "G"}, of="RGBY"),
+        IMAGE,
+        "HWC",
+    ),
     "computes": (gp.replicate(gains=(1, 2, 3)), GRAY, "HW"),
     "shifts": (gp.ChannelMap([[1]], [1], inputs="gray", outputs="gray"), GRAY, "HW"),
 }
@@ -32,7 +41,11 @@ COPIES = {
 def by_hand(m, image, layout, out_layout):
     first = image[None] if layout == "HW" else np.moveaxis(image, 2, 0)
     chosen = first[[row.index(1) for row in m.matrix]]
-    return chosen[0] if out_layout == "HW" else np.moveaxis(chosen, 0, (out_layout or "HWC").index("C"))
+    return (
+        chosen[0]
+        if out_layout == "HW"
+        else np.moveaxis(chosen, 0, (out_layout or "HWC").index("C"))
+    )
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -88,7 +101,9 @@ def test_plans_have_views_where_they_only_move_bands():
     view = gp.plan("gray", "rgb8").view(GRAY)
     assert np.shares_memory(view, GRAY)
     np.testing.assert_array_equal(view, np.repeat(GRAY[..., None], 3, -1))
-    flipped = gp.plan("RGB", gp.preset("rgb8", bands="BGR", layout="CHW")).view(IMAGE[..., :3])
+    flipped = gp.plan("RGB", gp.preset("rgb8", bands="BGR", layout="CHW")).view(
+        IMAGE[..., :3]
+    )
     np.testing.assert_array_equal(flipped, IMAGE[..., 2::-1].transpose(2, 0, 1))
 
 

@@ -15,7 +15,9 @@ def main() -> None:
     if arguments.what == "report":
         from . import report
 
-        for path in report.write(json.loads(arguments.out.read_text(encoding="utf-8")), arguments.docs):
+        for path in report.write(
+            json.loads(arguments.out.read_text(encoding="utf-8")), arguments.docs
+        ):
             print(path)
     else:
         _measure(arguments.out, arguments.quick)
@@ -31,18 +33,38 @@ def _measure(path: Path, quick: bool) -> None:
     settings = experiment.QUICK if quick else experiment.FULL
     with tqdm(total=settings.seeds, unit="network") as bar:
         record = experiment.record(settings, bar.update)
-    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+    )
     print(path)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["measure", "report"], default="measure")
-    parser.add_argument("--quick", action="store_true", help="two networks that learn next to nothing (seconds)")
-    parser.add_argument(
-        "--out", type=Path, default=RECORD, metavar="FILE", help="the result file (default: the record)"
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy", description=__doc__
     )
-    parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR", help="where `report` writes")
+    parser.add_argument(
+        "what", nargs="?", choices=["measure", "report"], default="measure"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="two networks that learn next to nothing (seconds)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=RECORD,
+        metavar="FILE",
+        help="the result file (default: the record)",
+    )
+    parser.add_argument(
+        "--docs",
+        type=Path,
+        default=Path("docs"),
+        metavar="DIR",
+        help="where `report` writes",
+    )
     return parser
 
 

@@ -31,7 +31,9 @@ PHOTOGRAPHS = {
 """By class: what returns the image, (H, W, 3) uint8. All are files of the two packages: nothing is downloaded."""
 
 
-def patches(count: int, *, held_out: bool, rng: np.random.Generator) -> tuple[Images, Labels]:
+def patches(
+    count: int, *, held_out: bool, rng: np.random.Generator
+) -> tuple[Images, Labels]:
     """Return ``count`` patches of every photograph, (N, 32, 32, 3) uint8, and the classes they are of, (N,).
 
     Cells are coloured as a chessboard is: patches for training come from the white ones, held-out patches from the
@@ -51,7 +53,14 @@ def cells(height: int, width: int, *, held_out: bool) -> list[Cell]:
     ]
 
 
-def _cut(photograph: NDArray[Any], count: int, held_out: bool, rng: np.random.Generator) -> Images:
+def _cut(
+    photograph: NDArray[Any], count: int, held_out: bool, rng: np.random.Generator
+) -> Images:
     chosen = rng.choice(cells(*photograph.shape[:2], held_out=held_out), count)
     corners = chosen + rng.integers(0, CELL - SIDE, (count, 2), endpoint=True)
-    return np.stack([photograph[row : row + SIDE, column : column + SIDE] for row, column in corners])
+    return np.stack(
+        [
+            photograph[row : row + SIDE, column : column + SIDE]
+            for row, column in corners
+        ]
+    )

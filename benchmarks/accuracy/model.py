@@ -12,7 +12,9 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = _normalised(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False))
+        self.first = _normalised(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        )
         self.second = _normalised(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False))
         self.past = _normalised(nn.Conv2d(inputs, outputs, 1, stride, bias=False))
 

@@ -46,25 +46,45 @@ def page(record: Record) -> str:
         largest=f"{max(run['largest_logit'] for run in record['runs']):.0f}",
         logits=_logits(record),
         stem=_stem(record),
-        **{name: settings[name] for name in ("seeds", "patches", "epochs", "rate", "tuning_epochs", "tuning_rate")},
+        **{
+            name: settings[name]
+            for name in (
+                "seeds",
+                "patches",
+                "epochs",
+                "rate",
+                "tuning_epochs",
+                "tuning_rate",
+            )
+        },
         **_quoted(record),
     )
 
 
 def _accuracy(record: Record) -> str:
     ways = record["runs"][0]["accuracy"]
-    rows = ((way, *(_percent(_shares(record, way, stage)) for stage in STAGES)) for way in ways)
+    rows = (
+        (way, *(_percent(_shares(record, way, stage)) for stage in STAGES))
+        for way in ways
+    )
     return table(("way", *STAGES.values()), rows)
 
 
 def _differences(record: Record) -> str:
-    rows = ((way, *(_range(_against(record, way, stage)) for stage in STAGES)) for way in ONE_BAND)
+    rows = (
+        (way, *(_range(_against(record, way, stage)) for stage in STAGES))
+        for way in ONE_BAND
+    )
     return table(("way", *STAGES.values()), rows)
 
 
 def _logits(record: Record) -> str:
     rows = (
-        (way, f"{_worst(record, max, 'logits', way):.2g}", f"{_worst(record, min, 'agreement', way):.2%}")
+        (
+            way,
+            f"{_worst(record, max, 'logits', way):.2g}",
+            f"{_worst(record, min, 'agreement', way):.2%}",
+        )
         for way in ONE_BAND
     )
     return table(("way", "largest difference of a logit", "same class, at least"), rows)
@@ -72,17 +92,34 @@ def _logits(record: Record) -> str:
 
 def _stem(record: Record) -> str:
     columns = [(kernel, place) for kernel in ("random", "trained") for place in PLACES]
-    rows = ((way, *(f"{_worst(record, max, 'stem', k, way, place):.1e}" for k, place in columns)) for way in ONE_BAND)
-    return table(("way", *(f"{kernel}, {PLACES[place]}" for kernel, place in columns)), rows)
+    rows = (
+        (
+            way,
+            *(
+                f"{_worst(record, max, 'stem', k, way, place):.1e}"
+                for k, place in columns
+            ),
+        )
+        for way in ONE_BAND
+    )
+    return table(
+        ("way", *(f"{kernel}, {PLACES[place]}" for kernel, place in columns)), rows
+    )
 
 
 def _quoted(record: Record) -> dict[str, str]:
     """Return the figures that the prose quotes: mean differences from gray as three bands, in points."""
     short = {SUMMED: "summed", FOLDED: "folded", EXACT: "exact", COLOUR: "colour"}
-    points = {f"{name}_{stage}": mean(_against(record, way, stage)) for way, name in short.items() for stage in STAGES}
+    points = {
+        f"{name}_{stage}": mean(_against(record, way, stage))
+        for way, name in short.items()
+        for stage in STAGES
+    }
     points |= {f"gray_{stage}": -points.pop(f"colour_{stage}") for stage in STAGES}
     after = [points[f"{short[way]}_after"] for way in ONE_BAND]
-    return {name: f"{value:+z.1f}" for name, value in points.items()} | {"apart": f"{max(after) - min(after):.2f}"}
+    return {name: f"{value:+z.1f}" for name, value in points.items()} | {
+        "apart": f"{max(after) - min(after):.2f}"
+    }
 
 
 def _shares(record: Record, way: str, stage: str) -> list[float]:
@@ -91,11 +128,15 @@ def _shares(record: Record, way: str, stage: str) -> list[float]:
 
 def _against(record: Record, way: str, stage: str) -> list[float]:
     """Return the differences from gray as three bands within each network, in points."""
-    both = zip(_shares(record, way, stage), _shares(record, THREE_BANDS, stage), strict=True)
+    both = zip(
+        _shares(record, way, stage), _shares(record, THREE_BANDS, stage), strict=True
+    )
     return [100 * (share - right) for share, right in both]
 
 
-def _worst(record: Record, worst: Callable[[Iterable[float]], float], *keys: str) -> float:
+def _worst(
+    record: Record, worst: Callable[[Iterable[float]], float], *keys: str
+) -> float:
     """Return the worst over the networks of the figure at ``keys``."""
     return worst(reduce(getitem, keys, run) for run in record["runs"])
 
@@ -112,14 +153,30 @@ def _picture(record: Record) -> Picture:
     picture = Picture(figsize=(7, 3.2))
     axes = picture.subplots()
     ways = list(record["runs"][0]["accuracy"])[::-1]
-    for shift, (stage, label), color in zip((0.15, -0.15), STAGES.items(), (OTHER, OWN), strict=True):
+    for shift, (stage, label), color in zip(
+        (0.15, -0.15), STAGES.items(), (OTHER, OWN), strict=True
+    ):
         for row, way in enumerate(ways):
             shares = [100 * share for share in _shares(record, way, stage)]
-            axes.plot(shares, [row + shift] * len(shares), "o", color=color, markersize=4, alpha=0.6)
-            axes.plot([mean(shares)] * 2, [row + shift - 0.12, row + shift + 0.12], color=color, linewidth=2.5)
+            axes.plot(
+                shares,
+                [row + shift] * len(shares),
+                "o",
+                color=color,
+                markersize=4,
+                alpha=0.6,
+            )
+            axes.plot(
+                [mean(shares)] * 2,
+                [row + shift - 0.12, row + shift + 0.12],
+                color=color,
+                linewidth=2.5,
+            )
         axes.plot([], [], "o-", color=color, label=label)
     axes.set_yticks(range(len(ways)), ways)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy on held-out patches, % (a point a network, a bar at their mean)")
+    axes.set_xlabel(
+        "accuracy on held-out patches, % (a point a network, a bar at their mean)"
+    )
     axes.legend(frameon=False, loc="lower right")
     return picture

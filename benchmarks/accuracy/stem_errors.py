@@ -13,16 +13,27 @@ def stem_errors(kernel: Kernel, patches: Images) -> dict[str, dict[str, float]]:
     ``kernel`` is (O, 3, 7, 7), strided by 2. ``padded`` is over all outputs of a stem that pads with zeros, ``inside``
     over those of them whose window lies in the image, ``unpadded`` over all outputs of a stem that does not pad.
     """
-    outputs = {name: _outputs(stem, patches) for name, stem in stems(kernel).items() if name != COLOUR}
+    outputs = {
+        name: _outputs(stem, patches)
+        for name, stem in stems(kernel).items()
+        if name != COLOUR
+    }
     right = outputs.pop(THREE_BANDS)
-    return {name: {place: _distance(found[place], right[place]) for place in right} for name, found in outputs.items()}
+    return {
+        name: {place: _distance(found[place], right[place]) for place in right}
+        for name, found in outputs.items()
+    }
 
 
 def _outputs(stem: Stem, patches: Images) -> dict[str, Tensor]:
     x, kernel = fed(stem.plan, patches), from_numpy(stem.kernel)
     bias = None if stem.bias is None else from_numpy(stem.bias)
     padded = conv2d(x, kernel, bias, stride=2, padding=3)
-    return {"padded": padded, "inside": padded[..., 2:-1, 2:-1], "unpadded": conv2d(x, kernel, bias, stride=2)}
+    return {
+        "padded": padded,
+        "inside": padded[..., 2:-1, 2:-1],
+        "unpadded": conv2d(x, kernel, bias, stride=2),
+    }
 
 
 def _distance(found: Tensor, right: Tensor) -> float:

@@ -7,14 +7,24 @@ from torch.nn.functional import cross_entropy
 BATCH = 64
 
 
-def train(network: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, rate: float, seed: int) -> None:
+def train(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    rate: float,
+    seed: int,
+) -> None:
     """Train ``network`` in place: SGD with momentum, half the patches mirrored, the rate falling to zero as a cosine.
 
     ``seed`` fixes order and mirroring, whatever the network: two networks see the same patches in the same order.
     """
     draw = torch.Generator().manual_seed(seed)
     batches = len(images) // BATCH
-    sgd = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    sgd = torch.optim.SGD(
+        network.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, epochs * batches)
     network.train()
     for _ in range(epochs):

@@ -12,7 +12,13 @@ import graypipe as gp
 
 from .data import Images
 
-COLOUR, THREE_BANDS, SUMMED, FOLDED, EXACT = "RGB", "gray as three bands", "summed", "folded", "folded exactly"
+COLOUR, THREE_BANDS, SUMMED, FOLDED, EXACT = (
+    "RGB",
+    "gray as three bands",
+    "summed",
+    "folded",
+    "folded exactly",
+)
 ONE_BAND = (SUMMED, FOLDED, EXACT)
 
 Kernel = NDArray[np.float32]
@@ -25,7 +31,9 @@ MEAN, STD = (sum(statistic) / 3 for statistic in (IMAGENET.mean, IMAGENET.std))
 """What one band is normalised with where kernels are summed. Folding is fed the same: it centres the band."""
 ONE_BAND_PLAN = gp.plan("gray", gp.Target("gray", "CHW", mean=MEAN, std=STD))
 WITH_ONE = gp.ChannelMap([[1], [0]], [0, 1], inputs="gray", outputs=("gray", "one"))
-EXACT_PLAN = gp.plan("gray", gp.Target(("gray", "one"), "CHW", mean=(MEAN, 0), std=(STD, 1)), WITH_ONE)
+EXACT_PLAN = gp.plan(
+    "gray", gp.Target(("gray", "one"), "CHW", mean=(MEAN, 0), std=(STD, 1)), WITH_ONE
+)
 REST = ONE_BAND_PLAN.unit_map.inverse() >> THREE_BANDS_PLAN.unit_map
 """From one normalised band to three: what is left to fold."""
 
@@ -44,8 +52,12 @@ def stems(kernel: Kernel) -> dict[str, Stem]:
         COLOUR: Stem(COLOUR_PLAN, kernel),
         THREE_BANDS: Stem(THREE_BANDS_PLAN, kernel),
         SUMMED: Stem(ONE_BAND_PLAN, kernel.sum(axis=1, keepdims=True)),
-        FOLDED: Stem(ONE_BAND_PLAN, *gp.weights.fold(kernel, None, REST, layout="OIHW")),
-        EXACT: Stem(EXACT_PLAN, *gp.weights.fold_exact(kernel, None, REST, layout="OIHW")),
+        FOLDED: Stem(
+            ONE_BAND_PLAN, *gp.weights.fold(kernel, None, REST, layout="OIHW")
+        ),
+        EXACT: Stem(
+            EXACT_PLAN, *gp.weights.fold_exact(kernel, None, REST, layout="OIHW")
+        ),
     }
 
 
@@ -53,7 +65,9 @@ def with_stem(network: nn.Sequential, stem: Stem) -> nn.Sequential:
     """Return a copy of ``network`` with ``stem`` as its first layer; stride and padding stay as they are."""
     changed, old = copy.deepcopy(network), network.conv1
     outputs, bands, *size = stem.kernel.shape
-    changed.conv1 = nn.Conv2d(bands, outputs, size, old.stride, old.padding, bias=stem.bias is not None)
+    changed.conv1 = nn.Conv2d(
+        bands, outputs, size, old.stride, old.padding, bias=stem.bias is not None
+    )
     with torch.no_grad():
         changed.conv1.weight.copy_(torch.from_numpy(stem.kernel))
         if stem.bias is not None:
@@ -63,5 +77,9 @@ def with_stem(network: nn.Sequential, stem: Stem) -> nn.Sequential:
 
 def fed(plan: gp.Plan, patches: Images) -> Tensor:
     """Return what ``plan`` makes of colour ``patches``, or of their luminance in uint8 where it reads gray."""
-    seen = patches if plan is COLOUR_PLAN else gp.luminance()(patches, layout="NHWC", out_layout="NHW", dtype="uint8")
+    seen = (
+        patches
+        if plan is COLOUR_PLAN
+        else gp.luminance()(patches, layout="NHWC", out_layout="NHW", dtype="uint8")
+    )
     return torch.from_numpy(plan.batch(seen))

@@ -31,7 +31,9 @@ def cases(scale: Scale) -> Iterator[Build]:
 def under(library: str, scale: Scale) -> Iterator[Build]:
     """Yield sizes and dtypes; RuntimeError where another library than ``library`` has the import name."""
     if (found := machine.album()) != library:
-        raise RuntimeError(f"the group {library!r} is measured where {library} is imported, here that is {found}")
+        raise RuntimeError(
+            f"the group {library!r} is measured where {library} is imported, here that is {found}"
+        )
     for size in scale.sizes("224", "512", "64x224"):
         for dtype in ("uint8", "uint16"):
             yield partial(_case, library, size, scale.shape(size), dtype)
@@ -40,11 +42,18 @@ def under(library: str, scale: Scale) -> Iterator[Build]:
 def _case(library: str, size: str, shape: tuple[int, ...], dtype: str) -> Case:
     pixels = images.random(shape, dtype)
     white, name = float(np.iinfo(dtype).max), "image" if len(shape) == 2 else "images"
-    chain = A.Compose([A.ToRGB(p=1), A.Normalize(MEAN, STD, max_pixel_value=white), ToTensorV2()])
+    chain = A.Compose(
+        [A.ToRGB(p=1), A.Normalize(MEAN, STD, max_pixel_value=white), ToTensorV2()]
+    )
     answer = (pixels[..., None] / white - np.array(MEAN)) / np.array(STD)
     return Case(
         f"{library}, {size}, {dtype}, {name}=",
-        {"task": "to tensor", "size": size, "dtype": dtype, "library": f"{library} {A.__version__}"},
+        {
+            "task": "to tensor",
+            "size": size,
+            "dtype": dtype,
+            "library": f"{library} {A.__version__}",
+        },
         ours=engines.ours(partial(_ours, pixels, name)),
         peer={"ToRGB + Normalize + ToTensorV2": lambda: chain(**{name: pixels})[name]},
         check=same_as(np.moveaxis(answer, -1, -3), TOLERANCE),

@@ -51,7 +51,12 @@ def _throughput(scale: Scale, size: str, count: int) -> Case:
     ours = {OURS: partial(_seconds, folder, *_command(folder))}
     if scale.name != "tiny":
         ours[RAY] = partial(_seconds, folder, *_command(folder), "--engine", "ray")
-    script = (sys.executable, obvious_conversion.__file__, *_folders(folder), str(WORKERS))
+    script = (
+        sys.executable,
+        obvious_conversion.__file__,
+        *_folders(folder),
+        str(WORKERS),
+    )
     return Case(
         f"{count:,} photographs, gray uint8, {size}, PNG to npy, {WORKERS} processes",
         {"task": "convert", "size": size},
@@ -82,7 +87,15 @@ def _folders(folder: Path) -> tuple[str, str]:
 
 
 def _command(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "graypipe", "convert", *_folders(folder), *PLAN, str(WORKERS)]
+    return [
+        sys.executable,
+        "-m",
+        "graypipe",
+        "convert",
+        *_folders(folder),
+        *PLAN,
+        str(WORKERS),
+    ]
 
 
 def _seconds(folder: Path, *command: str) -> float:
@@ -91,9 +104,13 @@ def _seconds(folder: Path, *command: str) -> float:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     seconds = perf_counter() - start
     sources, written = sorted(folder.glob("in/*.png")), sorted(folder.glob("out/*.npy"))
-    assert [path.stem for path in written] == [path.stem for path in sources], "files are missing"
+    assert [path.stem for path in written] == [path.stem for path in sources], (
+        "files are missing"
+    )
     answer = np.moveaxis(imagenet.oracle(np.array(Image.open(sources[-1]))), -1, 0)
-    assert np.allclose(np.load(written[-1]), answer, rtol=1e-5, atol=1e-5), "the last file is wrong"
+    assert np.allclose(np.load(written[-1]), answer, rtol=1e-5, atol=1e-5), (
+        "the last file is wrong"
+    )
     shutil.rmtree(folder / "out")
     return seconds
 
@@ -103,7 +120,10 @@ def _memory(scale: Scale) -> Case:
     return Case(
         f"peak memory of one process, gray uint8, 32, {' and '.join(f'{n:,}' for n in COUNTS[scale.name])} files",
         {"task": "memory"},
-        ours={f"{count:,} files": _converted_here(count, images.random(shape)) for count in COUNTS[scale.name]},
+        ours={
+            f"{count:,} files": _converted_here(count, images.random(shape))
+            for count in COUNTS[scale.name]
+        },
         gauge="resident",
     )
 

@@ -47,7 +47,13 @@ def _fresh(size: str, shape: tuple[int, ...], dtype: str, layout: str) -> Case:
     peer, left_out = _peers_hwc(image) if layout == "HWC" else _peers_chw(image)
     return Case(
         f"expand, {size}, {dtype}, {layout}, fresh",
-        {"task": "expand", "size": size, "dtype": dtype, "layout": layout, "memory": "fresh"},
+        {
+            "task": "expand",
+            "size": size,
+            "dtype": dtype,
+            "layout": layout,
+            "memory": "fresh",
+        },
         ours=engines.ours(partial(_ours, image, layout)),
         peer=peer,
         hand={"NumPy out[...] = image": partial(_assign_fresh, image, layout)},
@@ -61,7 +67,13 @@ def _reused(size: str, shape: tuple[int, ...], dtype: str, layout: str) -> Case:
     out = _empty(image, layout)
     return Case(
         f"expand, {size}, {dtype}, {layout}, reused",
-        {"task": "expand", "size": size, "dtype": dtype, "layout": layout, "memory": "reused"},
+        {
+            "task": "expand",
+            "size": size,
+            "dtype": dtype,
+            "layout": layout,
+            "memory": "reused",
+        },
         ours=engines.ours(partial(_ours, image, layout, out)),
         peer=_peers_reused(image, layout, out),
         hand={"NumPy out[...] = image": partial(_assign, image, layout, out)},
@@ -71,7 +83,9 @@ def _reused(size: str, shape: tuple[int, ...], dtype: str, layout: str) -> Case:
 
 def _ours(image: Array, layout: str, out: Array | None = None) -> Run:
     batch = "N" if image.ndim == 3 else ""
-    return partial(gp.replicate(), image, layout=batch + "HW", out_layout=batch + layout, out=out)
+    return partial(
+        gp.replicate(), image, layout=batch + "HW", out_layout=batch + layout, out=out
+    )
 
 
 def _axis(image: Array, layout: str) -> int:
@@ -98,21 +112,30 @@ def _assign(image: Array, layout: str, out: Array) -> Array:
 
 
 def _everywhere(image: Array, axis: int) -> dict[str, Run]:
-    tensor, shape = torch.from_numpy(image), (*image.shape[:axis], 3, *image.shape[axis:])
+    tensor, shape = (
+        torch.from_numpy(image),
+        (*image.shape[:axis], 3, *image.shape[axis:]),
+    )
     times = [3 if k == axis else 1 for k in range(image.ndim + 1)]
     return {
         "np.repeat": lambda: np.repeat(np.expand_dims(image, axis), 3, axis=axis),
         "np.stack": lambda: np.stack([image] * 3, axis=axis),
-        "np.broadcast_to().copy()": lambda: np.broadcast_to(np.expand_dims(image, axis), shape).copy(),
+        "np.broadcast_to().copy()": lambda: np.broadcast_to(
+            np.expand_dims(image, axis), shape
+        ).copy(),
         "skimage gray2rgb": lambda: gray2rgb(image, channel_axis=axis),
-        "torch expand().contiguous()": lambda: tensor.unsqueeze(axis).expand(shape).contiguous(),
+        "torch expand().contiguous()": lambda: (
+            tensor.unsqueeze(axis).expand(shape).contiguous()
+        ),
         "torch repeat": lambda: tensor.unsqueeze(axis).repeat(times),
     }
 
 
 def _peers_hwc(image: Array) -> tuple[dict[str, Run], dict[str, str]]:
     single = image.ndim == 2
-    rows = image if single else image.reshape(-1, image.shape[-1])  # cv2 has no batches, but taller images
+    rows = (
+        image if single else image.reshape(-1, image.shape[-1])
+    )  # cv2 has no batches, but taller images
     shape = (*image.shape, 3)
     to_rgb, held = A.ToRGB(p=1), tf.constant(image[..., None])
     peers = _everywhere(image, image.ndim) | {
@@ -132,7 +155,9 @@ def _peers_hwc(image: Array) -> tuple[dict[str, Run], dict[str, str]]:
         picture = Image.fromarray(image)
         peers["PIL convert"] = lambda: np.asarray(picture.convert("RGB"))
     else:
-        left_out["PIL convert"] = ONE_IMAGE if not single else f"has no RGB mode for {image.dtype}"
+        left_out["PIL convert"] = (
+            ONE_IMAGE if not single else f"has no RGB mode for {image.dtype}"
+        )
     return peers, left_out
 
 
@@ -140,13 +165,24 @@ def _peers_chw(image: Array) -> tuple[dict[str, Run], dict[str, str]]:
     axis = image.ndim - 2
     tensor, to_rgb = torch.from_numpy(image).unsqueeze(axis), v2.RGB()
     peers = _everywhere(image, axis) | {"torchvision v2.RGB": lambda: to_rgb(tensor)}
-    hwc = ("cv2.cvtColor", "cv2.merge", "tf.image.grayscale_to_rgb", "np.dstack", "albumentations ToRGB", "PIL convert")
+    hwc = (
+        "cv2.cvtColor",
+        "cv2.merge",
+        "tf.image.grayscale_to_rgb",
+        "np.dstack",
+        "albumentations ToRGB",
+        "PIL convert",
+    )
     return peers, dict.fromkeys(hwc, HWC_ONLY)
 
 
 def _peers_reused(image: Array, layout: str, out: Array) -> dict[str, Run]:
     axis = _axis(image, layout)
-    view, tensor, target = np.expand_dims(image, axis), torch.from_numpy(image), torch.from_numpy(out)
+    view, tensor, target = (
+        np.expand_dims(image, axis),
+        torch.from_numpy(image),
+        torch.from_numpy(out),
+    )
 
     def copy_to() -> Array:
         np.copyto(out, view)
@@ -155,7 +191,9 @@ def _peers_reused(image: Array, layout: str, out: Array) -> dict[str, Run]:
     peers: dict[str, Run] = {
         "np.copyto": copy_to,
         "np.stack": partial(np.stack, [image] * 3, axis=axis, out=out),
-        "torch copy_": lambda: target.copy_(tensor.unsqueeze(axis).expand(target.shape)),
+        "torch copy_": lambda: target.copy_(
+            tensor.unsqueeze(axis).expand(target.shape)
+        ),
         "torch stack": lambda: torch.stack([tensor] * 3, dim=axis, out=target),
     }
     return peers | (_cv2_reused(image, out) if layout == "HWC" else {})
@@ -165,6 +203,8 @@ def _cv2_reused(image: Array, out: Array) -> dict[str, Run]:
     rows = image if image.ndim == 2 else image.reshape(-1, image.shape[-1])
     target = out.reshape(*rows.shape, 3)
     return {
-        "cv2.cvtColor": lambda: cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB, dst=target).reshape(out.shape),
+        "cv2.cvtColor": lambda: cv2.cvtColor(
+            rows, cv2.COLOR_GRAY2RGB, dst=target
+        ).reshape(out.shape),
         "cv2.merge": lambda: cv2.merge([rows] * 3, dst=target).reshape(out.shape),
     }

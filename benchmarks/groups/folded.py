@@ -41,13 +41,20 @@ def cases(scale: Scale) -> Iterator[Build]:
 def _case(name: str, gauge: str, shape: tuple[int, ...]) -> Case:
     torch.manual_seed(20)
     model, batch = MODELS[name]().eval(), images.random(shape)
-    expected = _forward(model, torch.from_numpy(normalised(batch).transpose(0, 3, 1, 2).astype(np.float32)))
+    expected = _forward(
+        model,
+        torch.from_numpy(normalised(batch).transpose(0, 3, 1, 2).astype(np.float32)),
+    )
     return Case(
         f"{name}, forward, {'time' if gauge == 'time' else 'memory'}",
         {"model": name, "gauge": gauge},
         ours={
             EARLY: partial(_fed, model, PLAN, batch),
-            LATE: partial(_forward, nn.Sequential(ChannelLayer(PLAN), model), torch.from_numpy(batch)[:, None]),
+            LATE: partial(
+                _forward,
+                nn.Sequential(ChannelLayer(PLAN), model),
+                torch.from_numpy(batch)[:, None],
+            ),
             FOLDED: partial(_fed, *fold_into(model, PLAN), batch),
             EXACT: partial(_fed, *fold_into(model, PLAN, exact=True), batch),
         },

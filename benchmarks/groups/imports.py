@@ -21,7 +21,9 @@ def _case() -> Case:
         peer={
             "numpy": partial(seconds, "", "import numpy"),
             "cv2": partial(seconds, "", "import cv2"),
-            "skimage gray2rgb": partial(seconds, "", "from skimage.color import gray2rgb"),
+            "skimage gray2rgb": partial(
+                seconds, "", "from skimage.color import gray2rgb"
+            ),
         },
         check=_positive,
         gauge="reported",

@@ -32,7 +32,9 @@ def cases(scale: Scale) -> Iterator[Build]:
 def _case(task: str, executed: str, shape: tuple[int, ...]) -> Case:
     batch = images.random(shape).astype(np.float32)
     names = TASKS[task]
-    ours, *peers = (_forward(expand, batch, compiled=executed == "XLA") for expand in names.values())
+    ours, *peers = (
+        _forward(expand, batch, compiled=executed == "XLA") for expand in names.values()
+    )
     return Case(
         f"Keras layer, {task}, {executed}",
         {"task": task, "executed": executed},
@@ -61,7 +63,9 @@ def _concatenated(inputs: keras.KerasTensor) -> keras.KerasTensor:
 def _convolved(inputs: keras.KerasTensor) -> keras.KerasTensor:
     convolution = layers.Conv2D(3, 1)
     outputs = convolution(inputs)
-    convolution.set_weights([np.reshape(SCALE, (1, 1, 1, 3)), np.array(SHIFT)])  # it starts as noise
+    convolution.set_weights(
+        [np.reshape(SCALE, (1, 1, 1, 3)), np.array(SHIFT)]
+    )  # it starts as noise
     return outputs
 
 

@@ -63,16 +63,25 @@ def _case(scale: Scale) -> Case:
             REUSED: epoch(after=_into_one_buffer(scale)),
             IN_WORKERS: epoch(transform=v2.Compose([_to_backbone()])),
         },
-        peer={V2_IN_WORKERS: epoch(transform=_chain()), V2_AFTER: epoch(after=_chain())},
+        peer={
+            V2_IN_WORKERS: epoch(transform=_chain()),
+            V2_AFTER: epoch(after=_chain()),
+        },
         floor={UINT8: epoch()},
         check=_check(np.moveaxis(imagenet.oracle(last), -1, 1)),
     )
 
 
-def _epoch(stored: Tensor, size: int, transform: Step | None = None, after: Step | None = None) -> Run:
+def _epoch(
+    stored: Tensor, size: int, transform: Step | None = None, after: Step | None = None
+) -> Run:
     """Return a function that runs one epoch and returns the last batch."""
     loader = DataLoader(
-        Held(stored, transform), size, num_workers=WORKERS, persistent_workers=True, multiprocessing_context="fork"
+        Held(stored, transform),
+        size,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        multiprocessing_context="fork",
     )
 
     def run() -> Any:
@@ -80,8 +89,12 @@ def _epoch(stored: Tensor, size: int, transform: Step | None = None, after: Step
             made = batch if after is None else after(batch)
         return made
 
-    with warnings.catch_warnings():  # of a process with threads, which the workers have no use for
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    with (
+        warnings.catch_warnings()
+    ):  # of a process with threads, which the workers have no use for
+        warnings.filterwarnings(
+            "ignore", "This process .* is multi-threaded", DeprecationWarning
+        )
         run()
     return run
 
@@ -97,7 +110,9 @@ def _into_one_buffer(scale: Scale) -> Step:
 
 
 def _chain() -> v2.Compose:
-    return v2.Compose([v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    return v2.Compose(
+        [v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    )
 
 
 def _check(answer: Any) -> Callable[[str, Any], None]:

@@ -40,15 +40,26 @@ def cases(scale: Scale) -> Iterator[Build]:
 
 
 def _merge(image: Array, layout: str) -> Run:
-    return partial(gp.plan(gp.Source("RGBY", layout), gp.preset("imagenet", layout=layout), via=YELLOW), image)
+    return partial(
+        gp.plan(
+            gp.Source("RGBY", layout), gp.preset("imagenet", layout=layout), via=YELLOW
+        ),
+        image,
+    )
 
 
 def _merge_interleaved(image: Array) -> Case:
-    tensor, kernel, bias = torch.from_numpy(image), torch.from_numpy(MATRIX)[..., None, None], torch.from_numpy(OFFSET)
+    tensor, kernel, bias = (
+        torch.from_numpy(image),
+        torch.from_numpy(MATRIX)[..., None, None],
+        torch.from_numpy(OFFSET),
+    )
     rows, affine = torch.from_numpy(MATRIX), np.column_stack([MATRIX, OFFSET])
 
     def convolve() -> torch.Tensor:
-        return functional.conv2d(tensor.permute(2, 0, 1)[None].float(), kernel, bias)[0].permute(1, 2, 0)
+        return functional.conv2d(tensor.permute(2, 0, 1)[None].float(), kernel, bias)[
+            0
+        ].permute(1, 2, 0)
 
     return Case(
         "RGBY to RGB, HWC",
@@ -60,7 +71,9 @@ def _merge_interleaved(image: Array) -> Case:
             "NumPy matmul": lambda: image.astype(np.float32) @ MATRIX.T + OFFSET,
         },
         hand={
-            "NumPy, a plane at a time": lambda: _planes(np.moveaxis(image, -1, 0), np.empty_like(image[..., :3], "f4")),
+            "NumPy, a plane at a time": lambda: _planes(
+                np.moveaxis(image, -1, 0), np.empty_like(image[..., :3], "f4")
+            ),
             "torch linear": lambda: functional.linear(tensor.float(), rows, bias),
         },
         check=same_as(image @ MATRIX.astype("f8").T + OFFSET.astype("f8"), TOLERANCE),
@@ -79,7 +92,11 @@ def _planes(bands: Array, out: Array) -> Array:
 
 
 def _merge_planar(image: Array) -> Case:
-    tensor, kernel, bias = torch.from_numpy(image), torch.from_numpy(MATRIX)[..., None, None], torch.from_numpy(OFFSET)
+    tensor, kernel, bias = (
+        torch.from_numpy(image),
+        torch.from_numpy(MATRIX)[..., None, None],
+        torch.from_numpy(OFFSET),
+    )
     shape, column = (3, *image.shape[1:]), OFFSET[:, None]
 
     def by_hand() -> Array:
@@ -87,14 +104,21 @@ def _merge_planar(image: Array) -> Case:
         _planes(image, np.moveaxis(out, 0, -1))
         return out
 
-    answer = np.tensordot(MATRIX.astype("f8"), image.astype("f8"), 1) + OFFSET.astype("f8")[:, None, None]
+    answer = (
+        np.tensordot(MATRIX.astype("f8"), image.astype("f8"), 1)
+        + OFFSET.astype("f8")[:, None, None]
+    )
     return Case(
         "RGBY to RGB, CHW",
         {"task": "merge", "layout": "CHW"},
         ours=engines.ours(partial(_merge, image, "CHW")),
         peer={
-            "torch 1x1 convolution": lambda: functional.conv2d(tensor.float()[None], kernel, bias)[0],
-            "NumPy matmul": lambda: (MATRIX @ image.reshape(4, -1).astype(np.float32) + column).reshape(shape),
+            "torch 1x1 convolution": lambda: functional.conv2d(
+                tensor.float()[None], kernel, bias
+            )[0],
+            "NumPy matmul": lambda: (
+                MATRIX @ image.reshape(4, -1).astype(np.float32) + column
+            ).reshape(shape),
         },
         hand={"NumPy, a plane at a time": by_hand},
         check=same_as(answer, TOLERANCE),
@@ -104,7 +128,9 @@ def _merge_planar(image: Array) -> Case:
 
 def _pick(image: Array, layout: str) -> Run:
     source = gp.Source(SENTINEL, layout, range=(0, WHITE))
-    return partial(gp.plan(source, "imagenet", via={"R": "B04", "G": "B03", "B": "B02"}), image)
+    return partial(
+        gp.plan(source, "imagenet", via={"R": "B04", "G": "B03", "B": "B02"}), image
+    )
 
 
 def _pick_planar(image: Array) -> Case:
@@ -116,8 +142,12 @@ def _pick_planar(image: Array) -> Case:
         {"task": "pick", "layout": "CHW"},
         ours=engines.ours(partial(_pick, image, "CHW")),
         peer={
-            "NumPy fancy index chain": lambda: (image[PICKED].astype(np.float32) / np.float32(WHITE) - mean) / std,
-            "torch index_select chain": lambda: (tensor.index_select(0, index).float() / WHITE - mean_t) / std_t,
+            "NumPy fancy index chain": lambda: (
+                (image[PICKED].astype(np.float32) / np.float32(WHITE) - mean) / std
+            ),
+            "torch index_select chain": lambda: (
+                (tensor.index_select(0, index).float() / WHITE - mean_t) / std_t
+            ),
         },
         hand={"NumPy, a plane at a time": lambda: _picked(image)},
         check=_picked_check(image),

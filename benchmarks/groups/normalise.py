@@ -59,7 +59,9 @@ def _reused(size: str, shape: tuple[int, ...], layout: str) -> Case:
 
 
 def _ours(image: NDArray[Any], layout: str, out: NDArray[Any] | None = None) -> Run:
-    return partial(gp.plan("gray", gp.preset("imagenet", layout=layout)), image, out=out)
+    return partial(
+        gp.plan("gray", gp.preset("imagenet", layout=layout)), image, out=out
+    )
 
 
 def _check(image: NDArray[Any], layout: str) -> Check:

@@ -22,15 +22,24 @@ def cases(scale: Scale) -> Iterator[Build]:
         for dtype in ("uint8", "uint16", "float32"):
             for layout in ("CHW", "HWC"):
                 for memory in ("fresh", "reused"):
-                    yield partial(_case, bands, scale.shape("1024"), dtype, layout, memory)
+                    yield partial(
+                        _case, bands, scale.shape("1024"), dtype, layout, memory
+                    )
 
 
-def _case(bands: str, size: tuple[int, ...], dtype: str, layout: str, memory: str) -> Case:
+def _case(
+    bands: str, size: tuple[int, ...], dtype: str, layout: str, memory: str
+) -> Case:
     shape = size if bands == "gray" else (*size, 4) if layout == "HWC" else (4, *size)
     image = images.random(shape, dtype)
     white = 1 if dtype == "float32" else np.iinfo(dtype).max
     source = gp.Source(bands, None if bands == "gray" else layout, range=(0, white))
-    plan = partial(gp.plan, source, gp.preset("imagenet", layout=layout), via=None if bands == "gray" else YELLOW)
+    plan = partial(
+        gp.plan,
+        source,
+        gp.preset("imagenet", layout=layout),
+        via=None if bands == "gray" else YELLOW,
+    )
     return Case(
         f"{bands} to RGB, {dtype}, {layout}, {memory}",
         {"bands": bands, "dtype": dtype, "layout": layout, "memory": memory},
@@ -41,7 +50,13 @@ def _case(bands: str, size: tuple[int, ...], dtype: str, layout: str, memory: st
 
 
 def _oracle(image: NDArray[Any], bands: str, layout: str, white: float) -> NDArray[Any]:
-    planes = image[None] if bands == "gray" else np.moveaxis(image, -1, 0) if layout == "HWC" else image
+    planes = (
+        image[None]
+        if bands == "gray"
+        else np.moveaxis(image, -1, 0)
+        if layout == "HWC"
+        else image
+    )
     weights = np.ones((3, 1)) if bands == "gray" else WEIGHTS
     units = np.tensordot(weights, planes / white, 1)
     answer = (units - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
@@ -50,4 +65,8 @@ def _oracle(image: NDArray[Any], bands: str, layout: str, white: float) -> NDArr
 
 def _ours(make: Callable[[], gp.Plan], image: NDArray[Any], *, reuse: bool) -> Run:
     plan = make()
-    return partial(plan, image, out=np.empty_like(plan(image))) if reuse else partial(plan, image)
+    return (
+        partial(plan, image, out=np.empty_like(plan(image)))
+        if reuse
+        else partial(plan, image)
+    )

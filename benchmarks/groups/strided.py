@@ -26,7 +26,10 @@ def cases(scale: Scale) -> Iterator[Build]:
 
 
 def _normalise(size: str, shape: tuple[int, ...], layout: str) -> Case:
-    image, plan = images.random(shape), gp.plan("gray", gp.preset("imagenet", layout=layout))
+    image, plan = (
+        images.random(shape),
+        gp.plan("gray", gp.preset("imagenet", layout=layout)),
+    )
     answer = imagenet.oracle(image)
     return Case(
         f"normalise, {size}, {layout}",
@@ -37,7 +40,10 @@ def _normalise(size: str, shape: tuple[int, ...], layout: str) -> Case:
 
 
 def _expand(size: str, shape: tuple[int, ...], layout: str) -> Case:
-    image, expand = images.random(shape), partial(gp.replicate(), layout="HW", out_layout=layout)
+    image, expand = (
+        images.random(shape),
+        partial(gp.replicate(), layout="HW", out_layout=layout),
+    )
     return Case(
         f"expand, {size}, {layout}",
         {"task": "expand", "size": size, "layout": layout},

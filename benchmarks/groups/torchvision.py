@@ -20,7 +20,10 @@ from ..imagenet import MEAN, STD
 from ..scale import Scale
 
 TOLERANCE = 1e-5
-V1_CHAIN, V2_CHAIN = "v1: Grayscale(3), ToTensor, Normalize", "v2: RGB, ToDtype, Normalize"
+V1_CHAIN, V2_CHAIN = (
+    "v1: Grayscale(3), ToTensor, Normalize",
+    "v2: RGB, ToDtype, Normalize",
+)
 V2_FROM_PIL = "v2: ToImage, RGB, ToDtype, Normalize"
 BROADCAST = "v2: ToDtype, Normalize, which broadcasts one channel"
 TO_FLOAT = v2.ToDtype(torch.float32, scale=True)
@@ -42,12 +45,17 @@ def _tensor(size: str, shape: tuple[int, ...], dtype: str) -> Case:
         {"task": "tensor", "size": size, "dtype": dtype},
         ours=engines.ours(lambda: partial(v2.Compose([_to_backbone()]), x)),
         peer={
-            V2_CHAIN: partial(v2.Compose([v2.RGB(), TO_FLOAT, v2.Normalize(MEAN, STD)]), x),
+            V2_CHAIN: partial(
+                v2.Compose([v2.RGB(), TO_FLOAT, v2.Normalize(MEAN, STD)]), x
+            ),
             "v2: Grayscale(3), ToDtype, Normalize": partial(
                 v2.Compose([v2.Grayscale(3), TO_FLOAT, v2.Normalize(MEAN, STD)]), x
             ),
         },
-        hand={BROADCAST: partial(v2.Compose([TO_FLOAT, v2.Normalize(MEAN, STD)]), x), **_by_hand(x)},
+        hand={
+            BROADCAST: partial(v2.Compose([TO_FLOAT, v2.Normalize(MEAN, STD)]), x),
+            **_by_hand(x),
+        },
         check=same_as(_answer(image), TOLERANCE),
     )
 
@@ -60,8 +68,14 @@ def _picture(size: str, shape: tuple[int, ...]) -> Case:
         {"task": "PIL", "size": size, "dtype": "uint8"},
         ours=engines.ours(lambda: partial(v1.Compose([_to_backbone()]), picture)),
         peer={
-            V1_CHAIN: partial(v1.Compose([v1.Grayscale(3), v1.ToTensor(), v1.Normalize(MEAN, STD)]), picture),
-            V2_FROM_PIL: partial(v2.Compose([v2.ToImage(), v2.RGB(), TO_FLOAT, v2.Normalize(MEAN, STD)]), picture),
+            V1_CHAIN: partial(
+                v1.Compose([v1.Grayscale(3), v1.ToTensor(), v1.Normalize(MEAN, STD)]),
+                picture,
+            ),
+            V2_FROM_PIL: partial(
+                v2.Compose([v2.ToImage(), v2.RGB(), TO_FLOAT, v2.Normalize(MEAN, STD)]),
+                picture,
+            ),
         },
         check=same_as(_answer(image), TOLERANCE),
     )
@@ -73,8 +87,12 @@ def _to_backbone() -> ToBackbone:
 
 def _by_hand(x: torch.Tensor) -> dict[str, Run]:
     white = torch.iinfo(x.dtype).max
-    scale = torch.tensor([1 / (white * s) for s in STD], dtype=torch.float32)[:, None, None]
-    shift = torch.tensor([-m / s for m, s in zip(MEAN, STD, strict=True)], dtype=torch.float32)[:, None, None]
+    scale = torch.tensor([1 / (white * s) for s in STD], dtype=torch.float32)[
+        :, None, None
+    ]
+    shift = torch.tensor(
+        [-m / s for m, s in zip(MEAN, STD, strict=True)], dtype=torch.float32
+    )[:, None, None]
     return {"torch, one multiply and add": lambda: (x.float() * scale).add_(shift)}
 
 

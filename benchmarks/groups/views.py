@@ -37,7 +37,9 @@ def _ours(image: NDArray[Any]) -> dict[str, Run]:
     plan, replicate = gp.plan("gray", "rgb8"), gp.replicate()
     return {
         "graypipe plan.view": partial(plan.view, image),
-        "graypipe replicate, copy=False": partial(replicate, image, layout="HW", copy=False),
+        "graypipe replicate, copy=False": partial(
+            replicate, image, layout="HW", copy=False
+        ),
     }
 
 
@@ -50,6 +52,8 @@ def _check(image: NDArray[Any]) -> Check:
 
     def check(name: str, result: Any) -> None:
         assert np.array_equal(result, wanted), f"{name} has other pixels"
-        assert np.shares_memory(result, image), f"{name} does not share the image's memory"
+        assert np.shares_memory(result, image), (
+            f"{name} does not share the image's memory"
+        )
 
     return check

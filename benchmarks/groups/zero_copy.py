@@ -33,10 +33,14 @@ def cases(scale: Scale) -> Iterator[Build]:
         for gauge in ("time", "held"):
             yield partial(_alone, size, scale.shape(size), gauge)
     for name, consumer in consumers().items():
-        for size in scale.sizes(*(size for size in (*SIZES, BATCH) if size not in consumer.never)):
+        for size in scale.sizes(
+            *(size for size in (*SIZES, BATCH) if size not in consumer.never)
+        ):
             yield partial(_consumed, name, consumer, size, scale.shape(size), "time")
         if consumer.weighed:
-            yield partial(_consumed, name, consumer, "1024", scale.shape("1024"), "resident")
+            yield partial(
+                _consumed, name, consumer, "1024", scale.shape("1024"), "resident"
+            )
 
 
 def expansions(*, batch: bool) -> dict[str, Callable[[Array], Array]]:
@@ -60,7 +64,10 @@ def _by_cv2(gray: Array) -> Array:
 
 def _alone(size: str, shape: tuple[int, ...], gauge: str) -> Case:
     gray = images.random(shape)
-    runs = {name: partial(expand, gray) for name, expand in expansions(batch=gray.ndim == 3).items()}
+    runs = {
+        name: partial(expand, gray)
+        for name, expand in expansions(batch=gray.ndim == 3).items()
+    }
     fused = partial(HWC if gray.ndim == 2 else HWC.batch, gray)
     ours, peer = _sides(runs)
     return Case(
@@ -79,7 +86,9 @@ def _alone_check(wanted: Array, normalised: Array) -> Check:
     return lambda name, result: (close if name == FUSED else exact)(name, result)
 
 
-def _consumed(name: str, consumer: Consumer, size: str, shape: tuple[int, ...], gauge: str) -> Case:
+def _consumed(
+    name: str, consumer: Consumer, size: str, shape: tuple[int, ...], gauge: str
+) -> Case:
     gray = images.random((COLLATED, *shape) if consumer.each else shape)
     ways = expansions(batch=size == BATCH)
     runs = {how: _whole(consumer, expand, gray) for how, expand in ways.items()}

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..engine import check_image
 from ..errors import DTypeError, LayoutError
 from ..extras import needs
-from ..planning import Plan
-from .choosing import by_band_count, choose
+from ..plan import Plan
+from ._shared.plan_choice import by_band_count, choose
 
 with needs("albumentations", "albumentations"):
     from albumentations import ImageOnlyTransform  # type: ignore[import-untyped]
@@ -23,9 +23,13 @@ Record = dict[str, Any]
 class PlansByPosition(type(ImageOnlyTransform)):  # type: ignore[misc]  # the metaclass of all transforms
     """Takes plans by position; the constructor takes them by name, as saved pipelines give every argument."""
 
-    def __call__(cls, *given: Plan | Record, plans: Iterable[Plan | Record] = (), **named: Any) -> Any:
+    def __call__(
+        cls, *given: Plan | Record, plans: Iterable[Plan | Record] = (), **named: Any
+    ) -> Any:
         """Return the transform, constructed from records of all plans."""
-        return super().__call__(plans=[_record(plan) for plan in (*given, *plans)], **named)
+        return super().__call__(
+            plans=[_record(plan) for plan in (*given, *plans)], **named
+        )
 
 
 class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore[misc]
@@ -57,7 +61,9 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
 
     def apply_to_images(self, images: Array | Sequence[Array], **params: Any) -> Array:
         """Return a batch, (N, H, W, C): one pass, equal to its single images bit for bit."""
-        if isinstance(images, list | tuple):  # each of its own dtype and band count, as 2.0.8 takes them
+        if isinstance(
+            images, list | tuple
+        ):  # each of its own dtype and band count, as 2.0.8 takes them
             return np.stack([self.apply(image, **params) for image in images])
         plan, batch = self._chosen(images, "NHWC")
         return plan.batch(batch)
@@ -69,7 +75,9 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
     def apply_to_volumes(self, volumes: Array, **params: Any) -> Array:  # noqa: ARG002
         """Return a batch of volumes, (N, D, H, W, C)."""
         plan, batch = self._chosen(volumes, "NDHWC")
-        made = plan.batch(batch.reshape(batch.shape[0] * batch.shape[1], *batch.shape[2:]))
+        made = plan.batch(
+            batch.reshape(batch.shape[0] * batch.shape[1], *batch.shape[2:])
+        )
         return made.reshape(*batch.shape[:2], *made.shape[1:])
 
     def _chosen(self, given: object, layout: str) -> tuple[Plan, Array]:
@@ -83,14 +91,22 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
                 f"{pixels.shape}: albumentations takes (H, W) and (H, W, C) as image=, batches of them as images=, "
                 f"(D, H, W) and (D, H, W, C) as volume=, batches of those as volumes="
             )
-        return choose(self._plans, pixels.shape[-1], f"an array of layout {layout!r} and shape {pixels.shape}"), pixels
+        return choose(
+            self._plans,
+            pixels.shape[-1],
+            f"an array of layout {layout!r} and shape {pixels.shape}",
+        ), pixels
 
 
 def _record(plan: Plan | Record) -> Record:
     """Return ``plan`` as the dict that its JSON holds."""
     if not isinstance(plan, Plan | Mapping):
-        raise DTypeError(f"expected plans, as gp.plan makes them, or dicts of their JSON, got {type(plan).__name__}")
-    record: Record = json.loads(plan.to_json()) if isinstance(plan, Plan) else dict(plan)
+        raise DTypeError(
+            f"expected plans, as gp.plan makes them, or dicts of their JSON, got {type(plan).__name__}"
+        )
+    record: Record = (
+        json.loads(plan.to_json()) if isinstance(plan, Plan) else dict(plan)
+    )
     return record
 
 

@@ -11,9 +11,9 @@ from ..engine.arrays import SUPPORTED
 from ..errors import ChannelError, DTypeError, LayoutError
 from ..extras import needs
 from ..layouts import describe
-from ..planning import Plan
-from . import elementwise
-from .choosing import by_band_count, check_declared, choose
+from ..plan import Plan
+from ._shared import elementwise
+from ._shared.plan_choice import by_band_count, check_declared, choose
 
 with needs("tensorflow", "tensorflow"):
     import tensorflow as tf
@@ -42,18 +42,24 @@ class ToBackbone:
     costs no compilation for each. Where the model is, on a device, adapters.keras.ChannelLayer does the same.
     """
 
-    def __init__(self, *plans: Plan, key: str | None = None, data_format: str = "channels_last") -> None:
+    def __init__(
+        self, *plans: Plan, key: str | None = None, data_format: str = "channels_last"
+    ) -> None:
         if data_format not in AXES:
-            raise LayoutError(f"data_format is {' or '.join(map(repr, AXES))}, got {data_format!r}")
+            raise LayoutError(
+                f"data_format is {' or '.join(map(repr, AXES))}, got {data_format!r}"
+            )
         self.layout, self.axis = AXES[data_format]
         self.data_format = data_format
         self.key = key
         self.plans = {
-            count: plan.with_layouts(self.layout, self.layout) for count, plan in by_band_count(plans).items()
+            count: plan.with_layouts(self.layout, self.layout)
+            for count, plan in by_band_count(plans).items()
         }
         for plan in plans:
             check_declared(
-                plan, "image_dataset_from_directory yields float32 from 0 to 255, and other loaders cast too"
+                plan,
+                "image_dataset_from_directory yields float32 from 0 to 255, and other loaders cast too",
             )
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # there is nothing to convert
@@ -66,13 +72,17 @@ class ToBackbone:
         return (made, *rest) if rest else made
 
     def __repr__(self) -> str:
-        plans = ", ".join(f"{plan.source} -> {plan.target}" for plan in self.plans.values())
-        return f"ToBackbone({plans}, key={self.key!r}, data_format={self.data_format!r})"
+        plans = ", ".join(
+            f"{plan.source} -> {plan.target}" for plan in self.plans.values()
+        )
+        return (
+            f"ToBackbone({plans}, key={self.key!r}, data_format={self.data_format!r})"
+        )
 
     def _made(self, image: Any) -> Tensor:
         x = _tensor(image)
         plan = self._plan(x.shape)
-        execution = plan.execution(DTYPES[x.dtype])
+        execution = plan._execution(DTYPES[x.dtype])
         if x.shape[self.axis] is None:
             x = _checked(x, self.axis, plan)
         y = _run(execution, x, self.axis)
@@ -88,7 +98,9 @@ class ToBackbone:
                 f"channels=1, expand_animations=False), or write tf.ensure_shape(x, [None, None, 1])"
             )
         if shape.rank < 3:
-            raise LayoutError(f"{expected}, 3 axes or more, got {_described(shape, self.layout)}")
+            raise LayoutError(
+                f"{expected}, 3 axes or more, got {_described(shape, self.layout)}"
+            )
         count = shape[self.axis]
         if count is not None:
             return choose(self.plans, count, _described(shape, self.layout))
@@ -103,8 +115,14 @@ class ToBackbone:
 def _holding(element: Element, key: str) -> dict[str, Element]:
     """Return ``element``, a dict that has ``key``; DTypeError else."""
     if not isinstance(element, dict) or key not in element:
-        found = f"a dict of {sorted(element)}" if isinstance(element, dict) else type(element).__name__
-        raise DTypeError(f"expected a dict that holds the image under key={key!r}, got {found}: pass the key it has")
+        found = (
+            f"a dict of {sorted(element)}"
+            if isinstance(element, dict)
+            else type(element).__name__
+        )
+        raise DTypeError(
+            f"expected a dict that holds the image under key={key!r}, got {found}: pass the key it has"
+        )
     return element
 
 
@@ -140,14 +158,18 @@ def _described(shape: tf.TensorShape, layout: str) -> str:
     if gray:
         cure = f"gray without a band axis, which tf.expand_dims(x, {axis}) adds"
         readings.append(f"{gray} ({describe(gray, shape)}), {cure}")
-    return f"shape {shape}" + (f", read as {' or as '.join(readings)}" if readings else "")
+    return f"shape {shape}" + (
+        f", read as {' or as '.join(readings)}" if readings else ""
+    )
 
 
 def _checked(x: Tensor, axis: int, plan: Plan) -> Tensor:
     """Return ``x``, of unknown band count, with the test that it has the bands of ``plan``."""
     bands = plan.source.bands
     message = f"expected the bands {show(bands)} ({len(bands)}) on axis {axis}: decode with channels=, got x ="
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(x)[axis], len(bands), message)]):
+    with tf.control_dependencies(
+        [tf.debugging.assert_equal(tf.shape(x)[axis], len(bands), message)]
+    ):
         return tf.ensure_shape(x, _with_bands(x.shape.as_list(), axis, len(bands)))
 
 
@@ -172,9 +194,13 @@ def _run(execution: Execution, x: Tensor, axis: int) -> Tensor:
 
 def _can_convolve(execution: Execution) -> bool:
     """Whether a convolution gives the result: floats, of which no NaN reaches a band that has a zero for it."""
-    job, source, target = execution.job, execution.source, execution.target
-    dense = all(len(row) == len(job.centre) for row in job.terms)
-    return target.kind == "f" and not job.moves(source, target) and (source.kind != "f" or dense)
+    spec, source, target = execution.spec, execution.source, execution.target
+    dense = all(len(row) == len(spec.centre) for row in spec.terms)
+    return (
+        target.kind == "f"
+        and not spec.moves(source, target)
+        and (source.kind != "f" or dense)
+    )
 
 
 def _convolved(execution: Execution, x: Tensor) -> Tensor:
@@ -182,16 +208,18 @@ def _convolved(execution: Execution, x: Tensor) -> Tensor:
 
     TensorFlow takes several times as long to broadcast along a short last axis.
     """
-    job, dtype = execution.job, execution.compute_dtype
+    spec, dtype = execution.spec, execution.compute_dtype
     values = tf.cast(x, dtype)
-    if job.clip:
-        values = tf.clip_by_value(values, *np.array(job.clip, dtype).T)
-    if any(job.centre):
-        values -= np.array(job.centre, dtype)
-    row = tf.reshape(values, [1, 1, -1, len(job.centre)])
-    y = tf.nn.conv2d(row, np.transpose(job.matrix)[None, None].astype(dtype), 1, "VALID")
-    y = tf.nn.bias_add(y, np.array(job.offset, dtype))
-    y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [len(job.matrix)]], 0))
+    if spec.clip:
+        values = tf.clip_by_value(values, *np.array(spec.clip, dtype).T)
+    if any(spec.centre):
+        values -= np.array(spec.centre, dtype)
+    row = tf.reshape(values, [1, 1, -1, len(spec.centre)])
+    y = tf.nn.conv2d(
+        row, np.transpose(spec.matrix)[None, None].astype(dtype), 1, "VALID"
+    )
+    y = tf.nn.bias_add(y, np.array(spec.offset, dtype))
+    y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [len(spec.matrix)]], 0))
     return tf.cast(elementwise.blank(execution, x, y, -1, OPS), execution.target)
 
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from .. import bands as names
 from ..errors import ChannelError, DTypeError
 from ..extras import needs
-from ..planning import Plan
-from .choosing import by_band_count, choose
-from .pictures import open_picture, planes
-from .tensors import TensorPlan, describe, in_engine, pick
+from ..plan import Plan
+from ._shared.pil import open_picture, planes
+from ._shared.plan_choice import by_band_count, choose
+from .torch.tensor_plan import TensorPlan, describe, in_engine, pick
 
 with needs("torch", "torch", "torchvision"):
     import torch
@@ -54,16 +54,24 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
 
     def __init__(self, *plans: Plan) -> None:
         super().__init__()
-        self._plans = {count: TensorPlan(plan) for count, plan in by_band_count(plans).items()}
+        self._plans = {
+            count: TensorPlan(plan) for count, plan in by_band_count(plans).items()
+        }
         self._own = tuple(plan.with_layouts(target="CHW") for plan in plans)
-        self._takes_alpha = {len(plan.source.bands) for plan in plans if "A" in plan.source.bands}
+        self._takes_alpha = {
+            len(plan.source.bands) for plan in plans if "A" in plan.source.bands
+        }
 
     def forward(self, *inputs: Any) -> Any:
         """Return the sample with its images transformed."""
         if len(inputs) == 1 and isinstance(inputs[0], np.ndarray):
-            return torch.from_numpy(self._plan_of(inputs[0])(inputs[0])).as_subclass(Image)
+            return torch.from_numpy(self._plan_of(inputs[0])(inputs[0])).as_subclass(
+                Image
+            )
         if len(inputs) == 1 and _is_taken(inputs[0]):
-            return self.transform(inputs[0], {})  # without a walk through the sample, which costs a quarter of the time
+            return self.transform(
+                inputs[0], {}
+            )  # without a walk through the sample, which costs a quarter of the time
         return super().forward(*inputs)
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
@@ -116,18 +124,25 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
                 "or loader=open_picture of graypipe.adapters.torchvision, which checks the file too. Where it is not "
                 "gray, add a plan for RGB"
             )
-        plan = choose({count: held.plan for count, held in self._plans.items()}, len(bands), what)
-        if any(name in bands and name != there for name, there in zip(plan.source.bands, bands, strict=True)):
+        plan = choose(
+            {count: held.plan for count, held in self._plans.items()}, len(bands), what
+        )
+        if any(
+            name in bands and name != there
+            for name, there in zip(plan.source.bands, bands, strict=True)
+        ):
             raise ChannelError(
                 f"the plan takes {names.show(plan.source.bands)} in this order, {what} holds {names.show(bands)}: "
                 f"declare what is there, a plan puts bands into another order"
             )
-        return in_engine(plan.execution(pixels.dtype), pixels)
+        return in_engine(plan._execution(pixels.dtype), pixels)
 
 
 def _fits(plan: Plan, shape: tuple[int, ...]) -> bool:
     layout = plan.source.layout
-    return len(shape) == len(layout) and ("C" not in layout or shape[layout.index("C")] == len(plan.source.bands))
+    return len(shape) == len(layout) and (
+        "C" not in layout or shape[layout.index("C")] == len(plan.source.bands)
+    )
 
 
 def _reading(plan: Plan) -> str:

@@ -7,24 +7,58 @@ from functools import partial
 from pathlib import Path
 
 from .. import Plan, plan
+from ..batch_jobs import manifest, naming
+from ..batch_jobs.converting import Conversion, convert
+from ..batch_jobs.encode import SUFFIXES, check, fitting
+from ..batch_jobs.loading import Failed
 from ..errors import ReadError
-from ..scale import manifest, naming
-from ..scale.converting import Conversion, convert
-from ..scale.encoding import SUFFIXES, check, fitting
-from ..scale.loading import Failed
-from . import data_sets, notation
+from . import data_sets, source_syntax
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the images, only ever read")
-    parser.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or one to --resume")
-    parser.add_argument("--source", type=notation.source, help=notation.SOURCE_HELP)
-    parser.add_argument("--target", type=notation.target, help="a preset, such as imagenet, keras-caffe or rgb8")
-    parser.add_argument("--via", type=notation.via, help="which band feeds which: R=B04,G=B03,B=B02")
-    parser.add_argument("--plan", type=notation.plan_file, metavar="FILE", help="a plan as JSON, instead of the three")
-    parser.add_argument("--to", choices=tuple(SUFFIXES), required=True, help="the kind of files that are written")
-    parser.add_argument("--resume", action="store_true", help="go on where an earlier run of the same plan stopped")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the images, only ever read",
+    )
+    parser.add_argument(
+        "out",
+        type=Path,
+        metavar="OUT",
+        help="a new or empty folder, or one to --resume",
+    )
+    parser.add_argument(
+        "--source", type=source_syntax.source, help=source_syntax.SOURCE_HELP
+    )
+    parser.add_argument(
+        "--target",
+        type=source_syntax.target,
+        help="a preset, such as imagenet, keras-caffe or rgb8",
+    )
+    parser.add_argument(
+        "--via",
+        type=source_syntax.via,
+        help="which band feeds which: R=B04,G=B03,B=B02",
+    )
+    parser.add_argument(
+        "--plan",
+        type=source_syntax.plan_file,
+        metavar="FILE",
+        help="a plan as JSON, instead of the three",
+    )
+    parser.add_argument(
+        "--to",
+        choices=tuple(SUFFIXES),
+        required=True,
+        help="the kind of files that are written",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an earlier run of the same plan stopped",
+    )
     data_sets.add_arguments(parser)
 
 
@@ -34,10 +68,17 @@ def run(options: Namespace) -> None:
     wanted = _plan(options)
     check(wanted, options.to)
     folder, out = options.folder.absolute(), options.out.absolute()
-    made = {naming.output(path, options.to): path for path in _paths(folder, out, options.to)}
+    made = {
+        naming.output(path, options.to): path
+        for path in _paths(folder, out, options.to)
+    }
     made_by = _made_by(wanted, options)
     finished = manifest.begin(out, made_by, options.resume)
-    left = {name: path for name, path in made.items() if not manifest.holds(out, finished.get(name), folder, path)}
+    left = {
+        name: path
+        for name, path in made.items()
+        if not manifest.holds(out, finished.get(name), folder, path)
+    }
     manifest.drop(out, made_by, finished, left)
     job = Conversion(
         str(folder),
@@ -49,7 +90,12 @@ def run(options: Namespace) -> None:
         options.on_error == "fail",
     )
     failures: list[Failed] = []
-    for done in data_sets.run(options, partial(convert, job), [folder / path for path in left.values()], failures):
+    for done in data_sets.run(
+        options,
+        partial(convert, job),
+        [folder / path for path in left.values()],
+        failures,
+    ):
         failures += [file for file in done if isinstance(file, Failed)]
         manifest.append(out, [file for file in done if not isinstance(file, Failed)])
     counts = f"{len(left) - len(failures)} files converted, {len(made) - len(left)} were finished before"
@@ -66,7 +112,9 @@ def _plan(options: Namespace) -> Plan:
     if options.plan is None and options.source and options.target:
         return plan(options.source, options.target, options.via)
     if options.plan is None or options.source or options.target or options.via:
-        options.usage_error("expected --source and --target, perhaps with --via, or --plan alone")
+        options.usage_error(
+            "expected --source and --target, perhaps with --via, or --plan alone"
+        )
     made: Plan = options.plan
     return made
 

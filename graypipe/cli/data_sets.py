@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import Source
+from ..batch_jobs import local
+from ..batch_jobs.chunks import chunks
+from ..batch_jobs.loading import Failed, Loading
 from ..errors import ReadError
-from ..reading.alpha import POLICIES as ALPHA
-from ..reading.exif import POLICIES as ORIENTATION
-from ..scale import local
-from ..scale.chunks import chunks
-from ..scale.loading import Failed, Loading
+from ..io.alpha import POLICIES as ALPHA
+from ..io.exif import POLICIES as ORIENTATION
 from .findings import SUFFIXES, files
 from .progress import progress
 
@@ -24,15 +24,42 @@ Result = TypeVar("Result")
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of both commands."""
     reading = parser.add_argument_group("reading, as gp.read takes it")
-    reading.add_argument("--alpha", choices=ALPHA, default="error", help="what becomes of alpha that is not opaque")
-    reading.add_argument("--orientation", choices=ORIENTATION, default="error", help="what becomes of turned images")
-    reading.add_argument("--frame", type=_frame, help="which page or frame of a file, from 0 on, or a key of a .npz")
+    reading.add_argument(
+        "--alpha",
+        choices=ALPHA,
+        default="error",
+        help="what becomes of alpha that is not opaque",
+    )
+    reading.add_argument(
+        "--orientation",
+        choices=ORIENTATION,
+        default="error",
+        help="what becomes of turned images",
+    )
+    reading.add_argument(
+        "--frame",
+        type=_frame,
+        help="which page or frame of a file, from 0 on, or a key of a .npz",
+    )
     working = parser.add_argument_group("working")
     working.add_argument(
-        "--workers", type=_workers, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
+        "--workers",
+        type=_workers,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: %(default)s)",
     )
-    working.add_argument("--engine", choices=("local", "ray"), default="local", help="this machine, or Ray Data")
-    working.add_argument("--ray-address", metavar="ADDRESS", help="a Ray cluster, instead of a Ray started here")
+    working.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="this machine, or Ray Data",
+    )
+    working.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="a Ray cluster, instead of a Ray started here",
+    )
     working.add_argument(
         "--on-error",
         choices=("fail", "skip"),
@@ -54,7 +81,9 @@ def _frame(text: str) -> int | str:
 
 def _workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise ArgumentTypeError(f"expected a number of processes from 1 to 1024, got {text!r}")
+        raise ArgumentTypeError(
+            f"expected a number of processes from 1 to 1024, got {text!r}"
+        )
     return int(text)
 
 
@@ -69,7 +98,9 @@ def images(path: Path) -> list[Path]:
         return [path]
     found = [file for file in files(path) if file.suffix.lower() in SUFFIXES]
     if not found:
-        raise ReadError(f"{path}: no image files in it, whose names end in {', '.join(SUFFIXES)}")
+        raise ReadError(
+            f"{path}: no image files in it, whose names end in {', '.join(SUFFIXES)}"
+        )
     return found
 
 
@@ -84,7 +115,10 @@ def run(
     The caller appends to ``failures``: the first one ends the job with a ReadError, or all are reported and counted.
     """
     parts = list(chunks(paths))
-    with closing(_engine(options, work, parts)) as results, progress(len(paths), sys.stderr) as (advance, say):
+    with (
+        closing(_engine(options, work, parts)) as results,
+        progress(len(paths), sys.stderr) as (advance, say),
+    ):
         for part, result in zip(parts, results, strict=True):
             before = len(failures)
             yield result
@@ -101,10 +135,12 @@ def check_complete(failures: Sequence[Failed], total: int) -> None:
         raise ReadError(f"{len(failures)} of {total} files were skipped")
 
 
-def _engine(options: Namespace, work: Any, parts: list[list[Path]]) -> Generator[Any, None, None]:
+def _engine(
+    options: Namespace, work: Any, parts: list[list[Path]]
+) -> Generator[Any, None, None]:
     workers = max(1, min(options.workers, len(parts)))
     if options.engine == "local":
         return local.in_order(work, parts, workers)
-    from ..scale import ray_data
+    from ..batch_jobs import ray
 
-    return ray_data.in_order(work, parts, workers, options.ray_address)
+    return ray.in_order(work, parts, workers, options.ray_address)

@@ -5,20 +5,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .. import plan
+from ..demo import chains, picture, samples
+from ..demo.checks import RUNS, Case, Result, check
 from ..errors import GraypipeError, MissingExtraError
-from . import chains, picture, samples
-from .checks import RUNS, Case, Result, check
 
 PACKAGES = {"skimage": "scikit-image", "matplotlib": "matplotlib"}
 
-MERGE: dict[str, str | dict[str, float]] = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
+MERGE: dict[str, str | dict[str, float]] = {
+    "R": {"R": 0.5, "Y": 0.5},
+    "G": {"G": 0.5, "Y": 0.5},
+    "B": "B",
+}
 """Yellow light is seen by the red and by the green receptors: half of it goes to each."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument(
-        "--out", type=Path, default=Path("graypipe-demo"), metavar="DIR", help="where files go (default: %(default)s)"
+        "--out",
+        type=Path,
+        default=Path("graypipe-demo"),
+        metavar="DIR",
+        help="where files go (default: %(default)s)",
     )
 
 
@@ -32,31 +40,67 @@ def run(options: Namespace) -> None:
         print(_report(results[-1]), end="\n\n")
     failed = [result.case.title for result in results if not result.passed]
     if failed:
-        raise GraypipeError(f"{len(failed)} of {len(results)} checks failed: {'; '.join(failed)}")
+        raise GraypipeError(
+            f"{len(failed)} of {len(results)} checks failed: {'; '.join(failed)}"
+        )
     drawn = options.out / "graypipe-demo.png"
     picture.draw(results, drawn)
     print(f"all {len(results)} checks passed, picture: {drawn}")
 
 
 def _check_packages() -> None:
-    missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
+    missing = [
+        package for module, package in PACKAGES.items() if find_spec(module) is None
+    ]
     if missing:
-        raise MissingExtraError(f'the demo needs {" and ".join(missing)}: pip install "graypipe[demo]"')
+        raise MissingExtraError(
+            f'the demo needs {" and ".join(missing)}: pip install "graypipe[demo]"'
+        )
 
 
 def _cases(folder: Path) -> list[Case]:
     camera, source = samples.photograph(folder, "camera")
     cases = [
-        Case("camera: a photograph, 8 bits", camera, plan(source, "imagenet"), "imagenet", chains.gray8_to_imagenet)
+        Case(
+            "camera: a photograph, 8 bits",
+            camera,
+            plan(source, "imagenet"),
+            "imagenet",
+            chains.gray8_to_imagenet,
+        )
     ]
     coins, source = samples.deep_photograph(folder, "coins")
     caffe = plan(source, "keras-caffe")
-    cases.append(Case("coins: a photograph, enlarged in 16 bits", coins, caffe, "keras-caffe", chains.gray16_to_caffe))
+    cases.append(
+        Case(
+            "coins: a photograph, enlarged in 16 bits",
+            coins,
+            caffe,
+            "keras-caffe",
+            chains.gray16_to_caffe,
+        )
+    )
     moon, source = samples.photograph(folder, "moon")
-    cases.append(Case("moon: a photograph, 8 bits", moon, plan(source, "rgb8"), "rgb8", chains.gray8_to_rgb8))
+    cases.append(
+        Case(
+            "moon: a photograph, 8 bits",
+            moon,
+            plan(source, "rgb8"),
+            "rgb8",
+            chains.gray8_to_rgb8,
+        )
+    )
     cells, source = samples.drawn_cells(folder)
     merged = plan(source, "imagenet", via=MERGE)
-    cases.append(Case("cells: SYNTHETIC, drawn in 12 bits", cells, merged, "imagenet", chains.rgby12_to_imagenet))
+    cases.append(
+        Case(
+            "cells: SYNTHETIC, drawn in 12 bits",
+            cells,
+            merged,
+            "imagenet",
+            chains.rgby12_to_imagenet,
+        )
+    )
     return cases
 
 

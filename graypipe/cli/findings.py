@@ -14,14 +14,39 @@ from numpy.typing import NDArray
 
 from .. import Source, read
 from ..errors import GraypipeError, ReadError
-from ..reading import facts
-from ..records import to_record
+from ..io import facts
+from ..serialization import to_record
 
 Record = dict[str, Any]
 
 SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp", ".npy", ".npz"),
-    *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".jp2", ".j2k", ".jxl", ".avif", ".heic", ".heif", ".exr", ".psd"),
+    *(
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".bmp",
+        ".webp",
+        ".npy",
+        ".npz",
+    ),
+    *(
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".pfm",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".exr",
+        ".psd",
+    ),
 )
 """A file in a folder whose name ends so is meant to be an image: where it cannot be read, that is an error."""
 
@@ -42,14 +67,20 @@ def files(*paths: Path) -> Iterator[Path]:
     seen: set[str] = set()
     for root, path in reversed(given.items()):
         unlisted: list[str] = []
-        for folder, below, names in os.walk(path, onerror=_named(unlisted), followlinks=True):
+        for folder, below, names in os.walk(
+            path, onerror=_named(unlisted), followlinks=True
+        ):
             real = os.path.realpath(folder)
             if real in seen or (real != root and Path(root).is_relative_to(real)):
                 below.clear()
                 continue
             seen.add(real)
             below.sort()
-            yield from (Path(folder, name) for name in sorted(names) if str(Path(real, name)) not in given)
+            yield from (
+                Path(folder, name)
+                for name in sorted(names)
+                if str(Path(real, name)) not in given
+            )
         yield from map(Path, unlisted)
 
 
@@ -70,7 +101,11 @@ def examine(path: Path, named: bool) -> Record:
             return {**record, "kind": "DICOM", "format": "DICOM", "notes": [DICOM]}
         record |= facts(path)
     except (GraypipeError, OSError) as error:
-        if isinstance(error, ReadError) and not named and path.suffix.lower() not in SUFFIXES:
+        if (
+            isinstance(error, ReadError)
+            and not named
+            and path.suffix.lower() not in SUFFIXES
+        ):
             return {**record, "kind": "no image"}
         return {**record, "kind": "unreadable", "error": _reason(error, path)}
     try:
@@ -86,12 +121,18 @@ def size(record: Record) -> str:
     """Return width, height and frames, as far as the header tells them."""
     if not record.get("width"):
         return UNKNOWN
-    return f"{record['width']}x{record['height']}" + (f"x{record['frames']}" if record["frames"] > 1 else "")
+    return f"{record['width']}x{record['height']}" + (
+        f"x{record['frames']}" if record["frames"] > 1 else ""
+    )
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.exists() and not path.is_file():  # opening a pipe would wait for whoever writes into it
-        raise OSError("expected an image file, got a folder that cannot be listed, a pipe or a device")
+    if (
+        path.exists() and not path.is_file()
+    ):  # opening a pipe would wait for whoever writes into it
+        raise OSError(
+            "expected an image file, got a folder that cannot be listed, a pipe or a device"
+        )
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
@@ -101,19 +142,35 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def _pixels(image: NDArray[Any], source: Source) -> Record:
-    others: tuple[int, ...] = tuple(axis for axis, letter in enumerate(source.layout) if letter != "C")
+    others: tuple[int, ...] = tuple(
+        axis for axis, letter in enumerate(source.layout) if letter != "C"
+    )
     held = image
     if source.nodata is not None:
         held, others = _without(image, source), (0,)
     if not held.size:
-        return {"source": to_record(source), "values": [None, None], "notes": ["nodata everywhere"]}
-    lows, highs = (np.atleast_1d(reduce(held, axis=others)) for reduce in (np.fmin.reduce, np.fmax.reduce))
+        return {
+            "source": to_record(source),
+            "values": [None, None],
+            "notes": ["nodata everywhere"],
+        }
+    lows, highs = (
+        np.atleast_1d(reduce(held, axis=others))
+        for reduce in (np.fmin.reduce, np.fmax.reduce)
+    )
     low, high = np.fmin.reduce(lows).item(), np.fmax.reduce(highs).item()
-    constant = [name for name, a, b in zip(source.bands, lows, highs, strict=True) if a == b and isfinite(a)]
+    constant = [
+        name
+        for name, a, b in zip(source.bands, lows, highs, strict=True)
+        if a == b and isfinite(a)
+    ]
     return {
         "source": to_record(source),
         "values": [value if isfinite(value) else None for value in (low, high)],
-        "notes": [*_constant(constant, source.bands, low), *_range(held, source, low, high)],
+        "notes": [
+            *_constant(constant, source.bands, low),
+            *_range(held, source, low, high),
+        ],
     }
 
 
@@ -122,13 +179,19 @@ def _without(image: NDArray[Any], source: Source) -> NDArray[Any]:
     clear: Any = source.nodata
     hit = np.isnan(image) if isnan(clear) else image == clear
     axis = source.layout.find("C")
-    kept: NDArray[Any] = image[~hit] if axis < 0 else np.moveaxis(image, axis, -1)[~hit.any(axis)]
+    kept: NDArray[Any] = (
+        image[~hit] if axis < 0 else np.moveaxis(image, axis, -1)[~hit.any(axis)]
+    )
     return kept
 
 
 def _constant(constant: list[str], bands: tuple[str, ...], value: float) -> list[str]:
     if len(constant) == len(bands):
-        return ["constant: there is nothing to see in any band"] if len(bands) > 1 else [f"constant: all {value:g}"]
+        return (
+            ["constant: there is nothing to see in any band"]
+            if len(bands) > 1
+            else [f"constant: all {value:g}"]
+        )
     return [f"constant in {', '.join(constant)}"] if constant else []
 
 
@@ -136,10 +199,14 @@ def _range(image: NDArray[Any], source: Source, low: float, high: float) -> list
     """Return what the values say about the range that the dtype implies, or the file states."""
     if image.dtype.kind == "f":
         return _floating(image, low, high)
-    if image.dtype == "uint16" and not source.declares_range:
+    if image.dtype == "uint16" and not source._declares_range:
         return looks_like(int(high))
-    ends = [max(pair) for pair in source.pairs(image.dtype)]
-    return [f"dark: values up to {high} of {max(ends):g}"] if 1 < high < max(ends) / 4 else []
+    ends = [max(pair) for pair in source._pairs(image.dtype)]
+    return (
+        [f"dark: values up to {high} of {max(ends):g}"]
+        if 1 < high < max(ends) / 4
+        else []
+    )
 
 
 def _floating(image: NDArray[Any], low: float, high: float) -> list[str]:
@@ -151,7 +218,9 @@ def _floating(image: NDArray[Any], low: float, high: float) -> list[str]:
     if not (isfinite(low) and isfinite(high)):
         notes.append("holds an infinite value")
     elif low < -1 or high > 2:
-        notes.append(f"floats from {low:g} to {high:g} are not 0 to 1: declare range=(black, white)")
+        notes.append(
+            f"floats from {low:g} to {high:g} are not 0 to 1: declare range=(black, white)"
+        )
     return notes
 
 
@@ -160,4 +229,6 @@ def looks_like(high: int) -> list[str]:
     bits = next((depth for depth in DEPTHS if high < 2**depth), None)
     if bits is None or high < 2:
         return []
-    return [f"values up to {high} of 65535 look like {bits} bits: declare bits={bits} where the device gives {bits}"]
+    return [
+        f"values up to {high} of 65535 look like {bits} bits: declare bits={bits} where the device gives {bits}"
+    ]

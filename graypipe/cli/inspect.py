@@ -17,8 +17,18 @@ HEAD = ("FORMAT", "MODE", "SIZE", "DTYPE", "BANDS", "VALUES", "FILE")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with all below it")
-    parser.add_argument("--json", action="store_true", help="print JSON, a file a line, instead of a table")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="a file, or a folder with all below it",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON, a file a line, instead of a table",
+    )
 
 
 def run(options: Namespace) -> None:
@@ -27,14 +37,22 @@ def run(options: Namespace) -> None:
     named = set(options.paths)
     total = sum(1 for _ in files(*options.paths)) if sys.stderr.isatty() else 0
     with progress(total, sys.stdout) as (advance, say):
-        records = _counted((examine(path, path in named) for path in files(*options.paths)), tally, advance)
+        records = _counted(
+            (examine(path, path in named) for path in files(*options.paths)),
+            tally,
+            advance,
+        )
         for line in (_json if options.json else _table)(records, tally):
             say(line)
     if tally.errors:
-        raise ReadError(f"{tally.errors} of {tally.kinds.total()} files cannot be read as they are")
+        raise ReadError(
+            f"{tally.errors} of {tally.kinds.total()} files cannot be read as they are"
+        )
 
 
-def _counted(records: Iterable[Record], tally: Tally, advance: Callable[[int], object]) -> Iterator[Record]:
+def _counted(
+    records: Iterable[Record], tally: Tally, advance: Callable[[int], object]
+) -> Iterator[Record]:
     for record in records:
         tally.add(record)
         yield record
@@ -55,11 +73,20 @@ def _table(records: Iterable[Record], tally: Tally) -> Iterator[str]:
     for record in records:
         if record["kind"] != "no image":
             yield _printable(ROW.format(*_cells(record), record["path"]))
-            error = [f"cannot be read: {record['error'].removeprefix('cannot be read ')}"] if record["error"] else []
-            yield from (_printable(f"        {line}") for line in [*error, *record["notes"]])
+            error = (
+                [f"cannot be read: {record['error'].removeprefix('cannot be read ')}"]
+                if record["error"]
+                else []
+            )
+            yield from (
+                _printable(f"        {line}") for line in [*error, *record["notes"]]
+            )
     summary = tally.summary()
     yield ""
-    yield ", ".join(f"{kind}: {number}" for kind, number in summary["kinds"].items()) or "no files"
+    yield (
+        ", ".join(f"{kind}: {number}" for kind, number in summary["kinds"].items())
+        or "no files"
+    )
     yield from map(_printable, summary["notes"])
 
 
@@ -69,12 +96,23 @@ def _cells(record: Record) -> Iterator[str]:
     yield from (record.get(what, UNKNOWN) for what in ("format", "mode"))
     yield size(record)
     yield record.get("dtype", UNKNOWN)
-    yield "".join(bands) if bands == ("gray",) or 0 < len("".join(bands)) <= 6 else str(record.get("bands") or UNKNOWN)
-    yield "..".join(f"{value:.6g}" for value in record.get("values", ()) if value is not None) or UNKNOWN
+    yield (
+        "".join(bands)
+        if bands == ("gray",) or 0 < len("".join(bands)) <= 6
+        else str(record.get("bands") or UNKNOWN)
+    )
+    yield (
+        "..".join(
+            f"{value:.6g}" for value in record.get("values", ()) if value is not None
+        )
+        or UNKNOWN
+    )
 
 
 def _printable(text: str) -> str:
     """Return ``text`` as one line that any terminal takes: file names hold every byte but a slash."""
-    plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    plain = "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
+    )
     encoding = sys.stdout.encoding or "utf-8"
     return plain.encode(encoding, "backslashreplace").decode(encoding)

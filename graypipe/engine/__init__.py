@@ -14,12 +14,12 @@ from .. import layouts
 from ..errors import MissingExtraError
 from . import views
 from .arrays import check_image, check_out, element_type, holds, limits
-from .passes import Pass
+from .spec import AffineSpec
 from .threads import check_threads, in_threads, split
 
 __all__ = [
+    "AffineSpec",
     "Execution",
-    "Pass",
     "check_image",
     "check_out",
     "check_threads",
@@ -49,7 +49,9 @@ def engine() -> ModuleType:
             if error.name != "numba":
                 raise
             if wanted == "numba":
-                raise MissingExtraError('GRAYPIPE_ENGINE=numba needs numba: pip install "graypipe[fast]"') from None
+                raise MissingExtraError(
+                    'GRAYPIPE_ENGINE=numba needs numba: pip install "graypipe[fast]"'
+                ) from None
     return import_module(".numpy_engine", __name__)
 
 
@@ -59,26 +61,36 @@ def name() -> str:
 
 
 class Execution:
-    """A pass bound to a walk and to element types: every decision is taken, what remains is to run it.
+    """A pass bound to a conversion and to element types: every decision is taken, what remains is to run it.
 
-    ``job`` reads images of ``walk.source`` and element type ``source``, and writes ``walk.target`` and ``target``.
+    ``spec`` reads images of ``conversion.source`` and element type ``source``, and writes ``conversion.target`` and ``target``.
     """
 
-    def __init__(self, job: Pass, walk: layouts.Walk, source: DTypeLike, target: DTypeLike) -> None:
-        self.job = job
-        self.walk = walk
+    def __init__(
+        self,
+        spec: AffineSpec,
+        conversion: layouts.LayoutConversion,
+        source: DTypeLike,
+        target: DTypeLike,
+    ) -> None:
+        self.spec = spec
+        self.conversion = conversion
         self.source = element_type(source)
         self.target = element_type(target)
-        self.order, self.out_order = walk.source_order, walk.target_order
+        self.order, self.out_order = conversion.source_order, conversion.target_order
         self.shape = lru_cache(maxsize=256)(self._shape)
 
     @cached_property
     def kernel(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
         """The function (source planes, target planes) -> None of the engine; the first use may compile it."""
-        kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(self.job, self.source, self.target)
+        kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(
+            self.spec, self.source, self.target
+        )
         return kernel
 
-    def __call__(self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1) -> NDArray[Any]:
+    def __call__(
+        self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1
+    ) -> NDArray[Any]:
         """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""
         shape = self.shape(image.shape)
         if out is None:
@@ -103,14 +115,16 @@ class Execution:
         LayoutError or ChannelError where that is not of the declared layout and bands. Called as ``shape``, which
         remembers: in a small image every microsecond counts.
         """
-        layouts.check_shape(shape, self.walk.source, len(self.job.centre))
-        return self.walk.target_shape(shape, len(self.job.matrix))
+        layouts.check_shape(shape, self.conversion.source, len(self.spec.centre))
+        return self.conversion.target_shape(shape, len(self.spec.matrix))
 
     @cached_property
     def progression(self) -> tuple[int, int] | None:
         """(First band, step) where strides alone express the result, else None."""
-        moves = self.job.moves(self.source, self.target) and self.source == self.target  # byte order included
-        return views.progression(self.job.picks) if moves and self.job.picks else None
+        moves = (
+            self.spec.moves(self.source, self.target) and self.source == self.target
+        )  # byte order included
+        return views.progression(self.spec.picks) if moves and self.spec.picks else None
 
     def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
         """Return the result as a read-only view of ``image``, or None where strides cannot express it.
@@ -119,19 +133,21 @@ class Execution:
         the image is not of the declared layout and bands.
         """
         self.shape(image.shape)
-        return self.progression and views.view(image, self.walk, *self.progression, len(self.job.matrix))
+        return self.progression and views.view(
+            image, self.conversion, *self.progression, len(self.spec.matrix)
+        )
 
     @cached_property
     def compute_dtype(self) -> np.dtype[Any]:
         """The precision the affine part is computed in."""
-        return self.job.compute_dtype(self.source, self.target)
+        return self.spec.compute_dtype(self.source, self.target)
 
     def why_no_view(self) -> str:
         """Return what stands in the way of a view."""
-        if self.job.clip is not None or self.job.nodata is not None:
+        if self.spec.clip is not None or self.spec.nodata is not None:
             return "nodata= and clip= change values, which a view cannot"
-        if self.job.picks is None:
+        if self.spec.picks is None:
             return "the map computes new values, which a view cannot"
         if self.source != self.target:
             return f"the dtype changes (to {self.target}), which a view cannot"
-        return f"bands {self.job.picks} are not in arithmetic progression, so no strides express them"
+        return f"bands {self.spec.picks} are not in arithmetic progression, so no strides express them"

@@ -35,7 +35,11 @@ def element_type(dtype: DTypeLike) -> np.dtype[Any]:
 
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Return the least and the greatest integer that ``dtype`` holds."""
-    return (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    return (
+        (0, 1)
+        if dtype.kind == "b"
+        else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    )
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:
@@ -43,7 +47,9 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
     if dtype.kind == "f":
         return True
     low, high = limits(dtype)
-    return low <= value <= float(high)  # as a float, since 2**64 - 1 declared as a float is 2**64
+    return (
+        low <= value <= float(high)
+    )  # as a float, since 2**64 - 1 declared as a float is 2**64
 
 
 def check_image(image: object) -> NDArray[Any]:
@@ -67,13 +73,17 @@ def check_image(image: object) -> NDArray[Any]:
     return image
 
 
-def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: NDArray[Any]) -> None:
+def check_out(
+    out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: NDArray[Any]
+) -> None:
     """Raise unless the result can be written into ``out`` without harm.
 
     It must be a writable ndarray of ``shape`` and ``dtype`` that overlaps neither itself nor ``image``; strides are
     free. A wrong dtype or type is a DTypeError, the rest a LayoutError.
     """
-    if type(out) is not np.ndarray and (not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray)):
+    if type(out) is not np.ndarray and (
+        not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray)
+    ):
         raise DTypeError(f"out= is a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
         raise DTypeError(f"out= must have dtype {dtype}, got {out.dtype}")
@@ -90,13 +100,17 @@ def check_out(out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: 
     if flags.owndata and out is not image and image.flags.owndata:
         return  # two allocations; to search for an overlap would cost as much as a small image
     if np.may_share_memory(out, image) and _overlap(out, image):
-        raise LayoutError("out= shares memory with the image: pass other memory, or leave out= away")
+        raise LayoutError(
+            "out= shares memory with the image: pass other memory, or leave out= away"
+        )
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
     """Whether two elements may share a byte: false only where the axes nest, which every ordinary slice does."""
     reach = array.itemsize
-    for stride, size in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+    for stride, size in sorted(
+        (abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1
+    ):
         if stride < reach:
             return array.size > 0
         reach += stride * (size - 1)

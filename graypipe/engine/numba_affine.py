@@ -113,7 +113,12 @@ def affine(source, target, bands, numbers):
     computing type, holds [nodata, black levels], [least, lower bounds], [greatest, upper bounds], [what restores
     ties], then per output [offset, factors]. With NODATA the bands to read are all bands, those that count first.
     """
-    outs, reads, flags, width = len(target), numbers.shape[1] - 1, bands[0, 0], numbers.itemsize
+    outs, reads, flags, width = (
+        len(target),
+        numbers.shape[1] - 1,
+        bands[0, 0],
+        numbers.itemsize,
+    )
     block = min(PIXELS, SCRATCH // (width * (reads + outs + 2)))
     rows, columns, part, lines = walk(source, target, block)
     band, down, step = source.strides
@@ -134,17 +139,34 @@ def affine(source, target, bands, numbers):
                 empty[:] = 0
             for k in range(len(source) if flags & NODATA else reads):
                 row = memory(x, min(k, reads) * pitch, n, x)
-                read(source, bands[0, k + 1] * band + r * down + q * step, down, step, row, across)
+                read(
+                    source,
+                    bands[0, k + 1] * band + r * down + q * step,
+                    down,
+                    step,
+                    row,
+                    across,
+                )
                 if flags & NODATA:
                     holes |= _mark(row, numbers[0, 0], empty)
             for k in range(1, reads + 1):
                 row = memory(x, (k - 1) * pitch, n, x)
-                strange |= _guard(row, numbers[0, k], numbers[1, k], numbers[2, k], empty, holes, flags)
+                strange |= _guard(
+                    row,
+                    numbers[0, k],
+                    numbers[1, k],
+                    numbers[2, k],
+                    empty,
+                    holes,
+                    flags,
+                )
             for i in range(outs):
                 row = memory(x, (reads + 1 + i) * pitch, n, x)
                 y = memory(target, i * tband + at, n, x) if direct else row
                 _mix(x, pitch, bands[i + 1], numbers[i + 4], y)
-                _finish(y, numbers[1, 0], numbers[2, 0], numbers[3, 0], empty, holes, flags)
+                _finish(
+                    y, numbers[1, 0], numbers[2, 0], numbers[3, 0], empty, holes, flags
+                )
                 if not direct and not woven:
                     write(y, target, i * tband + at, tstep)
             if woven:

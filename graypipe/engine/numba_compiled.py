@@ -17,14 +17,18 @@ BANDS = types.Array(types.int64, 1, "C")
 def affine(source: np.dtype[Any], compute: np.dtype[Any], target: np.dtype[Any]) -> Any:
     """Return `numba_affine.affine` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(compute), 2, "C")
-    return _compiled(numba_affine.affine, (_read(source), _written(target), COEFFICIENTS, numbers))
+    return _compiled(
+        numba_affine.affine, (_read(source), _written(target), COEFFICIENTS, numbers)
+    )
 
 
 @cache
 def spread(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
     """Return `numba_few.spread` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(made), 1, "C")
-    return _compiled(numba_few.spread, (_read(source), _written(made), numbers, types.boolean))
+    return _compiled(
+        numba_few.spread, (_read(source), _written(made), numbers, types.boolean)
+    )
 
 
 @cache

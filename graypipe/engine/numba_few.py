@@ -26,10 +26,18 @@ def _lies_as(source, target):
     One band that is read from right to left gives -1.
     """
     bands, size, step = len(source), source.itemsize, source.strides[2]
-    pace = 1 if step == size else bands if step == bands * size and source.strides[0] == size else 0
+    pace = (
+        1
+        if step == size
+        else bands
+        if step == bands * size and source.strides[0] == size
+        else 0
+    )
     pace = -1 if bands == 1 and step == -size else pace
     size, step = target.itemsize, target.strides[2]
-    return pace, 1 if step == size else 3 if step == 3 * size and target.strides[0] == size else 0
+    return pace, 1 if step == size else 3 if step == 3 * size and target.strides[
+        0
+    ] == size else 0
 
 
 @part_of_a_kernel
@@ -42,7 +50,11 @@ def _bands(array, origin, band, size):
 @part_of_a_kernel
 def _one_line(source, target):
     """Whether rows follow each other without a gap on both sides."""
-    columns, (_, down, step), (_, tdown, tstep) = source.shape[2], source.strides, target.strides
+    columns, (_, down, step), (_, tdown, tstep) = (
+        source.shape[2],
+        source.strides,
+        target.strides,
+    )
     return down == columns * step and tdown == columns * tstep
 
 
@@ -68,7 +80,11 @@ def _to_pixels(a, flip, k, out):
     number, last = out.dtype.type, a.size - 1
     for p in range(a.size):
         t = number(a[np.uintp(last - p) if flip else p]) - k[0]
-        out[3 * p], out[3 * p + 1], out[3 * p + 2] = t * k[1] + k[4], t * k[2] + k[5], t * k[3] + k[6]
+        out[3 * p], out[3 * p + 1], out[3 * p + 2] = (
+            t * k[1] + k[4],
+            t * k[2] + k[5],
+            t * k[3] + k[6],
+        )
 
 
 @kernel
@@ -80,10 +96,20 @@ def spread(source, target, numbers, implied):
     pace, stretch = _lies_as(source, target)
     if pace == 0 or stretch == 0:
         return UNKNOWN
-    rows, columns = (1, source[0].size) if _one_line(source, target) else source.shape[1:]
+    rows, columns = (
+        (1, source[0].size) if _one_line(source, target) else source.shape[1:]
+    )
     (_, down, step), (tband, tdown, tstep) = source.strides, target.strides
     head = leading(target, columns) if rows == 1 else 0
-    k = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6]
+    k = (
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        numbers[3],
+        numbers[4],
+        numbers[5],
+        numbers[6],
+    )
     for r in range(rows):
         if rows > 1:
             expect(source, (r + 1) * down, step, columns)
@@ -117,7 +143,11 @@ def _level(row, pace, black, x):
 @numba.njit(inline="always")
 def _mix(four, a, b, c, d, m):
     """Return the sum of three or ``four`` weighted values and an offset."""
-    return a * m[0] + b * m[1] + c * m[2] + d * m[3] + m[4] if four else a * m[0] + b * m[1] + c * m[2] + m[4]
+    return (
+        a * m[0] + b * m[1] + c * m[2] + d * m[3] + m[4]
+        if four
+        else a * m[0] + b * m[1] + c * m[2] + m[4]
+    )
 
 
 @numba.njit(inline="always")
@@ -152,7 +182,9 @@ def blend(source, target, numbers):
     pace, stretch = _lies_as(source, target)
     if pace == 0 or stretch == 0:
         return UNKNOWN
-    rows, columns = (1, source[0].size) if _one_line(source, target) else source.shape[1:]
+    rows, columns = (
+        (1, source[0].size) if _one_line(source, target) else source.shape[1:]
+    )
     (band, down, step), (tband, tdown, tstep) = source.strides, target.strides
     bands, k = len(source), (_row(numbers, 1), _row(numbers, 2), _row(numbers, 3))
     x, pitch = stack(target), SPARE * target.itemsize
@@ -162,7 +194,9 @@ def blend(source, target, numbers):
             for j in range(bands):
                 if q == 0 and (j == 0 or pace == 1):
                     expect(source, j * band + (r + 1) * down, step, columns)
-                row = memory(source, j * band + r * down + q * step, pace * (n - 1) + 1, source)
+                row = memory(
+                    source, j * band + r * down + q * step, pace * (n - 1) + 1, source
+                )
                 y, black = memory(x, j * pitch, n, x), numbers[0, j]
                 if pace == 1:
                     _level(row, 1, black, y)

@@ -32,9 +32,16 @@ def kernel(function):
 def _view(context, builder, flat, data, size):
     """Emit a contiguous array struct of ``size`` elements at ``data`` that owns nothing."""
     view = make_array(flat)(context, builder)
-    width = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(flat.dtype)))
-    shape, strides = cgutils.pack_array(builder, [size]), cgutils.pack_array(builder, [width])
-    populate_array(view, data=data, shape=shape, strides=strides, itemsize=width, meminfo=None)
+    width = context.get_constant(
+        types.intp, context.get_abi_sizeof(context.get_data_type(flat.dtype))
+    )
+    shape, strides = (
+        cgutils.pack_array(builder, [size]),
+        cgutils.pack_array(builder, [width]),
+    )
+    populate_array(
+        view, data=data, shape=shape, strides=strides, itemsize=width, meminfo=None
+    )
     return view._getvalue()
 
 
@@ -46,7 +53,13 @@ def memory(typing, array, offset, size, like):
     def emit(context, builder, signature, arguments):
         origin = make_array(signature.args[0])(context, builder, arguments[0]).data
         pointer = context.get_data_type(flat.dtype).as_pointer()
-        return _view(context, builder, flat, cgutils.pointer_add(builder, origin, arguments[1], pointer), arguments[2])
+        return _view(
+            context,
+            builder,
+            flat,
+            cgutils.pointer_add(builder, origin, arguments[1], pointer),
+            arguments[2],
+        )
 
     return flat(array, types.intp, types.intp, like), emit
 
@@ -58,7 +71,9 @@ def stack(typing, like):
 
     def emit(context, builder, signature, arguments):
         element = context.get_data_type(flat.dtype)
-        size = context.get_constant(types.intp, SCRATCH // context.get_abi_sizeof(element))
+        size = context.get_constant(
+            types.intp, SCRATCH // context.get_abi_sizeof(element)
+        )
         memory = cgutils.alloca_once(builder, element, size=size)
         memory.align = CACHE_LINE
         return _view(context, builder, flat, memory, size)
@@ -72,8 +87,14 @@ def copy(typing, source, origin, out, at, size):
 
     def emit(context, builder, signature, arguments):
         byte = ir.IntType(8).as_pointer()
-        data = [make_array(kind)(context, builder, arguments[k]).data for kind, k in ((source, 0), (out, 2))]
-        start, end = (cgutils.pointer_add(builder, p, arguments[k], byte) for p, k in zip(data, (1, 3), strict=True))
+        data = [
+            make_array(kind)(context, builder, arguments[k]).data
+            for kind, k in ((source, 0), (out, 2))
+        ]
+        start, end = (
+            cgutils.pointer_add(builder, p, arguments[k], byte)
+            for p, k in zip(data, (1, 3), strict=True)
+        )
         cgutils.raw_memcpy(builder, end, start, arguments[4], 1)
         return context.get_dummy_value()
 
@@ -90,7 +111,9 @@ def prefetch(typing, array, offset):
         kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
         function = builder.module.declare_intrinsic("llvm.prefetch", (byte,), kind)
         address = cgutils.pointer_add(builder, data, arguments[1], byte)
-        builder.call(function, [address, flag(0), flag(3), flag(1)])  # to read, into every cache, data
+        builder.call(
+            function, [address, flag(0), flag(3), flag(1)]
+        )  # to read, into every cache, data
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit

@@ -2,7 +2,15 @@
 # mypy: ignore-errors
 # ruff: noqa: C901, PLR0912
 
-from .numba_memory import SCRATCH, copy, kernel, memory, part_of_a_kernel, prefetch, stack
+from .numba_memory import (
+    SCRATCH,
+    copy,
+    kernel,
+    memory,
+    part_of_a_kernel,
+    prefetch,
+    stack,
+)
 from .numba_rows import PIXELS, expect, leading, read, walk, weave, write
 from .numba_vectors import VECTOR, WIDE, square, thrice
 
@@ -36,13 +44,23 @@ def _repeat_rows(source, origin, target, rows, columns):
         expect(source, origin + (r + 1) * down, size, columns)
         if head:
             _repeat(source, origin, target, 0, head)
-        _repeat(source, origin + r * down + head * size, target, r * tdown + 3 * head * size, columns - head)
+        _repeat(
+            source,
+            origin + r * down + head * size,
+            target,
+            r * tdown + 3 * head * size,
+            columns - head,
+        )
 
 
 @part_of_a_kernel
 def _copy_planes(source, target, picks, rows, columns):
     """Copy bands whose pixels are contiguous on both sides."""
-    size, (band, down, _), (tband, tdown, _) = target.itemsize, source.strides, target.strides
+    size, (band, down, _), (tband, tdown, _) = (
+        target.itemsize,
+        source.strides,
+        target.strides,
+    )
     length = columns * size
     piece = PIECE if length < WHOLE else length
     for r in range(rows):
@@ -50,7 +68,13 @@ def _copy_planes(source, target, picks, rows, columns):
         for q in range(0, length, piece):
             n = min(piece, length - q)
             for i in range(len(picks)):
-                copy(source, picks[i] * band + r * down + q, target, i * tband + r * tdown + q, n)
+                copy(
+                    source,
+                    picks[i] * band + r * down + q,
+                    target,
+                    i * tband + r * tdown + q,
+                    n,
+                )
 
 
 @kernel
@@ -130,4 +154,11 @@ def turn(source, out):
                 if i == 0:
                     for c in range(n):
                         prefetch(source, k * band + rows * size + (across + c) * step)
-                square(source, k * band + down * size + across * step, step, out, at, columns * size)
+                square(
+                    source,
+                    k * band + down * size + across * step,
+                    step,
+                    out,
+                    at,
+                    columns * size,
+                )

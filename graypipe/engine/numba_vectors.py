@@ -17,7 +17,12 @@ WIDE = 32
 
 def _pointer(context, builder, array, held, offset, kind):
     """Emit the address of something of ``kind``, ``offset`` bytes into ``array``."""
-    return cgutils.pointer_add(builder, make_array(array)(context, builder, held).data, offset, kind.as_pointer())
+    return cgutils.pointer_add(
+        builder,
+        make_array(array)(context, builder, held).data,
+        offset,
+        kind.as_pointer(),
+    )
 
 
 def _mask(places):
@@ -35,17 +40,25 @@ def square(typing, source, origin, step, out, at, pitch):
 
     def emit(context, builder, signature, arguments):
         vector = ir.VectorType(context.get_data_type(source.dtype), n)
-        halves = [[n * (k % 2) + (start + k) // 2 for k in range(n)] for start in (0, n)]
+        halves = [
+            [n * (k % 2) + (start + k) // 2 for k in range(n)] for start in (0, n)
+        ]
         low, high = map(_mask, halves)
 
         def place(array, held, offset, stride, k):
             offset = builder.add(offset, builder.mul(stride, stride.type(k)))
             return _pointer(context, builder, array, held, offset, vector)
 
-        rows = [builder.load(place(source, *arguments[:3], k), align=1) for k in range(n)]
+        rows = [
+            builder.load(place(source, *arguments[:3], k), align=1) for k in range(n)
+        ]
         for _ in range(n.bit_length() - 1):
             pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
-            rows = [builder.shuffle_vector(a, b, half) for a, b in pairs for half in (low, high)]
+            rows = [
+                builder.shuffle_vector(a, b, half)
+                for a, b in pairs
+                for half in (low, high)
+            ]
         for k, row in enumerate(rows):
             builder.store(row, place(out, *arguments[3:], k), align=1)
         return context.get_dummy_value()
@@ -60,11 +73,19 @@ def thrice(typing, source, origin, out, at):
 
     def emit(context, builder, signature, arguments):
         vector = ir.VectorType(context.get_data_type(source.dtype), n)
-        row = builder.load(_pointer(context, builder, source, *arguments[:2], vector), align=1)
+        row = builder.load(
+            _pointer(context, builder, source, *arguments[:2], vector), align=1
+        )
         for part in range(3):
-            made = builder.shuffle_vector(row, row, _mask([(part * n + k) // 3 for k in range(n)]))
+            made = builder.shuffle_vector(
+                row, row, _mask([(part * n + k) // 3 for k in range(n)])
+            )
             offset = builder.add(arguments[3], arguments[3].type(part * WIDE))
-            builder.store(made, _pointer(context, builder, out, arguments[2], offset, vector), align=1)
+            builder.store(
+                made,
+                _pointer(context, builder, out, arguments[2], offset, vector),
+                align=1,
+            )
         return context.get_dummy_value()
 
     return types.void(source, types.intp, out, types.intp), emit

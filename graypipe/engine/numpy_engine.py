@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import RangeError
 from .arrays import limits
-from .passes import TO_TIES, Pass
+from .spec import TO_TIES, AffineSpec
 
 Array = NDArray[Any]
 
@@ -19,15 +19,17 @@ SCRATCH = 65_536
 for NumPy's calls: at 8,192 pixels a block, a gray image of 224 x 224 takes 1.8 times as long."""
 
 
-def prepare(job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> Callable[[Array, Array], None]:
-    """Return a function (source planes, target planes) -> None that executes ``job`` for these element types.
+def prepare(
+    spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
+) -> Callable[[Array, Array], None]:
+    """Return a function (source planes, target planes) -> None that executes ``spec`` for these element types.
 
     Both are (bands, *pixels) views with equal pixel axes, of any strides and byte order.
     """
-    picks = job.picks
-    if picks is not None and job.moves(source, target) and not job.implied:
+    picks = spec.picks
+    if picks is not None and spec.moves(source, target) and not spec.implied:
         return partial(_move, picks)
-    return _Blocks(job, source, target).run
+    return _Blocks(spec, source, target).run
 
 
 def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
@@ -52,16 +54,23 @@ def _move(picks: tuple[int, ...], source: Array, target: Array) -> None:
 class _Blocks:
     """A pass with its coefficients in the precision it computes in."""
 
-    def __init__(self, job: Pass, source: np.dtype[Any], target: np.dtype[Any]) -> None:
-        dtype = self.dtype = job.compute_dtype(source, target)
-        self.job = job
-        self.block = max(1024, SCRATCH // (1 + len(job.reads)))
+    def __init__(
+        self, spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
+    ) -> None:
+        dtype = self.dtype = spec.compute_dtype(source, target)
+        self.spec = spec
+        self.block = max(1024, SCRATCH // (1 + len(spec.reads)))
         self.store = _store_integer if target.kind in "iub" else _store_float
-        self.centre = [dtype.type(c) for c in job.centre]
-        self.clip = [(dtype.type(low), dtype.type(high)) for low, high in job.clip or ()]
-        self.nodata = None if job.nodata is None else stored_nodata(job.nodata, source)
+        self.centre = [dtype.type(c) for c in spec.centre]
+        self.clip = [
+            (dtype.type(low), dtype.type(high)) for low, high in spec.clip or ()
+        ]
+        self.nodata = (
+            None if spec.nodata is None else stored_nodata(spec.nodata, source)
+        )
         self.rows = [
-            ([(j, dtype.type(m)) for j, m in row], dtype.type(b)) for row, b in zip(job.terms, job.offset, strict=True)
+            ([(j, dtype.type(m)) for j, m in row], dtype.type(b))
+            for row, b in zip(spec.terms, spec.offset, strict=True)
         ]
 
     def run(self, source: Array, target: Array) -> None:
@@ -69,11 +78,13 @@ class _Blocks:
             return
         with np.errstate(all="ignore"):
             for block in blocks(target.shape[1:], self.block):
-                self._block(source[(slice(None), *block)], target[(slice(None), *block)])
+                self._block(
+                    source[(slice(None), *block)], target[(slice(None), *block)]
+                )
 
     def _block(self, source: Array, target: Array) -> None:
         empty = self._empty(source)
-        inputs = {j: self._input(source, j, empty) for j in self.job.reads}
+        inputs = {j: self._input(source, j, empty) for j in self.spec.reads}
         direct = target.dtype == self.dtype and target.strides[-1] == target.itemsize
         spare = None if direct else np.empty(target.shape[1:], self.dtype)
         for (terms, offset), plane in zip(self.rows, target, strict=True):
@@ -88,14 +99,16 @@ class _Blocks:
         """Return the pixels that hold nodata in any band, or None where the pass has no such test."""
         if self.nodata is None:
             return None
-        same: Array = np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
+        same: Array = (
+            np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
+        )
         return np.asarray(np.logical_or.reduce(same, axis=0))
 
     def _input(self, source: Array, j: int, empty: Array | None) -> Array:
         x: Array = source[j].astype(self.dtype)
         if empty is not None:
             x[empty] = 0
-        if self.job.implied:
+        if self.spec.implied:
             check_implied(np.fmin.reduce(x, axis=None), np.fmax.reduce(x, axis=None))
         if self.clip:
             np.clip(x, *self.clip[j], out=x)
@@ -104,7 +117,9 @@ class _Blocks:
         return x
 
 
-def _mix(inputs: dict[int, Array], terms: list[tuple[int, Any]], offset: Any, y: Array) -> None:
+def _mix(
+    inputs: dict[int, Array], terms: list[tuple[int, Any]], offset: Any, y: Array
+) -> None:
     if not terms:
         y[...] = offset
         return

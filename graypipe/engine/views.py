@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..layouts import Walk
+from ..layouts import LayoutConversion
 
 
 def progression(picks: tuple[int, ...]) -> tuple[int, int] | None:
@@ -19,14 +19,16 @@ def progression(picks: tuple[int, ...]) -> tuple[int, int] | None:
     return (picks[0], step) if regular else None
 
 
-def view(image: NDArray[Any], walk: Walk, first: int, step: int, count: int) -> NDArray[Any]:
+def view(
+    image: NDArray[Any], conversion: LayoutConversion, first: int, step: int, count: int
+) -> NDArray[Any]:
     """Return ``count`` bands of ``image`` from ``first`` on, in the target layout: a read-only view, 0 bytes copied."""
-    planes = walk.source_planes(image)
+    planes = conversion.source_planes(image)
     if step == 0:
         chosen = np.broadcast_to(planes[first], (count, *planes.shape[1:]))
     else:
         stop = first + count * step
         chosen = planes[first : stop if stop >= 0 else None : step]
-    out = walk.from_planes(chosen).view()
+    out = conversion.from_planes(chosen).view()
     out.flags.writeable = False
     return out

@@ -3,7 +3,7 @@
 NumPy alone; whatever turns into an array, such as a tensor on the CPU, is taken as one.
 """
 
-from .folding import fold, fold_exact
-from .transferring import Report, transfer
+from .fold import fold, fold_exact
+from .transfer import Report, transfer
 
 __all__ = ["Report", "fold", "fold_exact", "transfer"]

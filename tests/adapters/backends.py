@@ -16,10 +16,17 @@ ROOT = Path(__file__).parents[2]
 
 def python(*arguments, **environment):
     """Start a process that finds the package and the tests."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), environment.pop("PYTHONPATH", "")])
+    paths = os.pathsep.join(
+        [str(ROOT), str(ROOT / "tests"), environment.pop("PYTHONPATH", "")]
+    )
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": paths,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            **environment,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -35,15 +42,24 @@ def printed(process):
 
 def raised_by(script):
     """Return what the checks of ``script``, a file beside this one, raised, by backend and name; all run at once."""
-    running = {backend: python(Path(__file__).with_name(script), KERAS_BACKEND=backend) for backend in BACKENDS}
-    outcomes = {backend: json.loads(printed(process)) for backend, process in running.items()}
+    running = {
+        backend: python(Path(__file__).with_name(script), KERAS_BACKEND=backend)
+        for backend in BACKENDS
+    }
+    outcomes = {
+        backend: json.loads(printed(process)) for backend, process in running.items()
+    }
     assert all(outcome["backend"] == backend for backend, outcome in outcomes.items())
     return {backend: outcome["raised"] for backend, outcome in outcomes.items()}
 
 
 def checks_of(names):
     """Return the checks in a module's ``globals()``, by what they say."""
-    return {name.removeprefix("check_"): run for name, run in list(names.items()) if name.startswith("check_")}
+    return {
+        name.removeprefix("check_"): run
+        for name, run in list(names.items())
+        if name.startswith("check_")
+    }
 
 
 def run(checks, backend):
@@ -53,7 +69,9 @@ def run(checks, backend):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy")  # Keras 3.15
+                warnings.filterwarnings(
+                    "ignore", "__array__ implementation doesn't accept a copy"
+                )  # Keras 3.15
                 check()
         except (Exception, pytest.fail.Exception):
             outcome[name] = traceback.format_exc()

@@ -71,8 +71,16 @@ def cases():
             image = RNG.integers(0, 120, (2, 7, 5, via.shape[1])).astype(dtype)
             if image.dtype.kind == "f" and nodata is not None:
                 image[0, 2, 3, 0] = np.nan if np.isnan(nodata) else nodata
-            pairs = [(0.0, 1.0) if dtype == "bool" else (2.0 + 5 * j, 90.0 + 5 * j) for j in range(via.shape[1])]
-            source = gp.Source(bands, range=pairs, clip=clip, nodata=None if dtype == "bool" else nodata)
+            pairs = [
+                (0.0, 1.0) if dtype == "bool" else (2.0 + 5 * j, 90.0 + 5 * j)
+                for j in range(via.shape[1])
+            ]
+            source = gp.Source(
+                bands,
+                range=pairs,
+                clip=clip,
+                nodata=None if dtype == "bool" else nodata,
+            )
             target = gp.Target("XYZ", mean=(0.1, 0.2, 0.3), std=(2, 1, 0.5))
             y, scale = oracle.plan(
                 image,
@@ -85,7 +93,9 @@ def cases():
                 clip=clip,
                 nodata=source.nodata,
             )
-            plan = gp.plan(source, target, gp.ChannelMap(via, inputs=source.bands, outputs="XYZ"))
+            plan = gp.plan(
+                source, target, gp.ChannelMap(via, inputs=source.bands, outputs="XYZ")
+            )
             yield plan, data_format, *(moved(x, data_format) for x in (image, y, scale))
 
 
@@ -97,8 +107,12 @@ def check_it_is_what_the_plan_means():
 
 
 def check_s09_a_trainable_layer_starts_as_the_plan():
-    for size, (plan, data_format, image, y, scale) in zip(cycle([1, 3, 5]), cases(), strict=False):
-        made = ChannelLayer(plan, trainable=True, kernel_size=size, data_format=data_format)(image)
+    for size, (plan, data_format, image, y, scale) in zip(
+        cycle([1, 3, 5]), cases(), strict=False
+    ):
+        made = ChannelLayer(
+            plan, trainable=True, kernel_size=size, data_format=data_format
+        )(image)
         oracle.assert_matches(found(made), y, scale)
 
 
@@ -117,16 +131,24 @@ def check_integers_of_32_bits_and_levels_that_float32_lacks_are_computed_in_floa
     wide = RNG.integers(2**30, 2**30 + 1000, (2, 6, 5, 1), np.int32)
     whole = gp.plan(gp.Source("gray", range=(2**30, 2**30 + 1000)), "unit")
     if BACKEND != "jax":
-        close(ChannelLayer(exact)(image), np.repeat((image.astype(np.float64) - 60000.1) / 10, 3, -1))
+        close(
+            ChannelLayer(exact)(image),
+            np.repeat((image.astype(np.float64) - 60000.1) / 10, 3, -1),
+        )
         close(ChannelLayer(whole)(wide), np.repeat((wide - 2**30) / 1000, 3, -1))
         return
     import jax
 
-    refused(gp.DTypeError, lambda: ChannelLayer(exact)(image), "float64", "jax_enable_x64")
+    refused(
+        gp.DTypeError, lambda: ChannelLayer(exact)(image), "float64", "jax_enable_x64"
+    )
     refused(gp.DTypeError, lambda: ChannelLayer(whole)(wide), "int32", "jax_enable_x64")
     jax.config.update("jax_enable_x64", True)
     try:
-        close(ChannelLayer(exact)(image), np.repeat((image.astype(np.float64) - 60000.1) / 10, 3, -1))
+        close(
+            ChannelLayer(exact)(image),
+            np.repeat((image.astype(np.float64) - 60000.1) / 10, 3, -1),
+        )
         close(ChannelLayer(whole)(wide), np.repeat((wide - 2**30) / 1000, 3, -1))
     finally:
         jax.config.update("jax_enable_x64", False)
@@ -136,8 +158,13 @@ def check_a_narrow_window_far_from_zero_keeps_its_digits_when_compiled():
     plan = gp.plan(gp.Source("gray", range=(60000, 60001)), gp.Target("RGB", mean=0.5))
     image = (60000 + RNG.uniform(0, 1, (2, 6, 5, 1))).astype(np.float32)
     for trainable in (False, True):
-        model = keras.Sequential([keras.Input((6, 5, 1)), ChannelLayer(plan, trainable)])
-        close(model.predict(image, verbose=0), np.repeat(image.astype(np.float64) - 60000.5, 3, -1))
+        model = keras.Sequential(
+            [keras.Input((6, 5, 1)), ChannelLayer(plan, trainable)]
+        )
+        close(
+            model.predict(image, verbose=0),
+            np.repeat(image.astype(np.float64) - 60000.5, 3, -1),
+        )
 
 
 def check_t26_the_summary_says_the_shape_that_the_call_gives():
@@ -150,11 +177,18 @@ def check_t26_the_summary_says_the_shape_that_the_call_gives():
         assert (symbol.shape, symbol.dtype) == (made, "float32")
         assert layer.compute_output_shape((None, *shape)) == made
         image = moved(np.zeros((2, 8, 4, 1), np.float32), data_format)
-        assert tuple(layer(image).shape) == moved(np.zeros((2, 8, 4, 3)), data_format).shape
+        assert (
+            tuple(layer(image).shape)
+            == moved(np.zeros((2, 8, 4, 3)), data_format).shape
+        )
         inputs = keras.Input(shape)
-        learns = ChannelLayer(layer.plan, trainable=True, kernel_size=3, data_format=data_format)
+        learns = ChannelLayer(
+            layer.plan, trainable=True, kernel_size=3, data_format=data_format
+        )
         model = keras.Model(inputs, learns(inputs))
-        np.testing.assert_array_equal(model.predict(image, verbose=0), found(layer(image)))
+        np.testing.assert_array_equal(
+            model.predict(image, verbose=0), found(layer(image))
+        )
 
 
 def check_t26_three_bands_for_one_are_an_error_at_every_door():
@@ -166,19 +200,44 @@ def check_t26_three_bands_for_one_are_an_error_at_every_door():
         lambda: ChannelLayer(plan).build((None, 8, 8, 3)),
         lambda: keras.Sequential([ChannelLayer(plan)]).build((None, 8, 8, 3)),
     ):
-        refused(gp.ChannelError, what, "'gray' (1) on axis -1", "got 3 in shape", "8, 8, 3)")
+        refused(
+            gp.ChannelError, what, "'gray' (1) on axis -1", "got 3 in shape", "8, 8, 3)"
+        )
     built = ChannelLayer(plan)
     built(np.zeros((2, 8, 8, 1), np.float32))
-    refused(gp.ChannelError, lambda: built(np.zeros((2, 8, 8, 3), np.float32)), "'gray' (1) on axis -1", "got 3 in")
-    refused(gp.ChannelError, lambda: built(np.zeros((2, 1, 8, 8), np.float32)), "data_format='channels_first'")
-    refused(gp.ChannelError, lambda: ChannelLayer(plan)(keras.Input((8, 8, None))), "got None")
+    refused(
+        gp.ChannelError,
+        lambda: built(np.zeros((2, 8, 8, 3), np.float32)),
+        "'gray' (1) on axis -1",
+        "got 3 in",
+    )
+    refused(
+        gp.ChannelError,
+        lambda: built(np.zeros((2, 1, 8, 8), np.float32)),
+        "data_format='channels_first'",
+    )
+    refused(
+        gp.ChannelError,
+        lambda: ChannelLayer(plan)(keras.Input((8, 8, None))),
+        "got None",
+    )
 
 
 def check_t12_t13_a_gray_batch_without_a_channel_axis_is_an_error_with_both_readings():
     layer = ChannelLayer(gp.plan(EIGHT, "imagenet"))
     for shape in ((8, 16, 16), (8, 16, 1), (8, 16, 3), (16, 16)):
-        refused(gp.LayoutError, partial(layer, np.zeros(shape)), "expected a batch", "x[None]", "expand_dims(x, -1)")
-    refused(gp.LayoutError, lambda: ChannelLayer(layer.plan)(keras.Input((16, 16))), "(None, 16, 16)")
+        refused(
+            gp.LayoutError,
+            partial(layer, np.zeros(shape)),
+            "expected a batch",
+            "x[None]",
+            "expand_dims(x, -1)",
+        )
+    refused(
+        gp.LayoutError,
+        lambda: ChannelLayer(layer.plan)(keras.Input((16, 16))),
+        "(None, 16, 16)",
+    )
 
 
 def models(layer):
@@ -186,7 +245,9 @@ def models(layer):
     config = layer.get_config()
     inputs = keras.Input((6, 5, 1))
     functional = keras.Model(inputs, ChannelLayer.from_config(config)(inputs))
-    sequential = keras.Sequential([keras.Input((6, 5, 1)), ChannelLayer.from_config(config)])
+    sequential = keras.Sequential(
+        [keras.Input((6, 5, 1)), ChannelLayer.from_config(config)]
+    )
     wrapped = Wrapped(ChannelLayer.from_config(config))
     yield from (functional, sequential, wrapped)
 
@@ -195,13 +256,20 @@ def models(layer):
 class Wrapped(keras.Model):
     def __init__(self, layer, **options):
         super().__init__(**options)
-        self.layer = keras.saving.deserialize_keras_object(layer) if isinstance(layer, dict) else layer
+        self.layer = (
+            keras.saving.deserialize_keras_object(layer)
+            if isinstance(layer, dict)
+            else layer
+        )
 
     def call(self, inputs):
         return self.layer(inputs)
 
     def get_config(self):
-        return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
+        return {
+            **super().get_config(),
+            "layer": keras.saving.serialize_keras_object(self.layer),
+        }
 
 
 def check_saved_models_load_and_give_the_same_values():
@@ -219,8 +287,14 @@ def check_saved_models_load_and_give_the_same_values():
 
 
 def check_the_config_is_json_and_gives_an_equal_layer():
-    plan = gp.plan(gp.Source("gray", range=(3, 90), clip=True, nodata=float("nan")), "keras-caffe")
-    for options in ({}, {"trainable": True, "kernel_size": 5}, {"data_format": "channels_first", "name": "expand"}):
+    plan = gp.plan(
+        gp.Source("gray", range=(3, 90), clip=True, nodata=float("nan")), "keras-caffe"
+    )
+    for options in (
+        {},
+        {"trainable": True, "kernel_size": 5},
+        {"data_format": "channels_first", "name": "expand"},
+    ):
         layer = ChannelLayer(plan, **options)
         config = layer.get_config()
         again = ChannelLayer.from_config(json.loads(json.dumps(config)))
@@ -233,7 +307,12 @@ def check_the_config_is_json_and_gives_an_equal_layer():
 
 def check_frozen_weights_stay_weights():
     image = RNG.integers(0, 256, (2, 6, 5, 1)).astype(np.float32)
-    model = keras.Sequential([keras.Input((6, 5, 1)), ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True)])
+    model = keras.Sequential(
+        [
+            keras.Input((6, 5, 1)),
+            ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True),
+        ]
+    )
     model.set_weights([weight + 0.5 for weight in model.get_weights()])
     model.trainable = False
     assert not model.trainable_weights
@@ -270,9 +349,16 @@ def check_mixed_precision_loses_nothing_of_16_bits():
                 for model in (wrapped, lazy):
                     given = partial(model, image.astype(np.float32))
                     refused(
-                        gp.RangeError, given, policy.removeprefix("mixed_"), "65535", "keras.Input", "autocast=False"
+                        gp.RangeError,
+                        given,
+                        policy.removeprefix("mixed_"),
+                        "65535",
+                        "keras.Input",
+                        "autocast=False",
                     )
-                kept = Wrapped(ChannelLayer.from_config(layer.get_config()), autocast=False)
+                kept = Wrapped(
+                    ChannelLayer.from_config(layer.get_config()), autocast=False
+                )
                 close(kept(image.astype(np.float32)), imagenet(image / 65535))
         finally:
             keras.config.set_dtype_policy("float32")
@@ -284,17 +370,35 @@ def check_half_precision_is_taken_where_it_holds_the_range():
         half = keras.ops.cast(image, dtype)
         close(ChannelLayer(gp.plan(EIGHT, "imagenet"))(half), imagenet(image / 255))
         lost = gp.Source("gray", range=(0, 1), nodata=-9999)
-        refused(gp.RangeError, partial(ChannelLayer(gp.plan(lost, "imagenet")), half), dtype, "9999")
+        refused(
+            gp.RangeError,
+            partial(ChannelLayer(gp.plan(lost, "imagenet")), half),
+            dtype,
+            "9999",
+        )
 
 
 def check_the_dtype_of_the_target_is_that_of_the_result():
     image = RNG.integers(0, 256, (2, 6, 5, 1)).astype(np.float32)
-    for dtype in ("float16", "float32") if BACKEND == "jax" else ("float16", "float32", "float64"):
+    for dtype in (
+        ("float16", "float32")
+        if BACKEND == "jax"
+        else ("float16", "float32", "float64")
+    ):
         plan = gp.plan(EIGHT, gp.preset("imagenet", dtype=dtype))
         layer = ChannelLayer(plan, trainable=True)
         y = layer(image)
-        assert keras.backend.standardize_dtype(y.dtype) == layer(keras.Input((6, 5, 1))).dtype == dtype
-        np.testing.assert_allclose(found(y), imagenet(image / 255), rtol=0, atol=2e-3 if dtype == "float16" else 4e-6)
+        assert (
+            keras.backend.standardize_dtype(y.dtype)
+            == layer(keras.Input((6, 5, 1))).dtype
+            == dtype
+        )
+        np.testing.assert_allclose(
+            found(y),
+            imagenet(image / 255),
+            rtol=0,
+            atol=2e-3 if dtype == "float16" else 4e-6,
+        )
 
 
 def check_training_moves_the_weights_from_the_plan_to_the_answer():
@@ -303,7 +407,9 @@ def check_training_moves_the_weights_from_the_plan_to_the_answer():
     image[:, 2, 3] = 0
     wanted = imagenet(image / 255) * 1.5 + 0.5
     wanted[:, 2, 3] = 0
-    model = keras.Sequential([keras.Input((6, 5, 1)), ChannelLayer(plan, trainable=True, kernel_size=3)])
+    model = keras.Sequential(
+        [keras.Input((6, 5, 1)), ChannelLayer(plan, trainable=True, kernel_size=3)]
+    )
     start = [np.array(weight) for weight in model.get_weights()]
     np.testing.assert_allclose(start[0][1, 1, 0], 1 / np.array(STD), rtol=1e-6)
     np.testing.assert_allclose(start[1], -np.array(MEAN) / STD, rtol=1e-6)
@@ -312,13 +418,17 @@ def check_training_moves_the_weights_from_the_plan_to_the_answer():
     before = model.evaluate(image, wanted, verbose=0)
     model.fit(image, wanted, batch_size=16, epochs=40, shuffle=False, verbose=0)
     assert model.evaluate(image, wanted, verbose=0) < before / 10
-    assert not any(np.array_equal(a, b) for a, b in zip(start, model.get_weights(), strict=True))
+    assert not any(
+        np.array_equal(a, b) for a, b in zip(start, model.get_weights(), strict=True)
+    )
     assert not model.predict(image, verbose=0)[:, 2, 3].any()
 
 
 def check_gradients_flow_through_a_plan_to_the_layer_before_it():
     image = RNG.uniform(0, 1, (8, 6, 5, 1)).astype(np.float32)
-    plan = gp.plan(gp.Source("gray", range=(0, 1), clip=True, nodata=float("nan")), "imagenet")
+    plan = gp.plan(
+        gp.Source("gray", range=(0, 1), clip=True, nodata=float("nan")), "imagenet"
+    )
     before = keras.layers.Conv2D(1, 1, kernel_initializer="ones")
     model = keras.Sequential([keras.Input((6, 5, 1)), before, ChannelLayer(plan)])
     model.compile(keras.optimizers.SGD(0.01), "mse")
@@ -327,7 +437,10 @@ def check_gradients_flow_through_a_plan_to_the_layer_before_it():
 
 
 def check_padding_is_black_and_so_is_nodata_to_its_neighbours():
-    plan = gp.plan(gp.Source("gray", range=(50, 250), nodata=float("nan")), gp.Target("gray", "HWC"))
+    plan = gp.plan(
+        gp.Source("gray", range=(50, 250), nodata=float("nan")),
+        gp.Target("gray", "HWC"),
+    )
     layer = ChannelLayer(plan, trainable=True, kernel_size=3)
     layer.build((None, 3, 3, 1))
     layer.set_weights([np.ones((3, 3, 1, 1), np.float32), np.zeros(1, np.float32)])
@@ -341,7 +454,9 @@ def check_a_layer_takes_one_tensor():
     layer = ChannelLayer(gp.plan(EIGHT, "imagenet"))
     image = np.zeros((2, 6, 5, 1), np.float32)
     for given in ([{"image": image}], [[image]], [image, image]):
-        refused(gp.DTypeError, partial(layer, *given), "one tensor", "tf_data.ToBackbone")
+        refused(
+            gp.DTypeError, partial(layer, *given), "one tensor", "tf_data.ToBackbone"
+        )
 
 
 def check_a_data_set_is_mapped_by_another_adapter():
@@ -357,7 +472,12 @@ def check_a_data_set_is_mapped_by_another_adapter():
     if BACKEND == "tensorflow":
         close(next(iter(one.batch(2).map(layer))), imagenet(image / 255))
     else:
-        refused(gp.DTypeError, lambda: one.batch(2).map(layer), f"under the {BACKEND} backend", "tf_data.ToBackbone")
+        refused(
+            gp.DTypeError,
+            lambda: one.batch(2).map(layer),
+            f"under the {BACKEND} backend",
+            "tf_data.ToBackbone",
+        )
         close(layer(tf.constant(image)), imagenet(image / 255))
 
 

@@ -25,12 +25,18 @@ IMAGE = np.random.default_rng(2).integers(0, 256, (2, 20, 16), np.uint8)
 
 def backbone(data_format="channels_last", dtype="float32"):
     keras.utils.set_random_seed(4)
-    shape, axis = ((3, 20, 16), 1) if data_format == "channels_first" else ((20, 16, 3), -1)
+    shape, axis = (
+        ((3, 20, 16), 1) if data_format == "channels_first" else ((20, 16, 3), -1)
+    )
     inputs = keras.Input(shape)
     x = layers.ZeroPadding2D(((1, 2), (3, 0)), data_format=data_format)(inputs)
-    x = layers.Conv2D(8, 3, strides=2, data_format=data_format, name="stem", dtype=dtype)(x)
+    x = layers.Conv2D(
+        8, 3, strides=2, data_format=data_format, name="stem", dtype=dtype
+    )(x)
     x = layers.BatchNormalization(axis=axis, name="norm")(x)
-    return keras.Model(inputs, layers.GlobalAveragePooling2D(data_format=data_format)(layers.ReLU()(x)))
+    return keras.Model(
+        inputs, layers.GlobalAveragePooling2D(data_format=data_format)(layers.ReLU()(x))
+    )
 
 
 def check_the_folded_model_gives_what_the_model_gives():
@@ -44,7 +50,9 @@ def check_the_folded_model_gives_what_the_model_gives():
         exact, feed = fold_into(model, plan, exact=True)
         assert feed.target.layout == layout
         found = keras.ops.convert_to_numpy(exact(feed.batch(IMAGE)))
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            found, expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+        )
         folded, feed = fold_into(model, plan)
         assert feed.target.layout == layout
         told = compare(model, plan, folded, feed)
@@ -67,26 +75,43 @@ def check_the_folded_model_saves_and_loads_and_gives_its_weights_to_another():
         folded.save(Path(folder) / "gray.keras")
         folded.save_weights(Path(folder) / "gray.weights.h5")
         loaded = keras.models.load_model(Path(folder) / "gray.keras")
-        for source in (folded, Path(folder) / "gray.keras", Path(folder) / "gray.weights.h5"):
+        for source in (
+            folded,
+            Path(folder) / "gray.keras",
+            Path(folder) / "gray.weights.h5",
+        ):
             other.set_weights([weight * 0 for weight in other.get_weights()])
             report = transfer_into(other, source, freeze=True)
             assert len(report.copied) == 6
             assert not other.trainable_weights
-            np.testing.assert_array_equal(keras.ops.convert_to_numpy(other(feed.batch(IMAGE))), expected)
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded(feed.batch(IMAGE))), expected)
+            np.testing.assert_array_equal(
+                keras.ops.convert_to_numpy(other(feed.batch(IMAGE))), expected
+            )
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(loaded(feed.batch(IMAGE))), expected
+    )
 
 
 def check_what_nested_models_share_and_what_is_frozen_stays_so():
     shared, inputs = layers.Dense(4, name="shared"), keras.Input((20, 16, 3))
     x = layers.Conv2D(4, 3, name="stem")(inputs)
-    one, two = (keras.Sequential([keras.Input((18, 14, 4)), shared], name=name) for name in ("one", "two"))
+    one, two = (
+        keras.Sequential([keras.Input((18, 14, 4)), shared], name=name)
+        for name in ("one", "two")
+    )
     model = keras.Model(inputs, one(x) + two(x))
     shared.bias.trainable = False
     folded, feed = fold_into(model, PLAN, exact=True)
-    assert [weight.shape for weight in folded.trainable_weights] == [(3, 3, 2, 4), (4,), (4, 4)]
+    assert [weight.shape for weight in folded.trainable_weights] == [
+        (3, 3, 2, 4),
+        (4,),
+        (4, 4),
+    ]
     expected = keras.ops.convert_to_numpy(model(PLAN.batch(IMAGE)))
     found = keras.ops.convert_to_numpy(folded(feed.batch(IMAGE)))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
     ones = {"two/shared/kernel": np.ones((4, 4)), "two/shared/bias": np.ones(4)}
     assert len(transfer_into(folded, ones).copied) == 4
 

@@ -39,7 +39,13 @@ def unit(value, white):
 PLANS = {
     "8 bits": (gp.Source("gray"), "uint8", [(0, 255)], np.ones((3, 1)), {}),
     "16 bits": (gp.Source("gray"), "uint16", [(0, 65535)], np.ones((3, 1)), {}),
-    "12 bits of 16": (gp.Source("gray", bits=12), "uint16", [(0, 4095)], np.ones((3, 1)), {}),
+    "12 bits of 16": (
+        gp.Source("gray", bits=12),
+        "uint16",
+        [(0, 4095)],
+        np.ones((3, 1)),
+        {},
+    ),
     "unit floats": (gp.Source("gray"), "float32", [(0, 1)], np.ones((3, 1)), {}),
     "unit doubles": (gp.Source("gray"), "float64", [(0, 1)], np.ones((3, 1)), {}),
     "a CT window": (
@@ -49,8 +55,20 @@ PLANS = {
         np.ones((3, 1)),
         {"clip": True, "nodata": -2000},
     ),
-    "counts of 32 bits": (gp.Source("gray", range=(100, 9000)), "int32", [(100, 9000)], np.ones((3, 1)), {}),
-    "inverted": (gp.Source("gray", range=(4095, 0)), "uint16", [(4095, 0)], np.ones((3, 1)), {}),
+    "counts of 32 bits": (
+        gp.Source("gray", range=(100, 9000)),
+        "int32",
+        [(100, 9000)],
+        np.ones((3, 1)),
+        {},
+    ),
+    "inverted": (
+        gp.Source("gray", range=(4095, 0)),
+        "uint16",
+        [(4095, 0)],
+        np.ones((3, 1)),
+        {},
+    ),
     "three of thirteen": (
         gp.Source(THIRTEEN, range=(1000, 11000)),
         "uint16",
@@ -66,8 +84,14 @@ PLANS = {
 def test_it_is_what_the_plan_means(kind, made):
     source, dtype, ranges, via, guards = PLANS[kind]
     plan = gp.plan(source, "imagenet", None if len(ranges) == 1 else TRUE_COLOUR)
-    low, high = (0, 1) if np.dtype(dtype).kind == "f" else (max(-3000, np.iinfo(dtype).min), 255)
-    image = RNG.uniform(low, high, (31, 17) if len(ranges) == 1 else (31, 17, 13)).astype(dtype)
+    low, high = (
+        (0, 1)
+        if np.dtype(dtype).kind == "f"
+        else (max(-3000, np.iinfo(dtype).min), 255)
+    )
+    image = RNG.uniform(
+        low, high, (31, 17) if len(ranges) == 1 else (31, 17, 13)
+    ).astype(dtype)
     if "nodata" in guards:
         image[3:5] = guards["nodata"]
     kept = image.copy()
@@ -76,7 +100,15 @@ def test_it_is_what_the_plan_means(kind, made):
 
     layout = "HW" if len(ranges) == 1 else "HWC"
     statistics = {"mean": MEAN, "std": STD}
-    y, scale = oracle.plan(image, layout=layout, out_layout="HWC", ranges=ranges, via=via, **statistics, **guards)
+    y, scale = oracle.plan(
+        image,
+        layout=layout,
+        out_layout="HWC",
+        ranges=ranges,
+        via=via,
+        **statistics,
+        **guards,
+    )
     assert x.dtype == np.float32
     oracle.assert_matches(x, y, scale)
     assert x.tobytes() == plan.with_layouts(target="HWC")(image).tobytes()
@@ -104,7 +136,9 @@ def test_it_is_what_the_plan_means(kind, made):
         ("volumes", (2, 1, 8, 1)),
     ],
 )
-def test_g04_batches_and_volumes_equal_their_single_images_bit_for_bit(name, pixels, bands, made):
+def test_g04_batches_and_volumes_equal_their_single_images_bit_for_bit(
+    name, pixels, bands, made
+):
     shape = {"none": pixels, "one": (*pixels, 1), "three": (*pixels, 3)}[bands]
     array = RNG.integers(0, 256, shape, np.uint8)
 
@@ -121,18 +155,25 @@ def test_g04_batches_and_volumes_equal_their_single_images_bit_for_bit(name, pix
 @both
 @pytest.mark.parametrize(("name", "ndim"), NDIM.items())
 @pytest.mark.parametrize("count", [2, 4, 13])
-def test_t01_a_band_count_without_a_plan_is_an_error_on_every_call(count, name, ndim, made):
+def test_t01_a_band_count_without_a_plan_is_an_error_on_every_call(
+    count, name, ndim, made
+):
     transform = made([GRAY, RGB])
     good = np.zeros((2,) * (ndim - 2) + (6, 8), np.uint8)
     for array in (good, np.zeros((*good.shape, 3), np.uint8)):
         assert transform(**{name: array})[name].shape == (*good.shape, 3)
-    with pytest.raises(gp.ChannelError, match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} in .*6, 8, {count}"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} in .*6, 8, {count}",
+    ):
         transform(**{name: np.zeros((*good.shape, count), np.uint8)})
 
 
 @both
 def test_t01_thirteen_bands_do_not_take_the_statistics_of_red(made):
-    with pytest.raises(gp.ChannelError, match=r"expected the bands 'RGB' \(3\), got 13.*add a plan"):
+    with pytest.raises(
+        gp.ChannelError, match=r"expected the bands 'RGB' \(3\), got 13.*add a plan"
+    ):
         made([RGB])(image=np.full((4, 5, 13), 100, np.uint8))
 
 
@@ -144,7 +185,9 @@ def test_t06_sixteen_bits_are_divided_by_what_sixteen_bits_hold(made):
     with pytest.raises(gp.DTypeError, match="declares dtype uint8, got uint16"):
         made([gp.plan(gp.Source("gray", dtype="uint8"), "imagenet")])(image=ramp)
     with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
-        made([gp.plan(gp.Source("gray", bits=12), "imagenet")])(image=ramp.astype(np.uint8))
+        made([gp.plan(gp.Source("gray", bits=12), "imagenet")])(
+            image=ramp.astype(np.uint8)
+        )
 
 
 @both
@@ -169,14 +212,21 @@ def test_t13_columns_of_one_pixel_are_not_taken_for_bands(made):
 
 @both
 def test_g02_colour_and_gray_leave_with_one_shape(made):
-    gray, rgb = RNG.integers(0, 256, (6, 7), np.uint8), RNG.integers(0, 256, (6, 7, 3), np.uint8)
+    gray, rgb = (
+        RNG.integers(0, 256, (6, 7), np.uint8),
+        RNG.integers(0, 256, (6, 7, 3), np.uint8),
+    )
     transform = made([gp.plan("gray", "rgb8"), gp.plan("RGB", "rgb8")])
-    np.testing.assert_array_equal(transform(image=gray)["image"], np.stack([gray] * 3, -1))
+    np.testing.assert_array_equal(
+        transform(image=gray)["image"], np.stack([gray] * 3, -1)
+    )
     np.testing.assert_array_equal(transform(image=rgb)["image"], rgb)
 
 
 @both
-@pytest.mark.parametrize("way", ["reversed", "every second", "fortran", "read-only", "big-endian"])
+@pytest.mark.parametrize(
+    "way", ["reversed", "every second", "fortran", "read-only", "big-endian"]
+)
 def test_g10_any_array_goes_in_and_an_owned_one_comes_out(way, made):
     image = RNG.integers(0, 65536, (6, 8), np.uint16)
     array = {
@@ -198,8 +248,12 @@ def test_g10_any_array_goes_in_and_an_owned_one_comes_out(way, made):
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint32", "int64", "float16"])
 def test_every_dtype_that_the_plan_takes_arrives(dtype, made):
     image = RNG.integers(0, 2, (6, 8)).astype(dtype)
-    x = made([gp.plan(gp.Source("gray", range=(0, 1)), "imagenet")])(image=image)["image"]
-    np.testing.assert_allclose(x, unit(image[..., None].astype(float), 1), rtol=0, atol=4e-6)
+    x = made([gp.plan(gp.Source("gray", range=(0, 1)), "imagenet")])(image=image)[
+        "image"
+    ]
+    np.testing.assert_allclose(
+        x, unit(image[..., None].astype(float), 1), rtol=0, atol=4e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,11 +275,28 @@ def test_another_number_of_axes_is_an_error_that_says_where_it_belongs(name, sha
 
 @both
 def test_masks_boxes_and_keypoints_stay(made):
-    image, mask = RNG.integers(0, 256, (6, 7), np.uint8), RNG.integers(0, 3, (6, 7), np.uint8)
-    boxes, points = np.array([[0.1, 0.2, 0.5, 0.6, 1]], np.float32), np.array([[1.0, 2.0]], np.float32)
-    out = made([GRAY])(image=image, mask=mask, masks=np.stack([mask] * 2), bboxes=boxes, keypoints=points)
+    image, mask = (
+        RNG.integers(0, 256, (6, 7), np.uint8),
+        RNG.integers(0, 3, (6, 7), np.uint8),
+    )
+    boxes, points = (
+        np.array([[0.1, 0.2, 0.5, 0.6, 1]], np.float32),
+        np.array([[1.0, 2.0]], np.float32),
+    )
+    out = made([GRAY])(
+        image=image,
+        mask=mask,
+        masks=np.stack([mask] * 2),
+        bboxes=boxes,
+        keypoints=points,
+    )
     assert out["image"].shape == (6, 7, 3)
-    for name, value in {"mask": mask, "masks": np.stack([mask] * 2), "bboxes": boxes, "keypoints": points}.items():
+    for name, value in {
+        "mask": mask,
+        "masks": np.stack([mask] * 2),
+        "bboxes": boxes,
+        "keypoints": points,
+    }.items():
         np.testing.assert_array_equal(out[name], value)
         assert out[name].dtype == value.dtype
 
@@ -239,13 +310,17 @@ def test_a_list_of_images_is_a_batch_whatever_each_of_them_is():
     x = ToBackbone(GRAY, RGB).apply_to_images(images)
     white = [255, 65535, 255]
     for made, image, top in zip(x, images, white, strict=True):
-        np.testing.assert_allclose(made, unit(image.reshape(6, 7, -1), top), rtol=0, atol=4e-6)
+        np.testing.assert_allclose(
+            made, unit(image.reshape(6, 7, -1), top), rtol=0, atol=4e-6
+        )
 
 
 def test_a_tensor_is_refused_or_comes_back_as_a_tensor():
     tensor = torch.from_numpy(RNG.integers(0, 256, (1, 6, 7), np.uint8))
     transform = ToBackbone(GRAY)
-    if albumentations.__version__ == "2.0.8":  # which knows arrays only; its Compose refuses the tensor itself
+    if (
+        albumentations.__version__ == "2.0.8"
+    ):  # which knows arrays only; its Compose refuses the tensor itself
         with pytest.raises(gp.DTypeError, match="Tensor"):
             transform(image=tensor)
         return

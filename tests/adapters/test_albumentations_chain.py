@@ -30,7 +30,9 @@ def photograph(name, bits):
     image = getattr(data, name)()
     if bits == 8:
         return image
-    return np.rint(np.clip(transform.rescale(image / 255, 2, order=3), 0, 1) * 65535).astype(np.uint16)
+    return np.rint(
+        np.clip(transform.rescale(image / 255, 2, order=3), 0, 1) * 65535
+    ).astype(np.uint16)
 
 
 def chain(*last):
@@ -45,7 +47,9 @@ def sample(name, bits):
     """Return a photograph with a mask that holds its bright parts, and boxes and points all over it."""
     image = photograph(name, bits)
     height, width = image.shape
-    corners = [(x, y) for y in range(0, height - 40, 37) for x in range(0, width - 40, 41)]
+    corners = [
+        (x, y) for y in range(0, height - 40, 37) for x in range(0, width - 40, 41)
+    ]
     return {
         "image": image,
         "mask": (image > np.median(image)).astype(np.uint8),
@@ -60,7 +64,10 @@ class Photographs(Dataset):
 
     def __init__(self, bits):
         self.bits = bits
-        self.chains = chain(), chain(ToBackbone(gp.plan("gray", "imagenet")), ToTensorV2())
+        self.chains = (
+            chain(),
+            chain(ToBackbone(gp.plan("gray", "imagenet")), ToTensorV2()),
+        )
 
     def __len__(self):
         return len(PHOTOGRAPHS)
@@ -80,23 +87,38 @@ def wanted(image):
     """Return (y, scale) of the oracle for a gray (H, W) image of its full range."""
     ranges = [(0, np.iinfo(image.dtype).max)]
     return oracle.plan(
-        image.reshape(CROP), layout="HW", out_layout="CHW", ranges=ranges, via=np.ones((3, 1)), mean=MEAN, std=STD
+        image.reshape(CROP),
+        layout="HW",
+        out_layout="CHW",
+        ranges=ranges,
+        via=np.ones((3, 1)),
+        mean=MEAN,
+        std=STD,
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # what the test is about
-@pytest.mark.parametrize(("bits", "start"), [(8, None), (16, None), (8, "fork"), (16, "fork"), (16, "spawn")])
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)  # what the test is about
+@pytest.mark.parametrize(
+    ("bits", "start"), [(8, None), (16, None), (8, "fork"), (16, "fork"), (16, "spawn")]
+)
 def test_a_chain_ends_in_what_the_plan_makes_of_the_augmented_image(bits, start):
     workers = {"num_workers": 2, "multiprocessing_context": start} if start else {}
     levels, boxes = 0, 0
-    for augmented, made, batch in DataLoader(Photographs(bits), batch_size=2, collate_fn=batched, **workers):
+    for augmented, made, batch in DataLoader(
+        Photographs(bits), batch_size=2, collate_fn=batched, **workers
+    ):
         assert (batch.dtype, tuple(batch.shape)) == (torch.float32, (2, 3, *CROP))
         for before, after, x in zip(augmented, made, batch, strict=True):
             assert before["image"].dtype == f"uint{bits}"
             oracle.assert_matches(x.numpy(), *wanted(before["image"]))
             for name in ("mask", "bboxes", "labels", "keypoints"):
                 np.testing.assert_array_equal(after[name], before[name])
-            levels, boxes = max(levels, len(x[0].unique())), boxes + len(after["bboxes"])
+            levels, boxes = (
+                max(levels, len(x[0].unique())),
+                boxes + len(after["bboxes"]),
+            )
     assert levels > 256 if bits == 16 else 16 < levels <= 256
     assert boxes > 8
 
@@ -117,7 +139,12 @@ def test_a_chain_goes_on_augmenting_after_rgb8(bits):
 def test_a_folder_of_gray_and_colour_makes_one_batch():
     plans = ToBackbone(gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet"))
     made = A.Compose([A.RandomCrop(*CROP), plans, ToTensorV2()])
-    batch = torch.stack([made(image=image)["image"] for image in (data.camera(), data.astronaut(), data.coins())])
+    batch = torch.stack(
+        [
+            made(image=image)["image"]
+            for image in (data.camera(), data.astronaut(), data.coins())
+        ]
+    )
     assert batch.shape == (3, 3, *CROP)
     gray, colour = batch[0], batch[1]
     levels = gray * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
@@ -135,7 +162,9 @@ def test_g15_batches_end_in_tensors_too():
 
 def test_every_block_of_python_on_its_page_runs():
     page = Path(__file__).parents[2] / "docs" / "albumentations.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    )
     assert len(blocks) == 4
     names = {}
     for block in blocks:

@@ -22,7 +22,12 @@ RGBY = np.random.default_rng(8).integers(0, 4096, (6, 8, 4), np.uint16)
 PLANS = (
     gp.plan(gp.Source("gray", bits=12, nodata=float("nan")), "imagenet"),
     gp.plan(
-        gp.Source("RGBY", range=[(0, 4095), (0, 4095), (9, 4000), (4095, 0)], clip=True, nodata=17),
+        gp.Source(
+            "RGBY",
+            range=[(0, 4095), (0, 4095), (9, 4000), (4095, 0)],
+            clip=True,
+            nodata=17,
+        ),
         "imagenet",
         {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.25, "Y": 1 / 3}, "B": "B"},
     ),
@@ -35,22 +40,37 @@ def pipeline():
 
 def assert_same(one, other):
     for image in (IMAGE, RGBY):
-        assert one(image=image)["image"].tobytes() == other(image=image)["image"].tobytes()
+        assert (
+            one(image=image)["image"].tobytes() == other(image=image)["image"].tobytes()
+        )
 
 
 def python(code, folder, **environment):
     """Run ``code`` in a process of its own, ``folder`` and the project first on its path."""
     path = os.pathsep.join([str(folder), str(ROOT)])
-    found = os.environ | {"PYTHONPATH": path, "ALBUMENTATIONS_NO_TELEMETRY": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    found = os.environ | {
+        "PYTHONPATH": path,
+        "ALBUMENTATIONS_NO_TELEMETRY": "1",
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+    }
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=found | environment, cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        env=found | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_g15_a_pipeline_equals_itself_after_its_dict_and_json():
     saved = A.to_dict(pipeline())
     record = saved["transform"]["transforms"][0]
     assert record["__class_fullname__"] == "graypipe.adapters.albumentations.ToBackbone"
-    assert record["plans"] == [json.loads(plan.with_layouts("HWC", "HWC").to_json()) for plan in PLANS]
+    assert record["plans"] == [
+        json.loads(plan.with_layouts("HWC", "HWC").to_json()) for plan in PLANS
+    ]
     again = A.from_dict(json.loads(json.dumps(saved, allow_nan=False)))
     assert A.to_dict(again) == saved
     assert_same(again, pipeline())
@@ -69,7 +89,9 @@ def test_g15_a_pipeline_equals_itself_after_a_file_and_a_buffer(data_format, tmp
 
 
 @pytest.mark.parametrize("data_format", ["json", "yaml"])
-def test_g15_another_process_that_has_imported_the_adapter_loads_it(data_format, tmp_path):
+def test_g15_another_process_that_has_imported_the_adapter_loads_it(
+    data_format, tmp_path
+):
     A.save(pipeline(), tmp_path / "pipeline", data_format=data_format)
     np.save(tmp_path / "image.npy", RGBY)
     code = f"""
@@ -79,10 +101,15 @@ numpy.save("made.npy", loaded(image=numpy.load("image.npy"))["image"])
 """
     ran = python(code, tmp_path)
     assert ran.returncode == 0, ran.stderr
-    assert np.load(tmp_path / "made.npy").tobytes() == pipeline()(image=RGBY)["image"].tobytes()
+    assert (
+        np.load(tmp_path / "made.npy").tobytes()
+        == pipeline()(image=RGBY)["image"].tobytes()
+    )
 
 
-@pytest.mark.parametrize("again", [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy])
+@pytest.mark.parametrize(
+    "again", [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy]
+)
 def test_g15_it_is_copied_and_pickled(again):
     used = pipeline()
     used(image=IMAGE)
@@ -95,7 +122,9 @@ def test_a_replay_makes_the_same_image():
     chain = A.ReplayCompose([A.HorizontalFlip(p=0.5), ToBackbone(*PLANS)])
     for _ in range(8):
         made = chain(image=IMAGE)
-        again = A.ReplayCompose.replay(json.loads(json.dumps(made["replay"])), image=IMAGE)
+        again = A.ReplayCompose.replay(
+            json.loads(json.dumps(made["replay"])), image=IMAGE
+        )
         assert again["image"].tobytes() == made["image"].tobytes()
 
 
@@ -103,7 +132,10 @@ def test_the_repr_shows_the_plans_as_they_run_and_makes_an_equal_transform():
     shown = repr(ToBackbone(gp.plan("gray", "imagenet"), p=0.5))
     assert shown.startswith("ToBackbone(p=0.5, plans=[{")
     assert "'source': {'bands': ['gray'], 'layout': 'HWC'}" in shown
-    assert "'layout': 'HWC', 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}" in shown
+    assert (
+        "'layout': 'HWC', 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}"
+        in shown
+    )
     assert repr(eval(shown)) == shown
 
 
@@ -124,7 +156,10 @@ def test_plans_and_their_dicts_are_taken_alike():
 def test_g07_a_dict_whose_statistics_do_not_fit_the_bands_is_refused():
     record = json.loads(PLANS[0].to_json())
     for mean in ([0.5], [0.5] * 4):
-        with pytest.raises(gp.ChannelError, match=rf"one number per band of 'RGB' \(3\).*got {len(mean)}"):
+        with pytest.raises(
+            gp.ChannelError,
+            match=rf"one number per band of 'RGB' \(3\).*got {len(mean)}",
+        ):
             ToBackbone(record | {"target": record["target"] | {"mean": mean}})
     with pytest.raises(gp.ChannelError, match="expected"):
         ToBackbone({"plan": "imagenet"})
@@ -132,10 +167,16 @@ def test_g07_a_dict_whose_statistics_do_not_fit_the_bands_is_refused():
 
 def test_strict_refuses_unknown_arguments_and_else_albumentations_warns():
     assert ToBackbone(*PLANS, strict=True)(image=IMAGE)["image"].shape == (6, 8, 3)
-    assert A.Compose([ToBackbone(*PLANS, strict=True)], strict=True)(image=IMAGE)["image"].shape == (6, 8, 3)
-    with pytest.raises(ValueError, match=r"'typo'.* not valid for transform ToBackbone"):
+    assert A.Compose([ToBackbone(*PLANS, strict=True)], strict=True)(image=IMAGE)[
+        "image"
+    ].shape == (6, 8, 3)
+    with pytest.raises(
+        ValueError, match=r"'typo'.* not valid for transform ToBackbone"
+    ):
         ToBackbone(*PLANS, typo=1, strict=True)
-    with pytest.warns(UserWarning, match=r"'typo'.* not valid for transform ToBackbone"):
+    with pytest.warns(
+        UserWarning, match=r"'typo'.* not valid for transform ToBackbone"
+    ):
         ToBackbone(*PLANS, typo=1)
 
 
@@ -166,16 +207,24 @@ def test_where_albumentations_is_missing_the_extra_is_named(tmp_path):
     ran = python(ABSENT + "import graypipe.adapters.albumentations", tmp_path)
     assert ran.returncode == 1
     last = ran.stderr.strip().splitlines()[-1]
-    assert last.startswith("graypipe.errors.MissingExtraError: albumentations is not installed")
+    assert last.startswith(
+        "graypipe.errors.MissingExtraError: albumentations is not installed"
+    )
     assert 'pip install "graypipe[albumentations]"' in last
 
 
-@pytest.mark.parametrize("fault", ["import missing_here", "raise ImportError('libGL.so.1: cannot open')", "1 / 0"])
+@pytest.mark.parametrize(
+    "fault",
+    ["import missing_here", "raise ImportError('libGL.so.1: cannot open')", "1 / 0"],
+)
 def test_where_albumentations_is_broken_its_own_error_shows(fault, tmp_path):
     (tmp_path / "albumentations.py").write_text(fault)
     ran = python("import graypipe.adapters.albumentations", tmp_path)
     assert ran.returncode == 1
-    assert any(word in ran.stderr.splitlines()[-1] for word in ("missing_here", "libGL", "ZeroDivisionError"))
+    assert any(
+        word in ran.stderr.splitlines()[-1]
+        for word in ("missing_here", "libGL", "ZeroDivisionError")
+    )
     assert "MissingExtraError" not in ran.stderr
 
 
@@ -198,6 +247,8 @@ albumentations.Compose([ToBackbone(gp.plan("gray", "imagenet"))])(image=numpy.ze
 """
     ran = python(OFFLINE + use, tmp_path)
     assert ran.returncode == 0, ran.stderr
-    ran = python(OFFLINE + "import socket; socket.create_connection(('127.0.0.1', 9))", tmp_path)
+    ran = python(
+        OFFLINE + "import socket; socket.create_connection(('127.0.0.1', 9))", tmp_path
+    )
     assert ran.returncode != 0
     assert "socket." in ran.stderr

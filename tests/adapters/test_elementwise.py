@@ -7,7 +7,7 @@ import oracle
 import pytest
 
 import graypipe as gp
-from graypipe.adapters import elementwise
+from graypipe.adapters._shared import elementwise
 
 OPS = SimpleNamespace(
     convert_to_tensor=np.asarray,
@@ -33,14 +33,16 @@ VIAS = {
 
 
 def run(plan, image, axis):
-    execution = plan.execution(image.dtype)
+    execution = plan._execution(image.dtype)
     assert len(image.shape) == len(plan.source.layout)
     with np.errstate(all="ignore"):
         return elementwise.run(execution, image, axis, OPS)
 
 
 @pytest.mark.parametrize("layout", ["CHW", "HWC"])
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int64", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "uint16", "int64", "float16", "float32", "float64"]
+)
 @pytest.mark.parametrize("made", ["float32", "float16", "float64", "uint8", "int32"])
 @pytest.mark.parametrize("kind", VIAS)
 def test_it_is_what_the_plan_means(kind, made, dtype, layout):
@@ -53,9 +55,17 @@ def test_it_is_what_the_plan_means(kind, made, dtype, layout):
         image[..., 0] = np.nan
     ranges = [(5.0 * j + 2, 5.0 * j + 90) for j in range(count)]
     held = image.ravel()[11].item()
-    for clip, nodata in [(False, None), (True, None), (True, held), (False, held), (False, float("nan"))]:
+    for clip, nodata in [
+        (False, None),
+        (True, None),
+        (True, held),
+        (False, held),
+        (False, float("nan")),
+    ]:
         source = gp.Source(names, layout, range=ranges, clip=clip, nodata=nodata)
-        target = gp.Target("XYZ", layout, made, range=(0, 255), mean=(1, 20, 3), std=(2, 1, 0.5))
+        target = gp.Target(
+            "XYZ", layout, made, range=(0, 255), mean=(1, 20, 3), std=(2, 1, 0.5)
+        )
         plan = gp.plan(source, target, gp.ChannelMap(via, inputs=names, outputs="XYZ"))
         result = run(plan, image, layout.index("C") - 3)
         assert result.dtype == made
@@ -76,17 +86,25 @@ def test_it_is_what_the_plan_means(kind, made, dtype, layout):
 
 def test_what_only_moves_keeps_its_dtype_and_every_bit():
     image = np.array([[[1, 2**63 - 1]], [[3, -(2**63)]]])
-    plan = gp.plan(gp.Source("AB", "CHW", range=(0, 1)), gp.Target("BA", "CHW", "int64"))
+    plan = gp.plan(
+        gp.Source("AB", "CHW", range=(0, 1)), gp.Target("BA", "CHW", "int64")
+    )
     np.testing.assert_array_equal(run(plan, image, -3), image[::-1])
 
 
 def test_nodata_of_64_bits_is_compared_as_stored():
     image = np.array([[[2**53, 2**53 + 1]]])
-    plan = gp.plan(gp.Source("gray", "CHW", range=(0, 2**60), nodata=2**53 + 1), gp.Target("gray", "CHW"))
+    plan = gp.plan(
+        gp.Source("gray", "CHW", range=(0, 2**60), nodata=2**53 + 1),
+        gp.Target("gray", "CHW"),
+    )
     assert (run(plan, image, -3) == 0).tolist() == [[[False, True]]]
 
 
 def test_an_integer_target_of_64_bits_is_refused():
-    plan = gp.plan(gp.Source("gray", "CHW", range=(0, 9)), gp.Target("gray", "CHW", "int64", range=(0, 255)))
+    plan = gp.plan(
+        gp.Source("gray", "CHW", range=(0, 9)),
+        gp.Target("gray", "CHW", "int64", range=(0, 255)),
+    )
     with pytest.raises(gp.DTypeError, match="32 bits"):
         run(plan, np.zeros((1, 2, 2), np.uint8), -3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graypipe as gp
-from graypipe.adapters import folding
+from graypipe.adapters._shared import folding
 
 RNG = np.random.default_rng(5)
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -21,14 +21,22 @@ def covered(side, taps, stride, padding):
     starts = range(-padding, side + padding - taps + 1, stride)
     inside = [[0 <= start + k < side for start in starts] for k in range(taps)]
     return np.array(
-        [[a and b for a, b in itertools.product(inside[r], inside[c])] for r in range(taps) for c in range(taps)]
+        [
+            [a and b for a, b in itertools.product(inside[r], inside[c])]
+            for r in range(taps)
+            for c in range(taps)
+        ]
     )
 
 
 def squared_error(plan, kernel, centre, seen):
     """What zero padding adds at most: e² summed over outputs and positions, an output at a time."""
-    mapped = np.array(plan.unit_map.matrix) @ np.atleast_1d(centre) + np.array(plan.unit_map.offset)
-    taps = np.einsum("oirc,i->orc", kernel.astype(np.float64), mapped).reshape(len(kernel), -1)
+    mapped = np.array(plan.unit_map.matrix) @ np.atleast_1d(centre) + np.array(
+        plan.unit_map.offset
+    )
+    taps = np.einsum("oirc,i->orc", kernel.astype(np.float64), mapped).reshape(
+        len(kernel), -1
+    )
     return sum(float((taps[:, ~position].sum(1) ** 2).sum()) for position in seen.T)
 
 
@@ -38,9 +46,15 @@ def fold(plan=PLAN, kernel=KERNEL, bias=None, seen=None, exact=False, **options)
 
 
 @pytest.mark.parametrize("bands", ["gray", "RGBY"])
-@pytest.mark.parametrize(("taps", "stride", "padding"), [(3, 1, 1), (7, 2, 3), (5, 2, 1)])
-def test_no_other_centre_has_a_smaller_error_at_the_border(bands, taps, stride, padding):
-    plan = gp.plan(gp.Source(bands, range=(0, 255)), "imagenet", None if bands == "gray" else VIA)
+@pytest.mark.parametrize(
+    ("taps", "stride", "padding"), [(3, 1, 1), (7, 2, 3), (5, 2, 1)]
+)
+def test_no_other_centre_has_a_smaller_error_at_the_border(
+    bands, taps, stride, padding
+):
+    plan = gp.plan(
+        gp.Source(bands, range=(0, 255)), "imagenet", None if bands == "gray" else VIA
+    )
     kernel = RNG.normal(size=(6, 3, taps, taps)).astype("float32")
     seen = covered(16, taps, stride, padding)
     _, _, feed = fold(plan, kernel, seen=seen)
@@ -48,17 +62,28 @@ def test_no_other_centre_has_a_smaller_error_at_the_border(bands, taps, stride, 
     least = squared_error(plan, kernel, centre, seen)
     assert least < squared_error(plan, kernel, np.zeros_like(centre), seen)
     # along yellow alone in RGBY the error may hardly move, so that steps are of every size and direction
-    for step in itertools.chain(np.eye(len(centre)), RNG.normal(size=(20, len(centre)))):
+    for step in itertools.chain(
+        np.eye(len(centre)), RNG.normal(size=(20, len(centre)))
+    ):
         for size in (0.002, -0.002, 0.05, -0.05):
-            assert squared_error(plan, kernel, centre + size * step, seen) >= least * (1 - 1e-6)
+            assert squared_error(plan, kernel, centre + size * step, seen) >= least * (
+                1 - 1e-6
+            )
 
 
 def test_one_band_has_the_closed_form_of_the_weighted_mean():
     seen = covered(8, 3, 1, 1)
     _, _, feed = fold(seen=seen)
-    lost = [KERNEL.reshape(5, 3, 9)[:, :, ~position].sum(2).astype(np.float64) for position in seen.T]
-    gain, shift = (np.concatenate([part @ by for part in lost]) for by in (1 / STD, -MEAN / STD))
-    assert feed.target.mean[0] == pytest.approx(-(gain @ shift) / (gain @ gain), abs=1e-4)
+    lost = [
+        KERNEL.reshape(5, 3, 9)[:, :, ~position].sum(2).astype(np.float64)
+        for position in seen.T
+    ]
+    gain, shift = (
+        np.concatenate([part @ by for part in lost]) for by in (1 / STD, -MEAN / STD)
+    )
+    assert feed.target.mean[0] == pytest.approx(
+        -(gain @ shift) / (gain @ gain), abs=1e-4
+    )
     assert 0.40 < feed.target.mean[0] < 0.49
 
 
@@ -83,11 +108,19 @@ def test_a_band_at_which_no_kernel_looks_does_not_run_away():
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_plan_that_feeds_has_source_guards_layout_and_dtype_of_the_plan(exact):
-    source = gp.Source("RGBY", "CHW", range=(10, 200), clip=True, nodata=7 if exact else None)
+    source = gp.Source(
+        "RGBY", "CHW", range=(10, 200), clip=True, nodata=7 if exact else None
+    )
     plan = gp.plan(source, gp.preset("imagenet", layout="HWC", dtype="float64"), VIA)
     kernel, bias, feed = fold(plan, exact=exact)
-    assert (feed.source, feed.target.layout, feed.target.dtype) == (source, "HWC", "float64")
-    assert feed.target.bands == (("R", "G", "B", "Y", "one") if exact else ("R", "G", "B", "Y"))
+    assert (feed.source, feed.target.layout, feed.target.dtype) == (
+        source,
+        "HWC",
+        "float64",
+    )
+    assert feed.target.bands == (
+        ("R", "G", "B", "Y", "one") if exact else ("R", "G", "B", "Y")
+    )
     assert kernel.shape == (5, 5 if exact else 4, 3, 3)
     assert (bias is None) == exact
     assert gp.Plan.from_json(feed.to_json()) == feed
@@ -99,7 +132,12 @@ def test_what_the_layer_makes_of_an_image_stays_what_it_was(exact):
     window = RNG.integers(0, 256, (3, 3), dtype=np.uint8)
     by_hand = (window / 255 - MEAN[:, None, None]) / STD[:, None, None]
     expected = np.einsum("oirc,irc->o", KERNEL.astype(np.float64), by_hand) + 1
-    found = np.einsum("oirc,irc->o", kernel.astype(np.float64), feed(window).astype(np.float64)) + bias
+    found = (
+        np.einsum(
+            "oirc,irc->o", kernel.astype(np.float64), feed(window).astype(np.float64)
+        )
+        + bias
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -114,12 +152,42 @@ def test_pixels_of_nodata_are_zero_in_the_constant_band_too():
 @pytest.mark.parametrize(
     ("plan", "exact", "raises", "says"),
     [
-        (gp.plan("gray", "imagenet"), False, gp.RangeError, r"fed by others.*range=\(0, 255\)"),
-        (gp.plan(GRAY, "rgb8"), True, gp.DTypeError, "weights do not round.*uint8.*dtype='float32'"),
-        (gp.plan(gp.Source(range=(0, 255), nodata=7), "imagenet"), False, gp.RangeError, "nodata=7.*exact=True"),
-        (gp.plan(gp.Source(range=(0, 1), nodata=np.nan), "imagenet"), False, gp.RangeError, "nodata=nan.*exact=True"),
-        (gp.plan(gp.Source(("one",), range=(0, 255)), "imagenet"), True, gp.ChannelError, "band 'one'.*rename it"),
-        ("imagenet", False, gp.DTypeError, "expected plans, as gp.plan makes them, got str"),
+        (
+            gp.plan("gray", "imagenet"),
+            False,
+            gp.RangeError,
+            r"fed by others.*range=\(0, 255\)",
+        ),
+        (
+            gp.plan(GRAY, "rgb8"),
+            True,
+            gp.DTypeError,
+            "weights do not round.*uint8.*dtype='float32'",
+        ),
+        (
+            gp.plan(gp.Source(range=(0, 255), nodata=7), "imagenet"),
+            False,
+            gp.RangeError,
+            "nodata=7.*exact=True",
+        ),
+        (
+            gp.plan(gp.Source(range=(0, 1), nodata=np.nan), "imagenet"),
+            False,
+            gp.RangeError,
+            "nodata=nan.*exact=True",
+        ),
+        (
+            gp.plan(gp.Source(("one",), range=(0, 255)), "imagenet"),
+            True,
+            gp.ChannelError,
+            "band 'one'.*rename it",
+        ),
+        (
+            "imagenet",
+            False,
+            gp.DTypeError,
+            "expected plans, as gp.plan makes them, got str",
+        ),
     ],
     ids=["undeclared", "integers", "nodata", "nan", "one", "no plan"],
 )
@@ -129,14 +197,19 @@ def test_a_plan_that_cannot_be_folded_is_refused(plan, exact, raises, says):
 
 
 def test_samples_are_the_same_images_under_every_plan():
-    plan = gp.plan(gp.Source("RGBY", range=(10, 200), clip=True, nodata=7), "imagenet", VIA)
+    plan = gp.plan(
+        gp.Source("RGBY", range=(10, 200), clip=True, nodata=7), "imagenet", VIA
+    )
     _, _, feed = fold(plan, exact=True)
     first, second = folding.samples([plan, feed.with_layouts(target="HWC")], (20, 30))
     assert (first.shape, second.shape) == ((2, 3, 20, 30), (2, 20, 30, 5))
     blank = second[..., 4] == 0
     assert 0 < blank.mean() < 0.1
     assert (second[blank] == 0).all()
-    unit = second[..., :4] @ np.array([[0.5, 0, 0, 0.5], [0, 0.75, 0, 0.25], [0, 0, 1, 0]]).T
+    unit = (
+        second[..., :4]
+        @ np.array([[0.5, 0, 0, 0.5], [0, 0.75, 0, 0.25], [0, 0, 1, 0]]).T
+    )
     expected = np.where(blank[..., None], 0, (unit - MEAN) / STD)
     np.testing.assert_allclose(first, expected.transpose(0, 3, 1, 2), atol=1e-5)
     assert second[..., :4].min() == 0  # beyond the range, and clipped
@@ -145,7 +218,9 @@ def test_samples_are_the_same_images_under_every_plan():
 
 def test_samples_are_seeded_have_the_dtype_of_the_source_and_fill_its_range():
     plans = [gp.plan(gp.Source("gray", dtype="uint8", bits=4), "unit")]
-    (first,), (again,), (other,) = (folding.samples(plans, (30, 30), seed=seed) for seed in (0, 0, 1))
+    (first,), (again,), (other,) = (
+        folding.samples(plans, (30, 30), seed=seed) for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     np.testing.assert_allclose(np.unique(first), np.arange(16) / 15, atol=1e-6)
@@ -153,18 +228,29 @@ def test_samples_are_seeded_have_the_dtype_of_the_source_and_fill_its_range():
 
 def test_samples_of_volumes():
     (made,) = folding.samples(
-        [gp.plan(gp.Source("gray", "THW", range=(0, 1)), "unit").with_layouts(target="CTHW")], (4, 5, 6)
+        [
+            gp.plan(gp.Source("gray", "THW", range=(0, 1)), "unit").with_layouts(
+                target="CTHW"
+            )
+        ],
+        (4, 5, 6),
     )
     assert made.shape == (2, 3, 4, 5, 6)
 
 
 def test_plans_of_different_sources_cannot_be_compared():
-    with pytest.raises(gp.ChannelError, match=r"(?s)plans of one source.*range=\(0.0, 1.0\).*that fold_into returned"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=r"(?s)plans of one source.*range=\(0.0, 1.0\).*that fold_into returned",
+    ):
         folding.samples([PLAN, gp.plan(gp.Source(range=(0, 1)), "imagenet")], (4, 4))
 
 
 def test_differences_are_the_largest_and_the_relative_one():
-    expected, found = [np.array([3.0, 0.0]), np.array([[4.0]])], [np.array([3.0, 0.1]), np.array([[3.8]])]
+    expected, found = (
+        [np.array([3.0, 0.0]), np.array([[4.0]])],
+        [np.array([3.0, 0.1]), np.array([[3.8]])],
+    )
     off = folding.Difference.of(found, expected)
     assert off.largest == pytest.approx(0.2)
     assert off.relative == pytest.approx(np.sqrt(0.1**2 + 0.2**2) / 5)
@@ -180,16 +266,26 @@ def test_a_difference_that_is_not_a_number_is_not_passed_over():
 def test_equal_infinities_do_not_differ():
     expected = [np.array([np.inf, -np.inf, 3.0, 4.0])]
     assert folding.Difference.of(expected, expected) == folding.Difference(0.0, 0.0)
-    assert folding.Difference.of([np.array([np.inf, -np.inf, 3.0, 4.5])], expected) == folding.Difference(0.5, 0.1)
-    assert folding.Difference.of([np.array([np.inf, np.inf, 3.0, 4.0])], expected).largest == np.inf
+    assert folding.Difference.of(
+        [np.array([np.inf, -np.inf, 3.0, 4.5])], expected
+    ) == folding.Difference(0.5, 0.1)
+    assert (
+        folding.Difference.of([np.array([np.inf, np.inf, 3.0, 4.0])], expected).largest
+        == np.inf
+    )
 
 
 def test_outputs_of_other_shapes_are_not_compared():
     one = np.zeros((2, 9, 4))
     for found in ([np.zeros((2, 9, 1))], [one, one], []):
-        with pytest.raises(gp.ChannelError, match=r"outputs of shapes \[\(2, 9, 4\)\], got.*what fold_into made of it"):
+        with pytest.raises(
+            gp.ChannelError,
+            match=r"outputs of shapes \[\(2, 9, 4\)\], got.*what fold_into made of it",
+        ):
             folding.Difference.of(found, [one])
-    with pytest.raises(gp.ChannelError, match=r"a layer that makes \(9, 4\), got \(9, 5\)"):
+    with pytest.raises(
+        gp.ChannelError, match=r"a layer that makes \(9, 4\), got \(9, 5\)"
+    ):
         folding.compare_layer(np.zeros((2, 9, 5)), one, np.ones((9, 9), bool))
 
 
@@ -206,7 +302,9 @@ def test_interior_and_border_are_told_apart_by_the_taps_inside():
 
 
 def test_a_comparison_prints_as_a_table():
-    held = folding.Comparison("stem.conv1", *(folding.Difference(10.0**-i, 0.5) for i in range(3)))
+    held = folding.Comparison(
+        "stem.conv1", *(folding.Difference(10.0**-i, 0.5) for i in range(3))
+    )
     assert str(held).splitlines() == [
         "                        largest  relative L2",
         "stem.conv1, interior   1.00e+00     5.00e-01",

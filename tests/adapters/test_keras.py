@@ -22,7 +22,9 @@ RNG = np.random.default_rng(9)
 GRAY = RNG.integers(0, 256, (2, 32, 40, 1)).astype(np.float32)
 EIGHT = gp.Source("gray", range=(0, 255))
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras 3.15
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy"
+)  # Keras 3.15
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +53,20 @@ def test_s09_a_learned_convolution_starts_as_noise_and_the_layer_as_the_answer()
     learned = layers.Conv2D(3, (3, 3), padding="same")
     ours = ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=3)
     assert ours(GRAY).shape == learned(GRAY).shape
-    assert [tuple(w.shape) for w in ours.weights] == [tuple(w.shape) for w in learned.weights]
+    assert [tuple(w.shape) for w in ours.weights] == [
+        tuple(w.shape) for w in learned.weights
+    ]
     assert np.abs(np.asarray(learned(GRAY)) - right).max() > 1
     close(ours(GRAY), right)
 
 
 def test_s10_efficientnet_takes_one_channel_by_accident_and_gets_three_on_purpose():
-    model = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 40, 3), pooling="avg")
-    inside = next(layer for layer in model.layers if isinstance(layer, layers.Normalization))
+    model = keras.applications.EfficientNetB0(
+        weights=None, include_top=False, input_shape=(32, 40, 3), pooling="avg"
+    )
+    inside = next(
+        layer for layer in model.layers if isinstance(layer, layers.Normalization)
+    )
     assert inside(GRAY).shape == (2, 32, 40, 3)
     assert inside.compute_output_shape(GRAY.shape) == GRAY.shape
     layer = ChannelLayer(gp.plan(EIGHT, "keras-efficientnet"))
@@ -71,13 +79,22 @@ def test_s10_efficientnet_takes_one_channel_by_accident_and_gets_three_on_purpos
 @pytest.mark.parametrize("name", ["resnet", "vgg19", "mobilenet_v2"])
 def test_t18_a_model_behind_the_layer_sees_what_its_preprocess_input_makes(name):
     module = getattr(keras.applications, name)
-    build = getattr(module, {"resnet": "ResNet50", "vgg19": "VGG19", "mobilenet_v2": "MobileNetV2"}[name])
-    model = build(weights=None, include_top=False, input_shape=(32, 40, 3), pooling="avg")
+    build = getattr(
+        module,
+        {"resnet": "ResNet50", "vgg19": "VGG19", "mobilenet_v2": "MobileNetV2"}[name],
+    )
+    model = build(
+        weights=None, include_top=False, input_shape=(32, 40, 3), pooling="avg"
+    )
     expected = module.preprocess_input(np.repeat(GRAY, 3, -1))
     inputs = keras.Input((32, 40, 1))
-    expanded = ChannelLayer(gp.plan(EIGHT, gp.Target.from_keras(build.__name__)))(inputs)
+    expanded = ChannelLayer(gp.plan(EIGHT, gp.Target.from_keras(build.__name__)))(
+        inputs
+    )
     seen, result = keras.Model(inputs, [expanded, model(expanded)])(GRAY)
-    np.testing.assert_allclose(seen, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        seen, expected, rtol=0, atol=2e-6 * np.abs(expected).max()
+    )
     right = np.asarray(model(expected))
     assert np.abs(right).max() > 0
     np.testing.assert_allclose(result, right, rtol=0, atol=1e-3 * np.abs(right).max())
@@ -88,28 +105,40 @@ def test_t17_arrays_and_tensors_are_checked_alike():
     rgb = RNG.integers(0, 256, (2, 4, 5, 3)).astype(np.float32)
     for image in (rgb, tf.constant(rgb)):
         np.testing.assert_allclose(
-            layer(image), rgb[..., ::-1] - np.array([103.939, 116.779, 123.68]), rtol=0, atol=2e-5
+            layer(image),
+            rgb[..., ::-1] - np.array([103.939, 116.779, 123.68]),
+            rtol=0,
+            atol=2e-5,
         )
     for count in (1, 4):
         wrong = np.zeros((2, 4, 5, count), np.float32)
         for image in (wrong, tf.constant(wrong)):
-            with pytest.raises(gp.ChannelError, match=rf"'RGB' \(3\) on axis -1.*got {count} in shape"):
+            with pytest.raises(
+                gp.ChannelError, match=rf"'RGB' \(3\) on axis -1.*got {count} in shape"
+            ):
                 layer(image)
 
 
 @pytest.mark.parametrize("source", ["gray", gp.Source("gray", dtype="uint8")])
 def test_an_undeclared_range_is_refused_because_keras_casts(source):
-    with pytest.raises(gp.RangeError, match=r"Keras casts uint8 to float32.*range=\(0, 255\)"):
+    with pytest.raises(
+        gp.RangeError, match=r"Keras casts uint8 to float32.*range=\(0, 255\)"
+    ):
         ChannelLayer(gp.plan(source, "imagenet"))
 
 
 def test_a_declared_dtype_is_refused_because_nothing_could_check_it():
-    with pytest.raises(gp.DTypeError, match=r"declares dtype uint16.*replace\(plan.source, dtype=None\)"):
+    with pytest.raises(
+        gp.DTypeError,
+        match=r"declares dtype uint16.*replace\(plan.source, dtype=None\)",
+    ):
         ChannelLayer(gp.plan(gp.Source("gray", dtype="uint16", bits=12), "imagenet"))
 
 
 def test_rounding_is_not_for_a_layer():
-    with pytest.raises(gp.DTypeError, match=r"does not round.*got uint8.*tf_data.ToBackbone"):
+    with pytest.raises(
+        gp.DTypeError, match=r"does not round.*got uint8.*tf_data.ToBackbone"
+    ):
         ChannelLayer(gp.plan(EIGHT, "rgb8"))
 
 
@@ -122,7 +151,9 @@ def test_a_kernel_has_a_centre(size):
 def test_what_does_not_fit_is_refused_when_the_layer_is_made():
     with pytest.raises(gp.LayoutError, match=r"kernel_size=3 needs trainable=True"):
         ChannelLayer(gp.plan(EIGHT, "imagenet"), kernel_size=3)
-    with pytest.raises(gp.LayoutError, match=r"'channels_last' or 'channels_first', got 'NCHW'"):
+    with pytest.raises(
+        gp.LayoutError, match=r"'channels_last' or 'channels_first', got 'NCHW'"
+    ):
         ChannelLayer(gp.plan(EIGHT, "imagenet"), data_format="NCHW")
     with pytest.raises(gp.DTypeError, match=r"expected plans.*got str"):
         ChannelLayer("imagenet")
@@ -130,18 +161,24 @@ def test_what_does_not_fit_is_refused_when_the_layer_is_made():
 
 def test_a_narrow_integer_that_arrives_uncast_must_hold_the_range():
     with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
-        ChannelLayer(gp.plan(gp.Source("gray", bits=12), "imagenet"))(np.zeros((2, 4, 5, 1), np.uint8))
+        ChannelLayer(gp.plan(gp.Source("gray", bits=12), "imagenet"))(
+            np.zeros((2, 4, 5, 1), np.uint8)
+        )
 
 
 def test_the_layer_says_what_it_does():
-    layer = ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=3, name="expand")
+    layer = ChannelLayer(
+        gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=3, name="expand"
+    )
     shown = f"{layer.plan.source} -> {layer.plan.target}, trainable=True, kernel_size=3"
     assert repr(layer) == f"<ChannelLayer name=expand, {shown}>"
     assert (layer.plan.source.layout, layer.plan.target.layout) == ("HWC", "HWC")
 
 
 def test_a_tensor_of_unknown_rank_is_refused():
-    data = tf.data.Dataset.from_tensors(tf.io.encode_png(np.zeros((4, 5, 1), np.uint8))).map(tf.io.decode_image)
+    data = tf.data.Dataset.from_tensors(
+        tf.io.encode_png(np.zeros((4, 5, 1), np.uint8))
+    ).map(tf.io.decode_image)
     with pytest.raises(gp.LayoutError, match=r"unknown rank.*tf_data.ToBackbone"):
         data.map(ChannelLayer(gp.plan(EIGHT, "imagenet")))
 
@@ -164,15 +201,24 @@ def test_graphs_of_unknown_size_keep_the_static_bands(options):
     layer.build(GRAY.shape)
     for compiled in (False, True):
         for shape in ((None, None, None, 1), (None, None, None, None, 1)):
-            run = tf.function(layer.__call__, input_signature=[tf.TensorSpec(shape)], jit_compile=compiled)
-            assert run.get_concrete_function().output_shapes.as_list() == [*shape[:-1], 3]
+            run = tf.function(
+                layer.__call__,
+                input_signature=[tf.TensorSpec(shape)],
+                jit_compile=compiled,
+            )
+            assert run.get_concrete_function().output_shapes.as_list() == [
+                *shape[:-1],
+                3,
+            ]
             image = GRAY if len(shape) == 4 else GRAY[None]
             close(run(image), imagenet(image / 255))
 
 
 def test_an_exported_model_computes_the_same(tmp_path):
     inputs = keras.Input((None, None, 1))
-    model = keras.Model(inputs, ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True)(inputs))
+    model = keras.Model(
+        inputs, ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True)(inputs)
+    )
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
     close(loaded.serve(tf.constant(GRAY)), imagenet(GRAY / 255))
@@ -196,10 +242,16 @@ except gp.MissingExtraError as error:
 @pytest.mark.parametrize("missing", ["keras", "tensorflow"])
 def test_a_missing_framework_names_the_extra(missing):
     process = python("-c", WITHOUT.format(missing=missing), KERAS_BACKEND="tensorflow")
-    assert printed(process) == f'{missing} is not installed: pip install "graypipe[tensorflow]" brings it'
+    assert (
+        printed(process)
+        == f'{missing} is not installed: pip install "graypipe[tensorflow]" brings it'
+    )
 
 
-@pytest.mark.parametrize("broken", ["import a_part_of_keras", "raise RuntimeError('a_part_of_keras is broken')"])
+@pytest.mark.parametrize(
+    "broken",
+    ["import a_part_of_keras", "raise RuntimeError('a_part_of_keras is broken')"],
+)
 def test_a_broken_framework_shows_its_own_error(tmp_path, broken):
     (tmp_path / "keras.py").write_text(broken)
     process = python("-c", "import graypipe.adapters.keras", PYTHONPATH=str(tmp_path))
@@ -223,13 +275,21 @@ tf.config.set_visible_devices([], "CPU")  # an error once devices are in use
 tf.config.threading.set_inter_op_parallelism_threads(1)
 print(settings() == before, brought)
 """
-    assert printed(python("-c", code, KERAS_BACKEND="tensorflow")) == "True {'graypipe'}"
+    assert (
+        printed(python("-c", code, KERAS_BACKEND="tensorflow")) == "True {'graypipe'}"
+    )
 
 
 def test_the_page_about_the_layer_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    section = (ROOT / "docs/tensorflow.md").read_text(encoding="utf-8").partition("## A layer in the model")[2]
-    blocks = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    section = (
+        (ROOT / "docs/tensorflow.md")
+        .read_text(encoding="utf-8")
+        .partition("## A layer in the model")[2]
+    )
+    blocks = re.findall(
+        r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL
+    )
     assert blocks
     names = {"x": GRAY, "y": imagenet(GRAY / 255)}
     for block in blocks:

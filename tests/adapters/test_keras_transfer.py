@@ -16,7 +16,9 @@ from keras import layers
 import graypipe as gp
 from graypipe.adapters.keras import transfer_into
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras 3.15
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy"
+)  # Keras 3.15
 
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 BLOCKS = [(1, 2), (2, 2), (3, 3), (4, 3), (5, 3)]
@@ -28,8 +30,12 @@ TO_UNET = {name: f"down{i}" for i, name in enumerate(NAMES)}
 def vgg16():
     """VGG16 with random weights, its classifier cut short, which no test changes."""
     keras.utils.set_random_seed(16)
-    whole = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
-    return keras.Model(whole.input, layers.Dense(5, name="predictions")(whole.output), name="vgg16")
+    whole = keras.applications.VGG16(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    return keras.Model(
+        whole.input, layers.Dense(5, name="predictions")(whole.output), name="vgg16"
+    )
 
 
 def unet(bands=3):
@@ -41,7 +47,9 @@ def unet(bands=3):
             skips.append(x)
             x = layers.MaxPooling2D(name=f"pool{block}")(x)
         for i, width in [next(names) for _ in range(count)]:
-            x = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"down{i}")(x)
+            x = layers.Conv2D(
+                width, 3, padding="same", activation="relu", name=f"down{i}"
+            )(x)
     for level, skip in enumerate(reversed(skips)):
         x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
         x = layers.Conv2D(8, 3, padding="same", activation="relu", name=f"up{level}")(x)
@@ -50,33 +58,48 @@ def unet(bands=3):
 
 
 def weights(model):
-    return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
+    return {
+        weight.path: np.array(keras.ops.convert_to_numpy(weight))
+        for weight in model.weights
+    }
 
 
 def test_s17_vgg16_goes_into_a_u_net_and_is_frozen_there():
     model, source = unet(), vgg16()
     before = weights(model)
     report = transfer_into(model, source, rename=TO_UNET, freeze=True)
-    assert set(report.copied) == {f"down{i}/{kind}" for i in range(13) for kind in ("kernel", "bias")}
+    assert set(report.copied) == {
+        f"down{i}/{kind}" for i in range(13) for kind in ("kernel", "bias")
+    }
     assert report.skipped == tuple(
-        (f"predictions/{kind}", f"the target has no 'predictions/{kind}'") for kind in ("kernel", "bias")
+        (f"predictions/{kind}", f"the target has no 'predictions/{kind}'")
+        for kind in ("kernel", "bias")
     )
-    assert (report.adapted, set(report.untouched)) == ((), set(before) - set(report.copied))
+    assert (report.adapted, set(report.untouched)) == (
+        (),
+        set(before) - set(report.copied),
+    )
     now, given = weights(model), weights(source)
     for old, new in TO_UNET.items():
         for kind in ("kernel", "bias"):
             np.testing.assert_array_equal(now[f"{new}/{kind}"], given[f"{old}/{kind}"])
     for name in report.untouched:
         np.testing.assert_array_equal(now[name], before[name])
-    frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
+    frozen = {
+        layer.name for layer in model.layers if layer.weights and not layer.trainable
+    }
     assert frozen == set(TO_UNET.values())
     table = str(report).splitlines()
-    assert table[0] == f"copied 26, adapted 0, skipped 2, untouched {len(report.untouched)}"
+    assert (
+        table[0]
+        == f"copied 26, adapted 0, skipped 2, untouched {len(report.untouched)}"
+    )
     assert len(table) == 1 + 26 + 2 + len(report.untouched)
 
     image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
     encoders = [
-        keras.Model(net.input, net.get_layer(name).output) for net, name in ((model, "down12"), (source, NAMES[-1]))
+        keras.Model(net.input, net.get_layer(name).output)
+        for net, name in ((model, "down12"), (source, NAMES[-1]))
     ]
     np.testing.assert_array_equal(*(encoder(image) for encoder in encoders))
 
@@ -84,11 +107,20 @@ def test_s17_vgg16_goes_into_a_u_net_and_is_frozen_there():
 def test_s17_layers_may_be_given_by_their_index():
     source, model = vgg16(), unet()
     at = {layer.name: i for i, layer in enumerate(model.layers)}
-    rename = {i: at[TO_UNET[layer.name]] for i, layer in enumerate(source.layers) if layer.name in TO_UNET}
+    rename = {
+        i: at[TO_UNET[layer.name]]
+        for i, layer in enumerate(source.layers)
+        if layer.name in TO_UNET
+    }
     assert all(isinstance(part, int) for way in rename.items() for part in way)
-    by_index, by_name = transfer_into(model, source, rename=rename), transfer_into(unet(), source, rename=TO_UNET)
+    by_index, by_name = (
+        transfer_into(model, source, rename=rename),
+        transfer_into(unet(), source, rename=TO_UNET),
+    )
     assert by_index == by_name
-    assert transfer_into(unet(), source, rename={1: "down0", "block1_conv2": -1}).copied == (
+    assert transfer_into(
+        unet(), source, rename={1: "down0", "block1_conv2": -1}
+    ).copied == (
         "down0/kernel",
         "down0/bias",
     )
@@ -97,27 +129,51 @@ def test_s17_layers_may_be_given_by_their_index():
 def test_s17_the_first_kernel_of_a_gray_u_net_is_the_folded_one():
     plan = gp.plan("gray", "keras-caffe")
     model = unet(bands=1)
-    report = transfer_into(model, vgg16(), rename=TO_UNET, adapt={"down0/kernel": plan.unit_map}, freeze=True)
+    report = transfer_into(
+        model,
+        vgg16(),
+        rename=TO_UNET,
+        adapt={"down0/kernel": plan.unit_map},
+        freeze=True,
+    )
     assert report.adapted == ("down0/kernel", "down0/bias")
     assert len(report.copied) == 24
     assert not model.get_layer("down0").trainable
     kernel, bias = vgg16().get_layer("block1_conv1").get_weights()
-    matrix, offset = np.array(plan.unit_map.matrix)[:, 0], np.array(plan.unit_map.offset)
+    matrix, offset = (
+        np.array(plan.unit_map.matrix)[:, 0],
+        np.array(plan.unit_map.offset),
+    )
     made = model.get_layer("down0").get_weights()
-    np.testing.assert_allclose(made[0][:, :, 0], np.einsum("hwio,i->hwo", kernel, matrix), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(made[1], bias + np.einsum("hwio,i->o", kernel, offset), rtol=1e-4, atol=1e-4)
-    summed = transfer_into(model, vgg16(), rename=TO_UNET, adapt={"down0/kernel": gp.replicate("BGR")})
+    np.testing.assert_allclose(
+        made[0][:, :, 0], np.einsum("hwio,i->hwo", kernel, matrix), rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        made[1], bias + np.einsum("hwio,i->o", kernel, offset), rtol=1e-4, atol=1e-4
+    )
+    summed = transfer_into(
+        model, vgg16(), rename=TO_UNET, adapt={"down0/kernel": gp.replicate("BGR")}
+    )
     assert summed.adapted == ("down0/kernel",)
-    np.testing.assert_allclose(model.get_layer("down0").get_weights()[0], kernel.sum(2, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(
+        model.get_layer("down0").get_weights()[0],
+        kernel.sum(2, keepdims=True),
+        atol=1e-6,
+    )
 
 
 def backbone(seed, first=3, dtype="float32", name="backbone"):
     """A model with what models are made of: batch normalisation, attention, recurrence, nested models."""
     keras.utils.set_random_seed(seed)
     conv = layers.Conv2D(4, 3, name="stem", dtype=dtype)
-    inner = keras.Sequential([keras.Input((8, 8, first)), conv, layers.BatchNormalization(name="bn")], name="encoder")
+    inner = keras.Sequential(
+        [keras.Input((8, 8, first)), conv, layers.BatchNormalization(name="bn")],
+        name="encoder",
+    )
     nested = keras.Input((6, 6, 4))
-    decoder = keras.Model(nested, layers.DepthwiseConv2D(3, name="depth")(nested), name="decoder")
+    decoder = keras.Model(
+        nested, layers.DepthwiseConv2D(3, name="depth")(nested), name="decoder"
+    )
     inputs = keras.Input((8, 8, first))
     x = layers.Reshape((16, 4))(decoder(inner(inputs)))
     x = layers.MultiHeadAttention(2, 2, name="attention")(x, x)
@@ -138,8 +194,13 @@ def files(tmp_path_factory):
     model.save_weights(folder / "model.weights.h5")
     report = transfer_into(backbone(1), model)
     mapping = dict(zip(report.copied, model.weights, strict=True))
-    arrays = {name: keras.ops.convert_to_numpy(weight) for name, weight in mapping.items()}
-    paths = {"file": folder / "model.keras", "weights": str(folder / "model.weights.h5")}
+    arrays = {
+        name: keras.ops.convert_to_numpy(weight) for name, weight in mapping.items()
+    }
+    paths = {
+        "file": folder / "model.keras",
+        "weights": str(folder / "model.weights.h5"),
+    }
     return {"model": model, "mapping": mapping, "arrays": arrays, **paths}
 
 
@@ -149,10 +210,19 @@ def test_every_kind_of_source_fills_an_equal_model(files, kind):
     report = transfer_into(model, files[kind], freeze=True)
     assert (report.adapted, report.skipped, report.untouched) == ((), (), ())
     assert len(report.copied) == len(model.weights)
-    for found, expected in zip(model.get_weights(), files["model"].get_weights(), strict=True):
+    for found, expected in zip(
+        model.get_weights(), files["model"].get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(found, expected)
-    assert {"encoder/stem/kernel", "encoder/bn/moving_mean", "decoder/depth/kernel", "head/bias"} <= set(report.copied)
-    assert {"attention/query/kernel", "both/backward_lstm/lstm_cell/bias"} <= set(report.copied)
+    assert {
+        "encoder/stem/kernel",
+        "encoder/bn/moving_mean",
+        "decoder/depth/kernel",
+        "head/bias",
+    } <= set(report.copied)
+    assert {"attention/query/kernel", "both/backward_lstm/lstm_cell/bias"} <= set(
+        report.copied
+    )
     assert model.trainable_weights == []
     assert model.trainable
 
@@ -161,12 +231,24 @@ def test_every_kind_of_source_fills_an_equal_model(files, kind):
 def test_layers_and_weights_are_renamed_left_out_or_go_by_a_function(files, kind):
     model = backbone(1)
     before = weights(model)
-    report = transfer_into(model, files[kind], rename={"encoder/stem": "decoder/depth", "decoder": None, "head": None})
+    report = transfer_into(
+        model,
+        files[kind],
+        rename={"encoder/stem": "decoder/depth", "decoder": None, "head": None},
+    )
     assert "decoder/depth/bias" in report.copied  # (4,) in both
     assert len([why for _, why in report.skipped if why == "left out by rename"]) == 4
-    assert [why for _, why in report.skipped if "shape" in why] == ["shape (3, 3, 3, 4), the target's is (3, 3, 4, 1)"]
-    np.testing.assert_array_equal(model.get_layer("head").get_weights()[0], before["head/kernel"])
-    only = transfer_into(backbone(1), files[kind], rename=lambda name: name if name.startswith("head/") else None)
+    assert [why for _, why in report.skipped if "shape" in why] == [
+        "shape (3, 3, 3, 4), the target's is (3, 3, 4, 1)"
+    ]
+    np.testing.assert_array_equal(
+        model.get_layer("head").get_weights()[0], before["head/kernel"]
+    )
+    only = transfer_into(
+        backbone(1),
+        files[kind],
+        rename=lambda name: name if name.startswith("head/") else None,
+    )
     assert only.copied == ("head/kernel", "head/bias")
 
 
@@ -174,7 +256,11 @@ def test_what_is_named_more_fully_comes_first():
     report = transfer_into(
         backbone(1),
         backbone(2),
-        rename={"encoder/bn/gamma": None, "encoder": "encoder", "head/bias": "decoder/depth/x"},
+        rename={
+            "encoder/bn/gamma": None,
+            "encoder": "encoder",
+            "head/bias": "decoder/depth/x",
+        },
     )
     assert ("encoder/bn/gamma", "left out by rename") in report.skipped
     assert "encoder/bn/beta" in report.copied
@@ -198,7 +284,8 @@ def test_half_precision_is_widened_and_read_from_files(tmp_path):
         assert transfer_into(model, given).untouched == ()
         kernel = model.get_layer("encoder").get_layer("stem").get_weights()[0]
         np.testing.assert_array_equal(
-            kernel, source.get_layer("encoder").get_layer("stem").get_weights()[0].astype("f4")
+            kernel,
+            source.get_layer("encoder").get_layer("stem").get_weights()[0].astype("f4"),
         )
 
 
@@ -207,7 +294,10 @@ class Written(keras.Model):
 
     def __init__(self):
         super().__init__()
-        self.blocks = [layers.Conv2D(2, 3, name="block1"), layers.Conv2D(2, 3, name="block2")]
+        self.blocks = [
+            layers.Conv2D(2, 3, name="block1"),
+            layers.Conv2D(2, 3, name="block2"),
+        ]
         self.scale = self.add_weight(shape=(), name="scale")
 
     def call(self, inputs):
@@ -220,7 +310,10 @@ def test_subclassed_models_are_called_by_their_layers_too(tmp_path):
         written(np.zeros((1, 9, 9, 3)))
     source.save_weights(tmp_path / "written.weights.h5")
     report = transfer_into(model, source)
-    assert set(report.copied) == {"scale", *(f"block{i}/{kind}" for i in (1, 2) for kind in ("kernel", "bias"))}
+    assert set(report.copied) == {
+        "scale",
+        *(f"block{i}/{kind}" for i in (1, 2) for kind in ("kernel", "bias")),
+    }
     other = Written()
     other(np.zeros((1, 9, 9, 3)))
     assert transfer_into(other, tmp_path / "written.weights.h5").untouched == ()
@@ -232,21 +325,53 @@ def test_subclassed_models_are_called_by_their_layers_too(tmp_path):
     ("call", "raises", "says"),
     [
         ({"source": [1]}, gp.DTypeError, "a Keras model, a mapping.*got list"),
-        ({"source": "vgg16.h5"}, gp.ReadError, "neither .keras nor .weights.h5: load it into its model"),
-        ({"model": layers.Dense(2)}, gp.DTypeError, "expected a Keras model, got Dense"),
-        ({"model": keras.Sequential([layers.Dense(2)])}, gp.ChannelError, "no weights yet"),
+        (
+            {"source": "vgg16.h5"},
+            gp.ReadError,
+            "neither .keras nor .weights.h5: load it into its model",
+        ),
+        (
+            {"model": layers.Dense(2)},
+            gp.DTypeError,
+            "expected a Keras model, got Dense",
+        ),
+        (
+            {"model": keras.Sequential([layers.Dense(2)])},
+            gp.ChannelError,
+            "no weights yet",
+        ),
         (
             {"rename": {"stem": "x"}},
             gp.ChannelError,
             "rename speaks of 'stem'.*no weights: it has 'encoder/stem/kernel",
         ),
-        ({"rename": {99: "x"}}, gp.ChannelError, "counts the layers of a model, got 99 where there is 7 layers"),
+        (
+            {"rename": {99: "x"}},
+            gp.ChannelError,
+            "counts the layers of a model, got 99 where there is 7 layers",
+        ),
         ({"rename": {"head": 99}}, gp.ChannelError, "got 99"),
-        ({"source": {"a/kernel": 1}, "rename": {0: "a"}}, gp.ChannelError, "got 0 where there is no model to count"),
+        (
+            {"source": {"a/kernel": 1}, "rename": {0: "a"}},
+            gp.ChannelError,
+            "got 0 where there is no model to count",
+        ),
         ({"rename": {"encoder/stem": "decoder/depth"}}, gp.ChannelError, "both become"),
-        ({"adapt": {"encoder/bn/gamma": gp.replicate()}}, gp.ChannelError, "ends in 'kernel'"),
-        ({"adapt": {"head/kernel": gp.replicate()}}, gp.ChannelError, "of 3 to 5 axes, and 'head/kernel'"),
-        ({"adapt": {"head/kernel": np.ones((6, 2))}}, gp.DTypeError, "to a function of the weight, got 'head/kernel'"),
+        (
+            {"adapt": {"encoder/bn/gamma": gp.replicate()}},
+            gp.ChannelError,
+            "ends in 'kernel'",
+        ),
+        (
+            {"adapt": {"head/kernel": gp.replicate()}},
+            gp.ChannelError,
+            "of 3 to 5 axes, and 'head/kernel'",
+        ),
+        (
+            {"adapt": {"head/kernel": np.ones((6, 2))}},
+            gp.DTypeError,
+            "to a function of the weight, got 'head/kernel'",
+        ),
         ({"rename": [("a", "b")]}, gp.DTypeError, "rename maps names.*got list"),
         ({"source": {0: np.ones(2)}}, gp.DTypeError, "got 0 for a name"),
     ],
@@ -266,7 +391,9 @@ def test_files_of_keras_2_are_refused_with_the_way_out(tmp_path):
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = ["head"]
         file["head/head/kernel:0"] = np.zeros((4, 2), "float32")
-    with pytest.raises(gp.ReadError, match=r"layout of Keras 2: load it into its model"):
+    with pytest.raises(
+        gp.ReadError, match=r"layout of Keras 2: load it into its model"
+    ):
         transfer_into(backbone(1), path)
 
 
@@ -281,7 +408,9 @@ class Twice(layers.Layer):
 
 def test_names_that_are_not_unique_are_refused():
     model = keras.Sequential([keras.Input((2,)), Twice(name="twice")])
-    with pytest.raises(gp.ChannelError, match="two weights are called 'twice/same/kernel'"):
+    with pytest.raises(
+        gp.ChannelError, match="two weights are called 'twice/same/kernel'"
+    ):
         transfer_into(model, model)
 
 
@@ -289,20 +418,31 @@ def cut(whole):
     return whole[: len(whole) // 2]
 
 
-@pytest.mark.parametrize("made", [lambda _: b"<html>404</html>", lambda _: b"", cut], ids=["html", "empty", "cut"])
+@pytest.mark.parametrize(
+    "made",
+    [lambda _: b"<html>404</html>", lambda _: b"", cut],
+    ids=["html", "empty", "cut"],
+)
 @pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
 def test_broken_files_are_refused_by_their_path(tmp_path, kind, made):
     path = tmp_path / kind
-    keras.saving.save_model(backbone(2), path) if kind.endswith(".keras") else backbone(2).save_weights(path)
+    keras.saving.save_model(backbone(2), path) if kind.endswith(".keras") else backbone(
+        2
+    ).save_weights(path)
     path.write_bytes(made(path.read_bytes()))
-    with pytest.raises(gp.ReadError, match=rf"{re.escape(str(path))} is no .*file, or only a part of one.*again"):
+    with pytest.raises(
+        gp.ReadError,
+        match=rf"{re.escape(str(path))} is no .*file, or only a part of one.*again",
+    ):
         transfer_into(backbone(1), path)
 
 
 def test_an_archive_of_something_else_is_no_keras_file(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("readme.txt", "weights")
-    with pytest.raises(gp.ReadError, match=r"other.keras is no .keras file.*config.json"):
+    with pytest.raises(
+        gp.ReadError, match=r"other.keras is no .keras file.*config.json"
+    ):
         transfer_into(backbone(1), tmp_path / "other.keras")
 
 
@@ -315,7 +455,10 @@ def test_files_that_are_not_there_are_not_found(tmp_path, name):
 def tied():
     """Two nested models in which one layer stands."""
     shared = layers.Conv2D(3, 1, name="shared")
-    first, second = (keras.Sequential([keras.Input((8, 8, 3)), shared], name=name) for name in ("first", "second"))
+    first, second = (
+        keras.Sequential([keras.Input((8, 8, 3)), shared], name=name)
+        for name in ("first", "second")
+    )
     inputs = keras.Input((8, 8, 3))
     return keras.Model(inputs, second(first(inputs))), shared
 
@@ -324,19 +467,31 @@ def test_two_values_for_a_layer_of_two_nested_models_are_refused():
     model, shared = tied()
     before = shared.get_weights()
     ones = np.ones((1, 1, 3, 3), "float32")
-    with pytest.raises(gp.ChannelError, match="'first/shared/kernel' and 'second/shared/kernel' are one weight"):
-        transfer_into(model, {"first/shared/kernel": ones, "second/shared/kernel": 2 * ones})
+    with pytest.raises(
+        gp.ChannelError,
+        match="'first/shared/kernel' and 'second/shared/kernel' are one weight",
+    ):
+        transfer_into(
+            model, {"first/shared/kernel": ones, "second/shared/kernel": 2 * ones}
+        )
     for weight, old in zip(shared.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
-    report = transfer_into(model, {"first/shared/kernel": ones, "second/shared/kernel": ones})
+    report = transfer_into(
+        model, {"first/shared/kernel": ones, "second/shared/kernel": ones}
+    )
     assert report.copied == ("first/shared/kernel", "second/shared/kernel")
     np.testing.assert_array_equal(shared.get_weights()[0], ones)
 
 
 def test_a_layer_of_two_nested_models_is_untouched_under_neither_name():
     model, shared = tied()
-    one = {"second/shared/kernel": np.ones((1, 1, 3, 3)), "second/shared/bias": np.ones(3)}
-    report = transfer_into(model, one, adapt={"second/shared/bias": np.negative}, freeze=True)
+    one = {
+        "second/shared/kernel": np.ones((1, 1, 3, 3)),
+        "second/shared/bias": np.ones(3),
+    }
+    report = transfer_into(
+        model, one, adapt={"second/shared/bias": np.negative}, freeze=True
+    )
     assert report.copied == ("first/shared/kernel", "second/shared/kernel")
     assert report.adapted == ("first/shared/bias", "second/shared/bias")
     assert report.untouched == ()
@@ -345,23 +500,51 @@ def test_a_layer_of_two_nested_models_is_untouched_under_neither_name():
 
 
 def test_a_map_with_an_offset_wants_zeros_where_the_source_has_no_bias():
-    plan, kernel = gp.plan("gray", "keras-torch"), np.random.default_rng(1).normal(size=(3, 3, 3, 4))
+    plan, kernel = (
+        gp.plan("gray", "keras-torch"),
+        np.random.default_rng(1).normal(size=(3, 3, 3, 4)),
+    )
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(4, 3, name="stem")])
     source = {"stem/kernel": kernel}
-    with pytest.raises(gp.ChannelError, match=r"of zeros: pass \{\*\*source, 'stem/bias': np.zeros"):
+    with pytest.raises(
+        gp.ChannelError, match=r"of zeros: pass \{\*\*source, 'stem/bias': np.zeros"
+    ):
         transfer_into(model, source, adapt={"stem/kernel": plan.unit_map})
-    transfer_into(model, {**source, "stem/bias": np.zeros(4)}, adapt={"stem/kernel": plan.unit_map})
+    transfer_into(
+        model,
+        {**source, "stem/bias": np.zeros(4)},
+        adapt={"stem/kernel": plan.unit_map},
+    )
     expected = np.einsum("hwio,i->o", kernel, np.array(plan.unit_map.offset))
-    np.testing.assert_allclose(model.get_layer("stem").get_weights()[1], expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        model.get_layer("stem").get_weights()[1], expected, rtol=0, atol=1e-4
+    )
 
 
 def test_a_channel_map_on_a_depthwise_kernel_is_refused():
     def depthwise(bands, **named):
-        return keras.Sequential([keras.Input((8, 8, bands)), layers.DepthwiseConv2D(3, name="stem", **named)])
+        return keras.Sequential(
+            [
+                keras.Input((8, 8, bands)),
+                layers.DepthwiseConv2D(3, name="stem", **named),
+            ]
+        )
 
-    plain = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(1, 3, name="stem", use_bias=False)])
+    plain = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Conv2D(1, 3, name="stem", use_bias=False)]
+    )
     for model in (depthwise(1), plain):
         before = [weight.copy() for weight in model.get_weights()]
-        with pytest.raises(gp.ChannelError, match=r"'stem/kernel' is a depthwise kernel.*give a function"):
-            transfer_into(model, depthwise(3, use_bias=False), adapt={"stem/kernel": gp.replicate()})
-        assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+        with pytest.raises(
+            gp.ChannelError,
+            match=r"'stem/kernel' is a depthwise kernel.*give a function",
+        ):
+            transfer_into(
+                model,
+                depthwise(3, use_bias=False),
+                adapt={"stem/kernel": gp.replicate()},
+            )
+        assert all(
+            np.array_equal(a, b)
+            for a, b in zip(before, model.get_weights(), strict=True)
+        )

@@ -23,7 +23,9 @@ BACKBONES = {
     "MobileNetV2": (64, {"classes": 10, "classifier_activation": None}),
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras 3.15
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy"
+)  # Keras 3.15
 
 
 @cache
@@ -31,7 +33,9 @@ def backbone(name):
     """A model of keras.applications with weights as training starts with, which no test changes."""
     side, options = BACKBONES.get(name, (75, {"include_top": False}))
     keras.utils.set_random_seed(11)
-    return getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), **options)
+    return getattr(keras.applications, name)(
+        weights=None, input_shape=(side, side, 3), **options
+    )
 
 
 def pixels(side, bands=None):
@@ -45,7 +49,9 @@ def relative(found, expected):
 
 
 def first(model):
-    return next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    return next(
+        layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)
+    )
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -60,7 +66,9 @@ def test_s13_the_one_band_model_equals_the_three_band_one_on_gray_input(name):
     assert feed.target.bands == ("gray", "one")
     assert relative(exact(feed.batch(image), training=False), expected) <= 1e-5
     told = compare(model, plan, exact, feed)
-    assert max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+    assert (
+        max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+    )
 
     folded, feed = fold_into(model, plan)
     assert folded.input_shape == (*model.input_shape[:-1], 1)
@@ -68,13 +76,19 @@ def test_s13_the_one_band_model_equals_the_three_band_one_on_gray_input(name):
     told = compare(model, plan, folded, feed)
     assert told.interior.relative <= 1e-5
     off = relative(folded(feed.batch(image), training=False), expected)
-    if name == "MobileNetV2":  # the same for all three bands, so that a centre takes all of the offset
+    if (
+        name == "MobileNetV2"
+    ):  # the same for all three bands, so that a centre takes all of the offset
         assert max(off, told.border.relative, told.model.relative) <= 1e-5
     else:
         assert 1e-4 < told.border.relative < 0.15
         assert 1e-4 < off < 0.05
-    assert [layer.name for layer in folded.layers] == [layer.name for layer in model.layers]
-    assert [weight.path for weight in folded.weights] == [weight.path for weight in model.weights]
+    assert [layer.name for layer in folded.layers] == [
+        layer.name for layer in model.layers
+    ]
+    assert [weight.path for weight in folded.weights] == [
+        weight.path for weight in model.weights
+    ]
     for weight, held in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, held)
 
@@ -92,10 +106,14 @@ def test_a_stem_without_padding_is_folded_exactly_and_nothing_is_centred():
 
 def test_s11_the_folded_kernel_is_the_summed_one_where_the_plan_only_repeats():
     model = backbone("VGG19")
-    folded, feed = fold_into(model, gp.plan(gp.Source("gray", range=(0, 1)), gp.Target("RGB")))
+    folded, feed = fold_into(
+        model, gp.plan(gp.Source("gray", range=(0, 1)), gp.Target("RGB"))
+    )
     kernel, bias = first(model).get_weights()
     made = first(folded).get_weights()
-    np.testing.assert_allclose(made[0], kernel.sum(2, keepdims=True, dtype="float64"), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        made[0], kernel.sum(2, keepdims=True, dtype="float64"), rtol=0, atol=1e-6
+    )
     np.testing.assert_array_equal(made[1], bias)
     assert feed.target == gp.Target("gray", "HWC")
 
@@ -114,11 +132,17 @@ def test_s14_s15_yellow_gets_the_kernel_of_another_band(case):
     model, gain = backbone("VGG19"), 0.5 if "rescaled" in case else 1.0
     plan = gp.plan(RGBY, "keras-caffe", via)
     four, feed = fold_into(model, plan, layer="block1_conv1")
-    own, kernel = (first(net).get_weights()[0] for net in (model, four))  # of the bands BGR and RGBY
-    np.testing.assert_allclose(kernel[:, :, 3], own[:, :, place] * 255 * gain, rtol=1e-6)
+    own, kernel = (
+        first(net).get_weights()[0] for net in (model, four)
+    )  # of the bands BGR and RGBY
+    np.testing.assert_allclose(
+        kernel[:, :, 3], own[:, :, place] * 255 * gain, rtol=1e-6
+    )
     for band, bgr in enumerate((2, 1, 0)):
         share = gain if bgr == place else 1.0
-        np.testing.assert_allclose(kernel[:, :, band], own[:, :, bgr] * 255 * share, rtol=1e-6)
+        np.testing.assert_allclose(
+            kernel[:, :, band], own[:, :, bgr] * 255 * share, rtol=1e-6
+        )
     told = compare(model, plan, four, feed)
     assert told.interior.relative <= 1e-5 < told.border.relative
 
@@ -136,7 +160,8 @@ def test_s14_the_four_band_vgg19_saves_and_loads(tmp_path):
 def test_s10_a_model_that_normalises_inside_is_refused_with_the_reason(name):
     model = backbone(name)
     with pytest.raises(
-        gp.ChannelError, match=r"normalises inside: (Rescaling|Normalization) '\w+' reads.*ChannelLayer"
+        gp.ChannelError,
+        match=r"normalises inside: (Rescaling|Normalization) '\w+' reads.*ChannelLayer",
     ):
         fold_into(model, gp.plan(GRAY, "keras-efficientnet"))
 
@@ -148,7 +173,9 @@ def small(*before, **options):
     x = inputs
     for layer in before:
         x = layer(x)
-    x = keras.layers.Conv2D(8, 3, **{"name": "stem", "padding": "same", "strides": 2, **options})(x)
+    x = keras.layers.Conv2D(
+        8, 3, **{"name": "stem", "padding": "same", "strides": 2, **options}
+    )(x)
     x = keras.layers.BatchNormalization(name="bn")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x), name="small")
@@ -171,11 +198,17 @@ def test_the_copy_keeps_what_the_layers_were_told():
     model.compile("sgd", "mse")
     folded, feed = fold_into(model, PLAN, exact=True)
     stem, own = folded.get_layer("stem"), model.get_layer("stem")
-    assert (stem.strides, stem.padding, stem.activation) == (own.strides, own.padding, own.activation)
+    assert (stem.strides, stem.padding, stem.activation) == (
+        own.strides,
+        own.padding,
+        own.activation,
+    )
     assert (stem.dtype_policy.name, stem.use_bias) == ("mixed_bfloat16", False)
     assert stem.kernel_regularizer.l2 == pytest.approx(0.25)
     assert (folded.name, [part.name for part in folded.inputs]) == ("small", ["image"])
-    assert [layer.trainable for layer in folded.layers] == [layer.trainable for layer in model.layers]
+    assert [layer.trainable for layer in folded.layers] == [
+        layer.trainable for layer in model.layers
+    ]
     assert not folded.get_layer("bn").trainable
     assert folded.loss == "mse"
     folded.fit(feed.batch(np.zeros((4, 12, 10), np.uint8)), np.zeros((4, 4)), verbose=0)
@@ -187,7 +220,9 @@ def test_what_is_frozen_stays_frozen():
     model.get_layer("head").trainable = True
     folded, _ = fold_into(model, PLAN)
     assert not folded.trainable
-    assert [layer.trainable for layer in folded.layers] == [layer.trainable for layer in model.layers]
+    assert [layer.trainable for layer in folded.layers] == [
+        layer.trainable for layer in model.layers
+    ]
     assert folded.get_layer("head").trainable
     assert not folded.trainable_weights
 
@@ -218,9 +253,17 @@ def test_clipping_and_nodata_stay_in_the_plan_that_feeds():
 @pytest.mark.parametrize(
     ("plan", "raises", "says"),
     [
-        (gp.plan("gray", "keras-torch"), gp.RangeError, r"dtype no longer says.*range=\(0, 255\)"),
+        (
+            gp.plan("gray", "keras-torch"),
+            gp.RangeError,
+            r"dtype no longer says.*range=\(0, 255\)",
+        ),
         (gp.plan(GRAY, "rgb8"), gp.DTypeError, "weights do not round.*uint8"),
-        (gp.plan(GRAY, gp.Target("WXYZ", "HWC")), gp.ChannelError, r"makes 4 bands, 'WXYZ'.*reads 3"),
+        (
+            gp.plan(GRAY, gp.Target("WXYZ", "HWC")),
+            gp.ChannelError,
+            r"makes 4 bands, 'WXYZ'.*reads 3",
+        ),
         ("keras-torch", gp.DTypeError, "expected plans.*str"),
     ],
 )
@@ -241,7 +284,9 @@ def test_the_comparison_finds_a_wrong_weight_and_a_wrong_plan():
     assert told.interior.largest == pytest.approx(1, abs=1e-4)
     assert "stem, interior" in str(told)
     with pytest.raises(gp.ChannelError, match="plans of one source"):
-        compare(model, PLAN, folded, gp.plan(gp.Source("gray", bits=12), gp.Target("gray")))
+        compare(
+            model, PLAN, folded, gp.plan(gp.Source("gray", bits=12), gp.Target("gray"))
+        )
 
 
 def test_padding_before_the_layer_is_padding():
@@ -252,8 +297,13 @@ def test_padding_before_the_layer_is_padding():
     assert told.interior.relative <= 1e-5 < told.border.relative
     # the border, counted by hand: rows 0 (2 pixels padded) and 6 (1), columns 0 and 1 of 6 (3 pixels) of a 3x3 kernel
     image = pixels(12)[:, :, :10]
-    layers = [keras.Model(net.input, net.get_layer("stem").output) for net in (model, folded)]
-    off = np.abs(np.asarray(layers[0](PLAN.batch(image))) - np.asarray(layers[1](feed.batch(image)))).max((0, 3))
+    layers = [
+        keras.Model(net.input, net.get_layer("stem").output) for net in (model, folded)
+    ]
+    off = np.abs(
+        np.asarray(layers[0](PLAN.batch(image)))
+        - np.asarray(layers[1](feed.batch(image)))
+    ).max((0, 3))
     inside = np.zeros(off.shape, bool)
     inside[1:6, 2:] = True
     assert off.shape == (7, 6)
@@ -273,8 +323,14 @@ def test_the_layer_in_front_is_what_to_do_where_nothing_can_be_folded():
 
 def test_the_page_about_models_of_keras_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    section = (ROOT / "docs/weights.md").read_text(encoding="utf-8").partition("## Models of Keras")[2]
-    blocks = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    section = (
+        (ROOT / "docs/weights.md")
+        .read_text(encoding="utf-8")
+        .partition("## Models of Keras")[2]
+    )
+    blocks = re.findall(
+        r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL
+    )
     assert len(blocks) >= 3
     names = {"images": pixels(64)}
     for block in blocks:

@@ -10,13 +10,19 @@ from keras import layers
 
 import graypipe as gp
 from graypipe.adapters.keras import ChannelLayer, compare, fold_into
-from graypipe.adapters.keras_graph import find_reader
+from graypipe.adapters.keras.graph import find_reader
 
 GRAY = gp.Source("gray", range=(0, 255))
 PLAN = gp.plan(GRAY, "keras-torch")
-MIX = gp.plan(gp.Source("RGBY", range=(0, 255)), "keras-torch", {"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"})
+MIX = gp.plan(
+    gp.Source("RGBY", range=(0, 255)),
+    "keras-torch",
+    {"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"},
+)
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras 3.15
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy"
+)  # Keras 3.15
 
 
 def model_of(*parts, shape=(12, 10, 3), seed=5):
@@ -32,7 +38,9 @@ def check(model, plan=PLAN):
     """Fold ``plan`` into ``model``, assert that it is exact where that is promised, and return the folded layer."""
     exact, feed = fold_into(model, plan, exact=True)
     told = compare(model, plan, exact, feed)
-    assert max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+    assert (
+        max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+    )
     folded, feed = fold_into(model, plan)
     assert compare(model, plan, folded, feed).interior.relative <= 1e-5
     return find_reader(folded).layer
@@ -43,8 +51,12 @@ LAYERS = {
     "strided": layers.Conv2D(6, (5, 3), padding="same", strides=(3, 2)),
     "patches": layers.Conv2D(6, 4, strides=4),
     "grouped": layers.Conv2D(6, 3, padding="same", groups=3),
-    "depthwise": layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", use_bias=False),
-    "separable": layers.SeparableConv2D(5, 3, depth_multiplier=2, padding="same", strides=2, activation="relu"),
+    "depthwise": layers.DepthwiseConv2D(
+        3, depth_multiplier=2, padding="same", use_bias=False
+    ),
+    "separable": layers.SeparableConv2D(
+        5, 3, depth_multiplier=2, padding="same", strides=2, activation="relu"
+    ),
 }
 
 
@@ -54,14 +66,21 @@ def test_convolutions_of_every_kind_become_plain_ones(name, plan):
     layer = type(LAYERS[name]).from_config(LAYERS[name].get_config())
     made = check(model_of(layer, layers.ReLU()), plan)
     assert type(made) is layers.Conv2D
-    assert (made.groups, made.name, made.strides, made.padding) == (1, layer.name, layer.strides, layer.padding)
+    assert (made.groups, made.name, made.strides, made.padding) == (
+        1,
+        layer.name,
+        layer.strides,
+        layer.padding,
+    )
     assert made.dilation_rate == layer.dilation_rate
     assert made.kernel.shape[2] == len(plan.source.bands)
     assert made.activation is layer.activation
 
 
 def test_a_folded_model_gives_what_the_model_gives_for_the_same_image():
-    model = model_of(layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers.ReLU())
+    model = model_of(
+        layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers.ReLU()
+    )
     image = np.random.default_rng(1).integers(0, 256, (2, 12, 10), np.uint8)
     expected = np.asarray(model(PLAN.batch(image)))
     exact, feed = fold_into(model, PLAN, exact=True)
@@ -90,13 +109,19 @@ def test_as_many_bands_as_offsets_leave_no_difference_at_the_border():
 def test_spectra_along_one_axis(layer):
     made = check(model_of(layers.ZeroPadding1D(1), layer, shape=(20, 3)))
     assert type(made) is layers.Conv1D
-    _, feed = fold_into(model_of(type(layer).from_config(layer.get_config()), shape=(20, 3)), PLAN)
+    _, feed = fold_into(
+        model_of(type(layer).from_config(layer.get_config()), shape=(20, 3)), PLAN
+    )
     assert feed.target.layout == "HWC"  # the rows of an image
 
 
 def test_volumes_along_three_axes():
-    model = model_of(layers.ZeroPadding3D(1), layers.Conv3D(4, 3, strides=2), shape=(6, 8, 7, 3))
-    with pytest.raises(gp.LayoutError, match="reads volumes, and the layout of the source is 'HW'"):
+    model = model_of(
+        layers.ZeroPadding3D(1), layers.Conv3D(4, 3, strides=2), shape=(6, 8, 7, 3)
+    )
+    with pytest.raises(
+        gp.LayoutError, match="reads volumes, and the layout of the source is 'HW'"
+    ):
         fold_into(model, PLAN)
     volumes = gp.Source("gray", "THW", range=(0, 255))
     made = check(model, gp.plan(volumes, "keras-torch"))
@@ -121,10 +146,17 @@ def test_nested_models_are_entered(kind):
     inner.name = "encoder"
     if kind == "twice":
         inner = keras.Sequential([keras.Input((14, 12, 3)), inner], name="outer")
-    head = keras.Sequential([keras.Input((12, 10, 4)), layers.Dense(2, name="head")], name="decoder")
+    head = keras.Sequential(
+        [keras.Input((12, 10, 4)), layers.Dense(2, name="head")], name="decoder"
+    )
     model = model_of(layers.ZeroPadding2D(1), inner, head)
     path = {"twice": ("outer", "encoder", "stem")}.get(kind, ("encoder", "stem"))
-    assert find_reader(model).path == find_reader(model, "stem").path == find_reader(model, "/".join(path)).path == path
+    assert (
+        find_reader(model).path
+        == find_reader(model, "stem").path
+        == find_reader(model, "/".join(path)).path
+        == path
+    )
     inner.trainable = False
     made = check(model)
     assert made.name == "stem"
@@ -133,13 +165,23 @@ def test_nested_models_are_entered(kind):
 
 def test_sequential_models_are_followed_from_layer_to_layer():
     stem = layers.Conv2D(4, 3, name="stem")
-    model = keras.Sequential([keras.Input((12, 10, 3), name="image"), layers.ZeroPadding2D(2), stem, layers.ReLU()])
+    model = keras.Sequential(
+        [
+            keras.Input((12, 10, 3), name="image"),
+            layers.ZeroPadding2D(2),
+            stem,
+            layers.ReLU(),
+        ]
+    )
     check(model)
     folded, _ = fold_into(model, PLAN)
     assert isinstance(folded, keras.Sequential)
     assert [part.name for part in folded.layers] == [part.name for part in model.layers]
     lazy = keras.Sequential([layers.Conv2D(4, 3)])
-    with pytest.raises(gp.ChannelError, match=r"no weights yet: begin it with keras.Input, or call it once"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=r"no weights yet: begin it with keras.Input, or call it once",
+    ):
         fold_into(lazy, PLAN)
     lazy(np.zeros((1, 12, 10, 3)))
     assert fold_into(lazy, PLAN)[0].input_shape == (1, 12, 10, 1)
@@ -155,7 +197,10 @@ def test_inputs_in_lists_and_dicts_and_many_outputs_stay_as_they_are():
         folded, feed = fold_into(model, PLAN)
         image = feed.batch(np.zeros((1, 12, 10), np.uint8))
         made = folded([image] if isinstance(given, list) else {"image": image})
-        assert {name: part.shape for name, part in made.items()} == {"a": (1, 12, 10, 4), "b": (1, 12, 10, 4)}
+        assert {name: part.shape for name, part in made.items()} == {
+            "a": (1, 12, 10, 4),
+            "b": (1, 12, 10, 4),
+        }
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -188,17 +233,31 @@ class Standardised(layers.Conv2D):
 
 def two_stems():
     inputs = keras.Input((12, 10, 3))
-    return keras.Model(inputs, [layers.Conv2D(4, 3, name="one")(inputs), layers.Conv2D(4, 3, name="two")(inputs)])
+    return keras.Model(
+        inputs,
+        [
+            layers.Conv2D(4, 3, name="one")(inputs),
+            layers.Conv2D(4, 3, name="two")(inputs),
+        ],
+    )
 
 
 def skipping():
     inputs = keras.Input((12, 10, 3))
     padded = layers.ZeroPadding2D(1)(inputs)
-    return keras.Model(inputs, layers.Concatenate(name="skip")([layers.Conv2D(4, 3, name="one")(padded), inputs]))
+    return keras.Model(
+        inputs,
+        layers.Concatenate(name="skip")(
+            [layers.Conv2D(4, 3, name="one")(padded), inputs]
+        ),
+    )
 
 
 def shared():
-    inputs, stem = keras.Input((12, 10, 3)), layers.Conv2D(3, 3, padding="same", name="stem")
+    inputs, stem = (
+        keras.Input((12, 10, 3)),
+        layers.Conv2D(3, 3, padding="same", name="stem"),
+    )
     return keras.Model(inputs, stem(stem(inputs)))
 
 
@@ -209,7 +268,10 @@ def shared_with_a_nested_model():
 
 def shared_by_nested_models():
     inner = model_of(layers.Conv2D(3, 3, padding="same", name="stem"))
-    return model_of(model_of(inner, layers.ReLU()), keras.Sequential([keras.Input((12, 10, 3)), inner]))
+    return model_of(
+        model_of(inner, layers.ReLU()),
+        keras.Sequential([keras.Input((12, 10, 3)), inner]),
+    )
 
 
 def returning():
@@ -224,7 +286,11 @@ def returning_padded():
 
 
 def stereo():
-    left, right, stem = keras.Input((12, 10, 3)), keras.Input((12, 10, 3)), layers.Conv2D(4, 3)
+    left, right, stem = (
+        keras.Input((12, 10, 3)),
+        keras.Input((12, 10, 3)),
+        layers.Conv2D(4, 3),
+    )
     return keras.Model([left, right], stem(left) + stem(right))
 
 
@@ -245,23 +311,59 @@ def written():
 
 
 REFUSED = {
-    "two stems": (two_stems, r"one layer that reads the image.*got 2 \('one', 'two'\).*ChannelLayer in front"),
+    "two stems": (
+        two_stems,
+        r"one layer that reads the image.*got 2 \('one', 'two'\).*ChannelLayer in front",
+    ),
     "a skip": (skipping, r"got 2 \('one', 'skip'\)|got 2 \('skip', 'one'\)"),
     "shared": (shared, "'stem' reads the image and, shared, other tensors"),
-    "shared, nested": (shared_with_a_nested_model, "'stem' reads the image and, shared, other tensors"),
-    "shared, twice nested": (shared_by_nested_models, "'stem' reads the image and, shared, other tensors"),
+    "shared, nested": (
+        shared_with_a_nested_model,
+        "'stem' reads the image and, shared, other tensors",
+    ),
+    "shared, twice nested": (
+        shared_by_nested_models,
+        "'stem' reads the image and, shared, other tensors",
+    ),
     "returned": (returning, "returns the image itself"),
     "returned, padded": (returning_padded, "returns the image itself"),
     "two images": (stereo, "a model of one input, the image, got 2"),
-    "own call": (doubled, "is of class Doubled, whose graph of layers is in Python code"),
-    "own __call__": (wrapped, "is of class Wrapped, whose graph of layers is in Python code"),
-    "subclassed": (written, "is of class Written, whose graph of layers is in Python code"),
-    "own layer": (lambda: model_of(Standardised(4, 3)), r"Standardised '\w+' reads the image, and a plan folds into"),
-    "flat": (lambda: model_of(layers.Flatten(), layers.Dense(3)), "Flatten '.*' reads the image.*into Conv1D, Conv2D"),
-    "batch norm": (lambda: model_of(layers.BatchNormalization(), layers.Conv2D(4, 3)), "normalises inside: BatchNorm"),
-    "arithmetic": (lambda: model_of(lambda x: x / 255, layers.Conv2D(4, 3)), "TrueDivide '.*' reads the image"),
-    "a plan": (lambda: model_of(ChannelLayer(PLAN), layers.Conv2D(4, 3), shape=(9, 9, 1)), "ChannelLayer 'ch.* reads"),
-    "nested": (lambda: model_of(model_of(layers.Rescaling(2), layers.Conv2D(4, 3))), "normalises inside: Rescaling"),
+    "own call": (
+        doubled,
+        "is of class Doubled, whose graph of layers is in Python code",
+    ),
+    "own __call__": (
+        wrapped,
+        "is of class Wrapped, whose graph of layers is in Python code",
+    ),
+    "subclassed": (
+        written,
+        "is of class Written, whose graph of layers is in Python code",
+    ),
+    "own layer": (
+        lambda: model_of(Standardised(4, 3)),
+        r"Standardised '\w+' reads the image, and a plan folds into",
+    ),
+    "flat": (
+        lambda: model_of(layers.Flatten(), layers.Dense(3)),
+        "Flatten '.*' reads the image.*into Conv1D, Conv2D",
+    ),
+    "batch norm": (
+        lambda: model_of(layers.BatchNormalization(), layers.Conv2D(4, 3)),
+        "normalises inside: BatchNorm",
+    ),
+    "arithmetic": (
+        lambda: model_of(lambda x: x / 255, layers.Conv2D(4, 3)),
+        "TrueDivide '.*' reads the image",
+    ),
+    "a plan": (
+        lambda: model_of(ChannelLayer(PLAN), layers.Conv2D(4, 3), shape=(9, 9, 1)),
+        "ChannelLayer 'ch.* reads",
+    ),
+    "nested": (
+        lambda: model_of(model_of(layers.Rescaling(2), layers.Conv2D(4, 3))),
+        "normalises inside: Rescaling",
+    ),
     "nested, written": (lambda: model_of(written()), "is of class Written"),
 }
 
@@ -283,7 +385,9 @@ def test_naming_a_layer_changes_nothing_about_the_others():
 
 
 def test_padding_of_the_wrong_axes_is_no_padding():
-    model = model_of(layers.ZeroPadding2D(1, data_format="channels_first"), layers.Conv2D(4, 3))
+    model = model_of(
+        layers.ZeroPadding2D(1, data_format="channels_first"), layers.Conv2D(4, 3)
+    )
     with pytest.raises(gp.ChannelError, match=r"makes 3 bands.*reads 5"):
         fold_into(model, PLAN)
 
@@ -299,28 +403,45 @@ def test_adapters_of_low_rank_are_folded_with_the_kernel_they_adapt():
 def test_a_layer_of_two_nested_models_is_one_layer_in_the_copy():
     shared, inputs = layers.Conv2D(4, 1, name="shared"), keras.Input((12, 10, 3))
     x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
-    nested = [keras.Sequential([keras.Input((12, 10, 4)), shared], name=name) for name in ("one", "two")]
+    nested = [
+        keras.Sequential([keras.Input((12, 10, 4)), shared], name=name)
+        for name in ("one", "two")
+    ]
     model = keras.Model(inputs, nested[0](x) + nested[1](x))
     check(model)
     folded, _ = fold_into(model, PLAN)
-    assert folded.get_layer("one").get_layer("shared") is folded.get_layer("two").get_layer("shared")
+    assert folded.get_layer("one").get_layer("shared") is folded.get_layer(
+        "two"
+    ).get_layer("shared")
     assert len(folded.trainable_variables) == len(model.trainable_variables) == 4
 
 
 def test_weights_that_a_copy_would_not_share_are_refused():
     shared = layers.Dense(3)
-    model = model_of(layers.Conv2D(3, 3), layers.TimeDistributed(shared), layers.TimeDistributed(shared))
+    model = model_of(
+        layers.Conv2D(3, 3),
+        layers.TimeDistributed(shared),
+        layers.TimeDistributed(shared),
+    )
     assert len(model.weights) == 4
-    with pytest.raises(gp.ChannelError, match="share weights in a way that their configuration does not tell"):
+    with pytest.raises(
+        gp.ChannelError,
+        match="share weights in a way that their configuration does not tell",
+    ):
         fold_into(model, PLAN)
 
 
 def test_a_weight_that_is_frozen_alone_stays_frozen():
-    model = model_of(layers.Conv2D(4, 3, name="stem"), layers.BatchNormalization(name="norm"))
+    model = model_of(
+        layers.Conv2D(4, 3, name="stem"), layers.BatchNormalization(name="norm")
+    )
     model.get_layer("norm").gamma.trainable = False
     model.get_layer("stem").bias.trainable = False
     folded, _ = fold_into(model, PLAN)
-    assert [weight.path for weight in folded.trainable_weights] == ["stem/kernel", "norm/beta"]
+    assert [weight.path for weight in folded.trainable_weights] == [
+        "stem/kernel",
+        "norm/beta",
+    ]
     model.get_layer("stem").kernel.trainable = False
     folded, _ = fold_into(model, PLAN)
     assert [weight.path for weight in folded.trainable_weights] == ["norm/beta"]
@@ -355,15 +476,31 @@ class Opaque(Doubled):
 
 def test_a_call_of_its_own_is_not_lost_in_a_nested_model():
     inputs = keras.Input((10, 8, 4))
-    check(model_of(layers.Conv2D(4, 3, name="stem"), Doubled(inputs, layers.Dense(2)(inputs))))
-    with pytest.raises(TypeError, match="Unable to revive model from config"):  # Keras' own
-        fold_into(model_of(layers.Conv2D(4, 3), Opaque(inputs, layers.Dense(2)(inputs))), PLAN)
+    check(
+        model_of(
+            layers.Conv2D(4, 3, name="stem"), Doubled(inputs, layers.Dense(2)(inputs))
+        )
+    )
+    with pytest.raises(
+        TypeError, match="Unable to revive model from config"
+    ):  # Keras' own
+        fold_into(
+            model_of(layers.Conv2D(4, 3), Opaque(inputs, layers.Dense(2)(inputs))), PLAN
+        )
 
 
 def test_models_that_are_not_related_are_not_compared():
     model = model_of(layers.Conv2D(4, 3))
-    for other in (model_of(layers.Conv2D(7, 3)), model_of(layers.Conv2D(4, 3), layers.Dense(2))):
-        with pytest.raises(gp.ChannelError, match=r"expected .*what fold_into made of it"):
+    for other in (
+        model_of(layers.Conv2D(7, 3)),
+        model_of(layers.Conv2D(4, 3), layers.Dense(2)),
+    ):
+        with pytest.raises(
+            gp.ChannelError, match=r"expected .*what fold_into made of it"
+        ):
             compare(model, PLAN, other, PLAN)
-    with pytest.raises(gp.ChannelError, match=r"images of one size, got \(12, 10\) and \(24, 10\): compare"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=r"images of one size, got \(12, 10\) and \(24, 10\): compare",
+    ):
         compare(model, PLAN, model_of(layers.Conv2D(4, 3), shape=(24, 10, 3)), PLAN)

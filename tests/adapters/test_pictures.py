@@ -45,8 +45,14 @@ PICTURES = {
     "1": (Image.fromarray(GRAY > 99), (GRAY > 99)),
     "L": (Image.fromarray(GRAY), GRAY / 255),
     "I;16": (Image.fromarray(DEEP), DEEP / 65535),
-    "I;16B": (Image.frombytes("I;16B", (7, 5), DEEP.astype(">u2").tobytes()), DEEP / 65535),
-    "I;16L": (Image.frombytes("I;16L", (7, 5), DEEP.astype("<u2").tobytes()), DEEP / 65535),
+    "I;16B": (
+        Image.frombytes("I;16B", (7, 5), DEEP.astype(">u2").tobytes()),
+        DEEP / 65535,
+    ),
+    "I;16L": (
+        Image.frombytes("I;16L", (7, 5), DEEP.astype("<u2").tobytes()),
+        DEEP / 65535,
+    ),
     "F": (Image.fromarray(FLOATS), FLOATS),
     "RGB": (Image.fromarray(RGB), RGB / 255),
     "LA, opaque": (Image.fromarray(opaque(GRAY)), GRAY / 255),
@@ -109,20 +115,29 @@ def test_alpha_is_a_band_where_a_plan_takes_it_as_one():
     four = ToBackbone(gp.plan("RGBA", "unit", {"R": "A", "G": "G", "B": "B"}))
     x = four(Image.fromarray(opaque(RGB, 51)))
     np.testing.assert_allclose(x[0], np.full((5, 7), 0.2), rtol=0, atol=1e-7)
-    np.testing.assert_allclose(x[1:], RGB.transpose(2, 0, 1)[1:] / 255, rtol=0, atol=2e-7)
+    np.testing.assert_allclose(
+        x[1:], RGB.transpose(2, 0, 1)[1:] / 255, rtol=0, atol=2e-7
+    )
 
 
 def test_alpha_is_never_taken_for_a_band_of_another_name():
     rgbn = ToBackbone(gp.plan("RGBN", "unit", {"R": "N", "G": "G", "B": "B"}))
     with pytest.raises(gp.ChannelError, match="transparent"):
         rgbn(Image.fromarray(opaque(RGB, 51)))
-    with pytest.raises(gp.ChannelError, match=r"'RGBN' \(4\), got 3 in a picture of mode 'RGBA'.*calls it 'A'"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=r"'RGBN' \(4\), got 3 in a picture of mode 'RGBA'.*calls it 'A'",
+    ):
         rgbn(Image.fromarray(opaque(RGB)))
     two = ToBackbone(gp.plan(("VV", "VH"), "unit", {"R": "VV", "G": "VH", "B": "VH"}))
     with pytest.raises(gp.ChannelError, match="transparent"):
         two(Image.fromarray(opaque(GRAY, 51)))
-    with_alpha = ToBackbone(gp.plan(("gray", "A"), "unit", {"R": "gray", "G": "A", "B": "A"}))
-    np.testing.assert_allclose(with_alpha(Image.fromarray(opaque(GRAY, 51)))[1:], 0.2, rtol=0, atol=1e-7)
+    with_alpha = ToBackbone(
+        gp.plan(("gray", "A"), "unit", {"R": "gray", "G": "A", "B": "A"})
+    )
+    np.testing.assert_allclose(
+        with_alpha(Image.fromarray(opaque(GRAY, 51)))[1:], 0.2, rtol=0, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "RGBX"])
@@ -133,17 +148,35 @@ def test_other_modes_are_a_type_error(mode):
 
 DEEP_RGB = RNG.integers(0, 65536, (5, 7, 3), np.uint16)
 SIGNED = np.array([[-5, 100, 3]])
-DEEP_PALETTE = {"photometric": "palette", "colormap": np.arange(768, dtype=np.uint16).reshape(3, 256)}
+DEEP_PALETTE = {
+    "photometric": "palette",
+    "colormap": np.arange(768, dtype=np.uint16).reshape(3, 256),
+}
 TIFFS = {
     "16-bit colour": (DEEP_RGB, {"photometric": "rgb"}),
-    "16-bit colour, compressed": (DEEP_RGB, {"photometric": "rgb", "compression": "zlib"}),
-    "16-bit colour, planar": (DEEP_RGB.transpose(2, 0, 1), {"photometric": "rgb", "planarconfig": "separate"}),
+    "16-bit colour, compressed": (
+        DEEP_RGB,
+        {"photometric": "rgb", "compression": "zlib"},
+    ),
+    "16-bit colour, planar": (
+        DEEP_RGB.transpose(2, 0, 1),
+        {"photometric": "rgb", "planarconfig": "separate"},
+    ),
     "16 bits, white is zero": (DEEP, {"photometric": "miniswhite"}),
     "floats, white is zero": (FLOATS, {"photometric": "miniswhite"}),
-    "12 bits": (DEEP >> 4, {"bitspersample": 12, "photometric": "minisblack", "byteorder": "<"}),
+    "12 bits": (
+        DEEP >> 4,
+        {"bitspersample": 12, "photometric": "minisblack", "byteorder": "<"},
+    ),
     "signed, 8 bits": (SIGNED.astype(np.int8), {}),
-    "32 bits, unsigned": (np.array([[3_000_000_000, 2]], np.uint32), {"byteorder": "<"}),
-    "a fourth band": (opaque(RGB, 9), {"photometric": "rgb", "extrasamples": ["unspecified"]}),
+    "32 bits, unsigned": (
+        np.array([[3_000_000_000, 2]], np.uint32),
+        {"byteorder": "<"},
+    ),
+    "a fourth band": (
+        opaque(RGB, 9),
+        {"photometric": "rgb", "extrasamples": ["unspecified"]},
+    ),
     "a palette of 16 bits": (GRAY, DEEP_PALETTE),
 }
 
@@ -156,7 +189,9 @@ def test_a_tiff_that_pillow_cuts_wraps_or_inverts_is_refused(name, loaded, tmp_p
     with Image.open(tmp_path / "a.tif") as picture:
         if loaded:
             picture.load()
-        with pytest.raises(gp.DTypeError, match=r"this TIFF as it is.*BitsPerSample.*gp\.read"):
+        with pytest.raises(
+            gp.DTypeError, match=r"this TIFF as it is.*BitsPerSample.*gp\.read"
+        ):
             UNIT(picture)
     with pytest.raises(gp.DTypeError, match=r"a\.tif: Pillow does not"):
         open_picture(tmp_path / "a.tif")
@@ -167,16 +202,31 @@ WHOLE_TIFFS = {
     "1, white is zero": (GRAY > 99, {"photometric": "miniswhite"}),
     "L": (GRAY, {}),
     "L, white is zero": (GRAY, {"photometric": "miniswhite"}),
-    "L, white is zero, compressed": (GRAY, {"photometric": "miniswhite", "compression": "lzw"}),
+    "L, white is zero, compressed": (
+        GRAY,
+        {"photometric": "miniswhite", "compression": "lzw"},
+    ),
     "L, 4 bits": (GRAY >> 4, {"bitspersample": 4, "photometric": "minisblack"}),
     "I;16": (DEEP, {"byteorder": "<"}),
     "I;16B": (DEEP, {"byteorder": ">"}),
     "I;16, compressed": (DEEP, {"byteorder": "<", "compression": "zlib"}),
     "F": (FLOATS, {}),
     "RGB": (RGB, {"photometric": "rgb"}),
-    "RGB, planar": (RGB.transpose(2, 0, 1).copy(), {"photometric": "rgb", "planarconfig": "separate"}),
-    "RGBA, opaque": (opaque(RGB), {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
-    "P": (GRAY, {"photometric": "palette", "colormap": RNG.integers(0, 256, (3, 256), np.uint16) * 257}),
+    "RGB, planar": (
+        RGB.transpose(2, 0, 1).copy(),
+        {"photometric": "rgb", "planarconfig": "separate"},
+    ),
+    "RGBA, opaque": (
+        opaque(RGB),
+        {"photometric": "rgb", "extrasamples": ["unassalpha"]},
+    ),
+    "P": (
+        GRAY,
+        {
+            "photometric": "palette",
+            "colormap": RNG.integers(0, 256, (3, 256), np.uint16) * 257,
+        },
+    ),
 }
 
 
@@ -189,14 +239,21 @@ def test_a_tiff_that_arrives_whole_is_what_gp_read_makes_of_it(name, tmp_path):
     with Image.open(tmp_path / "a.tif") as picture:
         assert picture.mode == name.split(",")[0]
         np.testing.assert_allclose(UNIT(picture), wanted, rtol=0, atol=2e-7)
-    np.testing.assert_allclose(UNIT(open_picture(tmp_path / "a.tif")), wanted, rtol=0, atol=2e-7)
+    np.testing.assert_allclose(
+        UNIT(open_picture(tmp_path / "a.tif")), wanted, rtol=0, atol=2e-7
+    )
 
 
 def test_signed_tiffs_of_16_and_32_bits_keep_their_sign(tmp_path):
     signed = ToBackbone(gp.plan(gp.Source("gray", range=(-100, 100)), "unit"))
     for dtype in (np.int16, np.int32):
         tifffile.imwrite(tmp_path / "a.tif", SIGNED.astype(dtype))
-        np.testing.assert_allclose(signed(open_picture(tmp_path / "a.tif"))[0, 0], [0.475, 1, 0.515], rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            signed(open_picture(tmp_path / "a.tif"))[0, 0],
+            [0.475, 1, 0.515],
+            rtol=0,
+            atol=1e-7,
+        )
 
 
 def deep_colour(form):
@@ -214,8 +271,14 @@ def deep_colour(form):
 @pytest.mark.parametrize("form", ["png", "jp2", "avif", "ppm"])
 def test_a_colour_file_of_16_bits_is_refused_before_pillow_cuts_it(form, tmp_path):
     data = deep_colour(form)
-    says = {"png": r"16 bits a band.*gp\.read", "ppm": "greatest level of the file is 65535.*PNG or TIFF"}
-    with Image.open(io.BytesIO(data)) as picture, pytest.raises(gp.DTypeError, match=says.get(form, "does not tell")):
+    says = {
+        "png": r"16 bits a band.*gp\.read",
+        "ppm": "greatest level of the file is 65535.*PNG or TIFF",
+    }
+    with (
+        Image.open(io.BytesIO(data)) as picture,
+        pytest.raises(gp.DTypeError, match=says.get(form, "does not tell")),
+    ):
         UNIT(picture)
     (tmp_path / "deep").write_bytes(data)
     with pytest.raises(gp.DTypeError, match="deep: "):
@@ -223,7 +286,9 @@ def test_a_colour_file_of_16_bits_is_refused_before_pillow_cuts_it(form, tmp_pat
 
 
 def test_a_picture_of_a_format_that_tells_no_bits_is_taken_as_a_copy():
-    with Image.open(io.BytesIO(imagecodecs.jpeg2k_encode(RGB, codecformat="jp2", level=0))) as picture:
+    with Image.open(
+        io.BytesIO(imagecodecs.jpeg2k_encode(RGB, codecformat="jp2", level=0))
+    ) as picture:
         with pytest.raises(gp.DTypeError, match=r"JPEG2000.*picture\.copy\(\)"):
             UNIT(picture)
         assert UNIT(picture.copy()).shape == (3, 5, 7)
@@ -232,44 +297,78 @@ def test_a_picture_of_a_format_that_tells_no_bits_is_taken_as_a_copy():
 @pytest.mark.parametrize("greatest", [100, 4095])
 @pytest.mark.parametrize("magic", ["P2", "P5"])
 def test_a_ppm_whose_levels_pillow_scales_is_refused(magic, greatest):
-    pixels = b"7 9" if magic == "P2" else np.array([7, 9], ">u2" if greatest > 255 else "u1").tobytes()
+    pixels = (
+        b"7 9"
+        if magic == "P2"
+        else np.array([7, 9], ">u2" if greatest > 255 else "u1").tobytes()
+    )
     declared = ToBackbone(gp.plan(gp.Source("gray", bits=12), "unit"))
     data = b"%s 2 1 %d\n" % (magic.encode(), greatest) + pixels
     says = f"level of the file is {greatest}, which Pillow scales"
-    with Image.open(io.BytesIO(data)) as picture, pytest.raises(gp.DTypeError, match=says):
+    with (
+        Image.open(io.BytesIO(data)) as picture,
+        pytest.raises(gp.DTypeError, match=says),
+    ):
         declared(picture)
 
 
 def test_files_of_8_bits_and_gray_ones_of_16_pass_whatever_their_width(tmp_path):
     wide = np.arange(640, dtype=np.uint16).reshape(4, 160)
     deep = ToBackbone(gp.plan(gp.Source("gray", bits=16), "unit"))
-    for name in ("a.bmp", "a.png", "a.tif", "a.webp", "a.gif", "a.pgm", "a.tga", "a.jpg"):
+    for name in (
+        "a.bmp",
+        "a.png",
+        "a.tif",
+        "a.webp",
+        "a.gif",
+        "a.pgm",
+        "a.tga",
+        "a.jpg",
+    ):
         gray = wide.astype(np.uint8)
-        options = {"a.webp": {"lossless": True}, "a.jpg": {"quality": 100}}.get(name, {})
+        options = {"a.webp": {"lossless": True}, "a.jpg": {"quality": 100}}.get(
+            name, {}
+        )
         Image.fromarray(gray).save(tmp_path / name, **options)
         with Image.open(tmp_path / name) as picture:
             near = 0.02 if name == "a.jpg" else 1e-7
-            np.testing.assert_allclose(UNIT(picture)[0], gray / 255, rtol=0, atol=near, err_msg=name)
-    (tmp_path / "a.pgm").write_bytes(b"P2 160 4 65535\n" + b" ".join(b"%d" % level for level in wide.ravel()))
+            np.testing.assert_allclose(
+                UNIT(picture)[0], gray / 255, rtol=0, atol=near, err_msg=name
+            )
+    (tmp_path / "a.pgm").write_bytes(
+        b"P2 160 4 65535\n" + b" ".join(b"%d" % level for level in wide.ravel())
+    )
     Image.fromarray(wide).save(tmp_path / "b.pgm")
     Image.fromarray(wide).save(tmp_path / "a.png")
     for name in ("a.pgm", "b.pgm", "a.png"):
-        np.testing.assert_allclose(deep(Image.open(tmp_path / name))[0], wide / 65535, rtol=0, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(
+            deep(Image.open(tmp_path / name))[0],
+            wide / 65535,
+            rtol=0,
+            atol=1e-7,
+            err_msg=name,
+        )
 
 
 @pytest.mark.parametrize("form", ["tiff", "gif", "webp", "png", "mpo"])
 def test_of_several_pictures_in_a_file_none_is_chosen(form, tmp_path):
     first, second = Image.fromarray(GRAY), Image.fromarray(GRAY[::-1].copy())
     options = {"lossless": True} if form == "webp" else {}
-    first.save(tmp_path / "a", format=form, save_all=True, append_images=[second], **options)
+    first.save(
+        tmp_path / "a", format=form, save_all=True, append_images=[second], **options
+    )
     for page in (0, 1):
         with Image.open(tmp_path / "a") as picture:
             picture.seek(page)
-            with pytest.raises(gp.ReadError, match=rf"several pictures.*number {page}: choose one"):
+            with pytest.raises(
+                gp.ReadError, match=rf"several pictures.*number {page}: choose one"
+            ):
                 UNIT(picture)
             shown = UNIT(picture.copy())[0]
         if form != "mpo":  # which rounds
-            np.testing.assert_allclose(shown, (GRAY, GRAY[::-1])[page] / 255, rtol=0, atol=1e-7)
+            np.testing.assert_allclose(
+                shown, (GRAY, GRAY[::-1])[page] / 255, rtol=0, atol=1e-7
+            )
     with pytest.raises(gp.ReadError, match="several pictures"):
         open_picture(tmp_path / "a")
 
@@ -277,11 +376,20 @@ def test_of_several_pictures_in_a_file_none_is_chosen(form, tmp_path):
 def test_a_file_is_checked_at_opening_so_that_crops_may_follow(tmp_path):
     for label, pixels in {"deep": DEEP, "gray": GRAY, "rgb": RGB}.items():
         (tmp_path / label).mkdir()
-        assert cv2.imwrite(str(tmp_path / label / "1.png"), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+        assert cv2.imwrite(
+            str(tmp_path / label / "1.png"),
+            pixels[..., ::-1] if pixels.ndim == 3 else pixels,
+        )
     crops = v2.Compose([v2.CenterCrop((5, 5)), UNIT])
-    files = pickle.loads(pickle.dumps(ImageFolder(tmp_path, crops, loader=open_picture)))
-    for (x, _), unit in zip(files, (DEEP / 65535, GRAY / 255, RGB.transpose(2, 0, 1) / 255), strict=True):
-        np.testing.assert_allclose(x, np.broadcast_to(unit[..., 1:6], (3, 5, 5)), rtol=0, atol=2e-7)
+    files = pickle.loads(
+        pickle.dumps(ImageFolder(tmp_path, crops, loader=open_picture))
+    )
+    for (x, _), unit in zip(
+        files, (DEEP / 65535, GRAY / 255, RGB.transpose(2, 0, 1) / 255), strict=True
+    ):
+        np.testing.assert_allclose(
+            x, np.broadcast_to(unit[..., 1:6], (3, 5, 5)), rtol=0, atol=2e-7
+        )
     (tmp_path / "deep" / "2.png").write_bytes(deep_colour("png"))
     with pytest.raises(gp.DTypeError, match=r"2\.png: .*16 bits a band"):
         ImageFolder(tmp_path, crops, loader=open_picture)[1]
@@ -299,8 +407,16 @@ def test_an_opened_picture_is_plain_closed_and_keeps_its_exif(tmp_path):
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_a_tiff_that_pillow_would_turn_is_refused(compression, tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", GRAY, compression=compression, extratags=[(274, "H", 1, 6, True)])
-    with Image.open(tmp_path / "a.tif") as picture, pytest.raises(gp.DTypeError, match=r"Orientation 6\): .*gp\.read"):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        GRAY,
+        compression=compression,
+        extratags=[(274, "H", 1, 6, True)],
+    )
+    with (
+        Image.open(tmp_path / "a.tif") as picture,
+        pytest.raises(gp.DTypeError, match=r"Orientation 6\): .*gp\.read"),
+    ):
         UNIT(picture)
     with pytest.raises(gp.DTypeError, match="Orientation 6"):
         open_picture(tmp_path / "a.tif")
@@ -309,15 +425,21 @@ def test_a_tiff_that_pillow_would_turn_is_refused(compression, tmp_path):
 def test_rgb_under_a_gray_plan_names_the_loader_that_converted_it():
     with pytest.raises(gp.ChannelError, match=r'convert\("RGB"\).*loader=open_picture'):
         ToBackbone(gp.plan("gray", "imagenet"))(Image.fromarray(RGB))
-    with pytest.raises(gp.ChannelError, match=r"'RGB' \(3\), got 1 in a picture of mode 'L'"):
+    with pytest.raises(
+        gp.ChannelError, match=r"'RGB' \(3\), got 1 in a picture of mode 'L'"
+    ):
         ToBackbone(gp.plan("RGB", "imagenet"))(Image.fromarray(GRAY))
 
 
 def test_a_picture_says_its_bands_and_a_plan_for_another_order_is_refused():
     picture = Image.fromarray(RGB)
-    with pytest.raises(gp.ChannelError, match=r"takes 'BGR' in this order.*holds 'RGB'"):
+    with pytest.raises(
+        gp.ChannelError, match=r"takes 'BGR' in this order.*holds 'RGB'"
+    ):
         ToBackbone(gp.plan("BGR", "imagenet"))(picture)
-    names = ToBackbone(gp.plan(("B04", "B03", "B02"), "unit", {"R": "B04", "G": "B03", "B": "B02"}))
+    names = ToBackbone(
+        gp.plan(("B04", "B03", "B02"), "unit", {"R": "B04", "G": "B03", "B": "B02"})
+    )
     assert (names(picture) == UNIT(picture)).all()
 
 
@@ -325,7 +447,11 @@ def test_the_picture_is_neither_changed_nor_turned():
     for picture, _ in PICTURES.values():
         before = picture.copy()
         UNIT(picture)
-        assert (picture.mode, picture.info, picture.tobytes()) == (before.mode, before.info, before.tobytes())
+        assert (picture.mode, picture.info, picture.tobytes()) == (
+            before.mode,
+            before.info,
+            before.tobytes(),
+        )
     turned = Image.fromarray(GRAY)
     turned.getexif()[0x0112] = 6
     assert UNIT(turned).shape == (3, 5, 7)

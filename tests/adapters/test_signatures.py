@@ -28,7 +28,10 @@ def test_the_signature_is_the_pinned_one(path):
     module, name = path.split(".")
     held = getattr(import_module(f"graypipe.adapters.{module}"), name)
     parameters = inspect.signature(held).parameters.values()
-    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    bare = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in parameters
+    ]
     assert str(inspect.Signature(bare)) == SIGNATURES[path]
     assert inspect.getdoc(held)
 

@@ -10,25 +10,42 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import graypipe as gp
-from graypipe.adapters.tensors import TensorPlan
+from graypipe.adapters.torch.tensor_plan import TensorPlan
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RNG = np.random.default_rng(5)
-DTYPES = ["bool", "uint8", "uint16", "int16", "int32", "uint32", "int64", "float16", "float32", "float64"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "uint16",
+    "int16",
+    "int32",
+    "uint32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+]
 LEADS = [(), (2,), (1,), (2, 3), (2, 1, 3), (1, 2, 1, 2), (0,)]
 
 RGBY_VIA = {"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}
 PLANS = {
     "repeat": gp.plan(gp.Source("gray", range=(0, 1)), "imagenet"),
     "merge": gp.plan(gp.Source("RGBY", range=(0, 1)), "imagenet", RGBY_VIA),
-    "guards": gp.plan(gp.Source("RGB", range=(0.2, 0.9), clip=True, nodata=1), "imagenet"),
+    "guards": gp.plan(
+        gp.Source("RGB", range=(0.2, 0.9), clip=True, nodata=1), "imagenet"
+    ),
 }
 MERGED = np.array([[0.5, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0]])
 VIAS = {"repeat": np.ones((3, 1)), "merge": MERGED, "guards": np.eye(3)}
 
 
 def stored(shape, dtype):
-    values = RNG.uniform(0, 1.5, shape) if dtype.startswith("float") else RNG.integers(0, 2, shape)
+    values = (
+        RNG.uniform(0, 1.5, shape)
+        if dtype.startswith("float")
+        else RNG.integers(0, 2, shape)
+    )
     return torch.from_numpy(values.astype(dtype))
 
 
@@ -46,7 +63,10 @@ def assert_right(kind, x, y):
         clip=source.clip,
         nodata=source.nodata,
     )
-    oracle.assert_matches(y.detach().numpy(), *(part.reshape(*lead, *part.shape[1:]) for part in (wanted, scale)))
+    oracle.assert_matches(
+        y.detach().numpy(),
+        *(part.reshape(*lead, *part.shape[1:]) for part in (wanted, scale)),
+    )
     assert y.is_contiguous()
 
 
@@ -79,10 +99,14 @@ def test_g10_any_strides_are_taken_and_the_result_is_contiguous(kind):
         whole.permute(0, 3, 1, 2)[::2, :, 1:7:2, 3:],
         whole.permute(0, 3, 1, 2)[:1].expand(4, -1, -1, -1),
         whole.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last),
-        torch.complex(whole, -whole).conj().imag.permute(0, 3, 1, 2),  # negated when it is read
+        torch.complex(whole, -whole)
+        .conj()
+        .imag.permute(0, 3, 1, 2),  # negated when it is read
     ):
         assert_right(kind, x, TensorPlan(PLANS[kind])(x))
-        assert_right(kind, x, TensorPlan(PLANS[kind])(x.detach().clone().requires_grad_()))
+        assert_right(
+            kind, x, TensorPlan(PLANS[kind])(x.detach().clone().requires_grad_())
+        )
 
 
 class Recorded(TorchDispatchMode):
@@ -102,7 +126,10 @@ def test_the_engine_reads_and_writes_the_memory_of_tensors_without_a_copy():
     plan = TensorPlan(gp.plan("gray", "imagenet"))
     with Recorded() as ran:
         plan(x)
-    assert set(ran.names) <= {"aten.detach.default", "aten.lift_fresh.default"}  # neither copies
+    assert set(ran.names) <= {
+        "aten.detach.default",
+        "aten.lift_fresh.default",
+    }  # neither copies
 
 
 IDENTITIES = [
@@ -122,7 +149,9 @@ def test_t19_what_only_moves_is_copied_too(plan):
 
 
 def test_t19_three_equal_channels_are_three_pieces_of_memory():
-    y = TensorPlan(gp.plan("gray", "unit"))(torch.full((1, 4, 5), 51, dtype=torch.uint8))
+    y = TensorPlan(gp.plan("gray", "unit"))(
+        torch.full((1, 4, 5), 51, dtype=torch.uint8)
+    )
     y[0] += 1
     assert y.unique().tolist() == pytest.approx([0.2, 1.2])
 
@@ -134,7 +163,9 @@ def test_uint16_levels_beyond_half_are_not_negative_anywhere():
         assert y[0, 0].tolist() == pytest.approx([0, 32767 / 65535, 32768 / 65535, 1])
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64, torch.float8_e4m3fn])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.complex64, torch.float8_e4m3fn]
+)
 def test_dtypes_that_numpy_lacks_are_refused(dtype):
     with pytest.raises(gp.DTypeError, match=rf"{dtype}.*x\.float"):
         TensorPlan(gp.plan("gray", "imagenet"))(torch.zeros(1, 4, 5).to(dtype))
@@ -155,10 +186,17 @@ def test_floats_of_0_to_255_under_the_implied_range_are_refused(needs_gradients)
 
 def test_gradients_flow_back_to_the_image():
     x = torch.rand(2, 1, 4, 5, dtype=torch.float64, requires_grad=True)
-    TensorPlan(gp.plan("gray", gp.preset("imagenet", dtype="float64")))(x).sum().backward()
-    np.testing.assert_allclose(x.grad, np.full(x.shape, np.sum(1 / np.array(STD))), rtol=1e-12)
+    TensorPlan(gp.plan("gray", gp.preset("imagenet", dtype="float64")))(
+        x
+    ).sum().backward()
+    np.testing.assert_allclose(
+        x.grad, np.full(x.shape, np.sum(1 / np.array(STD))), rtol=1e-12
+    )
     image = x.detach()
-    assert torch.equal(torch.func.grad(lambda part: TensorPlan(PLANS["repeat"])(part).sum())(image), x.grad)
+    assert torch.equal(
+        torch.func.grad(lambda part: TensorPlan(PLANS["repeat"])(part).sum())(image),
+        x.grad,
+    )
 
 
 def test_shapes_are_known_without_data():
@@ -177,7 +215,9 @@ def test_it_is_copied_and_pickled(again):
 
 
 def test_integers_of_64_bits_are_written_by_the_engine_alone():
-    plan = TensorPlan(gp.plan("gray", gp.Target("gray", "CHW", "int64", range=(0, 255))))
+    plan = TensorPlan(
+        gp.plan("gray", gp.Target("gray", "CHW", "int64", range=(0, 255)))
+    )
     x = torch.tensor([[[0, 7, 255]]], dtype=torch.uint8)
     assert plan(x).tolist() == [[[0, 7, 255]]]
     with pytest.raises(gp.DTypeError, match="no float holds the ends of int64"):

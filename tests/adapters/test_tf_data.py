@@ -38,8 +38,13 @@ def test_s05_uint16_which_grayscale_to_rgb_cannot_tile():
     deep = GRAY.astype(np.uint16) * 257
     with pytest.raises(tf.errors.UnimplementedError, match="uint16"):
         tf.image.grayscale_to_rgb(tf.constant(deep))
-    plan = gp.plan(gp.Source("gray", bits=16), gp.preset("rgb8", dtype="uint16", range=(0, 65535)))
-    for batch in (Dataset.from_tensors(deep), unsized([deep], tf.TensorSpec((None, None, None, 1), tf.uint16))):
+    plan = gp.plan(
+        gp.Source("gray", bits=16), gp.preset("rgb8", dtype="uint16", range=(0, 65535))
+    )
+    for batch in (
+        Dataset.from_tensors(deep),
+        unsized([deep], tf.TensorSpec((None, None, None, 1), tf.uint16)),
+    ):
         made = only(batch.map(ToBackbone(plan)))
         assert made.dtype == tf.uint16
         np.testing.assert_array_equal(made, np.repeat(deep, 3, -1))
@@ -49,7 +54,9 @@ def test_an_image_and_what_follows_it():
     labels, masks = np.arange(5), RNG.integers(0, 2, (5, 7, 9, 1), np.uint8)
     alone = Dataset.from_tensor_slices(GRAY).map(MAP)
     pairs = Dataset.from_tensor_slices((GRAY, labels)).map(MAP)
-    nested = Dataset.from_tensor_slices((GRAY, {"mask": masks}, (labels, labels))).map(MAP)
+    nested = Dataset.from_tensor_slices((GRAY, {"mask": masks}, (labels, labels))).map(
+        MAP
+    )
     near(np.stack(list(alone)), WANTED)
     for i, (image, label) in enumerate(pairs):
         near(image, WANTED[i])
@@ -87,7 +94,9 @@ def test_g11_static_shape_and_dtype_survive(known, made):
     assert unsized([], spec).map(MAP).element_spec == tf.TensorSpec(made, tf.float32)
     moved = tf.TensorSpec((*known[:-3], known[-1], *known[-3:-1]), tf.uint8)
     first = unsized([], moved).map(ToBackbone(PLAN, data_format="channels_first"))
-    assert first.element_spec == tf.TensorSpec((*made[:-3], 3, *made[-3:-1]), tf.float32)
+    assert first.element_spec == tf.TensorSpec(
+        (*made[:-3], 3, *made[-3:-1]), tf.float32
+    )
 
 
 def test_the_band_count_picks_one_of_several_plans():
@@ -97,7 +106,13 @@ def test_the_band_count_picks_one_of_several_plans():
 
 
 def test_arrays_and_tensors_are_taken_outside_of_a_dataset_too():
-    for image in (GRAY, tf.constant(GRAY), tf.Variable(GRAY), GRAY.astype(">u2"), GRAY[:, ::-1, ::-1]):
+    for image in (
+        GRAY,
+        tf.constant(GRAY),
+        tf.Variable(GRAY),
+        GRAY.astype(">u2"),
+        GRAY[:, ::-1, ::-1],
+    ):
         made = MAP(image)
         assert isinstance(made, tf.Tensor)
         near(made, PLAN.batch(np.asarray(image)[..., 0].astype(np.uint8)))
@@ -112,14 +127,24 @@ def test_g15_a_pickled_transform_is_the_same():
 
 def compiled(spec, transform=MAP):
     """Whether a graph for ``spec`` has a part that XLA compiles."""
-    graph = tf.function(transform, input_signature=[spec]).get_concrete_function().graph.as_graph_def()
+    graph = (
+        tf.function(transform, input_signature=[spec])
+        .get_concrete_function()
+        .graph.as_graph_def()
+    )
     return any(part.attr["_XlaMustCompile"].b for part in graph.library.function)
 
 
 def test_xla_compiles_where_the_static_shape_is_known_and_nowhere_else():
     assert compiled(tf.TensorSpec((7, 9, 1), tf.uint8))
     assert compiled(tf.TensorSpec((64, 7, 9, 1), tf.uint8))
-    for shape in [(None, 7, 9, 1), (None, None, 1), (7, None, 1), (7, None, None), (None, None, None, 1)]:
+    for shape in [
+        (None, 7, 9, 1),
+        (None, None, 1),
+        (7, None, 1),
+        (7, None, None),
+        (None, None, None, 1),
+    ]:
         assert not compiled(tf.TensorSpec(shape, tf.uint8)), shape
         assert not compiled(tf.TensorSpec(shape, tf.float32)), shape
 
@@ -127,9 +152,15 @@ def test_xla_compiles_where_the_static_shape_is_known_and_nowhere_else():
 def test_a_folder_of_many_sizes_is_traced_once_and_never_compiled(monkeypatch):
     traced = []
     run = tf_data._run
-    monkeypatch.setattr(tf_data, "_run", lambda execution, x, axis: traced.append(x.shape) or run(execution, x, axis))
+    monkeypatch.setattr(
+        tf_data,
+        "_run",
+        lambda execution, x, axis: traced.append(x.shape) or run(execution, x, axis),
+    )
     images = [RNG.integers(0, 256, (3 + i, 60 - i, 1), np.uint8) for i in range(50)]
-    dataset = unsized(images, tf.TensorSpec((None, None, 1), tf.uint8)).map(MAP, num_parallel_calls=2)
+    dataset = unsized(images, tf.TensorSpec((None, None, 1), tf.uint8)).map(
+        MAP, num_parallel_calls=2
+    )
     for _ in range(2):
         for image, made in zip(images, dataset, strict=True):
             near(made, PLAN(image[..., 0]))
@@ -139,7 +170,11 @@ def test_a_folder_of_many_sizes_is_traced_once_and_never_compiled(monkeypatch):
 def test_batches_with_a_smaller_last_one_are_traced_once(monkeypatch):
     traced = []
     run = tf_data._run
-    monkeypatch.setattr(tf_data, "_run", lambda execution, x, axis: traced.append(x.shape) or run(execution, x, axis))
+    monkeypatch.setattr(
+        tf_data,
+        "_run",
+        lambda execution, x, axis: traced.append(x.shape) or run(execution, x, axis),
+    )
     batches = list(Dataset.from_tensor_slices(GRAY).batch(2).map(MAP))
     assert [len(batch) for batch in batches] == [2, 2, 1]
     near(np.concatenate(batches), WANTED)
@@ -149,28 +184,63 @@ def test_batches_with_a_smaller_last_one_are_traced_once(monkeypatch):
 def test_the_graph_holds_operations_of_tensorflow_alone():
     for shape in [(7, 9, 1), (None, None, 1), (None, None, None)]:
         spec = tf.TensorSpec(shape, tf.float32)
-        graph = tf.function(MAP, input_signature=[spec]).get_concrete_function().graph.as_graph_def()
-        nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+        graph = (
+            tf.function(MAP, input_signature=[spec])
+            .get_concrete_function()
+            .graph.as_graph_def()
+        )
+        nodes = [
+            *graph.node,
+            *(node for part in graph.library.function for node in part.node_def),
+        ]
         assert nodes
         assert not [node.op for node in nodes if "PyFunc" in node.op]
 
 
 REFUSED = {
-    "t12 rows, no bands": (gp.LayoutError, GRAY[0, ..., 0], r"\(7, 9\), read as HW \(H=7 W=9\).*expand_dims\(x, -1\)"),
+    "t12 rows, no bands": (
+        gp.LayoutError,
+        GRAY[0, ..., 0],
+        r"\(7, 9\), read as HW \(H=7 W=9\).*expand_dims\(x, -1\)",
+    ),
     "t12 a gray batch": (
         gp.ChannelError,
         np.zeros((8, 16, 16), np.uint8),
         r"got 16 in shape \(8, 16, 16\), read as HWC \(H=8 W=16 C=16\) or as NHW \(N=8 H=16 W=16\)",
     ),
-    "t13 a column": (gp.LayoutError, np.zeros((5, 1), np.uint8), r"read as HW \(H=5 W=1\)"),
-    "t17 four bands": (gp.ChannelError, np.zeros((7, 9, 4), np.uint8), r"'gray' \(1\), got 4"),
+    "t13 a column": (
+        gp.LayoutError,
+        np.zeros((5, 1), np.uint8),
+        r"read as HW \(H=5 W=1\)",
+    ),
+    "t17 four bands": (
+        gp.ChannelError,
+        np.zeros((7, 9, 4), np.uint8),
+        r"'gray' \(1\), got 4",
+    ),
     "files not decoded": (gp.DTypeError, "scan.png", r"got string: decode it"),
     "complex numbers": (gp.DTypeError, GRAY.astype(np.complex64), "got complex64"),
     "bfloat16": (gp.DTypeError, tf.cast(GRAY, tf.bfloat16), "got bfloat16"),
-    "a dict": (gp.DTypeError, {"image": GRAY}, "a dict: name the image of a dict by key="),
-    "a tuple": (gp.DTypeError, ((GRAY, GRAY), 3), "got a tuple.*a component of its own"),
-    "ragged": (gp.DTypeError, tf.RaggedTensor.from_row_lengths(GRAY[0], [3, 4]), "dense tensor, got RaggedTensor"),
-    "sparse": (gp.DTypeError, tf.sparse.from_dense(GRAY[0]), "dense tensor, got SparseTensor"),
+    "a dict": (
+        gp.DTypeError,
+        {"image": GRAY},
+        "a dict: name the image of a dict by key=",
+    ),
+    "a tuple": (
+        gp.DTypeError,
+        ((GRAY, GRAY), 3),
+        "got a tuple.*a component of its own",
+    ),
+    "ragged": (
+        gp.DTypeError,
+        tf.RaggedTensor.from_row_lengths(GRAY[0], [3, 4]),
+        "dense tensor, got RaggedTensor",
+    ),
+    "sparse": (
+        gp.DTypeError,
+        tf.sparse.from_dense(GRAY[0]),
+        "dense tensor, got SparseTensor",
+    ),
 }
 
 
@@ -186,18 +256,25 @@ def test_unknown_rank_and_an_unknown_choice_are_refused_while_the_dataset_is_bui
     with pytest.raises(gp.LayoutError, match=r"unknown rank.*expand_animations=False"):
         unsized([], tf.TensorSpec(None, tf.uint8)).map(MAP)
     with pytest.raises(gp.ChannelError, match="picks one of 2 plans"):
-        unsized([], tf.TensorSpec((None, None, None), tf.uint8)).map(ToBackbone(PLAN, RGB))
+        unsized([], tf.TensorSpec((None, None, None), tf.uint8)).map(
+            ToBackbone(PLAN, RGB)
+        )
 
 
 def test_an_unknown_band_count_is_tested_when_it_runs():
     spec = tf.TensorSpec((None, None, None), tf.uint8)
     near(only(unsized(GRAY[:1], spec).map(MAP)), WANTED[0])
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected the bands .*gray.* \(1\) on axis -1"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=r"expected the bands .*gray.* \(1\) on axis -1",
+    ):
         only(unsized([np.repeat(GRAY[0], 3, -1)], spec).map(MAP))
 
 
 def test_a_key_that_is_not_there_is_refused():
-    with pytest.raises(gp.DTypeError, match=r"under key='image', got a dict of \['scan'\]"):
+    with pytest.raises(
+        gp.DTypeError, match=r"under key='image', got a dict of \['scan'\]"
+    ):
         Dataset.from_tensors({"scan": GRAY}).map(ToBackbone(PLAN, key="image"))
     with pytest.raises(gp.DTypeError, match="under key='image', got"):
         Dataset.from_tensors(GRAY).map(ToBackbone(PLAN, key="image"))
@@ -210,14 +287,19 @@ def test_outside_of_a_dataset_lists_and_masked_arrays_are_refused(image):
 
 
 def test_the_commonest_mistake_is_an_error_that_prints_the_cure():
-    with pytest.raises(gp.RangeError, match=r"image_dataset_from_directory.*gp.Source\('gray', range=\(0, 255\)\)"):
+    with pytest.raises(
+        gp.RangeError,
+        match=r"image_dataset_from_directory.*gp.Source\('gray', range=\(0, 255\)\)",
+    ):
         ToBackbone(gp.plan("gray", "imagenet"))
 
 
 def test_plans_and_data_format_are_checked():
     with pytest.raises(gp.ChannelError, match="at least one plan"):
         ToBackbone()
-    with pytest.raises(gp.LayoutError, match="'channels_last' or 'channels_first', got 'NHWC'"):
+    with pytest.raises(
+        gp.LayoutError, match="'channels_last' or 'channels_first', got 'NHWC'"
+    ):
         ToBackbone(PLAN, data_format="NHWC")
 
 
@@ -225,8 +307,13 @@ def test_another_dtype_than_the_declared_one_and_a_range_it_cannot_hold_are_erro
     eight = gp.plan(gp.Source("gray", dtype="uint8", range=(0, 255)), "imagenet")
     with pytest.raises(gp.DTypeError, match="declares dtype uint8, got float32"):
         Dataset.from_tensors(GRAY.astype(np.float32)).map(ToBackbone(eight))
-    with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255, so a black, white or nodata of 65535"):
-        Dataset.from_tensors(GRAY).map(ToBackbone(gp.plan(gp.Source("gray", bits=16), "imagenet")))
+    with pytest.raises(
+        gp.RangeError,
+        match="uint8 holds 0 to 255, so a black, white or nodata of 65535",
+    ):
+        Dataset.from_tensors(GRAY).map(
+            ToBackbone(gp.plan(gp.Source("gray", bits=16), "imagenet"))
+        )
 
 
 def test_t18_a_second_pass_over_what_is_normalised_is_refused():
@@ -238,7 +325,9 @@ def test_t18_a_second_pass_over_what_is_normalised_is_refused():
 
 
 def test_t26_the_bands_that_come_out_stand_in_the_static_shape():
-    rescaled = Dataset.from_tensors(GRAY.astype(np.float32)).map(lambda x: x * [1, 2, 3])
+    rescaled = Dataset.from_tensors(GRAY.astype(np.float32)).map(
+        lambda x: x * [1, 2, 3]
+    )
     assert rescaled.element_spec.shape[-1] == 3
     mapped = Dataset.from_tensors(GRAY).map(MAP)
     assert mapped.element_spec.shape == only(mapped).shape == (5, 7, 9, 3)

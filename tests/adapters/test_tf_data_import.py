@@ -13,19 +13,33 @@ ROOT = Path(__file__).parents[2]
 def python(code, **environment):
     """Run ``code`` in a process of its own and return it."""
     paths = os.pathsep.join(filter(None, [environment.pop("first", ""), str(ROOT)]))
-    known = os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"} | environment
-    return subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True, check=False)
+    known = (
+        os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"} | environment
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=known,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_missing_tensorflow_names_the_extra():
-    ran = python("import sys; sys.modules['tensorflow'] = None; import graypipe.adapters.tf_data")
+    ran = python(
+        "import sys; sys.modules['tensorflow'] = None; import graypipe.adapters.tf_data"
+    )
     assert ran.returncode == 1
     last = ran.stderr.splitlines()[-1]
-    assert last.startswith("graypipe.errors.MissingExtraError: tensorflow is not installed")
+    assert last.startswith(
+        "graypipe.errors.MissingExtraError: tensorflow is not installed"
+    )
     assert 'pip install "graypipe[tensorflow]"' in last
 
 
-@pytest.mark.parametrize("broken", ["import a_part_of_it", "raise ImportError('a_part_of_it: no such file')"])
+@pytest.mark.parametrize(
+    "broken", ["import a_part_of_it", "raise ImportError('a_part_of_it: no such file')"]
+)
 def test_a_broken_tensorflow_shows_its_own_error(tmp_path, broken):
     (tmp_path / "tensorflow.py").write_text(broken)
     ran = python("import graypipe.adapters.tf_data", first=str(tmp_path))

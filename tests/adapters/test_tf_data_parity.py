@@ -36,7 +36,7 @@ def expected(image, layout, source, target, via):
         image,
         layout=layout,
         out_layout=layout,
-        ranges=source.pairs(image.dtype),
+        ranges=source._pairs(image.dtype),
         via=via,
         mean=target.mean,
         std=target.std,
@@ -49,10 +49,14 @@ def expected(image, layout, source, target, via):
 def check(image, source, target, via, *, data_format="channels_last", ways=FEW):
     """Assert that ``image`` becomes what the oracle says in each of ``ways``, and what the plan itself makes of it."""
     layout, axis = FORMATS[data_format]
-    plan = gp.plan(source, target, gp.ChannelMap(via, inputs=source.bands, outputs=target.bands))
+    plan = gp.plan(
+        source, target, gp.ChannelMap(via, inputs=source.bands, outputs=target.bands)
+    )
     lead = "NTD"[: image.ndim - 3]
     y, scale = expected(image, lead + layout, source, target, via)
-    oracle.assert_matches(plan.with_layouts(lead + layout, lead + layout)(image), y, scale)
+    oracle.assert_matches(
+        plan.with_layouts(lead + layout, lead + layout)(image), y, scale
+    )
     transform = ToBackbone(plan, data_format=data_format)
     for way in ways:
         made = WAYS[way](transform, image, axis)
@@ -68,7 +72,11 @@ def test_every_dtype_becomes_what_the_plan_means(dtype, kind, data_format):
     low, high = (0, 1) if dtype == "bool" else (2, 100)
     shape = (5, 7, len(bands)) if data_format == "channels_last" else (len(bands), 5, 7)
     target = gp.Target("XYZ", range=(0, 255), mean=(103.939, 0, 1), std=(1, 57.375, 2))
-    ways = WAYS if kind == "repeat" and data_format == "channels_last" else FEW[:1] + FEW[-1:]
+    ways = (
+        WAYS
+        if kind == "repeat" and data_format == "channels_last"
+        else FEW[:1] + FEW[-1:]
+    )
     check(
         drawn(shape, dtype, low, high),
         gp.Source(tuple(bands), range=(low, high)),
@@ -79,7 +87,20 @@ def test_every_dtype_becomes_what_the_plan_means(dtype, kind, data_format):
     )
 
 
-@pytest.mark.parametrize("made", ["float16", "float64", "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        "float16",
+        "float64",
+        "bool",
+        "int8",
+        "uint8",
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+    ],
+)
 def test_every_target_is_made(made):
     target = gp.Target("XYZ", dtype=made, range=(0, 200), mean=(0, 20, 100))
     image = drawn((5, 7, 1), "float32", 0, 240)
@@ -104,20 +125,49 @@ def test_nodata_and_clip_stand_before_the_affine_part(kind, dtype, clip, nodata)
 def test_leading_axes_of_any_number_stay(rank, data_format):
     shape = (5, 7, 1) if data_format == "channels_last" else (1, 5, 7)
     image = drawn((*LEADS[rank], *shape), "uint16", 0, 4000)
-    check(image, gp.Source("gray", bits=12), gp.preset("imagenet"), np.ones((3, 1)), data_format=data_format)
+    check(
+        image,
+        gp.Source("gray", bits=12),
+        gp.preset("imagenet"),
+        np.ones((3, 1)),
+        data_format=data_format,
+    )
 
 
-@pytest.mark.parametrize("shape", [(0, 4, 6, 1), (2, 0, 6, 1), (1, 1, 1, 1), (3, 5, 1, 1), (1, 3, 5, 1), (2, 4, 4, 1)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (0, 4, 6, 1),
+        (2, 0, 6, 1),
+        (1, 1, 1, 1),
+        (3, 5, 1, 1),
+        (1, 3, 5, 1),
+        (2, 4, 4, 1),
+    ],
+)
 def test_empty_narrow_and_uneven_images_are_images(shape):
-    check(drawn(shape, "uint8", 0, 255), gp.Source("gray", range=(0, 255)), gp.preset("imagenet"), np.ones((3, 1)))
+    check(
+        drawn(shape, "uint8", 0, 255),
+        gp.Source("gray", range=(0, 255)),
+        gp.preset("imagenet"),
+        np.ones((3, 1)),
+    )
 
 
 def test_a_nan_stays_in_its_pixel_and_a_zero_of_the_map_keeps_it_from_a_band():
     image = np.full((2, 9, 2), 0.5, np.float32)
     image[0, 3, 0], image[1, 4, 1], image[1, 5, 0] = np.nan, np.inf, -np.inf
     source = gp.Source("AB", range=(0, 1))
-    for via in (np.array([[1, 0], [0, 1]]), np.array([[0.5, 0.5], [0, 1]]), np.array([[0.5, 0.25], [0.5, 0.75]])):
-        plan = gp.plan(source, gp.Target("XY", "HWC", mean=0.3), gp.ChannelMap(via, inputs="AB", outputs="XY"))
+    for via in (
+        np.array([[1, 0], [0, 1]]),
+        np.array([[0.5, 0.5], [0, 1]]),
+        np.array([[0.5, 0.25], [0.5, 0.75]]),
+    ):
+        plan = gp.plan(
+            source,
+            gp.Target("XY", "HWC", mean=0.3),
+            gp.ChannelMap(via, inputs="AB", outputs="XY"),
+        )
         touched = {tuple(i) for i in np.argwhere(~np.isfinite(plan(image)))}
         assert touched
         for way in FEW:
@@ -130,19 +180,34 @@ def test_a_narrow_range_far_from_zero_keeps_its_digits_also_where_xla_would_fold
     for white, mean in [(60_001, 1 / 3), (59_999, 1 / 3)]:
         source = gp.Source("gray", range=(60_000, white))
         for data_format in FORMATS:
-            shaped = image if data_format == "channels_last" else np.moveaxis(image, -1, 0)
-            check(shaped, source, gp.Target("RGB", mean=mean), np.ones((3, 1)), data_format=data_format, ways=WAYS)
+            shaped = (
+                image if data_format == "channels_last" else np.moveaxis(image, -1, 0)
+            )
+            check(
+                shaped,
+                source,
+                gp.Target("RGB", mean=mean),
+                np.ones((3, 1)),
+                data_format=data_format,
+                ways=WAYS,
+            )
 
 
 @pytest.mark.parametrize("span", [210, 374])
 def test_a_tie_is_rounded_to_even_also_where_xla_would_fold_constants(span):
     image = np.arange(1, span + 2, dtype=np.int16).reshape(1, -1, 1)
-    exact = [round(Fraction(255 * (value - 1), span)) for value in image.ravel().tolist()]
-    assert exact != np.rint((image.ravel() - 1) * (255 / span)).tolist()  # a product in float64 misses some
+    exact = [
+        round(Fraction(255 * (value - 1), span)) for value in image.ravel().tolist()
+    ]
+    assert (
+        exact != np.rint((image.ravel() - 1) * (255 / span)).tolist()
+    )  # a product in float64 misses some
     transform = ToBackbone(gp.plan(gp.Source("gray", range=(1, span + 1)), "rgb8"))
     for way, run in WAYS.items():
         np.testing.assert_array_equal(
-            run(transform, image, -1), np.reshape(3 * [exact], (3, 1, -1)).transpose(1, 2, 0), way
+            run(transform, image, -1),
+            np.reshape(3 * [exact], (3, 1, -1)).transpose(1, 2, 0),
+            way,
         )
 
 
@@ -150,7 +215,9 @@ def test_what_only_moves_keeps_every_bit_of_64():
     image = np.array([[[1, 2**63 - 1]], [[3, -(2**63)]]])
     plan = gp.plan(gp.Source("AB", range=(0, 1)), gp.Target("BA", "HWC", "int64"))
     for way, run in WAYS.items():
-        np.testing.assert_array_equal(run(ToBackbone(plan), image, -1), image[..., ::-1], way)
+        np.testing.assert_array_equal(
+            run(ToBackbone(plan), image, -1), image[..., ::-1], way
+        )
 
 
 def test_values_that_float32_does_not_hold_are_computed_in_float64():

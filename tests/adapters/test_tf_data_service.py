@@ -9,14 +9,20 @@ from graypipe.adapters.tf_data import ToBackbone
 
 RNG = np.random.default_rng(9)
 GRAY = RNG.integers(0, 4096, (6, 5, 7, 1), np.uint16)
-PLAN = gp.plan(gp.Source("gray", bits=12, clip=True, nodata=0), gp.preset("imagenet", layout="HWC"))
+PLAN = gp.plan(
+    gp.Source("gray", bits=12, clip=True, nodata=0), gp.preset("imagenet", layout="HWC")
+)
 MAP = ToBackbone(PLAN)
 
 
 def mapped(known):
     """The images mapped, of static size or of none."""
     spec = tf.TensorSpec((None, None, None, 1), tf.uint16)
-    images = Dataset.from_tensor_slices(GRAY).batch(2, drop_remainder=True) if known else unsized([GRAY], spec)
+    images = (
+        Dataset.from_tensor_slices(GRAY).batch(2, drop_remainder=True)
+        if known
+        else unsized([GRAY], spec)
+    )
     return images.map(MAP, num_parallel_calls=2)
 
 
@@ -32,8 +38,12 @@ def test_a_mapped_dataset_equals_itself_after_save_and_load(tmp_path, known):
 
 def test_a_snapshot_keeps_what_was_made(tmp_path):
     for _ in range(2):
-        kept = Dataset.from_tensor_slices(GRAY).map(MAP).snapshot(str(tmp_path / "kept"))
-        np.testing.assert_allclose(np.stack(list(kept)), PLAN.batch(GRAY[..., 0]), rtol=0, atol=2e-6)
+        kept = (
+            Dataset.from_tensor_slices(GRAY).map(MAP).snapshot(str(tmp_path / "kept"))
+        )
+        np.testing.assert_allclose(
+            np.stack(list(kept)), PLAN.batch(GRAY[..., 0]), rtol=0, atol=2e-6
+        )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,9 @@ def service():
     dispatcher = tf.data.experimental.service.DispatchServer()
     address = dispatcher.target.split("://")[1]
     worker = tf.data.experimental.service.WorkerServer(
-        tf.data.experimental.service.WorkerConfig(dispatcher_address=address, heartbeat_interval_ms=100)
+        tf.data.experimental.service.WorkerConfig(
+            dispatcher_address=address, heartbeat_interval_ms=100
+        )
     )
     yield dispatcher.target
     del worker, dispatcher
@@ -51,12 +63,25 @@ def service():
 def test_the_map_runs_in_the_worker_of_a_service(service):
     images = Dataset.from_tensor_slices(GRAY).map(MAP)
     unbatched = tf.data.experimental.service.distribute("parallel_epochs", service)
-    np.testing.assert_allclose(np.stack(list(images.apply(unbatched))), PLAN.batch(GRAY[..., 0]), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        np.stack(list(images.apply(unbatched))),
+        PLAN.batch(GRAY[..., 0]),
+        rtol=0,
+        atol=2e-6,
+    )
 
 
 def test_a_graph_of_unknown_sizes_runs_there_too(service):
-    sizes = Dataset.range(2, 6).map(lambda n: tf.cast(tf.fill((n, 2 * n, 1), 7 * n), tf.uint16))
+    sizes = Dataset.range(2, 6).map(
+        lambda n: tf.cast(tf.fill((n, 2 * n, 1), 7 * n), tf.uint16)
+    )
     assert sizes.element_spec.shape.as_list() == [None, None, 1]
-    made = list(sizes.map(MAP).apply(tf.data.experimental.service.distribute("parallel_epochs", service)))
+    made = list(
+        sizes.map(MAP).apply(
+            tf.data.experimental.service.distribute("parallel_epochs", service)
+        )
+    )
     for n, image in enumerate(made, 2):
-        np.testing.assert_allclose(image, PLAN(np.full((n, 2 * n), 7 * n, np.uint16)), rtol=0, atol=2e-6)
+        np.testing.assert_allclose(
+            image, PLAN(np.full((n, 2 * n), 7 * n, np.uint16)), rtol=0, atol=2e-6
+        )

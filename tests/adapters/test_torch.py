@@ -24,19 +24,34 @@ KINDS = {"fixed": {}, **LEARNED}
 
 def image(plan, *lead, size=(6, 7)):
     generator = torch.Generator().manual_seed(3)
-    return torch.randint(0, 256, (*lead, len(plan.source.bands), *size), dtype=torch.uint8, generator=generator)
+    return torch.randint(
+        0,
+        256,
+        (*lead, len(plan.source.bands), *size),
+        dtype=torch.uint8,
+        generator=generator,
+    )
 
 
 def assert_means_rgby(x, y):
     layout = {"layout": "NCHW", "out_layout": "NCHW"}
     wanted, scale = oracle.plan(
-        x.numpy(), **layout, ranges=[(10, 200)] * 4, via=MATRIX, mean=MEAN, std=STD, clip=True, nodata=7
+        x.numpy(),
+        **layout,
+        ranges=[(10, 200)] * 4,
+        via=MATRIX,
+        mean=MEAN,
+        std=STD,
+        clip=True,
+        nodata=7,
     )
     oracle.assert_matches(y.detach().numpy(), wanted, scale)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int16, torch.float32, torch.float16]
+)
 def test_the_first_output_is_what_the_plan_means_guards_included(kind, dtype):
     x = image(RGBY, 5)
     x[:, 1, 2, :3] = 7
@@ -53,14 +68,21 @@ def test_leading_axes_are_free(kind, lead):
     y = layer(x)
     assert y.shape == (*lead, 3, 6, 7)
     singles = [layer(part) for part in x.reshape(-1, 1, 6, 7)] if x.numel() else []
-    assert all(torch.allclose(one, part, atol=1e-6) for one, part in zip(singles, y.reshape(-1, 3, 6, 7), strict=False))
+    assert all(
+        torch.allclose(one, part, atol=1e-6)
+        for one, part in zip(singles, y.reshape(-1, 3, 6, 7), strict=False)
+    )
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-def test_s09_the_trainable_convolution_starts_from_the_right_answer_and_learns(kernel_size):
+def test_s09_the_trainable_convolution_starts_from_the_right_answer_and_learns(
+    kernel_size,
+):
     x = image(GRAY, 4)
     layer = ChannelLayer(GRAY, trainable=True, kernel_size=kernel_size)
-    base = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    base = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
     by_hand = base((x.repeat(1, 3, 1, 1) / 255 - mean) / std)
     model = nn.Sequential(layer, base)
@@ -119,11 +141,21 @@ def test_autocast_leaves_it_in_float32(kind, low):
         assert_means_rgby(x, y)
 
 
-@pytest.mark.parametrize("cast", [nn.Module.half, nn.Module.bfloat16, lambda m: m.to(torch.float16), nn.Module.double])
+@pytest.mark.parametrize(
+    "cast",
+    [
+        nn.Module.half,
+        nn.Module.bfloat16,
+        lambda m: m.to(torch.float16),
+        nn.Module.double,
+    ],
+)
 def test_casting_a_model_leaves_range_and_statistics_alone(cast):
     x = image(RGBY, 2)
     assert_means_rgby(x, cast(nn.Sequential(ChannelLayer(RGBY)))(x))
-    learned = cast(ChannelLayer(RGBY, trainable=True))  # its parameters are rounded, as those of every layer
+    learned = cast(
+        ChannelLayer(RGBY, trainable=True)
+    )  # its parameters are rounded, as those of every layer
     assert learned(x).dtype == torch.float32
     torch.testing.assert_close(learned(x), ChannelLayer(RGBY)(x), rtol=0, atol=0.05)
 
@@ -134,25 +166,38 @@ def test_a_target_of_half_precision_feeds_a_model_of_half_precision():
     for options in KINDS.values():
         y = ChannelLayer(plan, **options)(x)
         assert y.dtype == torch.float16
-        np.testing.assert_allclose(y[:, 0, 0].tolist(), (1 - np.array(MEAN)) / STD, rtol=1e-3)
+        np.testing.assert_allclose(
+            y[:, 0, 0].tolist(), (1 - np.array(MEAN)) / STD, rtol=1e-3
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_that_does_not_hold_the_declared_levels_is_refused(kind):
     x = torch.tensor([0, 4094, 4095, 65535]).reshape(1, 2, 2)
-    for source in (gp.Source(bits=12), gp.Source(bits=16), gp.Source(range=(0, 1), nodata=-9999)):
+    for source in (
+        gp.Source(bits=12),
+        gp.Source(bits=16),
+        gp.Source(range=(0, 1), nodata=-9999),
+    ):
         layer = ChannelLayer(gp.plan(source, "unit"), **KINDS[kind])
-        with pytest.raises(gp.RangeError, match=r"float16 does not hold every number up to \d+.*integers of the file"):
+        with pytest.raises(
+            gp.RangeError,
+            match=r"float16 does not hold every number up to \d+.*integers of the file",
+        ):
             layer(x.half())
         with pytest.raises(gp.RangeError, match="float16"):
             torch.compile(layer, backend="eager")(x.half())
     deep = ChannelLayer(gp.plan(gp.Source(bits=16), "unit"), **KINDS[kind])
     wanted = np.array([0, 4094, 4095, 65535]) / 65535
     for given in (x.int(), x.to(torch.uint16), x.float()):
-        np.testing.assert_allclose(deep(given)[0].detach().ravel(), wanted, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(
+            deep(given)[0].detach().ravel(), wanted, rtol=0, atol=1e-7
+        )
     eight = ChannelLayer(gp.plan(gp.Source(bits=8), "unit"), **KINDS[kind])
     levels = torch.arange(256).reshape(1, 16, 16)
-    np.testing.assert_allclose(eight(levels.half())[0].detach(), levels[0] / 255, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        eight(levels.half())[0].detach(), levels[0] / 255, rtol=0, atol=1e-7
+    )
 
 
 def test_half_precision_that_the_file_stores_is_declared():
@@ -190,14 +235,23 @@ def test_only_what_is_learned_is_saved():
 
 def test_the_repr_shows_source_and_target():
     text = repr(ChannelLayer(RGBY, trainable=True, kernel_size=3))
-    for part in ("ChannelLayer(", "'R', 'G', 'B', 'Y'", "layout='CHW'", "range=(10.0, 200.0)", "0.485", "size=3"):
+    for part in (
+        "ChannelLayer(",
+        "'R', 'G', 'B', 'Y'",
+        "layout='CHW'",
+        "range=(10.0, 200.0)",
+        "0.485",
+        "size=3",
+    ):
         assert part in text
     assert "trainable" not in repr(ChannelLayer(GRAY))
 
 
 def test_shapes_are_known_without_data():
     for options in KINDS.values():
-        assert ChannelLayer(GRAY, **options).to("meta")(image(GRAY, 2).to("meta")).shape == (2, 3, 6, 7)
+        assert ChannelLayer(GRAY, **options).to("meta")(
+            image(GRAY, 2).to("meta")
+        ).shape == (2, 3, 6, 7)
 
 
 def test_a_layer_needs_a_declared_range_and_a_floating_target():
@@ -223,7 +277,9 @@ def test_a_kernel_belongs_to_a_trainable_layer():
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_plan_does_not_take_is_refused(kind):
     layer = ChannelLayer(GRAY, **KINDS[kind])
-    with pytest.raises(gp.LayoutError, match=r"\(\.\.\., C, H, W\).*\(6, 7\).*x\[None\]"):
+    with pytest.raises(
+        gp.LayoutError, match=r"\(\.\.\., C, H, W\).*\(6, 7\).*x\[None\]"
+    ):
         layer(torch.zeros(6, 7))
     with pytest.raises(gp.ChannelError, match=r"'gray' \(1\), got 3"):
         layer(torch.zeros(3, 6, 7))
@@ -231,6 +287,8 @@ def test_what_the_plan_does_not_take_is_refused(kind):
         layer(np.zeros((1, 6, 7), np.uint8))
     with pytest.raises(gp.DTypeError, match="bfloat16"):
         layer(torch.zeros(1, 6, 7, dtype=torch.bfloat16))
-    declared = ChannelLayer(gp.plan(gp.Source(dtype="uint16", range=(0, 4095)), "imagenet"), **KINDS[kind])
+    declared = ChannelLayer(
+        gp.plan(gp.Source(dtype="uint16", range=(0, 4095)), "imagenet"), **KINDS[kind]
+    )
     with pytest.raises(gp.DTypeError, match="declares dtype uint16, got float32"):
         declared(torch.zeros(1, 6, 7))

@@ -35,7 +35,9 @@ class Stem(nn.Module):
 
 
 def pooled(y, x):
-    return y.mean((2, 3)) + 5 * x.mean((1, 2, 3))[:, None]  # reads the image a second time
+    return (
+        y.mean((2, 3)) + 5 * x.mean((1, 2, 3))[:, None]
+    )  # reads the image a second time
 
 
 def masked(y, x):
@@ -54,17 +56,28 @@ class Holder:
 
 
 Slotted = make_dataclass("Slotted", ["logits"], slots=True)
-WRAPPED = [Answer, Slotted, Holder, lambda y: SimpleNamespace(logits=[y]), lambda y: {"a": Answer((y,))}]
+WRAPPED = [
+    Answer,
+    Slotted,
+    Holder,
+    lambda y: SimpleNamespace(logits=[y]),
+    lambda y: {"a": Answer((y,))},
+]
 READ_TWICE = {
     "minus infinity in the output": lambda y, x: masked(pooled(y, x), x),
     "integers alone": lambda y, x: [pooled(y, x).argmax(1), (x > 0).sum()],
-    **{f"returned as {n}": lambda y, x, wrap=wrap: wrap(pooled(y, x)) for n, wrap in enumerate(WRAPPED)},
+    **{
+        f"returned as {n}": lambda y, x, wrap=wrap: wrap(pooled(y, x))
+        for n, wrap in enumerate(WRAPPED)
+    },
 }
 
 
 @pytest.mark.parametrize("flow", READ_TWICE)
 def test_a_second_reader_of_the_image_is_seen_whatever_holds_the_output(flow):
-    with pytest.raises(gp.ChannelError, match="elsewhere too, not through 'conv' alone"):
+    with pytest.raises(
+        gp.ChannelError, match="elsewhere too, not through 'conv' alone"
+    ):
         fold_into(Stem(READ_TWICE[flow]), GRAY)
 
 
@@ -84,7 +97,10 @@ def test_plain_models_fold_whatever_they_return(flow):
     folded, feed = fold_into(model, GRAY, exact=True)
     conv = Stem(conv=copy.deepcopy(folded.conv))
     plain = Stem(conv=model.conv)
-    expected, found = plain(torch.from_numpy(GRAY.batch(IMAGES))), conv(torch.from_numpy(feed.batch(IMAGES)))
+    expected, found = (
+        plain(torch.from_numpy(GRAY.batch(IMAGES))),
+        conv(torch.from_numpy(feed.batch(IMAGES))),
+    )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -94,9 +110,16 @@ def test_compare_sees_the_imaginary_part():
     assert found.model.relative > 1e-3  # the padded border, in the imaginary part alone
 
 
-@pytest.mark.parametrize(("returned", "kind"), [(None, "NoneType"), ("a cat", "str"), ([3], "list")])
-def test_a_model_that_returns_no_tensor_is_refused_and_what_it_returns_is_named(returned, kind):
-    with pytest.raises(gp.ChannelError, match=f"returns tensors.*got one that returns {kind} without any"):
+@pytest.mark.parametrize(
+    ("returned", "kind"), [(None, "NoneType"), ("a cat", "str"), ([3], "list")]
+)
+def test_a_model_that_returns_no_tensor_is_refused_and_what_it_returns_is_named(
+    returned, kind
+):
+    with pytest.raises(
+        gp.ChannelError,
+        match=f"returns tensors.*got one that returns {kind} without any",
+    ):
         fold_into(Stem(lambda *_: returned), GRAY)
 
 
@@ -107,8 +130,12 @@ def test_a_model_that_overflows_on_the_noise_is_refused_because_nothing_shows(va
 
 
 def test_lazy_layers_are_refused_and_stay_lazy():
-    model = nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
-    with pytest.raises(gp.ChannelError, match=r"'0.weight' of the model has no shape yet: run it once"):
+    model = nn.Sequential(
+        nn.LazyConv2d(8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)
+    )
+    with pytest.raises(
+        gp.ChannelError, match=r"'0.weight' of the model has no shape yet: run it once"
+    ):
         fold_into(model, GRAY)
     assert isinstance(model[3], nn.LazyLinear)
     model(torch.zeros(1, 3, 64, 64))
@@ -142,9 +169,14 @@ def test_neither_the_model_nor_the_folded_one_is_run_or_switched():
 
 
 def test_a_pruned_layer_behind_the_stem_folds_and_stays_pruned():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), prune.l1_unstructured(nn.Conv2d(4, 4, 3), "weight", 0.5)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), prune.l1_unstructured(nn.Conv2d(4, 4, 3), "weight", 0.5)
+    ).eval()
     folded, feed = fold_into(model, GRAY)
-    expected, found = model(torch.from_numpy(GRAY.batch(IMAGES))), folded(torch.from_numpy(feed.batch(IMAGES)))
+    expected, found = (
+        model(torch.from_numpy(GRAY.batch(IMAGES))),
+        folded(torch.from_numpy(feed.batch(IMAGES))),
+    )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(folded[1].weight_mask, model[1].weight_mask)
 
@@ -157,7 +189,10 @@ def test_a_stem_under_autocast_inside_the_model_folds():
 
     model = Cast().eval()
     folded, feed = fold_into(model, GRAY, exact=True)
-    expected, found = model(torch.from_numpy(GRAY.batch(IMAGES))), folded(torch.from_numpy(feed.batch(IMAGES)))
+    expected, found = (
+        model(torch.from_numpy(GRAY.batch(IMAGES))),
+        folded(torch.from_numpy(feed.batch(IMAGES))),
+    )
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
     assert found.dtype == torch.bfloat16
 
@@ -193,12 +228,18 @@ def biased():
 
 REFUSED = {
     "a bias that is computed": (biased, "the bias of 'conv' is computed from others"),
-    "a layer that asserts": (lambda: Stem(conv=Asserting(3, 8, 3)), "'conv', a layer Asserting, does not convolve"),
+    "a layer that asserts": (
+        lambda: Stem(conv=Asserting(3, 8, 3)),
+        "'conv', a layer Asserting, does not convolve",
+    ),
     "quantised": (
         lambda: nn.Sequential(nn.Identity(), Quantised(), nn.Identity(), Levels()),
         "no convolution.*'1' takes it, a layer Quantised",
     ),
-    "scripted": (lambda: torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)), "scripted one hides its layers"),
+    "scripted": (
+        lambda: torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)),
+        "scripted one hides its layers",
+    ),
 }
 
 
@@ -221,8 +262,12 @@ def test_sizes_that_are_none_are_not_tried(named):
 def test_a_fold_that_bfloat16_cannot_hold_is_refused():
     model = Stem(conv=nn.Conv2d(3, 4, 1)).bfloat16()
     with torch.no_grad():
-        model.conv.weight.copy_(torch.tensor([torch.finfo(torch.bfloat16).max, 2.0**119, 0])[:, None, None])
-    with pytest.raises(gp.RangeError, match=r"'conv.weight' holds ±3.39.*torch.bfloat16 cannot"):
+        model.conv.weight.copy_(
+            torch.tensor([torch.finfo(torch.bfloat16).max, 2.0**119, 0])[:, None, None]
+        )
+    with pytest.raises(
+        gp.RangeError, match=r"'conv.weight' holds ±3.39.*torch.bfloat16 cannot"
+    ):
         fold_into(model, gp.plan(GRAY.source, "unit"))
 
 
@@ -231,7 +276,10 @@ def test_compare_says_where_models_do_not_belong_together():
     folded, feed = fold_into(model, GRAY)
     other, _ = fold_into(Stem(conv=nn.Conv2d(3, 4, 3)), GRAY)
     for found, says in (
-        (nn.Sequential(folded), "the folded model has no convolution 'conv'.*both wrapped or neither"),
+        (
+            nn.Sequential(folded),
+            "the folded model has no convolution 'conv'.*both wrapped or neither",
+        ),
         (other, r"have the shapes .*\(2, 8, 64, 64\).*\(2, 4, 62, 62\)"),
         (Stem(lambda y, _: [y, y], folded.conv), "have the shapes"),
     ):

@@ -22,11 +22,17 @@ PADDED = {
     "torchvision densenet121": models.densenet121,
     "torchvision mobilenet_v3_small": models.mobilenet_v3_small,
     "torchvision efficientnet_b0": models.efficientnet_b0,
-    "torchvision deeplabv3": lambda: models.segmentation.deeplabv3_mobilenet_v3_large(weights_backbone=None),
+    "torchvision deeplabv3": lambda: models.segmentation.deeplabv3_mobilenet_v3_large(
+        weights_backbone=None
+    ),
     "timm resnet18": lambda: timm.create_model("resnet18"),
     "timm tf_efficientnet_b0": lambda: timm.create_model("tf_efficientnet_b0"),
-    "smp Unet resnet18": lambda: smp.Unet("resnet18", encoder_weights=None, decoder_channels=SMALL),
-    "smp Unet vgg11": lambda: smp.Unet("vgg11", encoder_weights=None, decoder_channels=SMALL),
+    "smp Unet resnet18": lambda: smp.Unet(
+        "resnet18", encoder_weights=None, decoder_channels=SMALL
+    ),
+    "smp Unet vgg11": lambda: smp.Unet(
+        "vgg11", encoder_weights=None, decoder_channels=SMALL
+    ),
 }
 LAYERS = {
     "torchvision resnet18": "conv1",
@@ -46,10 +52,14 @@ LAYERS = {
     "timm swin_tiny": "patch_embed.proj",
 }
 UNPADDED = {
-    "torchvision convnext_tiny": lambda: models.ConvNeXt([CNBlockConfig(96, None, 2)], num_classes=5),
+    "torchvision convnext_tiny": lambda: models.ConvNeXt(
+        [CNBlockConfig(96, None, 2)], num_classes=5
+    ),
     "torchvision vit_b_16": lambda: models.VisionTransformer(64, 16, 2, 2, 32, 64),
     "timm convnext_atto": lambda: timm.create_model("convnext_atto"),
-    "timm vit_tiny": lambda: timm.create_model("vit_tiny_patch16_224", img_size=96, depth=2),
+    "timm vit_tiny": lambda: timm.create_model(
+        "vit_tiny_patch16_224", img_size=96, depth=2
+    ),
     "timm swin_tiny": lambda: timm.create_model("swin_tiny_patch4_window7_224"),
 }
 
@@ -70,7 +80,11 @@ def made(build):
 def by_hand(model, layer, size):
     """(logits of the model, logits of the folded one), images normalised by hand."""
     image = np.random.default_rng(7).integers(0, 256, (1, *size), dtype=np.uint8)
-    three = torch.from_numpy(((image[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype("float32"))
+    three = torch.from_numpy(
+        ((image[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype(
+            "float32"
+        )
+    )
     folded, feed = layer
     with torch.no_grad():
         outputs = [model(three), folded(torch.from_numpy(feed.batch(image)))]
@@ -96,7 +110,9 @@ def test_s12_s13_folded_exactly_the_logits_are_those_of_the_three_band_model(nam
     assert relative(logits, expected) <= 1e-4
 
 
-@pytest.mark.parametrize("name", ["torchvision resnet18", "timm tf_efficientnet_b0", "smp Unet vgg11"])
+@pytest.mark.parametrize(
+    "name", ["torchvision resnet18", "timm tf_efficientnet_b0", "smp Unet vgg11"]
+)
 def test_s12_s13_folded_plainly_they_differ_at_the_padded_border_alone(name):
     model = made(PADDED[name])
     plain = fold_into(model, PLAN)
@@ -120,8 +136,14 @@ def test_s12_s13_on_stems_without_padding_the_plain_fold_is_exact_everywhere(nam
 
 
 def test_transform_input_is_refused_and_the_cure_it_names_works():
-    model = made(lambda: models.googlenet(transform_input=True, init_weights=False, aux_logits=True))
-    with pytest.raises(gp.ChannelError, match=r"reads the image as it is.*transform_input.*'inception'"):
+    model = made(
+        lambda: models.googlenet(
+            transform_input=True, init_weights=False, aux_logits=True
+        )
+    )
+    with pytest.raises(
+        gp.ChannelError, match=r"reads the image as it is.*transform_input.*'inception'"
+    ):
         fold_into(model, PLAN)
     expected, _ = by_hand(model, (lambda x: x, PLAN), (96, 96))
     model.transform_input = False
@@ -135,8 +157,14 @@ def test_transform_input_is_refused_and_the_cure_it_names_works():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("resnetv2_50x1_bit", "'stem.conv', a layer StdConv2d, does not convolve by its weight"),
-        ("nf_resnet26", "'stem.conv', a layer ScaledStdConv2d, does not convolve by its weight"),
+        (
+            "resnetv2_50x1_bit",
+            "'stem.conv', a layer StdConv2d, does not convolve by its weight",
+        ),
+        (
+            "nf_resnet26",
+            "'stem.conv', a layer ScaledStdConv2d, does not convolve by its weight",
+        ),
         ("tresnet_m", "'body.s2d' takes it, a layer SpaceToDepth"),
     ],
 )
@@ -146,7 +174,9 @@ def test_stems_that_do_more_than_convolve_are_refused(name, says):
 
 
 def test_a_model_inside_another_one_is_found_and_its_size_too():
-    inner = timm.create_model("vit_tiny_patch16_224", img_size=96, depth=1, num_classes=0)
+    inner = timm.create_model(
+        "vit_tiny_patch16_224", img_size=96, depth=1, num_classes=0
+    )
     model = made(lambda: nn.ModuleDict({"backbone": inner})["backbone"])
     model = nn.Sequential(model, nn.Linear(192, 2)).eval()
     folded, feed = fold_into(model, PLAN)

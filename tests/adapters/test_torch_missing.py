@@ -13,7 +13,10 @@ def test_a_missing_dependency_names_the_extra(adapter, missing):
     if (adapter, missing) == ("torch", "torchvision"):
         assert found == ""  # it needs torch alone
     else:
-        assert f'MissingExtraError: {missing} is not installed: pip install "graypipe[torch]"' in found
+        assert (
+            f'MissingExtraError: {missing} is not installed: pip install "graypipe[torch]"'
+            in found
+        )
 
 
 @pytest.mark.parametrize("adapter", ["torch", "torchvision"])
@@ -28,6 +31,8 @@ def test_a_broken_dependency_shows_its_own_error(adapter, tmp_path):
 def _failure(before, adapter):
     """Return what a new interpreter writes to its standard error that runs ``before`` and imports the adapter."""
     code = f"import sys; {before}; import graypipe.adapters.{adapter}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert bool(done.returncode) == bool(done.stderr), done.stderr
     return done.stderr

@@ -14,7 +14,9 @@ GRAY = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
 
 
 def net(stem, *before):
-    return nn.Sequential(*before, stem, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(
+        *before, stem, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
 
 
 class Around(nn.Module):
@@ -41,35 +43,86 @@ def tied():
 
 
 REFUSED = {
-    "normalised inside": (net(conv(), nn.BatchNorm2d(3)), "no convolution.*'0' takes it, a layer BatchNorm2d"),
-    "computed before": (Around(lambda m, x: m.stem(x * 2), stem=conv()), "'stem', is given.*computed from it"),
+    "normalised inside": (
+        net(conv(), nn.BatchNorm2d(3)),
+        "no convolution.*'0' takes it, a layer BatchNorm2d",
+    ),
+    "computed before": (
+        Around(lambda m, x: m.stem(x * 2), stem=conv()),
+        "'stem', is given.*computed from it",
+    ),
     "padded by another number": (
         Around(lambda m, x: m.stem(functional.pad(x, (1, 1), value=0.5)), stem=conv()),
         "'stem', is given.*computed from it",
     ),
-    "padded by reflection": (net(conv(), nn.ReflectionPad2d(1)), "'0' takes it, a layer ReflectionPad2d"),
-    "flipped": (Around(lambda m, x: m.stem(x.flip(1)), stem=conv()), "'stem', is given.*computed from it"),
-    "cropped": (Around(lambda m, x: m.stem(x[..., 1:, :]), stem=conv()), "'stem', is given.*computed from it"),
-    "no convolution": (nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2)), "'0' takes it, a layer Flatten"),
+    "padded by reflection": (
+        net(conv(), nn.ReflectionPad2d(1)),
+        "'0' takes it, a layer ReflectionPad2d",
+    ),
+    "flipped": (
+        Around(lambda m, x: m.stem(x.flip(1)), stem=conv()),
+        "'stem', is given.*computed from it",
+    ),
+    "cropped": (
+        Around(lambda m, x: m.stem(x[..., 1:, :]), stem=conv()),
+        "'stem', is given.*computed from it",
+    ),
+    "no convolution": (
+        nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2)),
+        "'0' takes it, a layer Flatten",
+    ),
     "functional": (
-        Around(lambda m, x: functional.conv2d(x, m.w), w=nn.Parameter(torch.ones(2, 3, 3, 3))),
+        Around(
+            lambda m, x: functional.conv2d(x, m.w),
+            w=nn.Parameter(torch.ones(2, 3, 3, 3)),
+        ),
         "a function",
     ),
-    "two readers": (Around(lambda m, x: m.a(x) + m.b(x), a=conv(), b=conv()), "several.*'a', 'b'.*layer="),
-    "a skip of the image": (Around(lambda m, x: m.b(m.a(x)) + x, a=conv(), b=nn.Conv2d(4, 3, 1)), "elsewhere too"),
-    "the image among the outputs": (Around(lambda m, x: [x, m.a(x)], a=conv()), "elsewhere too"),
-    "statistics of the image": (Around(lambda m, x: m.a(x) + x.mean(), a=conv()), "elsewhere too"),
+    "two readers": (
+        Around(lambda m, x: m.a(x) + m.b(x), a=conv(), b=conv()),
+        "several.*'a', 'b'.*layer=",
+    ),
+    "a skip of the image": (
+        Around(lambda m, x: m.b(m.a(x)) + x, a=conv(), b=nn.Conv2d(4, 3, 1)),
+        "elsewhere too",
+    ),
+    "the image among the outputs": (
+        Around(lambda m, x: [x, m.a(x)], a=conv()),
+        "elsewhere too",
+    ),
+    "statistics of the image": (
+        Around(lambda m, x: m.a(x) + x.mean(), a=conv()),
+        "elsewhere too",
+    ),
     "bands counted": (
         Around(lambda m, x: m.a(x) if x.shape[1] == 3 else x.no_such_thing, a=conv()),
         "still does not take 1 band, but raises AttributeError.*no_such_thing",
     ),
-    "called twice": (Around(lambda m, x: m.a(x) + m.a(x * 2), a=conv()), "'a' reads the image, and is called with"),
-    "weight norm": (net(nn.utils.parametrizations.weight_norm(conv())), "computed from others"),
-    "pruned": (net(prune.l1_unstructured(conv(), "weight", 0.5)), "computed from others"),
-    "standardised": (net(StdConv2d(3, 4, 3)), "a layer StdConv2d, does not convolve by its weight"),
-    "scaled": (net(ScaledStdConv2d(3, 4, 3)), "a layer ScaledStdConv2d, does not convolve by its weight"),
+    "called twice": (
+        Around(lambda m, x: m.a(x) + m.a(x * 2), a=conv()),
+        "'a' reads the image, and is called with",
+    ),
+    "weight norm": (
+        net(nn.utils.parametrizations.weight_norm(conv())),
+        "computed from others",
+    ),
+    "pruned": (
+        net(prune.l1_unstructured(conv(), "weight", 0.5)),
+        "computed from others",
+    ),
+    "standardised": (
+        net(StdConv2d(3, 4, 3)),
+        "a layer StdConv2d, does not convolve by its weight",
+    ),
+    "scaled": (
+        net(ScaledStdConv2d(3, 4, 3)),
+        "a layer ScaledStdConv2d, does not convolve by its weight",
+    ),
     "tied": (tied(), "'a' shares its weight with 'b'"),
-    "four bands": (net(nn.Conv2d(4, 4, 3)), "the plan makes 3 bands.*does not run.*expected input.*4 channels"),
+    "four bands": (
+        net(nn.Conv2d(4, 4, 3)),
+        "the plan makes 3 bands.*does not run.*expected input.*4 channels",
+    ),
 }
 
 
@@ -103,7 +156,9 @@ class Brightened(nn.Conv2d):
     """Convolves, and raises the kernel of three bands alone: the fold sees a plain layer."""
 
     def forward(self, x):
-        return self._conv_forward(x, self.weight * (1.5 if x.shape[1] == 3 else 1), self.bias)
+        return self._conv_forward(
+            x, self.weight * (1.5 if x.shape[1] == 3 else 1), self.bias
+        )
 
 
 def before(change):
@@ -123,23 +178,55 @@ NEARLY = {
     "absolute": (before(lambda x: x.abs()), CHANGED),
     "zeros filled": (before(lambda x: torch.where(x == 0, 0.4, x)), CHANGED),
     "scaled where large": (before(lambda x: x / 255 if x.max() > 2 else x), CHANGED),
-    "scaled where negative": (before(lambda x: (x + 1) / 2 if x.min() < 0 else x), CHANGED),
-    "scaled where positive": (before(lambda x: x * 2 - 1 if x.min() >= 0 else x), "for some values of it alone"),
-    "scaled where wide": (before(lambda x: x / 255 if x.max() > 2000 else x), "does not make of the source's images"),
+    "scaled where negative": (
+        before(lambda x: (x + 1) / 2 if x.min() < 0 else x),
+        CHANGED,
+    ),
+    "scaled where positive": (
+        before(lambda x: x * 2 - 1 if x.min() >= 0 else x),
+        "for some values of it alone",
+    ),
+    "scaled where wide": (
+        before(lambda x: x / 255 if x.max() > 2000 else x),
+        "does not make of the source's images",
+    ),
     "other padding at other sizes": (
         before(lambda x: functional.pad(x, (0, -x.shape[3] % 8, 0, 0), value=0.5)),
         "does not make of the source's images",
     ),
     "mask of the first band": (after(lambda y, x: y * (x[:, :1] > 0)), "elsewhere too"),
-    "mask of the sum": (after(lambda y, x: y * (x.sum(1, keepdim=True) > 0)), "elsewhere too"),
-    "mask of what is not zero": (after(lambda y, x: y * (x[:, :1] != 0)), "elsewhere too"),
-    "switched by the mean": (after(lambda y, x: y if x.mean() > 0 else -y), "elsewhere too"),
-    "clamping layer": (net(Clamping(3, 4, 3)), "a layer Clamping, does not convolve by its weight"),
-    "centring layer": (net(Centring(3, 4, 3, padding=1)), "a layer Centring, does not convolve by its weight"),
-    "masked layer": (net(Masked(3, 4, 3, padding=1)), "a layer Masked, does not convolve by its weight"),
-    "brightened layer": (net(Brightened(3, 4, 3)), "'0', folded, does not make of the source's images"),
+    "mask of the sum": (
+        after(lambda y, x: y * (x.sum(1, keepdim=True) > 0)),
+        "elsewhere too",
+    ),
+    "mask of what is not zero": (
+        after(lambda y, x: y * (x[:, :1] != 0)),
+        "elsewhere too",
+    ),
+    "switched by the mean": (
+        after(lambda y, x: y if x.mean() > 0 else -y),
+        "elsewhere too",
+    ),
+    "clamping layer": (
+        net(Clamping(3, 4, 3)),
+        "a layer Clamping, does not convolve by its weight",
+    ),
+    "centring layer": (
+        net(Centring(3, 4, 3, padding=1)),
+        "a layer Centring, does not convolve by its weight",
+    ),
+    "masked layer": (
+        net(Masked(3, 4, 3, padding=1)),
+        "a layer Masked, does not convolve by its weight",
+    ),
+    "brightened layer": (
+        net(Brightened(3, 4, 3)),
+        "'0', folded, does not make of the source's images",
+    ),
 }
-WIDE = gp.plan(gp.Source("gray", range=(0, 65535)), gp.Target("RGB", "CHW", range=(0, 65535)))
+WIDE = gp.plan(
+    gp.Source("gray", range=(0, 65535)), gp.Target("RGB", "CHW", range=(0, 65535))
+)
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -153,21 +240,36 @@ def test_what_is_the_identity_on_some_images_alone_is_refused(model, exact):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_plain_stems_of_any_precision_are_accepted_all_the_same(dtype):
-    resized = before(lambda x: functional.interpolate(x, (64, 64), mode="nearest") if x.shape[-1] != 64 else x)
-    for model in (net(conv()), net(conv(), nn.ZeroPad2d(2)), net(conv(), nn.Identity()), resized):
+    resized = before(
+        lambda x: (
+            functional.interpolate(x, (64, 64), mode="nearest")
+            if x.shape[-1] != 64
+            else x
+        )
+    )
+    for model in (
+        net(conv()),
+        net(conv(), nn.ZeroPad2d(2)),
+        net(conv(), nn.Identity()),
+        resized,
+    ):
         fold_into(model.to(dtype), GRAY, exact=True)
 
 
 def test_layer_names_one_of_several_readers_where_the_others_reach_no_output():
     plan = gp.plan(gp.Source("BGR", range=(0, 255)), "imagenet")
     model = Around(lambda m, x: [m.a(x), m.b(x)][0], a=conv(), b=conv()).eval()
-    with pytest.raises(gp.ChannelError, match=r"several layers read the image, 'a', 'b'"):
+    with pytest.raises(
+        gp.ChannelError, match=r"several layers read the image, 'a', 'b'"
+    ):
         fold_into(model, plan)
     folded, feed = fold_into(model, plan, layer="a")
     assert compare(model, plan, folded, feed, layer="a").interior.relative <= 1e-5
     with pytest.raises(gp.ChannelError, match=r"'c' does not read the image.*'a', 'b'"):
         fold_into(model, plan, layer="c")
-    with pytest.raises(gp.ChannelError, match=r"'a' folded the model still does not take 1 band"):
+    with pytest.raises(
+        gp.ChannelError, match=r"'a' folded the model still does not take 1 band"
+    ):
         fold_into(model, GRAY, layer="a")
 
 

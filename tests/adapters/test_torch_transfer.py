@@ -20,7 +20,9 @@ GRAY = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
 
 def encoder(bands=3, seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(bands, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3))
+    return nn.Sequential(
+        nn.Conv2d(bands, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3)
+    )
 
 
 def state(model):
@@ -28,7 +30,9 @@ def state(model):
 
 
 def same(model, expected):
-    return all(torch.equal(held, expected[name]) for name, held in model.state_dict().items())
+    return all(
+        torch.equal(held, expected[name]) for name, held in model.state_dict().items()
+    )
 
 
 def test_s17_the_encoder_of_vgg16_goes_into_a_unet_and_is_frozen():
@@ -36,21 +40,36 @@ def test_s17_the_encoder_of_vgg16_goes_into_a_unet_and_is_frozen():
     vgg = models.vgg16(num_classes=3, init_weights=False)
     unet = smp.Unet("vgg16", encoder_weights=None)
     before = state(unet)
-    report = transfer_into(unet, vgg, rename=lambda name: f"encoder.{name}", freeze=True)
+    report = transfer_into(
+        unet, vgg, rename=lambda name: f"encoder.{name}", freeze=True
+    )
 
     features = [name for name in vgg.state_dict() if name.startswith("features.")]
     assert len(features) == 26
     assert report.copied == tuple(f"encoder.{name}" for name in features)
     after, held = unet.state_dict(), vgg.state_dict()
     assert all(torch.equal(after[f"encoder.{name}"], held[name]) for name in features)
-    assert {name for name, _ in report.skipped} == {name for name in held if name.startswith("classifier.")}
-    assert all("the target has no 'encoder.classifier." in why for _, why in report.skipped)
-    assert set(report.untouched) == {name for name in before if not name.startswith("encoder.")}
+    assert {name for name, _ in report.skipped} == {
+        name for name in held if name.startswith("classifier.")
+    }
+    assert all(
+        "the target has no 'encoder.classifier." in why for _, why in report.skipped
+    )
+    assert set(report.untouched) == {
+        name for name in before if not name.startswith("encoder.")
+    }
     assert all(torch.equal(after[name], before[name]) for name in report.untouched)
-    frozen = {name for name, parameter in unet.named_parameters() if not parameter.requires_grad}
+    frozen = {
+        name
+        for name, parameter in unet.named_parameters()
+        if not parameter.requires_grad
+    }
     assert frozen == set(report.copied)
     table = str(report).splitlines()
-    assert table[0] == f"copied 26, adapted 0, skipped 6, untouched {len(report.untouched)}"
+    assert (
+        table[0]
+        == f"copied 26, adapted 0, skipped 6, untouched {len(report.untouched)}"
+    )
     assert "skipped    classifier.0.weight" in str(report)
 
 
@@ -59,11 +78,16 @@ def test_s17_the_first_kernel_is_adapted_to_one_band_on_the_way():
     vgg = models.vgg11(num_classes=3, init_weights=False)
     unet = smp.Unet("vgg11", encoder_weights=None, in_channels=1)
     report = transfer_into(
-        unet, vgg, rename=lambda name: f"encoder.{name}", adapt={"encoder.features.0.weight": gp.replicate()}
+        unet,
+        vgg,
+        rename=lambda name: f"encoder.{name}",
+        adapt={"encoder.features.0.weight": gp.replicate()},
     )
     assert report.adapted == ("encoder.features.0.weight",)
     summed = vgg.features[0].weight.sum(1, keepdim=True).detach()
-    torch.testing.assert_close(unet.encoder.features[0].weight.detach(), summed, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        unet.encoder.features[0].weight.detach(), summed, rtol=1e-5, atol=1e-6
+    )
     torch.testing.assert_close(unet.encoder.features[0].bias, vgg.features[0].bias)
 
 
@@ -74,7 +98,8 @@ def test_a_map_with_an_offset_adapts_kernel_and_bias():
     image = np.random.default_rng(0).integers(0, 256, (8, 9), dtype=np.uint8)
     unit = gp.plan(GRAY.source, gp.Target("gray"))
     found, expected = (
-        model.eval()(torch.from_numpy(plan(image)[None])) for model, plan in ((small, unit), (big, GRAY))
+        model.eval()(torch.from_numpy(plan(image)[None]))
+        for model, plan in ((small, unit), (big, GRAY))
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -83,12 +108,16 @@ def test_without_adapt_a_first_kernel_of_other_bands_is_skipped_and_said_so():
     small = encoder(1, seed=1)
     before = state(small)
     report = transfer_into(small, encoder(3))
-    assert report.skipped == (("0.weight", "shape (4, 3, 3, 3), the target's is (4, 1, 3, 3)"),)
+    assert report.skipped == (
+        ("0.weight", "shape (4, 3, 3, 3), the target's is (4, 1, 3, 3)"),
+    )
     assert torch.equal(small[0].weight, before["0.weight"])
     assert "1.running_mean" in report.copied
 
 
-@pytest.mark.parametrize("kind", ["model", "state dict", "arrays", "safetensors", "pt", "pth"])
+@pytest.mark.parametrize(
+    "kind", ["model", "state dict", "arrays", "safetensors", "pt", "pth"]
+)
 def test_every_source_of_weights(kind, tmp_path):
     big, target = encoder(seed=3), encoder(seed=4)
     big(torch.rand(2, 3, 8, 8))  # moves the running statistics
@@ -107,11 +136,17 @@ def test_every_source_of_weights(kind, tmp_path):
 def test_frozen_is_what_was_copied_and_what_was_frozen_stays_so():
     target = encoder(1, seed=1)
     target[3].bias.requires_grad_(False)
-    transfer_into(target, encoder(3), freeze=True, rename={"3.weight": None, "3.bias": None})
-    trained = {name for name, parameter in target.named_parameters() if parameter.requires_grad}
+    transfer_into(
+        target, encoder(3), freeze=True, rename={"3.weight": None, "3.bias": None}
+    )
+    trained = {
+        name for name, parameter in target.named_parameters() if parameter.requires_grad
+    }
     assert trained == {"0.weight", "3.weight"}
     transfer_into(target, encoder(1))
-    assert trained == {name for name, parameter in target.named_parameters() if parameter.requires_grad}
+    assert trained == {
+        name for name, parameter in target.named_parameters() if parameter.requires_grad
+    }
 
 
 def test_weights_take_dtype_and_memory_of_the_model():
@@ -143,24 +178,34 @@ def test_nothing_is_written_where_something_does_not_fit():
     with pytest.raises(gp.LayoutError, match=r"adapt makes of '0.weight' does not fit"):
         transfer_into(target, encoder(3), adapt={"0.weight": lambda w: w[:, :2]})
     with pytest.raises(gp.RangeError, match=r"float16 cannot"):
-        transfer_into(target.half(), {"3.bias": np.full(6, 1e6, "float32")}, freeze=True)
+        transfer_into(
+            target.half(), {"3.bias": np.full(6, 1e6, "float32")}, freeze=True
+        )
     assert same(
         target.float(),
-        {name: held.half().float() if held.is_floating_point() else held for name, held in before.items()},
+        {
+            name: held.half().float() if held.is_floating_point() else held
+            for name, held in before.items()
+        },
     )
     assert all(parameter.requires_grad for parameter in target.parameters())
 
 
 def test_a_pickle_that_holds_more_than_weights_is_refused_unread(tmp_path):
     torch.save(encoder(), tmp_path / "model.pt")
-    with pytest.raises(gp.ReadError, match=r"model.pt holds more than weights.*safetensors"):
+    with pytest.raises(
+        gp.ReadError, match=r"model.pt holds more than weights.*safetensors"
+    ):
         transfer_into(encoder(), tmp_path / "model.pt")
 
 
 def test_a_checkpoint_around_a_state_dict_is_named(tmp_path):
-    torch.save({"epoch": 3, "state_dict": encoder().state_dict()}, tmp_path / "last.ckpt")
+    torch.save(
+        {"epoch": 3, "state_dict": encoder().state_dict()}, tmp_path / "last.ckpt"
+    )
     with pytest.raises(
-        gp.DTypeError, match=r"'state_dict' of the source is itself a mapping.*checkpoint\['state_dict'\]"
+        gp.DTypeError,
+        match=r"'state_dict' of the source is itself a mapping.*checkpoint\['state_dict'\]",
     ):
         transfer_into(encoder(), tmp_path / "last.ckpt")
 
@@ -168,9 +213,21 @@ def test_a_checkpoint_around_a_state_dict_is_named(tmp_path):
 def test_other_things_are_refused(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     for source, raises, says in (
-        (3, gp.DTypeError, "expected a model, a state dict or the path of a file that holds one, got int"),
-        (tmp_path / "tensor.pt", gp.DTypeError, "expected a model, a state dict.*got Tensor"),
-        ("weights.h5", gp.ReadError, r"weights.h5 is neither .safetensors nor .pt, .pth, .bin, .ckpt: save"),
+        (
+            3,
+            gp.DTypeError,
+            "expected a model, a state dict or the path of a file that holds one, got int",
+        ),
+        (
+            tmp_path / "tensor.pt",
+            gp.DTypeError,
+            "expected a model, a state dict.*got Tensor",
+        ),
+        (
+            "weights.h5",
+            gp.ReadError,
+            r"weights.h5 is neither .safetensors nor .pt, .pth, .bin, .ckpt: save",
+        ),
     ):
         with pytest.raises(raises, match=says):
             transfer_into(encoder(), source)
@@ -189,7 +246,10 @@ def test_state_that_is_no_tensor_is_left_alone():
             raise AssertionError(state)
 
     target = Counted(2, 3)
-    report = transfer_into(target, copy.deepcopy(Counted(2, 3).state_dict()) | {"_extra_state": np.zeros(1)})
+    report = transfer_into(
+        target,
+        copy.deepcopy(Counted(2, 3).state_dict()) | {"_extra_state": np.zeros(1)},
+    )
     assert report.copied == ("weight", "bias")
     assert report.skipped == (("_extra_state", "the target has no '_extra_state'"),)
 
@@ -202,5 +262,10 @@ def test_safetensors_that_is_missing_names_the_extra(tmp_path):
         "from graypipe.adapters.torch import transfer_into\n"
         f"transfer_into(nn.Linear(2, 2), {str(tmp_path / 'w.safetensors')!r})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert 'MissingExtraError: safetensors is not installed: pip install "graypipe[torch]"' in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (
+        'MissingExtraError: safetensors is not installed: pip install "graypipe[torch]"'
+        in done.stderr
+    )

@@ -33,24 +33,32 @@ CONTENT = {
 
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
 @pytest.mark.parametrize("kind", CONTENT)
-def test_a_file_that_is_no_checkpoint_or_a_part_of_one_is_named_with_how_it_starts(kind, suffix, tmp_path):
+def test_a_file_that_is_no_checkpoint_or_a_part_of_one_is_named_with_how_it_starts(
+    kind, suffix, tmp_path
+):
     path = tmp_path / f"weights{suffix}"
     content = CONTENT[kind](whole(kind, path))
     path.write_bytes(content)
     with pytest.raises(gp.ReadError) as raised:
         transfer_into(nn.Linear(3, 2), path)
     said = str(raised.value)
-    assert said.startswith(f"{path} is no {suffix} file, or a part of one: {len(content)} bytes")
+    assert said.startswith(
+        f"{path} is no {suffix} file, or a part of one: {len(content)} bytes"
+    )
     assert repr(content[:16]) in said
     assert "holds more than weights" not in said
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.*TorchScript archive:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit:FutureWarning", "ignore:.*TorchScript archive:UserWarning"
+)
 def test_a_torchscript_archive_is_called_so(tmp_path):
     path = tmp_path / "script.pt"
     linear = nn.Linear(3, 2)
     torch.jit.save(torch.jit.trace(linear, torch.zeros(1, 3)), path)
-    with pytest.raises(gp.ReadError, match=r"script.pt is a TorchScript archive.*torch.jit.load") as raised:
+    with pytest.raises(
+        gp.ReadError, match=r"script.pt is a TorchScript archive.*torch.jit.load"
+    ) as raised:
         transfer_into(nn.Linear(3, 2), path)
     assert "weights_only" not in str(raised.value)
     target = nn.Linear(3, 2)
@@ -60,7 +68,11 @@ def test_a_torchscript_archive_is_called_so(tmp_path):
 
 def test_a_checkpoint_with_objects_of_numpy_holds_more_than_weights(tmp_path):
     for legacy in (False, True):
-        torch.save({"rate": np.float64(0.1)}, tmp_path / "a.ckpt", _use_new_zipfile_serialization=not legacy)
+        torch.save(
+            {"rate": np.float64(0.1)},
+            tmp_path / "a.ckpt",
+            _use_new_zipfile_serialization=not legacy,
+        )
         with pytest.raises(gp.ReadError, match=r"a.ckpt holds more than weights"):
             transfer_into(nn.Linear(3, 2), tmp_path / "a.ckpt")
 

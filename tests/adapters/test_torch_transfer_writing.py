@@ -33,10 +33,15 @@ def holding(**tensors):
 def test_two_weights_for_tied_tensors_are_refused_and_both_named():
     model = Tied()
     before = model.a.weight.detach().clone()
-    with pytest.raises(gp.ChannelError, match=r"'a.weight' and 'b.weight' are one weight.*by renaming it to None"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=r"'a.weight' and 'b.weight' are one weight.*by renaming it to None",
+    ):
         transfer_into(model, {"a.weight": ONES, "b.weight": TWOS})
     assert torch.equal(model.a.weight, before)
-    report = transfer_into(model, {"a.weight": ONES, "b.weight": TWOS}, rename={"b.weight": None})
+    report = transfer_into(
+        model, {"a.weight": ONES, "b.weight": TWOS}, rename={"b.weight": None}
+    )
     assert report.copied == ("a.weight", "b.weight")
     assert (model.b.weight == 1).all()
 
@@ -56,7 +61,11 @@ def test_what_becomes_of_one_of_two_tied_names_is_reported_of_both(name):
     assert (model.a.weight == 1).all()
     assert not model.b.weight.requires_grad
     report = transfer_into(model, {name: ONES}, adapt={name: lambda w: 3 * w})
-    assert (report.adapted, report.copied, report.untouched) == (("a.weight", "b.weight"), (), ())
+    assert (report.adapted, report.copied, report.untouched) == (
+        ("a.weight", "b.weight"),
+        (),
+        (),
+    )
     assert (model.b.weight == 3).all()
 
 
@@ -71,23 +80,37 @@ def test_views_of_one_tensor_that_are_not_the_same_are_not_tied():
 
 def test_a_state_dict_of_copies_is_refused():
     model = nn.Linear(4, 4)
-    model._register_state_dict_hook(lambda _, state, *__: {name: held.clone() for name, held in state.items()})
-    with pytest.raises(gp.ChannelError, match=r"'weight' in the state dict of the model is a copy, made by a hook"):
+    model._register_state_dict_hook(
+        lambda _, state, *__: {name: held.clone() for name, held in state.items()}
+    )
+    with pytest.raises(
+        gp.ChannelError,
+        match=r"'weight' in the state dict of the model is a copy, made by a hook",
+    ):
         transfer_into(model, {"weight": ONES})
 
 
 def test_names_that_a_hook_gives_are_written_and_frozen_all_the_same():
     model = nn.Linear(4, 4)
-    model._register_state_dict_hook(lambda _, state, *__: {f"plain.{name}": held for name, held in state.items()})
-    assert transfer_into(model, {"plain.weight": ONES}, freeze=True).copied == ("plain.weight",)
+    model._register_state_dict_hook(
+        lambda _, state, *__: {f"plain.{name}": held for name, held in state.items()}
+    )
+    assert transfer_into(model, {"plain.weight": ONES}, freeze=True).copied == (
+        "plain.weight",
+    )
     assert (model.weight == 1).all()
     assert not model.weight.requires_grad
     assert model.bias.requires_grad
 
 
 def test_an_expanded_parameter_is_refused_before_anything_is_written():
-    model = holding(z=nn.Parameter(torch.zeros(4)), w=nn.Parameter(torch.zeros(1, 4).expand(3, 4)))
-    source = {"z": np.ones(4, "float32"), "w": np.arange(12, dtype="float32").reshape(3, 4)}
+    model = holding(
+        z=nn.Parameter(torch.zeros(4)), w=nn.Parameter(torch.zeros(1, 4).expand(3, 4))
+    )
+    source = {
+        "z": np.ones(4, "float32"),
+        "w": np.arange(12, dtype="float32").reshape(3, 4),
+    }
     with pytest.raises(gp.ChannelError, match=r"'w' of shape \(3, 4\) is expanded"):
         transfer_into(model, source)
     assert (model.z == 0).all()
@@ -96,7 +119,12 @@ def test_an_expanded_parameter_is_refused_before_anything_is_written():
 
 @pytest.mark.parametrize(
     ("dtype", "value"),
-    [(torch.bfloat16, 3.4e38), (torch.bfloat16, -3.4e38), (torch.float8_e4m3fn, 1000), (torch.float8_e5m2, 6e4)],
+    [
+        (torch.bfloat16, 3.4e38),
+        (torch.bfloat16, -3.4e38),
+        (torch.float8_e4m3fn, 1000),
+        (torch.float8_e5m2, 6e4),
+    ],
 )
 def test_numbers_that_the_dtype_of_the_model_cannot_hold_are_refused(dtype, value):
     model = holding(w=torch.zeros(2).to(dtype), v=torch.zeros(2))
@@ -108,14 +136,18 @@ def test_numbers_that_the_dtype_of_the_model_cannot_hold_are_refused(dtype, valu
 
 def test_infinities_and_the_greatest_number_stay_what_they_are_in_bfloat16():
     model = holding(w=torch.zeros(4, dtype=torch.bfloat16))
-    values = np.array([np.inf, -np.inf, torch.finfo(torch.bfloat16).max, np.nan], "float32")
+    values = np.array(
+        [np.inf, -np.inf, torch.finfo(torch.bfloat16).max, np.nan], "float32"
+    )
     transfer_into(model, {"w": values})
     np.testing.assert_array_equal(model.w.float().numpy(), values)
 
 
 HARD = {
     "meta": lambda: torch.zeros(4, 4, device="meta"),
-    "quantised": lambda: torch.quantize_per_tensor(torch.zeros(4, 4), 1.0, 0, torch.qint8),
+    "quantised": lambda: torch.quantize_per_tensor(
+        torch.zeros(4, 4), 1.0, 0, torch.qint8
+    ),
     "sparse": lambda: torch.eye(4).to_sparse(),
 }
 
@@ -124,17 +156,27 @@ HARD = {
 @pytest.mark.parametrize("kind", HARD)
 def test_tensors_that_numpy_cannot_take_are_refused_by_name(kind):
     held = HARD[kind]()
-    with pytest.raises(gp.DTypeError, match="'w' of the target is an array or what NumPy makes one of"):
+    with pytest.raises(
+        gp.DTypeError, match="'w' of the target is an array or what NumPy makes one of"
+    ):
         transfer_into(holding(w=held, v=torch.zeros(2)), {"v": np.ones(2, "float32")})
-    with pytest.raises(gp.DTypeError, match="'w' of the source is an array or what NumPy makes one of"):
+    with pytest.raises(
+        gp.DTypeError, match="'w' of the source is an array or what NumPy makes one of"
+    ):
         transfer_into(holding(w=torch.zeros(4, 4)), {"w": held})
 
 
 def test_lazy_layers_are_refused_by_name():
     plain = nn.Sequential(nn.Linear(3, 4))
     for lazy, says in (
-        (lambda: transfer_into(nn.Sequential(nn.LazyLinear(4)), plain), "'0.weight' of the target.*uninitialized"),
-        (lambda: transfer_into(plain, nn.Sequential(nn.LazyLinear(4))), "'0.weight' of the source.*uninitialized"),
+        (
+            lambda: transfer_into(nn.Sequential(nn.LazyLinear(4)), plain),
+            "'0.weight' of the target.*uninitialized",
+        ),
+        (
+            lambda: transfer_into(plain, nn.Sequential(nn.LazyLinear(4))),
+            "'0.weight' of the source.*uninitialized",
+        ),
     ):
         with pytest.raises(gp.DTypeError, match=says):
             lazy()
@@ -144,7 +186,10 @@ def test_lazy_layers_are_refused_by_name():
 def test_they_may_be_in_a_source_whose_name_the_target_has_not(kind):
     model = holding(v=torch.zeros(2))
     report = transfer_into(model, holding(w=HARD[kind](), v=torch.ones(2)))
-    assert (report.copied, report.skipped) == (("v",), (("w", "the target has no 'w'"),))
+    assert (report.copied, report.skipped) == (
+        ("v",),
+        (("w", "the target has no 'w'"),),
+    )
     assert (model.v == 1).all()
 
 

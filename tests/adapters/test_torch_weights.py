@@ -26,11 +26,17 @@ def _seeded():
 
 def three_bands(images=IMAGES):
     """What the three-band model is fed, by hand."""
-    return torch.from_numpy(((images[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype("float32"))
+    return torch.from_numpy(
+        ((images[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype(
+            "float32"
+        )
+    )
 
 
 def net(stem, *before):
-    count = next(part.out_channels for part in stem.modules() if hasattr(part, "out_channels"))
+    count = next(
+        part.out_channels for part in stem.modules() if hasattr(part, "out_channels")
+    )
     head = (
         nn.BatchNorm2d(count),
         nn.ReLU(inplace=True),
@@ -53,23 +59,32 @@ def fed(feed, images=IMAGES):
 GEOMETRIES = {
     "resnet": lambda: nn.Conv2d(3, 8, 7, stride=2, padding=3, bias=False),
     "vgg": lambda: nn.Conv2d(3, 8, 3, padding=1),
-    "dilated, oblong": lambda: nn.Conv2d(3, 8, (3, 5), stride=(2, 1), padding=(2, 1), dilation=(2, 1)),
+    "dilated, oblong": lambda: nn.Conv2d(
+        3, 8, (3, 5), stride=(2, 1), padding=(2, 1), dilation=(2, 1)
+    ),
     "same": lambda: nn.Conv2d(3, 8, (3, 5), padding="same", dilation=2),
     "TensorFlow's same": lambda: Conv2dSame(3, 8, 3, stride=2),
     "three groups": lambda: nn.Conv2d(3, 6, 3, padding=1, groups=3),
-    "padded before": lambda: nn.Sequential(nn.ZeroPad2d((3, 2, 1, 0)), nn.Conv2d(3, 8, 7, stride=2)),
+    "padded before": lambda: nn.Sequential(
+        nn.ZeroPad2d((3, 2, 1, 0)), nn.Conv2d(3, 8, 7, stride=2)
+    ),
 }
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_s12_the_folded_model_is_the_three_band_one_exactly_so_with_a_constant_band(geometry):
+def test_s12_the_folded_model_is_the_three_band_one_exactly_so_with_a_constant_band(
+    geometry,
+):
     model = net(GEOMETRIES[geometry]()).eval()
     expected = model(three_bands())
     exact, feed = fold_into(model, GRAY, exact=True)
     assert feed.target.bands == ("gray", "one")
     assert error(exact(fed(feed)), expected) <= 1e-5
     found = compare(model, GRAY, exact, feed)
-    assert max(found.interior.relative, found.border.relative, found.model.relative) <= 1e-5
+    assert (
+        max(found.interior.relative, found.border.relative, found.model.relative)
+        <= 1e-5
+    )
 
     folded, feed = fold_into(model, GRAY)
     assert feed.target.bands == ("gray",)
@@ -104,15 +119,22 @@ def test_s13_compare_reports_interior_border_and_model_of_the_layers_it_names():
     summed[0] = nn.Conv2d(1, 8, 7, stride=2, padding=3, bias=False)
     with torch.no_grad():
         summed[0].weight.copy_(model[0].weight.sum(1, keepdim=True))
-    averaged = gp.plan(GRAY.source, gp.Target("gray", "CHW", mean=MEAN.mean(), std=STD.mean()))
+    averaged = gp.plan(
+        GRAY.source, gp.Target("gray", "CHW", mean=MEAN.mean(), std=STD.mean())
+    )
     found = compare(model, GRAY, summed, averaged)
     assert found.layer == "0"
-    assert min(found.interior.relative, found.border.relative, found.model.relative) > 0.001
+    assert (
+        min(found.interior.relative, found.border.relative, found.model.relative)
+        > 0.001
+    )
     off, wanted, heads = [], [], []
     for side in (64, 71):
         images = np.random.default_rng(0).random((2, side, side, 1)) * 255
         unit = images.transpose(0, 3, 1, 2) / 255
-        three = torch.from_numpy((unit - MEAN[:, None, None]) / STD[:, None, None]).float()
+        three = torch.from_numpy(
+            (unit - MEAN[:, None, None]) / STD[:, None, None]
+        ).float()
         one = torch.from_numpy((unit - MEAN.mean()) / STD.mean()).float()
         inner = slice(2, -1 if side == 64 else -2)
         with torch.no_grad():
@@ -121,7 +143,9 @@ def test_s13_compare_reports_interior_border_and_model_of_the_layers_it_names():
             heads.append((summed(one) - model(three)).flatten())
     off, wanted, heads = map(torch.cat, (off, wanted, heads))
     assert found.interior.largest == pytest.approx(float(off.abs().max()), rel=1e-3)
-    assert found.interior.relative == pytest.approx(float(off.norm() / wanted.norm()), rel=1e-3)
+    assert found.interior.relative == pytest.approx(
+        float(off.norm() / wanted.norm()), rel=1e-3
+    )
     assert found.model.largest == pytest.approx(float(heads.abs().max()), rel=1e-3)
     assert "0, interior" in str(found)
 
@@ -136,7 +160,11 @@ class Fitted(nn.Module):
 PADDED_BY_SIZE = {
     "by hand": lambda: net(nn.Conv2d(3, 8, 3), Fitted()).eval(),
     "timm's": lambda: create_model(
-        "vit_tiny_patch16_224", dynamic_img_size=True, dynamic_img_pad=True, depth=1, num_classes=5
+        "vit_tiny_patch16_224",
+        dynamic_img_size=True,
+        dynamic_img_pad=True,
+        depth=1,
+        num_classes=5,
     ).eval(),
 }
 
@@ -156,26 +184,44 @@ def test_padding_that_depends_on_the_size_is_centred_and_reported(kind):
 
 
 def test_the_first_convolution_keeps_everything_but_its_bands():
-    model = net(nn.Conv2d(3, 8, 3, stride=2, padding=1, dilation=2, bias=False).double())
+    model = net(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, dilation=2, bias=False).double()
+    )
     model[0].weight.requires_grad_(False)
     model.double()
     folded, _ = fold_into(model, GRAY)
     conv = folded[0]
-    assert (conv.in_channels, conv.out_channels, conv.weight.shape) == (1, 8, (8, 1, 3, 3))
-    assert (conv.stride, conv.padding, conv.dilation, conv.groups) == ((2, 2), (1, 1), (2, 2), 1)
+    assert (conv.in_channels, conv.out_channels, conv.weight.shape) == (
+        1,
+        8,
+        (8, 1, 3, 3),
+    )
+    assert (conv.stride, conv.padding, conv.dilation, conv.groups) == (
+        (2, 2),
+        (1, 1),
+        (2, 2),
+        1,
+    )
     assert (conv.weight.dtype, conv.bias.dtype) == (torch.float64, torch.float64)
     assert not conv.weight.requires_grad
     assert not conv.bias.requires_grad
     assert folded[-1].weight.requires_grad
-    assert set(dict(folded.named_parameters())) == {*dict(model.named_parameters()), "0.bias"}
+    assert set(dict(folded.named_parameters())) == {
+        *dict(model.named_parameters()),
+        "0.bias",
+    }
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.03), (torch.float16, 0.004)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.bfloat16, 0.03), (torch.float16, 0.004)]
+)
 def test_low_precision_is_kept(dtype, tolerance):
     model = net(GEOMETRIES["vgg"]()).eval().to(dtype)
     folded, feed = fold_into(model, GRAY, exact=True)
     assert folded[0].weight.dtype == folded[0].bias.dtype == dtype
-    assert error(folded(fed(feed).to(dtype)), model(three_bands().to(dtype))) < tolerance
+    assert (
+        error(folded(fed(feed).to(dtype)), model(three_bands().to(dtype))) < tolerance
+    )
 
 
 def test_a_map_without_offset_leaves_the_layer_without_bias():
@@ -193,12 +239,26 @@ def test_the_model_its_modes_its_statistics_and_the_random_numbers_are_left_alon
     folded, feed = fold_into(model, GRAY)
     compare(model, GRAY, folded, feed)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(held, before[name]) for name, held in model.state_dict().items())
-    for one in (model, folded):
-        assert [part.training for part in (one, *one)] == [True, True, False, True, True, True, True]
-    assert all(not part._forward_hooks for one in (model, folded) for part in one.modules())
     assert all(
-        torch.equal(held, before[name]) for name, held in folded.state_dict().items() if not name.startswith("0.")
+        torch.equal(held, before[name]) for name, held in model.state_dict().items()
+    )
+    for one in (model, folded):
+        assert [part.training for part in (one, *one)] == [
+            True,
+            True,
+            False,
+            True,
+            True,
+            True,
+            True,
+        ]
+    assert all(
+        not part._forward_hooks for one in (model, folded) for part in one.modules()
+    )
+    assert all(
+        torch.equal(held, before[name])
+        for name, held in folded.state_dict().items()
+        if not name.startswith("0.")
     )
 
 
@@ -211,7 +271,9 @@ def test_the_folded_model_trains():
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_volumes(exact):
-    model = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
+    model = nn.Sequential(
+        nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten()
+    ).eval()
     plan = gp.plan(gp.Source("gray", "THW", range=(0, 255)), "imagenet")
     folded, feed = fold_into(model, plan, exact=exact)
     assert feed.target.layout == "CTHW"
@@ -231,12 +293,19 @@ def test_the_layout_of_a_plan_made_for_keras_becomes_that_of_torch():
 
 
 def test_nodata_and_clip_stay_in_the_plan_that_feeds():
-    plan = gp.plan(gp.Source("RGBY", range=(10, 200), clip=True, nodata=7), "imagenet", RGBY["a share of each"])
+    plan = gp.plan(
+        gp.Source("RGBY", range=(10, 200), clip=True, nodata=7),
+        "imagenet",
+        RGBY["a share of each"],
+    )
     model = net(GEOMETRIES["resnet"]()).eval()
     folded, feed = fold_into(model, plan, exact=True)
     assert feed.source == plan.source
     found = compare(model, plan, folded, feed)
-    assert max(found.interior.relative, found.border.relative, found.model.relative) <= 1e-5
+    assert (
+        max(found.interior.relative, found.border.relative, found.model.relative)
+        <= 1e-5
+    )
     with pytest.raises(gp.RangeError, match="exact=True"):
         fold_into(model, plan)
 
@@ -246,7 +315,11 @@ RGBY = {
     "blue, its gain shared": {"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}},
     "red": {"R": {"R": 1, "Y": 1}, "G": "G", "B": "B"},
     "red, its gain shared": {"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"},
-    "a share of each": {"R": {"R": 0.75, "Y": 0.25}, "G": {"G": 0.75, "Y": 0.25}, "B": {"B": 0.75, "Y": 0.25}},
+    "a share of each": {
+        "R": {"R": 0.75, "Y": 0.25},
+        "G": {"G": 0.75, "Y": 0.25},
+        "B": {"B": 0.75, "Y": 0.25},
+    },
 }
 
 
@@ -255,8 +328,14 @@ def test_s14_s15_a_fourth_band_feeds_blue_red_or_all_of_them(fed_by):
     model = net(GEOMETRIES["vgg"]()).eval()
     plan = gp.plan(gp.Source("RGBY", range=(0, 255)), "imagenet", RGBY[fed_by])
     folded, feed = fold_into(model, plan)
-    weight, wide = model[0].weight / torch.from_numpy(STD)[:, None, None], folded[0].weight
-    shares = [RGBY[fed_by][band].get("Y", 0) if isinstance(RGBY[fed_by][band], dict) else 0 for band in "RGB"]
+    weight, wide = (
+        model[0].weight / torch.from_numpy(STD)[:, None, None],
+        folded[0].weight,
+    )
+    shares = [
+        RGBY[fed_by][band].get("Y", 0) if isinstance(RGBY[fed_by][band], dict) else 0
+        for band in "RGB"
+    ]
     yellow = sum(share * weight[:, i] for i, share in enumerate(shares))
     torch.testing.assert_close(wide[:, 3].double(), yellow, rtol=1e-5, atol=1e-6)
     assert feed.target.bands == ("R", "G", "B", "Y")
@@ -275,7 +354,9 @@ def test_s14_the_model_of_four_bands_is_saved_and_loaded(kind, tmp_path):
         state = torch.load(tmp_path / "four.pt", weights_only=True)
     again = net(nn.Conv2d(4, 8, 7, stride=2, padding=3)).eval()
     again.load_state_dict(state)
-    x = torch.from_numpy(feed.batch(RNG.integers(0, 256, (2, 64, 64, 4), dtype=np.uint8)))
+    x = torch.from_numpy(
+        feed.batch(RNG.integers(0, 256, (2, 64, 64, 4), dtype=np.uint8))
+    )
     assert torch.equal(again(x), folded(x))
 
 

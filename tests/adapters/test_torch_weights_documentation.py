@@ -24,7 +24,9 @@ def test_every_block_of_python_runs(tmp_path):
 
 @pytest.mark.parametrize("stem", folding_error.STEMS)
 def test_the_errors_of_the_table_are_measured_again(stem):
-    shown = next(line for line in SECTION.splitlines() if line.startswith(f"| {stem} |"))
+    shown = next(
+        line for line in SECTION.splitlines() if line.startswith(f"| {stem} |")
+    )
     summed, black, folded, exact = map(float, shown.split("|")[2:-1])
     again = folding_error.errors(folding_error.random_stem(stem))
     assert list(again.values())[:2] == pytest.approx([summed, black], rel=0.1, abs=1e-5)

@@ -29,7 +29,9 @@ def assert_imagenet(x, unit):
     """Assert that ``x`` is normalised ``unit``, (..., 1 or 3, H, W) intensities."""
     mean, std = np.reshape(MEAN, (3, 1, 1)), np.reshape(STD, (3, 1, 1))
     wanted = (np.asarray(unit, np.float64) - mean) / std
-    oracle.assert_matches(np.asarray(x), wanted, np.abs(np.asarray(unit) / std) + np.abs(mean / std))
+    oracle.assert_matches(
+        np.asarray(x), wanted, np.abs(np.asarray(unit) / std) + np.abs(mean / std)
+    )
     assert x.is_contiguous()
     assert x.dtype == torch.float32
 
@@ -45,10 +47,14 @@ def test_the_type_of_a_tensor_stays_and_pictures_and_arrays_become_images():
     ]:
         x = TO_BACKBONE(given)
         assert type(x) is kind
-        assert_imagenet(torch.Tensor(x), np.broadcast_to(GRAY / 255, (*x.shape[:-3], 1, 6, 9)))
+        assert_imagenet(
+            torch.Tensor(x), np.broadcast_to(GRAY / 255, (*x.shape[:-3], 1, 6, 9))
+        )
 
 
-@pytest.mark.parametrize("lead", [(), (0,), (3,), (2, 3), (2, 1, 3), (1, 2, 1, 2)], ids=str)
+@pytest.mark.parametrize(
+    "lead", [(), (0,), (3,), (2, 3), (2, 1, 3), (1, 2, 1, 2)], ids=str
+)
 def test_g11_leading_axes_are_free_and_shapes_survive(lead):
     image = RNG.integers(0, 65536, (*lead, 1, 4, 5), np.uint16)
     assert_imagenet(TO_BACKBONE(torch.from_numpy(image)), image / 65535)
@@ -58,8 +64,13 @@ def test_g12_only_the_image_of_a_sample_is_touched():
     sample = {
         "image": tv_tensors.Image(GRAY),
         "mask": tv_tensors.Mask(GRAY > 9),
-        "boxes": tv_tensors.BoundingBoxes([[0, 0, 3, 4]], format="XYXY", canvas_size=(6, 9)),
-        "more": [torch.arange(3), (tv_tensors.Video(GRAY[None, None]), "name", None, 0.5)],
+        "boxes": tv_tensors.BoundingBoxes(
+            [[0, 0, 3, 4]], format="XYXY", canvas_size=(6, 9)
+        ),
+        "more": [
+            torch.arange(3),
+            (tv_tensors.Video(GRAY[None, None]), "name", None, 0.5),
+        ],
         "label": 7,
     }
     out = TO_BACKBONE(sample)
@@ -95,32 +106,57 @@ def test_of_plain_tensors_the_first_is_the_image_where_no_leaf_says_so():
     assert TO_BACKBONE((labels, tv_tensors.Image(image)))[0] is labels
 
 
-@pytest.mark.parametrize("sample", [3, "path.png", None, {}, [], {"mask": tv_tensors.Mask(GRAY)}, (1, "two")], ids=str)
+@pytest.mark.parametrize(
+    "sample",
+    [3, "path.png", None, {}, [], {"mask": tv_tensors.Mask(GRAY)}, (1, "two")],
+    ids=str,
+)
 def test_g12_a_sample_without_an_image_is_a_type_error(sample):
     with pytest.raises(TypeError, match="expected a PIL image, a tensor"):
         TO_BACKBONE(sample)
 
 
 @pytest.mark.parametrize(
-    "sample", [(GRAY, 3), [GRAY], {"image": GRAY}, (tv_tensors.Image(GRAY), GRAY), (torch.zeros(3), {"image": GRAY})]
+    "sample",
+    [
+        (GRAY, 3),
+        [GRAY],
+        {"image": GRAY},
+        (tv_tensors.Image(GRAY), GRAY),
+        (torch.zeros(3), {"image": GRAY}),
+    ],
 )
 def test_an_array_inside_a_sample_is_a_type_error_that_says_what_to_do(sample):
     with pytest.raises(TypeError, match=r"v2\.ToImage\(\) first"):
         TO_BACKBONE(sample)
-    assert_imagenet(v2.Compose([v2.ToImage(), TO_BACKBONE])((GRAY, 3))[0], GRAY[None] / 255)
+    assert_imagenet(
+        v2.Compose([v2.ToImage(), TO_BACKBONE])((GRAY, 3))[0], GRAY[None] / 255
+    )
 
 
 def test_an_array_as_the_whole_sample_is_read_in_the_layout_of_the_plan():
     batch = RNG.integers(0, 256, (4, 6, 9), np.uint8)
-    assert_imagenet(ToBackbone(gp.plan(gp.Source("gray", "NHW"), "imagenet"))(batch), batch[:, None] / 255)
+    assert_imagenet(
+        ToBackbone(gp.plan(gp.Source("gray", "NHW"), "imagenet"))(batch),
+        batch[:, None] / 255,
+    )
     hwc = gp.plan("RGB", gp.preset("imagenet", layout="HWC"))
     assert_imagenet(ToBackbone(hwc)(RGB), RGB.transpose(2, 0, 1) / 255)
-    for image in (GRAY, GRAY[:, ::-1], np.asfortranarray(GRAY), GRAY.astype(">u2") * 257):
-        assert_imagenet(MIXED(image), image[None] / (65535 if image.itemsize == 2 else 255))
+    for image in (
+        GRAY,
+        GRAY[:, ::-1],
+        np.asfortranarray(GRAY),
+        GRAY.astype(">u2") * 257,
+    ):
+        assert_imagenet(
+            MIXED(image), image[None] / (65535 if image.itemsize == 2 else 255)
+        )
     assert_imagenet(MIXED(RGB), RGB.transpose(2, 0, 1) / 255)
     with pytest.raises(gp.LayoutError, match="layout 'HW' with 1 band"):
         TO_BACKBONE(batch)
-    with pytest.raises(gp.ChannelError, match=r"HW of 'gray', HWC of 'RGB', got shape \(4, 6, 9\)"):
+    with pytest.raises(
+        gp.ChannelError, match=r"HW of 'gray', HWC of 'RGB', got shape \(4, 6, 9\)"
+    ):
         MIXED(batch)
     with pytest.raises(gp.DTypeError, match="masked array"):
         TO_BACKBONE(np.ma.masked_array(GRAY))
@@ -128,7 +164,9 @@ def test_an_array_as_the_whole_sample_is_read_in_the_layout_of_the_plan():
 
 def test_t12_a_batch_of_gray_images_without_a_band_axis_is_never_guessed():
     batch = torch.from_numpy(RNG.integers(0, 256, (8, 16, 12), np.uint8))
-    with pytest.raises(gp.ChannelError, match=r"'gray' \(1\), got 8 in a tensor of shape \(8, 16, 12\)"):
+    with pytest.raises(
+        gp.ChannelError, match=r"'gray' \(1\), got 8 in a tensor of shape \(8, 16, 12\)"
+    ):
         TO_BACKBONE(batch)
     with pytest.raises(gp.ChannelError, match=r"got 8"):
         MIXED(tv_tensors.Image(batch))
@@ -141,7 +179,9 @@ def test_t12_a_batch_of_gray_images_without_a_band_axis_is_never_guessed():
 def test_t02_t14_another_band_count_neither_passes_nor_broadcasts(count):
     for bands, taken in (("gray", 1), ("RGB", 3)):
         if count != taken:
-            with pytest.raises(gp.ChannelError, match=rf"\({taken}\), got {count} in a tensor"):
+            with pytest.raises(
+                gp.ChannelError, match=rf"\({taken}\), got {count} in a tensor"
+            ):
                 ToBackbone(gp.plan(bands, "imagenet"))(torch.zeros(count, 4, 5))
     with pytest.raises(ValueError, match="got 1 in a tensor"):
         ToBackbone(gp.plan("RGB", "imagenet"))(torch.zeros(1, 4, 5))
@@ -150,7 +190,9 @@ def test_t02_t14_another_band_count_neither_passes_nor_broadcasts(count):
 def test_t05_sixteen_bits_do_not_wrap():
     picture = Image.fromarray(np.array([[0, 32767, 32768, 65535]], np.uint16))
     unit = ToBackbone(gp.plan("gray", "unit"))
-    np.testing.assert_allclose(unit(picture)[0, 0], [0, 32767 / 65535, 32768 / 65535, 1], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        unit(picture)[0, 0], [0, 32767 / 65535, 32768 / 65535, 1], rtol=0, atol=1e-7
+    )
 
 
 def test_t19_channels_are_memory_of_their_own():
@@ -172,7 +214,9 @@ def test_t21_a_read_only_array_stays_what_it_is():
     image = GRAY.copy()
     image.flags.writeable = False
     for given in (image, Image.fromarray(image)):
-        x = ToBackbone(gp.plan("gray", gp.Target("gray", "CHW", "uint8", range=(0, 255))))(given)
+        x = ToBackbone(
+            gp.plan("gray", gp.Target("gray", "CHW", "uint8", range=(0, 255)))
+        )(given)
         assert np.array_equal(x[0], GRAY)
         x.zero_()
         assert np.array_equal(np.asarray(given), GRAY)
@@ -181,18 +225,26 @@ def test_t21_a_read_only_array_stays_what_it_is():
 @pytest.mark.parametrize("compose", [v1.Compose, v2.Compose])
 def test_s06_the_lambda_that_broadcasts_is_one_picklable_transform(compose):
     by_hand = v1.Compose(
-        [v1.ToTensor(), v1.Lambda(lambda x: x.broadcast_to(3, x.shape[1], x.shape[2])), v1.Normalize(MEAN, STD)]
+        [
+            v1.ToTensor(),
+            v1.Lambda(lambda x: x.broadcast_to(3, x.shape[1], x.shape[2])),
+            v1.Normalize(MEAN, STD),
+        ]
     )
     chain = compose([TO_BACKBONE])
     picture = Image.fromarray(GRAY)
-    torch.testing.assert_close(torch.Tensor(chain(picture)), by_hand(picture), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.Tensor(chain(picture)), by_hand(picture), rtol=1e-5, atol=1e-6
+    )
     again = pickle.loads(pickle.dumps(chain))
     assert torch.equal(again(picture), chain(picture))
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(by_hand)
 
 
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "uint16", "float16", "float32", "float64"]
+)
 def test_g15_one_specification_gives_the_numbers_of_the_plan_bit_for_bit(dtype):
     plan = gp.Plan.from_json(gp.plan("gray", "imagenet").to_json())
     batch = RNG.uniform(0, 1 if dtype.startswith("f") else 256, (3, 7, 5)).astype(dtype)
@@ -204,7 +256,9 @@ def test_g15_one_specification_gives_the_numbers_of_the_plan_bit_for_bit(dtype):
         assert np.array_equal(to_backbone(image), one)
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda held: pickle.loads(pickle.dumps(held))])
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda held: pickle.loads(pickle.dumps(held))]
+)
 def test_it_is_copied_and_pickled_before_and_after_use(again):
     for transform in (ToBackbone(gp.plan("gray", "imagenet")), MIXED):
         assert torch.equal(again(transform)(GRAY), transform(GRAY))
@@ -214,12 +268,25 @@ def test_it_is_copied_and_pickled_before_and_after_use(again):
 
 def test_the_repr_shows_source_and_target_of_every_plan():
     text = repr(v2.Compose([MIXED]))
-    for part in ("ToBackbone(", "bands=('gray',), layout='CHW'", "bands=('R', 'G', 'B'), layout='CHW'", "0.485"):
+    for part in (
+        "ToBackbone(",
+        "bands=('gray',), layout='CHW'",
+        "bands=('R', 'G', 'B'), layout='CHW'",
+        "0.485",
+    ):
         assert part in text
 
 
 def test_it_works_between_augmentations():
-    chain = v2.Compose([v2.ToImage(), v2.RandomCrop(4), v2.RandomHorizontalFlip(1), TO_BACKBONE, v2.GaussianBlur(3)])
+    chain = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.RandomCrop(4),
+            v2.RandomHorizontalFlip(1),
+            TO_BACKBONE,
+            v2.GaussianBlur(3),
+        ]
+    )
     image, mask = chain((Image.fromarray(GRAY), tv_tensors.Mask(GRAY)))
     assert image.shape == (3, 4, 4)
     assert mask.shape[-2:] == (4, 4)
@@ -231,11 +298,18 @@ def test_it_compiles_and_is_exported_on_plain_tensors():
     x = torch.from_numpy(RNG.integers(0, 256, (2, 1, 4, 5), np.uint8))
     chain = v2.Compose([v2.CenterCrop((4, 5)), TO_BACKBONE])
     for given in (x, x.to(torch.uint16) * 257, x / 255):
-        assert_imagenet(torch.compile(TO_BACKBONE, fullgraph=True, backend="aot_eager")(given), x / 255)
-    assert_imagenet(torch.compile(chain, fullgraph=True, backend="aot_eager")(x), x / 255)
+        assert_imagenet(
+            torch.compile(TO_BACKBONE, fullgraph=True, backend="aot_eager")(given),
+            x / 255,
+        )
+    assert_imagenet(
+        torch.compile(chain, fullgraph=True, backend="aot_eager")(x), x / 255
+    )
     declared = ToBackbone(gp.plan(gp.Source("gray", bits=8), "imagenet"))
     for strict in (True, False):
-        assert_imagenet(torch.export.export(declared, (x,), strict=strict).module()(x), x / 255)
+        assert_imagenet(
+            torch.export.export(declared, (x,), strict=strict).module()(x), x / 255
+        )
     with pytest.raises(gp.RangeError, match="declare them in the source"):
         torch.export.export(TO_BACKBONE, (x,), strict=False)
 
@@ -249,7 +323,10 @@ def test_an_image_type_compiles_with_a_break_in_the_graph():
 
 
 def test_plans_are_checked_when_it_is_built():
-    for wrong, says in [((), "at least one"), ((gp.plan("gray", "imagenet"), gp.plan("R", "imagenet")), "both have 1")]:
+    for wrong, says in [
+        ((), "at least one"),
+        ((gp.plan("gray", "imagenet"), gp.plan("R", "imagenet")), "both have 1"),
+    ]:
         with pytest.raises(gp.ChannelError, match=says):
             ToBackbone(*wrong)
     with pytest.raises(gp.ChannelError, match="share one target"):

@@ -29,9 +29,13 @@ def only(dataset):
 WAYS = {
     "eager": lambda run, x, axis: run(tf.constant(x)),  # noqa: ARG005
     "graph of known size": lambda run, x, axis: tf.function(run)(tf.constant(x)),  # noqa: ARG005
-    "graph of unknown size": lambda run, x, axis: tf.function(run, input_signature=[open_spec(x, axis)])(x),
+    "graph of unknown size": lambda run, x, axis: tf.function(
+        run, input_signature=[open_spec(x, axis)]
+    )(x),
     "XLA": lambda run, x, axis: tf.function(run, jit_compile=True)(tf.constant(x)),  # noqa: ARG005
     "map of known size": lambda run, x, axis: only(Dataset.from_tensors(x).map(run)),  # noqa: ARG005
-    "map of unknown size": lambda run, x, axis: only(unsized([x], open_spec(x, axis)).map(run)),
+    "map of unknown size": lambda run, x, axis: only(
+        unsized([x], open_spec(x, axis)).map(run)
+    ),
 }
 """(function, image, axis of the bands) -> what the function makes of the image."""

@@ -19,7 +19,17 @@ from benchmarks.accuracy.experiment import FULL, QUICK, record, run
 from benchmarks.accuracy.model import network
 from benchmarks.accuracy.stem_errors import stem_errors
 from benchmarks.accuracy.training import accuracy, logits, train
-from benchmarks.accuracy.variants import COLOUR, EXACT, FOLDED, ONE_BAND, SUMMED, THREE_BANDS, fed, stems, with_stem
+from benchmarks.accuracy.variants import (
+    COLOUR,
+    EXACT,
+    FOLDED,
+    ONE_BAND,
+    SUMMED,
+    THREE_BANDS,
+    fed,
+    stems,
+    with_stem,
+)
 
 ROOT = Path(__file__).parents[2]
 TINY = QUICK._replace(patches=7, held_out=3, epochs=1)
@@ -72,15 +82,23 @@ def by_hand(units):
 def numbered(height, width):
     """Return an image whose pixels hold their own number, in base 256."""
     number = np.arange(height * width).reshape(height, width)
-    return np.stack([number >> 16, number >> 8 & 255, number & 255], axis=-1).astype(np.uint8)
+    return np.stack([number >> 16, number >> 8 & 255, number & 255], axis=-1).astype(
+        np.uint8
+    )
 
 
 def test_no_pixel_is_in_a_patch_for_training_and_in_a_held_out_one(monkeypatch):
     monkeypatch.setattr(data, "PHOTOGRAPHS", {"numbered": lambda: numbered(300, 451)})
 
     seen, held_out = (
-        set(data.patches(2000, held_out=held_out, rng=rng)[0].reshape(-1, 3).astype(int) @ [65536, 256, 1])
-        for held_out, rng in ((False, np.random.default_rng(0)), (True, np.random.default_rng(1)))
+        set(
+            data.patches(2000, held_out=held_out, rng=rng)[0].reshape(-1, 3).astype(int)
+            @ [65536, 256, 1]
+        )
+        for held_out, rng in (
+            (False, np.random.default_rng(0)),
+            (True, np.random.default_rng(1)),
+        )
     )
 
     assert min(len(seen), len(held_out)) > 300 * 451 / 5
@@ -88,7 +106,10 @@ def test_no_pixel_is_in_a_patch_for_training_and_in_a_held_out_one(monkeypatch):
 
 
 def test_a_patch_has_the_class_of_the_image_it_was_cut_from(monkeypatch):
-    images = {str(value): lambda value=value: np.full((200, 150, 3), value, np.uint8) for value in (7, 8, 9)}
+    images = {
+        str(value): lambda value=value: np.full((200, 150, 3), value, np.uint8)
+        for value in (7, 8, 9)
+    }
     monkeypatch.setattr(data, "PHOTOGRAPHS", images)
 
     patches, labels = data.patches(4, held_out=False, rng=np.random.default_rng(0))
@@ -111,11 +132,21 @@ def test_the_photographs_are_in_colour_and_come_with_the_packages(monkeypatch):
 
 
 def test_colour_and_three_bands_are_fed_as_imagenet_has_them(patches):
-    plans = {name: stem.plan for name, stem in stems(np.zeros((1, 3, 7, 7), np.float32)).items()}
+    plans = {
+        name: stem.plan
+        for name, stem in stems(np.zeros((1, 3, 7, 7), np.float32)).items()
+    }
 
     colour = by_hand(patches.transpose(0, 3, 1, 2) / 255)
-    torch.testing.assert_close(fed(plans[COLOUR], patches).double(), colour, rtol=0, atol=1e-6)
-    torch.testing.assert_close(fed(plans[THREE_BANDS], patches).double(), by_hand(gray(patches)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        fed(plans[COLOUR], patches).double(), colour, rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(
+        fed(plans[THREE_BANDS], patches).double(),
+        by_hand(gray(patches)),
+        rtol=0,
+        atol=1e-6,
+    )
 
 
 def test_summed_is_what_timm_does(model, patches):
@@ -123,21 +154,30 @@ def test_summed_is_what_timm_does(model, patches):
 
     stem = stems(kernel(model))[SUMMED]
 
-    torch.testing.assert_close(torch.from_numpy(stem.kernel), adapt_input_conv(1, model.conv1.weight.detach()))
+    torch.testing.assert_close(
+        torch.from_numpy(stem.kernel), adapt_input_conv(1, model.conv1.weight.detach())
+    )
     assert stem.bias is None
     averaged = torch.from_numpy((gray(patches) - MEAN.mean()) / STD.mean())
-    torch.testing.assert_close(fed(stem.plan, patches).double(), averaged, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        fed(stem.plan, patches).double(), averaged, rtol=0, atol=1e-6
+    )
 
 
-def test_s18_a_network_folded_exactly_says_what_the_network_says_of_three_bands(model, patches):
+def test_s18_a_network_folded_exactly_says_what_the_network_says_of_three_bands(
+    model, patches
+):
     said = {
-        name: logits(with_stem(model, stem), fed(stem.plan, patches)) for name, stem in stems(kernel(model)).items()
+        name: logits(with_stem(model, stem), fed(stem.plan, patches))
+        for name, stem in stems(kernel(model)).items()
     }
     right = logits(model, by_hand(gray(patches)).float())
 
     torch.testing.assert_close(said[EXACT], right, rtol=0, atol=1e-5)
     torch.testing.assert_close(said[THREE_BANDS], right, rtol=0, atol=1e-5)
-    assert 1e-3 < (said[FOLDED] - right).abs().max() < (said[SUMMED] - right).abs().max()
+    assert (
+        1e-3 < (said[FOLDED] - right).abs().max() < (said[SUMMED] - right).abs().max()
+    )
 
 
 def test_errors_at_the_first_layer_are_relative_l2_distances(model, patches):
@@ -148,9 +188,18 @@ def test_errors_at_the_first_layer_are_relative_l2_distances(model, patches):
 
     errors = stem_errors(kernel(model), patches)
 
-    assert errors[SUMMED]["padded"] == pytest.approx((error.norm() / right.norm()).item(), rel=1e-4)
+    assert errors[SUMMED]["padded"] == pytest.approx(
+        (error.norm() / right.norm()).item(), rel=1e-4
+    )
     assert errors[FOLDED]["padded"] > 1e-3
-    assert max(errors[FOLDED]["inside"], errors[FOLDED]["unpadded"], *errors[EXACT].values()) < 1e-6
+    assert (
+        max(
+            errors[FOLDED]["inside"],
+            errors[FOLDED]["unpadded"],
+            *errors[EXACT].values(),
+        )
+        < 1e-6
+    )
 
 
 def test_training_learns_and_leaves_testing_alone():
@@ -194,9 +243,14 @@ def test_the_page_shows_means_and_spread_of_the_record(tiny):
 def test_the_command_measures_and_reports(tmp_path):
     path = tmp_path / "accuracy.json"
 
-    for arguments in (("--quick", "--out", path), ("report", "--out", path, "--docs", tmp_path)):
+    for arguments in (
+        ("--quick", "--out", path),
+        ("report", "--out", path, "--docs", tmp_path),
+    ):
         command = [sys.executable, "-m", "benchmarks.accuracy", *map(str, arguments)]
-        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            command, check=False, cwd=ROOT, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
 
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -211,18 +265,27 @@ def committed():
 
 
 def test_the_committed_page_is_that_of_the_committed_record(committed):
-    assert (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8") == report.page(committed)
+    assert (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8") == report.page(
+        committed
+    )
 
 
 def test_the_committed_record_is_a_full_one_and_names_no_host(committed):
     assert committed["settings"] == FULL._asdict()
-    assert (committed["scale"], committed["threads"], len(committed["runs"])) == ("full", 1, FULL.seeds)
+    assert (committed["scale"], committed["threads"], len(committed["runs"])) == (
+        "full",
+        1,
+        FULL.seeds,
+    )
     assert platform.node() not in json.dumps(committed)
 
 
 def test_s18_the_committed_networks_are_the_same_when_folded_exactly(committed):
     for found in committed["runs"]:
-        assert found["accuracy"][EXACT]["before"] == found["accuracy"][THREE_BANDS]["before"]
+        assert (
+            found["accuracy"][EXACT]["before"]
+            == found["accuracy"][THREE_BANDS]["before"]
+        )
         assert found["agreement"][EXACT] == 1
         assert found["logits"][EXACT] < 1e-5 * found["largest_logit"]
 
@@ -232,4 +295,11 @@ def test_folding_is_exact_at_the_first_layer_where_it_is_said_to_be(committed, w
     for found in committed["runs"]:
         errors = found["stem"][weights]
         assert list(errors) == list(ONE_BAND)
-        assert max(errors[FOLDED]["inside"], errors[FOLDED]["unpadded"], *errors[EXACT].values()) < 1e-5
+        assert (
+            max(
+                errors[FOLDED]["inside"],
+                errors[FOLDED]["unpadded"],
+                *errors[EXACT].values(),
+            )
+            < 1e-5
+        )

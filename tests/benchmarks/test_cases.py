@@ -19,7 +19,9 @@ KNOWN_REASONS = (
 
 def known(name, reason):
     """Whether a contender was left out as expected; TensorFlow has no uint16 tile."""
-    return reason in KNOWN_REASONS or (name == "tf.image.grayscale_to_rgb" and "DataType : uint16" in reason)
+    return reason in KNOWN_REASONS or (
+        name == "tf.image.grayscale_to_rgb" and "DataType : uint16" in reason
+    )
 
 
 @pytest.mark.parametrize("group", groups.GROUPS)
@@ -29,7 +31,11 @@ def test_the_contenders_of_every_case_compute_the_same_thing(group):
     assert builders
     for build in builders:
         case = admit(build())
-        surprises = {name: reason for name, reason in case.left_out.items() if not known(name, reason)}
+        surprises = {
+            name: reason
+            for name, reason in case.left_out.items()
+            if not known(name, reason)
+        }
         assert not surprises, case.name
         assert case.ours, case.name
 
@@ -54,7 +60,13 @@ def test_images_are_not_square_and_about_as_large_as_their_name_says():
 
 
 def test_a_peer_that_computes_something_else_is_left_out_with_the_reason():
-    case = Case("sum", {}, ours={"graypipe": lambda: 3.0}, peer={"other": lambda: 4.0}, check=same_as(3.0))
+    case = Case(
+        "sum",
+        {},
+        ours={"graypipe": lambda: 3.0},
+        peer={"other": lambda: 4.0},
+        check=same_as(3.0),
+    )
 
     admitted = admit(case)
 
@@ -66,7 +78,13 @@ def test_a_peer_that_fails_is_left_out_with_its_error():
     def fail():
         raise TypeError("no such type\nand a long story")
 
-    case = Case("sum", {}, ours={"graypipe": lambda: 3.0}, hand={"other": fail}, check=same_as(3.0))
+    case = Case(
+        "sum",
+        {},
+        ours={"graypipe": lambda: 3.0},
+        hand={"other": fail},
+        check=same_as(3.0),
+    )
 
     assert admit(case).left_out == {"other": "TypeError: no such type"}
 

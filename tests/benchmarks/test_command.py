@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 def benchmarks(*arguments):
     command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
-    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True
+    )
 
 
 def test_a_group_is_measured_and_reported(tmp_path):
@@ -27,7 +29,9 @@ def test_a_group_is_measured_and_reported(tmp_path):
     reported = benchmarks("report", "--out", tmp_path, "--docs", tmp_path)
 
     assert reported.returncode == 0, reported.stderr
-    assert "| import graypipe | import numpy | ≤ 1.20x |" in (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert "| import graypipe | import numpy | ≤ 1.20x |" in (
+        tmp_path / "benchmarks.md"
+    ).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("arguments", [("--only", "nothing"), ("reports",)])

@@ -15,7 +15,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def records():
-    return {group: running.run(group, TINY, [].append) for group in ("mix", "views", "zero_copy")}
+    return {
+        group: running.run(group, TINY, [].append)
+        for group in ("mix", "views", "zero_copy")
+    }
 
 
 def test_results_survive_the_round_trip_through_files(records, tmp_path):
@@ -25,7 +28,9 @@ def test_results_survive_the_round_trip_through_files(records, tmp_path):
     assert results.read(tmp_path, groups.GROUPS) == records
 
 
-@pytest.mark.parametrize("broken", [{"threads": 2}, {"cases": []}, {"date": "today"}, {"host": "a name"}])
+@pytest.mark.parametrize(
+    "broken", [{"threads": 2}, {"cases": []}, {"date": "today"}, {"host": "a name"}]
+)
 def test_results_that_break_the_schema_are_not_written(records, tmp_path, broken):
     with pytest.raises(jsonschema.ValidationError):
         results.write(records["mix"] | broken, tmp_path)
@@ -79,5 +84,7 @@ def test_the_committed_pages_are_those_of_the_committed_results():
 
     for name in ("benchmarks.md", "zero-copy.md"):
         page = DOCS / name
-        assert (page.read_text(encoding="utf-8") if page.exists() else None) == pages.get(name)
+        assert (
+            page.read_text(encoding="utf-8") if page.exists() else None
+        ) == pages.get(name)
     assert all(record["scale"] == "full" for record in committed.values())

@@ -6,7 +6,14 @@ from benchmarks import targets
 
 
 def figure(kind, median):
-    return {"kind": kind, "median": median, "q1": median, "q3": median, "rounds": 3, "calls": 1}
+    return {
+        "kind": kind,
+        "median": median,
+        "q1": median,
+        "q3": median,
+        "rounds": 3,
+        "calls": 1,
+    }
 
 
 def expansion(size, ours, peer, hand=1.0, memory="fresh"):
@@ -30,7 +37,10 @@ def first(*cases, group="expand"):
 
 
 def test_the_fastest_peer_is_the_rival_and_the_worst_cell_decides():
-    row = first(expansion("224", 2.0, 3.0), expansion("224", 4.0, 3.0, hand=2.0, memory="reused"))
+    row = first(
+        expansion("224", 2.0, 3.0),
+        expansion("224", 4.0, 3.0, hand=2.0, memory="reused"),
+    )
 
     assert row.target.what == "expand, 224²"
     assert row.value == 0.75

@@ -13,8 +13,8 @@ from image_sets import images, process, save, tree
 from PIL import Image
 
 import graypipe as gp
+from graypipe.batch_jobs.manifest import NAME
 from graypipe.cli import main, progress
-from graypipe.scale.manifest import NAME
 
 RNG = np.random.default_rng(9)
 GRAY8 = RNG.integers(0, 256, (21, 34), dtype=np.uint8)
@@ -36,37 +36,104 @@ def gray_target(dtype, white):
 
 CASES = {
     "gray to imagenet, npy": (GRAY8, "gray", "imagenet", None, "npy"),
-    "gray of 12 bits to caffe, npy": (GRAY16 >> 4, gp.Source("gray", bits=12), "keras-caffe", None, "npy"),
+    "gray of 12 bits to caffe, npy": (
+        GRAY16 >> 4,
+        gp.Source("gray", bits=12),
+        "keras-caffe",
+        None,
+        "npy",
+    ),
     "gray to RGB, png": (GRAY8, "gray", "rgb8", None, "png"),
     "16 bits to 8, png": (GRAY16, "gray", gray_target("uint8", 255), None, "png"),
-    "16 bits, png": (GRAY16, gp.Source("gray", range=(65535, 0)), gray_target("uint16", 65535), None, "png"),
-    "16 bits a colour, png": (GRAY16, "gray", gp.Target("RGB", "CHW", "uint16", range=(0, 65535)), None, "png"),
+    "16 bits, png": (
+        GRAY16,
+        gp.Source("gray", range=(65535, 0)),
+        gray_target("uint16", 65535),
+        None,
+        "png",
+    ),
+    "16 bits a colour, png": (
+        GRAY16,
+        "gray",
+        gp.Target("RGB", "CHW", "uint16", range=(0, 65535)),
+        None,
+        "png",
+    ),
     "gray to imagenet, tiff": (GRAY8, "gray", "imagenet", None, "tiff"),
-    "one band with a name, tiff": (GRAY8, ("NIR",), gp.Target(("NIR",), "CHW", "float64"), None, "tiff"),
+    "one band with a name, tiff": (
+        GRAY8,
+        ("NIR",),
+        gp.Target(("NIR",), "CHW", "float64"),
+        None,
+        "tiff",
+    ),
     "BGR, tiff": (RGB8, "RGB", gp.preset("imagenet", bands="BGR"), None, "tiff"),
-    "yellow merged, tiff": (RGBY16, "RGBY", gp.preset("unit", layout="HWC"), YELLOW, "tiff"),
-    "a name of any letters, tiff": (GRAY8, ("B<&>",), gp.Target(("B<&>",), "HW"), None, "tiff"),
-    "names in any script, tiff": (RGB8, "RGB", gp.Target(("Grün", "青", "🌱 <é>"), "HWC"), GREEN, "tiff"),
-    "four bands, tiff": (RGBY16, "RGBY", gp.Target("YRGB", "CHW", "int16", range=(-9, 9)), None, "tiff"),
-    "colours to gray, png": (RGB8, "RGB", gray_target("uint8", 255), gp.luminance(), "png"),
+    "yellow merged, tiff": (
+        RGBY16,
+        "RGBY",
+        gp.preset("unit", layout="HWC"),
+        YELLOW,
+        "tiff",
+    ),
+    "a name of any letters, tiff": (
+        GRAY8,
+        ("B<&>",),
+        gp.Target(("B<&>",), "HW"),
+        None,
+        "tiff",
+    ),
+    "names in any script, tiff": (
+        RGB8,
+        "RGB",
+        gp.Target(("Grün", "青", "🌱 <é>"), "HWC"),
+        GREEN,
+        "tiff",
+    ),
+    "four bands, tiff": (
+        RGBY16,
+        "RGBY",
+        gp.Target("YRGB", "CHW", "int16", range=(-9, 9)),
+        None,
+        "tiff",
+    ),
+    "colours to gray, png": (
+        RGB8,
+        "RGB",
+        gray_target("uint8", 255),
+        gp.luminance(),
+        "png",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_written_reads_back_as_what_the_plan_gives(tmp_path, case):
     image, source, target, via, to = CASES[case]
-    path = save(tmp_path / "in" / f"deep/er/image{'.tif' if image.ndim == 3 else '.png'}", image)
+    path = save(
+        tmp_path / "in" / f"deep/er/image{'.tif' if image.ndim == 3 else '.png'}", image
+    )
     if image.shape[-1] == 4:
         tifffile.imwrite(path, image, photometric="minisblack", planarconfig="contig")
     plan = gp.plan(source, target, via)
     (tmp_path / "plan.json").write_text(plan.to_json())
 
-    code = convert(tmp_path / "in", tmp_path / "out", "--plan", tmp_path / "plan.json", "--to", to, "--workers", 1)
+    code = convert(
+        tmp_path / "in",
+        tmp_path / "out",
+        "--plan",
+        tmp_path / "plan.json",
+        "--to",
+        to,
+        "--workers",
+        1,
+    )
 
     assert code == 0
     written = tmp_path / "out/deep/er/image.x"
     layout = {} if to != "npy" else {"layout": plan.target.layout}
-    states = {"range": (-99, 999)} if plan.target.dtype == "int16" or to == "npy" else {}
+    states = (
+        {"range": (-99, 999)} if plan.target.dtype == "int16" or to == "npy" else {}
+    )
     back, found = gp.read(
         written.with_suffix({"npy": ".npy", "png": ".png", "tiff": ".tif"}[to]),
         **(layout | states | ({"bands": plan.target.bands} if to == "npy" else {})),
@@ -78,9 +145,24 @@ def test_what_is_written_reads_back_as_what_the_plan_gives(tmp_path, case):
 
 
 def test_the_notation_of_the_command_line_makes_the_same_plan_as_python(tmp_path):
-    save(tmp_path / "in/cells.tif", RGBY16, photometric="minisblack", planarconfig="contig")
+    save(
+        tmp_path / "in/cells.tif",
+        RGBY16,
+        photometric="minisblack",
+        planarconfig="contig",
+    )
     merge = ("--via", "R=0.5*R+0.5*Y,G=0.5*G+0.5*Y,B=B")
-    code = convert(tmp_path / "in", tmp_path / "out", "--source", "RGBY:16", "--target", "unit", *merge, "--to", "npy")
+    code = convert(
+        tmp_path / "in",
+        tmp_path / "out",
+        "--source",
+        "RGBY:16",
+        "--target",
+        "unit",
+        *merge,
+        "--to",
+        "npy",
+    )
 
     plan = gp.plan(gp.Source("RGBY", bits=16), "unit", YELLOW)
     assert code == 0
@@ -89,7 +171,9 @@ def test_the_notation_of_the_command_line_makes_the_same_plan_as_python(tmp_path
     assert json.loads(first)["fingerprint"] == plan.fingerprint
 
 
-def test_every_image_below_the_folder_is_converted_and_nothing_else_is_touched(tmp_path, capsys):
+def test_every_image_below_the_folder_is_converted_and_nothing_else_is_touched(
+    tmp_path, capsys
+):
     held = images(tmp_path / "in", 7)
     save(tmp_path / "in/top.TIF".lower(), GRAY8)
     (tmp_path / "in/labels.csv").write_text("a/0000.png,1\n")
@@ -98,12 +182,18 @@ def test_every_image_below_the_folder_is_converted_and_nothing_else_is_touched(t
     assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET) == 0
 
     assert tree(tmp_path / "in") == before
-    names = {f"{path.relative_to(tmp_path / 'in').with_suffix('.npy')}" for path in held}
+    names = {
+        f"{path.relative_to(tmp_path / 'in').with_suffix('.npy')}" for path in held
+    }
     assert set(tree(tmp_path / "out")) == {*names, "top.npy", NAME}
-    assert capsys.readouterr().out.startswith("8 files converted, 0 were finished before")
+    assert capsys.readouterr().out.startswith(
+        "8 files converted, 0 were finished before"
+    )
     plan = gp.plan("gray", "imagenet")
     for path, image in held.items():
-        written = tmp_path / "out" / path.relative_to(tmp_path / "in").with_suffix(".npy")
+        written = (
+            tmp_path / "out" / path.relative_to(tmp_path / "in").with_suffix(".npy")
+        )
         np.testing.assert_array_equal(np.load(written), plan(image))
 
 
@@ -112,7 +202,9 @@ def test_what_a_file_states_beyond_the_declaration_counts(tmp_path):
     assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET) == 0
 
     inverted = gp.plan(gp.Source("gray", range=(255, 0)), "imagenet")
-    np.testing.assert_array_equal(np.load(tmp_path / "out/white-is-zero.npy"), inverted(GRAY8))
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "out/white-is-zero.npy"), inverted(GRAY8)
+    )
 
 
 def test_arrays_have_the_layout_of_the_source_and_pictures_their_own(tmp_path):
@@ -137,30 +229,58 @@ def test_policies_of_reading_are_options(tmp_path):
     assert convert(tmp_path / "in", tmp_path / "out", *source, *policies) == 0
     image, _ = gp.read(tmp_path / "in/turned.png", alpha="black", orientation="apply")
     np.testing.assert_array_equal(gp.read(tmp_path / "out/turned.png")[0], image)
-    assert convert(tmp_path / "in", tmp_path / "out", *source, "--resume") == 1  # with other policies
+    assert (
+        convert(tmp_path / "in", tmp_path / "out", *source, "--resume") == 1
+    )  # with other policies
 
 
 def test_one_page_of_each_file_is_an_option(tmp_path):
-    save(tmp_path / "in/stack.tif", np.stack([GRAY8, GRAY8[::-1]]), photometric="minisblack")
+    save(
+        tmp_path / "in/stack.tif",
+        np.stack([GRAY8, GRAY8[::-1]]),
+        photometric="minisblack",
+    )
     assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET, "--frame", 1) == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "out/stack.npy"), gp.plan("gray", "imagenet")(GRAY8[::-1]))
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "out/stack.npy"), gp.plan("gray", "imagenet")(GRAY8[::-1])
+    )
 
 
 @pytest.mark.parametrize(
     ("plan", "to", "says"),
     [
         (gp.plan("gray", "imagenet"), "png", "npy or tiff"),
-        (gp.plan("RGB", gp.Target("BGR", dtype="uint8", range=(0, 255))), "png", "npy or tiff"),
-        (gp.plan("RGBY", gp.Target("RGBY", dtype="uint8", range=(0, 255))), "png", "npy or tiff"),
+        (
+            gp.plan("RGB", gp.Target("BGR", dtype="uint8", range=(0, 255))),
+            "png",
+            "npy or tiff",
+        ),
+        (
+            gp.plan("RGBY", gp.Target("RGBY", dtype="uint8", range=(0, 255))),
+            "png",
+            "npy or tiff",
+        ),
         (gp.plan("gray", gp.Target(dtype="float16")), "tiff", "npy"),
         (gp.plan(gp.Source("gray", "THW"), "imagenet"), "tiff", "npy"),
         (gp.plan(("near\nIR",), gp.Target(("near\nIR",), "HW")), "tiff", "printable"),
     ],
 )
-def test_a_kind_of_file_that_cannot_hold_the_result_is_refused_at_once(tmp_path, capsys, plan, to, says):
+def test_a_kind_of_file_that_cannot_hold_the_result_is_refused_at_once(
+    tmp_path, capsys, plan, to, says
+):
     images(tmp_path / "in", 2)
     (tmp_path / "plan.json").write_text(plan.to_json())
-    assert convert(tmp_path / "in", tmp_path / "out", "--plan", tmp_path / "plan.json", "--to", to) == 1
+    assert (
+        convert(
+            tmp_path / "in",
+            tmp_path / "out",
+            "--plan",
+            tmp_path / "plan.json",
+            "--to",
+            to,
+        )
+        == 1
+    )
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -178,7 +298,9 @@ def test_a_kind_of_file_that_cannot_hold_the_result_is_refused_at_once(tmp_path,
         ("--source", "gray", "--target", "imagenet", "--on-error", "ignore"),
     ],
 )
-def test_a_command_line_that_makes_no_plan_cannot_be_read(tmp_path, monkeypatch, capsys, argv):
+def test_a_command_line_that_makes_no_plan_cannot_be_read(
+    tmp_path, monkeypatch, capsys, argv
+):
     monkeypatch.chdir(tmp_path)
     images(tmp_path / "in", 2)
     (tmp_path / "plan.json").write_text(gp.plan("gray", "imagenet").to_json())
@@ -208,13 +330,20 @@ DEPTH8 = ("--source", "gray:dtype=uint8", *IMAGENET[2:-1])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_files_that_cannot_be_taken_are_skipped_and_reported_one_by_one(tmp_path, capsys, workers):
+def test_files_that_cannot_be_taken_are_skipped_and_reported_one_by_one(
+    tmp_path, capsys, workers
+):
     images(tmp_path / "in", 40)
     assert convert(tmp_path / "in", tmp_path / "expected", *DEPTH8, workers) == 0
     bad = damaged(tmp_path / "in")
     capsys.readouterr()
 
-    assert convert(tmp_path / "in", tmp_path / "out", *DEPTH8, workers, "--on-error", "skip") == 1
+    assert (
+        convert(
+            tmp_path / "in", tmp_path / "out", *DEPTH8, workers, "--on-error", "skip"
+        )
+        == 1
+    )
 
     *skipped, last = capsys.readouterr().err.splitlines()
     assert last == "graypipe: error: 5 of 45 files were skipped"
@@ -227,7 +356,9 @@ def test_files_that_cannot_be_taken_are_skipped_and_reported_one_by_one(tmp_path
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_first_file_that_cannot_be_taken_stops_and_resume_goes_on_after_the_cure(tmp_path, capsys, workers):
+def test_the_first_file_that_cannot_be_taken_stops_and_resume_goes_on_after_the_cure(
+    tmp_path, capsys, workers
+):
     held = images(tmp_path / "in", 40)
     assert convert(tmp_path / "in", tmp_path / "expected", *DEPTH8, workers) == 0
     bad = list(held)[25]
@@ -245,14 +376,19 @@ def test_the_first_file_that_cannot_be_taken_stops_and_resume_goes_on_after_the_
     bad.write_bytes(good)
     os.utime(bad, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert convert(tmp_path / "in", tmp_path / "out", *DEPTH8, workers, "--resume") == 0
-    assert capsys.readouterr().out.startswith("15 files converted, 25 were finished before")
+    assert capsys.readouterr().out.startswith(
+        "15 files converted, 25 were finished before"
+    )
     assert tree(tmp_path / "out") == tree(tmp_path / "expected")
 
 
 def test_one_worker_and_two_write_the_same_bytes(tmp_path):
     images(tmp_path / "in", 50)
     for workers in (1, 2):
-        assert convert(tmp_path / "in", tmp_path / str(workers), *IMAGENET[:-1], workers) == 0
+        assert (
+            convert(tmp_path / "in", tmp_path / str(workers), *IMAGENET[:-1], workers)
+            == 0
+        )
     assert tree(tmp_path / "1") == tree(tmp_path / "2")
 
 
@@ -263,7 +399,9 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
         if at < 4:
             save(tmp_path / "few" / f"{at}.npy", large)
     peaks = []
-    for at, folder in enumerate(("few", "few", "many")):  # the first one pays for imports
+    for at, folder in enumerate(
+        ("few", "few", "many")
+    ):  # the first one pays for imports
         tracemalloc.start()
         assert convert(tmp_path / folder, tmp_path / f"out{at}", *IMAGENET) == 0
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -276,7 +414,10 @@ def test_a_bar_on_the_terminal_counts_the_files(tmp_path):
     terminal, end = os.openpty()
     termios.tcsetwinsize(end, (24, 80))
     done = process(
-        *("convert", tmp_path / "in", tmp_path / "out", *IMAGENET), capture_output=False, stdout=end, stderr=end
+        *("convert", tmp_path / "in", tmp_path / "out", *IMAGENET),
+        capture_output=False,
+        stdout=end,
+        stderr=end,
     )
     os.close(end)
     shown = b""
@@ -286,7 +427,9 @@ def test_a_bar_on_the_terminal_counts_the_files(tmp_path):
     assert done.returncode == 0
 
 
-def test_without_tqdm_the_extra_is_named_and_the_work_is_done(tmp_path, capsys, monkeypatch):
+def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
+    tmp_path, capsys, monkeypatch
+):
     images(tmp_path / "in", 3)
     monkeypatch.setattr(progress, "find_spec", {}.get)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -304,7 +447,9 @@ def test_without_ray_the_extra_is_named(tmp_path, capsys, monkeypatch):
 def test_a_missing_extra_is_no_fault_of_the_files(tmp_path, capsys, monkeypatch):
     save(tmp_path / "in/a.tif", GRAY8)
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET, "--on-error", "skip") == 1
+    assert (
+        convert(tmp_path / "in", tmp_path / "out", *IMAGENET, "--on-error", "skip") == 1
+    )
     printed = capsys.readouterr().err
     assert 'pip install "graypipe[io]"' in printed
     assert "skipped" not in printed
@@ -316,32 +461,58 @@ def test_t6_pixels_of_16_bits_under_a_source_of_8_are_refused(tmp_path, capsys):
     assert "uint16" in capsys.readouterr().err
 
 
-def test_t10_t11_guarantee_5_the_range_is_declared_and_never_found_in_the_pixels(tmp_path, capsys):
+def test_t10_t11_guarantee_5_the_range_is_declared_and_never_found_in_the_pixels(
+    tmp_path, capsys
+):
     save(tmp_path / "in/a.npy", (GRAY16 >> 4).astype(np.int32))
     unit = ("--target", "unit", "--to", "npy")
     assert convert(tmp_path / "in", tmp_path / "out", "--source", "gray", *unit) == 1
     assert "bits=" in capsys.readouterr().err
 
     assert convert(tmp_path / "in", tmp_path / "out", "--source", "gray:12", *unit) == 0
-    np.testing.assert_allclose(np.load(tmp_path / "out/a.npy")[0], (GRAY16 >> 4) / 4095, rtol=1e-6)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out/a.npy")[0], (GRAY16 >> 4) / 4095, rtol=1e-6
+    )
 
 
-def test_t23_t24_guarantee_13_bands_go_by_name_and_none_is_dropped_or_invented(tmp_path, capsys):
+def test_t23_t24_guarantee_13_bands_go_by_name_and_none_is_dropped_or_invented(
+    tmp_path, capsys
+):
     save(tmp_path / "in/a.tif", RGBY16, photometric="minisblack", planarconfig="contig")
-    argv = (tmp_path / "in", tmp_path / "out", "--source", "RGBY:16", "--target", "imagenet", "--to", "npy")
+    argv = (
+        tmp_path / "in",
+        tmp_path / "out",
+        "--source",
+        "RGBY:16",
+        "--target",
+        "imagenet",
+        "--to",
+        "npy",
+    )
     assert convert(*argv) == 1
     assert "via" in capsys.readouterr().err
 
     assert convert(*argv, "--via", "B=B,R=R,G=G") == 0
     by_hand = (np.moveaxis(RGBY16[..., :3] / 65535, -1, 0) - 0.485) / 0.229
-    np.testing.assert_allclose(np.load(tmp_path / "out/a.npy")[0], by_hand[0], atol=1e-5)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "out/a.npy")[0], by_hand[0], atol=1e-5
+    )
 
 
 def test_guarantee_14_what_a_plan_does_with_nodata_it_does_to_files(tmp_path):
     holed = GRAY8.copy()
     holed[3:5] = 0
     save(tmp_path / "in/a.png", holed)
-    assert convert(tmp_path / "in", tmp_path / "out", "--source", "gray:nodata=0", *IMAGENET[2:]) == 0
+    assert (
+        convert(
+            tmp_path / "in",
+            tmp_path / "out",
+            "--source",
+            "gray:nodata=0",
+            *IMAGENET[2:],
+        )
+        == 0
+    )
     written = np.load(tmp_path / "out/a.npy")
     assert (written[:, holed == 0] == 0).all()
     assert np.isfinite(written).all()

@@ -9,9 +9,9 @@ import pytest
 from image_sets import images, save, tree
 
 import graypipe as gp
+from graypipe.batch_jobs import manifest
+from graypipe.batch_jobs.manifest import NAME
 from graypipe.cli import main
-from graypipe.scale import manifest
-from graypipe.scale.manifest import NAME
 
 PLAN = ("--source", "gray", "--target", "imagenet", "--to", "npy", "--workers", "1")
 
@@ -59,20 +59,35 @@ def test_results_of_the_same_plan_are_gone_on_with_only_on_request(folders, caps
 def test_a_plan_that_differs_in_its_layout_alone_makes_other_files(folders, tmp_path):
     folder, out = folders
     plan = gp.plan("gray", gp.preset("imagenet", layout="HWC"))
-    assert plan.fingerprint == json.loads((out / NAME).read_text().splitlines()[0])["fingerprint"]
+    assert (
+        plan.fingerprint
+        == json.loads((out / NAME).read_text().splitlines()[0])["fingerprint"]
+    )
     (tmp_path / "plan.json").write_text(plan.to_json())
-    assert convert(folder, out, "--plan", tmp_path / "plan.json", "--to", "npy", "--resume") == 1
+    assert (
+        convert(
+            folder, out, "--plan", tmp_path / "plan.json", "--to", "npy", "--resume"
+        )
+        == 1
+    )
 
 
 def test_a_run_that_finished_nothing_stands_in_nobodys_way(tmp_path):
     images(tmp_path / "in", 3, dtype="uint16")
-    assert convert(tmp_path / "in", tmp_path / "out", "--source", "gray:dtype=uint8", *PLAN[2:]) == 1
+    assert (
+        convert(
+            tmp_path / "in", tmp_path / "out", "--source", "gray:dtype=uint8", *PLAN[2:]
+        )
+        == 1
+    )
     assert set(tree(tmp_path / "out")) == {NAME}
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN) == 0
 
 
 @pytest.mark.parametrize("change", ["removed", "cut", "source changed", "source added"])
-def test_resume_makes_again_what_is_no_longer_as_it_was_written_down(folders, capsys, tmp_path, change):
+def test_resume_makes_again_what_is_no_longer_as_it_was_written_down(
+    folders, capsys, tmp_path, change
+):
     folder, out = folders
     source, output = folder / "b/0003.png", out / "b/0003.npy"
     if change == "removed":
@@ -100,9 +115,15 @@ def interrupt(*_):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_resume_makes_again_what_another_source_has_written_over(tmp_path, capsys, monkeypatch, killed):
+def test_resume_makes_again_what_another_source_has_written_over(
+    tmp_path, capsys, monkeypatch, killed
+):
     first, second = images(tmp_path / "set", 2).values()
-    png, bmp, aside = tmp_path / "in/a.png", tmp_path / "in/a.bmp", tmp_path / "aside.png"
+    png, bmp, aside = (
+        tmp_path / "in/a.png",
+        tmp_path / "in/a.bmp",
+        tmp_path / "aside.png",
+    )
     out, plan = tmp_path / "out", gp.plan("gray", "imagenet")
     save(png, first)
     assert convert(tmp_path / "in", out, *PLAN) == 0
@@ -119,9 +140,13 @@ def test_resume_makes_again_what_another_source_has_written_over(tmp_path, capsy
 
     assert convert(tmp_path / "in", out, *PLAN, "--resume") == 0
 
-    assert capsys.readouterr().out.startswith("1 files converted, 0 were finished before")
+    assert capsys.readouterr().out.startswith(
+        "1 files converted, 0 were finished before"
+    )
     np.testing.assert_array_equal(np.load(out / "a.npy"), plan(first))
-    assert [json.loads(line)["source"] for line in (out / NAME).read_text().splitlines()[1:]] == ["a.png"]
+    assert [
+        json.loads(line)["source"] for line in (out / NAME).read_text().splitlines()[1:]
+    ] == ["a.png"]
 
 
 def test_of_two_lines_for_one_output_the_last_counts(folders, capsys):
@@ -156,7 +181,10 @@ def test_an_output_whose_source_is_damaged_since_goes_with_its_line(folders, cap
         assert convert(folder, out, *PLAN, "--resume", "--on-error", "skip") == 1
         assert "2 of 6 files were skipped" in capsys.readouterr().err
         assert set(tree(out)) == expected
-        outputs = [json.loads(line)["output"] for line in (out / NAME).read_text().splitlines()[1:]]
+        outputs = [
+            json.loads(line)["output"]
+            for line in (out / NAME).read_text().splitlines()[1:]
+        ]
         assert {*outputs, NAME} == expected
 
 
@@ -164,7 +192,9 @@ def test_an_output_without_a_line_does_not_outlive_its_source(folders):
     """A run that was killed between an output and its line leaves one that no line tells the source of."""
     folder, out = folders
     first, *lines = (out / NAME).read_bytes().splitlines(keepends=True)
-    (out / NAME).write_bytes(b"".join([first, *(line for line in lines if b"0003" not in line)]))
+    (out / NAME).write_bytes(
+        b"".join([first, *(line for line in lines if b"0003" not in line)])
+    )
     (folder / "b/0003.png").write_bytes(b"junk")
     assert convert(folder, out, *PLAN, "--resume", "--on-error", "skip") == 1
     assert not (out / "b/0003.npy").exists()
@@ -207,7 +237,9 @@ def test_another_plan_is_told_by_the_fields_that_differ(folders, capsys, argv, s
     assert "fingerprint" not in error
 
 
-def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(tmp_path, capsys):
+def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(
+    tmp_path, capsys
+):
     images(tmp_path / "in", 2)
     for name in ("loop.png", "loop"):
         (tmp_path / "in" / name).symlink_to(name)
@@ -261,7 +293,9 @@ def test_folders_that_lie_in_one_another_are_refused(tmp_path, capsys, out):
 
 
 @pytest.mark.parametrize("name", ["0000.npy", "."])
-def test_links_among_the_images_that_lead_into_the_results_are_refused(folders, capsys, name):
+def test_links_among_the_images_that_lead_into_the_results_are_refused(
+    folders, capsys, name
+):
     folder, out = folders
     (folder / f"again{'.npy' if name != '.' else ''}").symlink_to(out / "a" / name)
     assert convert(folder, out, *PLAN, "--resume") == 1
@@ -276,7 +310,9 @@ def test_links_among_the_images_that_lead_elsewhere_are_followed(tmp_path):
     assert "set/a/0000.npy" in tree(tmp_path / "out")
 
 
-def test_a_link_among_the_results_that_leads_out_of_them_is_refused(folders, capsys, tmp_path):
+def test_a_link_among_the_results_that_leads_out_of_them_is_refused(
+    folders, capsys, tmp_path
+):
     folder, out = folders
     shutil.rmtree(out / "b")
     (tmp_path / "precious").mkdir()
@@ -298,8 +334,13 @@ def test_a_link_in_place_of_a_result_is_replaced_and_not_followed(folders, tmp_p
     assert not (out / "b/0001.npy").is_symlink()
 
 
-@pytest.mark.parametrize(("first", "second"), [("a.png", "a.tif"), ("s/a.png", "s/a.npy"), ("a.png", "a.npy/b.png")])
-def test_names_that_would_collide_are_refused_before_anything_is_written(tmp_path, capsys, first, second):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("a.png", "a.tif"), ("s/a.png", "s/a.npy"), ("a.png", "a.npy/b.png")],
+)
+def test_names_that_would_collide_are_refused_before_anything_is_written(
+    tmp_path, capsys, first, second
+):
     image = images(tmp_path / "in", 1).popitem()[1]
     for name in (first, second):
         save(tmp_path / "in" / name, image)
@@ -326,9 +367,16 @@ def test_a_file_in_place_of_the_folder_of_results_is_refused(tmp_path, capsys):
 
 def test_names_of_any_bytes_are_kept(tmp_path):
     image = images(tmp_path / "in", 1).popitem()[0].read_bytes()
-    names = [b"caf\xc3\xa9.png", b"line\nbreak.png", b"not-utf8-\xff.png", b"v1.2 final.PNG"]
+    names = [
+        b"caf\xc3\xa9.png",
+        b"line\nbreak.png",
+        b"not-utf8-\xff.png",
+        b"v1.2 final.PNG",
+    ]
     for name in names:
         (tmp_path / "in" / os.fsdecode(name)).write_bytes(image)
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN) == 0
-    assert {os.fsdecode(name[:-4] + b".npy") for name in names} < set(tree(tmp_path / "out"))
+    assert {os.fsdecode(name[:-4] + b".npy") for name in names} < set(
+        tree(tmp_path / "out")
+    )
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN, "--resume") == 0

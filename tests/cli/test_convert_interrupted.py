@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from image_sets import ROOT, command, images, process, save, tree
 
+from graypipe.batch_jobs.manifest import NAME
+from graypipe.batch_jobs.writing import UNFINISHED
 from graypipe.cli import main
-from graypipe.scale.manifest import NAME
-from graypipe.scale.writing import UNFINISHED
 
 TO_PNG = ("--source", "gray", "--target", "rgb8", "--to", "png", "--workers", 2)
 FILES, KILLS = 320, 5
@@ -71,16 +71,24 @@ def undisturbed(tmp_path_factory):
     return folder / "in", folder / "out"
 
 
-def test_killed_five_times_at_random_moments_and_resumed_it_equals_an_undisturbed_run(undisturbed, tmp_path):
+def test_killed_five_times_at_random_moments_and_resumed_it_equals_an_undisturbed_run(
+    undisturbed, tmp_path
+):
     folder, expected = undisturbed
     before = tree(folder)
     chance = random.Random(20)
     seen, groups = [], []
     for kill in range(KILLS):
         running = start(folder, tmp_path / "out", *TO_PNG, "--resume")
-        more = finished(tmp_path / "out") + chance.randrange(1, FILES // (2 * KILLS)) if kill else 0
+        more = (
+            finished(tmp_path / "out") + chance.randrange(1, FILES // (2 * KILLS))
+            if kill
+            else 0
+        )
         wait(lambda: finished(tmp_path / "out") >= more or running.poll() is not None)  # noqa: B023
-        time.sleep(chance.random() * (0.02 if kill else 1))  # the first one may still be starting
+        time.sleep(
+            chance.random() * (0.02 if kill else 1)
+        )  # the first one may still be starting
         running.kill()
         assert running.wait(60) == -signal.SIGKILL
         running.communicate()
@@ -97,7 +105,9 @@ def test_killed_five_times_at_random_moments_and_resumed_it_equals_an_undisturbe
     assert tree(folder) == before
 
 
-def test_what_is_half_written_when_the_process_dies_is_removed_at_resume(undisturbed, tmp_path):
+def test_what_is_half_written_when_the_process_dies_is_removed_at_resume(
+    undisturbed, tmp_path
+):
     folder, expected = undisturbed
     shutil.copytree(expected, tmp_path / "out")
     lines = (expected / NAME).read_bytes().splitlines(keepends=True)
@@ -133,12 +143,24 @@ def test_a_full_disk_is_one_line_and_what_was_finished_stays(tmp_path, workers):
     before = tree(tmp_path / "in")
 
     full = process(
-        *("convert", tmp_path / "in", tmp_path / "out", *plan, workers, "--on-error", "skip"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)),
+        *(
+            "convert",
+            tmp_path / "in",
+            tmp_path / "out",
+            *plan,
+            workers,
+            "--on-error",
+            "skip",
+        ),
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY)
+        ),
     )
 
     assert full.returncode == 1
-    assert full.stderr.startswith(f"graypipe: error: {tmp_path}/out/z/large.npy: cannot be written: File too large")
+    assert full.stderr.startswith(
+        f"graypipe: error: {tmp_path}/out/z/large.npy: cannot be written: File too large"
+    )
     assert full.stderr.endswith("What is finished stays: make room, then go on\n")
     assert full.stderr.count("\n") == 1
     assert finished(tmp_path / "out") >= 32
@@ -154,7 +176,9 @@ def test_a_full_disk_under_the_manifest_loses_no_file(tmp_path):
     plan = ("--source", "gray", "--target", "unit", "--to", "npy", "--workers", 1)
     full = process(
         *("convert", tmp_path / "in", tmp_path / "out", *plan),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY)),
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY)
+        ),
     )
     assert full.returncode == 1
     assert f"{NAME}: cannot be written" in full.stderr
@@ -174,22 +198,42 @@ def test_a_file_that_may_not_be_read_is_skipped(tmp_path):
     images(tmp_path / "in", 3)
     (tmp_path / "in/b/0001.png").chmod(0)
     plan = ("--source", "gray", "--target", "unit", "--to", "npy", "--on-error", "skip")
-    done = process("convert", tmp_path / "in", tmp_path / "out", *plan, preexec_fn=without_privileges)
+    done = process(
+        "convert",
+        tmp_path / "in",
+        tmp_path / "out",
+        *plan,
+        preexec_fn=without_privileges,
+    )
     assert done.returncode == 1
     assert f"skipped: {tmp_path}/in/b/0001.png: Permission denied\n" in done.stderr
     assert set(tree(tmp_path / "out")) == {"a/0000.npy", "a/0002.npy", NAME}
 
 
 @pytest.mark.parametrize("began", [False, True])
-def test_a_folder_that_cannot_be_written_is_one_line_and_nothing_is_lost(tmp_path, began):
+def test_a_folder_that_cannot_be_written_is_one_line_and_nothing_is_lost(
+    tmp_path, began
+):
     images(tmp_path / "in", 3)
-    argv = (tmp_path / "in", tmp_path / "out", "--source", "gray", "--target", "unit", "--to", "npy")
+    argv = (
+        tmp_path / "in",
+        tmp_path / "out",
+        "--source",
+        "gray",
+        "--target",
+        "unit",
+        "--to",
+        "npy",
+    )
     (tmp_path / "out").mkdir()
     if began:
         assert convert(*argv) == 0
         (tmp_path / "out/b/0001.npy").unlink()
     held = tree(tmp_path / "out")
-    folders = [tmp_path / "out", *(path for path in (tmp_path / "out").iterdir() if path.is_dir())]
+    folders = [
+        tmp_path / "out",
+        *(path for path in (tmp_path / "out").iterdir() if path.is_dir()),
+    ]
     for folder in folders:
         folder.chmod(0o555)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import graypipe as gp
 from graypipe.cli import inspect, main, progress
-from graypipe.records import to_record
+from graypipe.serialization import to_record
 
 ROOT = Path(gp.__file__).parents[1]
 RNG = np.random.default_rng(3)
@@ -32,20 +32,39 @@ def ask(capsys):
     def ask(*paths):
         code = main(["inspect", "--json", *map(str, paths)])
         document = json.loads(capsys.readouterr().out)
-        return code, {Path(record["path"]).name: record for record in document["files"]}, document["summary"]
+        return (
+            code,
+            {Path(record["path"]).name: record for record in document["files"]},
+            document["summary"],
+        )
 
     return ask
 
 
 def process(*argv, **options):
-    command = [sys.executable, "-W", "error", "-m", "graypipe", "inspect", *map(str, argv)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "graypipe",
+        "inspect",
+        *map(str, argv),
+    ]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.run(command, cwd=ROOT, timeout=120, check=False, **options)
 
 
 @pytest.mark.parametrize(
     ("name", "array"),
-    [("a.png", GRAY8), ("b.png", GRAY16), ("c.jpg", RGB8), ("d.tif", GRAY16), ("e.npy", GRAY12), ("f.png", GRAY8 > 99)],
+    [
+        ("a.png", GRAY8),
+        ("b.png", GRAY16),
+        ("c.jpg", RGB8),
+        ("d.tif", GRAY16),
+        ("e.npy", GRAY12),
+        ("f.png", GRAY8 > 99),
+    ],
 )
 def test_a_record_says_what_the_file_is_and_how_it_is_read(tmp_path, ask, name, array):
     path = save(tmp_path / name, array)
@@ -57,7 +76,11 @@ def test_a_record_says_what_the_file_is_and_how_it_is_read(tmp_path, ask, name, 
     assert record["source"] == json.loads(json.dumps(to_record(source)))
     assert record["values"] == [image.min(), image.max()]
     assert (record["width"], record["height"], record["frames"]) == (34, 21, 1)
-    assert (record["dtype"], record["alpha"], record["orientation"]) == (array.dtype.name, False, 1)
+    assert (record["dtype"], record["alpha"], record["orientation"]) == (
+        array.dtype.name,
+        False,
+        1,
+    )
     assert summary["kinds"] == {"image": 1}
     assert summary["errors"] == 0
 
@@ -111,10 +134,18 @@ def test_what_looks_wrong_is_noted_and_nothing_else(tmp_path, ask, name, array, 
     [
         ([np.nan, np.nan], ["holds nothing but NaN"]),
         ([0, np.inf], ["holds an infinite value"]),
-        ([np.nan, np.inf], ["holds NaN: declare nodata=float('nan'), or they pass through", "holds an infinite value"]),
+        (
+            [np.nan, np.inf],
+            [
+                "holds NaN: declare nodata=float('nan'), or they pass through",
+                "holds an infinite value",
+            ],
+        ),
     ],
 )
-def test_values_that_are_not_finite_are_noted_for_what_they_are(tmp_path, ask, values, notes):
+def test_values_that_are_not_finite_are_noted_for_what_they_are(
+    tmp_path, ask, values, notes
+):
     _, records, _ = ask(save(tmp_path / "a.npy", np.array([values], np.float32)))
     assert records["a.npy"]["notes"] == notes
 
@@ -130,7 +161,9 @@ def turned(path):
 
 
 def moving(path):
-    Image.fromarray(GRAY8).save(path, format="GIF", save_all=True, append_images=[Image.fromarray(GRAY8[::-1])])
+    Image.fromarray(GRAY8).save(
+        path, format="GIF", save_all=True, append_images=[Image.fromarray(GRAY8[::-1])]
+    )
 
 
 def cut(path):
@@ -149,7 +182,9 @@ def cut(path):
         (lambda path: path.write_text("no image"), "unreadable", {}),
     ],
 )
-def test_a_file_that_cannot_be_read_as_it_is_says_why_and_fails_the_job(tmp_path, capsys, make, kind, facts):
+def test_a_file_that_cannot_be_read_as_it_is_says_why_and_fails_the_job(
+    tmp_path, capsys, make, kind, facts
+):
     path = tmp_path / "odd.png"
     make(path)
     with pytest.raises(gp.ReadError) as caught:
@@ -166,7 +201,9 @@ def test_a_file_that_cannot_be_read_as_it_is_says_why_and_fails_the_job(tmp_path
     assert not {"source", "values"} & set(record)
 
 
-def test_what_is_no_image_is_counted_in_a_folder_and_an_error_where_it_is_named(tmp_path, ask):
+def test_what_is_no_image_is_counted_in_a_folder_and_an_error_where_it_is_named(
+    tmp_path, ask
+):
     save(tmp_path / "image.png", GRAY8)
     text = tmp_path / "labels.csv"
     jp2 = tmp_path / "set" / "of a kind that is not read.JP2"
@@ -226,20 +263,52 @@ def test_the_table_has_a_line_a_file_and_what_looks_wrong_below_it(tmp_path, cap
 
     assert main(["inspect", str(tmp_path)]) == 1
 
-    head, deep, advice, colour, odd, reason, blank, counts, *summary = capsys.readouterr().out.splitlines()
-    assert head.split() == ["FORMAT", "MODE", "SIZE", "DTYPE", "BANDS", "VALUES", "FILE"]
-    assert deep.split() == ["PNG", "I;16", "30x20", "uint16", "gray", "0..4095", str(tmp_path / "a.png")]
+    head, deep, advice, colour, odd, reason, blank, counts, *summary = (
+        capsys.readouterr().out.splitlines()
+    )
+    assert head.split() == [
+        "FORMAT",
+        "MODE",
+        "SIZE",
+        "DTYPE",
+        "BANDS",
+        "VALUES",
+        "FILE",
+    ]
+    assert deep.split() == [
+        "PNG",
+        "I;16",
+        "30x20",
+        "uint16",
+        "gray",
+        "0..4095",
+        str(tmp_path / "a.png"),
+    ]
     assert advice.strip().endswith("declare bits=12 where the device gives 12")
     assert colour.split()[:5] == ["JPEG", "RGB", "34x21", "uint8", "RGB"]
-    assert odd.split() == ["PNG", "RGBA", "34x21", "uint8", "3", "-", str(tmp_path / "c.png")]
+    assert odd.split() == [
+        "PNG",
+        "RGBA",
+        "34x21",
+        "uint8",
+        "3",
+        "-",
+        str(tmp_path / "c.png"),
+    ]
     assert "cannot be read: " in reason
     assert "alpha=" in reason
     assert (blank, counts) == ("", "image: 3, no image: 1")
     assert "modes differ" in summary[0]
-    assert len(head) - len("FILE") == deep.index(str(tmp_path)) == colour.index(str(tmp_path))
+    assert (
+        len(head) - len("FILE")
+        == deep.index(str(tmp_path))
+        == colour.index(str(tmp_path))
+    )
 
 
-def test_folders_are_read_sorted_and_to_the_bottom_and_links_in_circles_are_left(tmp_path, ask):
+def test_folders_are_read_sorted_and_to_the_bottom_and_links_in_circles_are_left(
+    tmp_path, ask
+):
     wanted = ["10.png", "9.png", "b/1.png", "b/c/2.png", "é/3.png"]
     for name in reversed(wanted):
         save(tmp_path / name, GRAY8)
@@ -249,13 +318,17 @@ def test_folders_are_read_sorted_and_to_the_bottom_and_links_in_circles_are_left
     main_code, records, _ = ask(tmp_path)
     assert main_code == 1
     assert "No such file" in records.pop("broken.png")["error"]
-    assert [record["path"] for record in records.values()] == [str(tmp_path / name) for name in wanted]
+    assert [record["path"] for record in records.values()] == [
+        str(tmp_path / name) for name in wanted
+    ]
 
 
 def test_a_linked_folder_is_read(tmp_path, ask):
     save(tmp_path / "elsewhere" / "a.png", GRAY8)
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "train").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "set" / "train").symlink_to(
+        tmp_path / "elsewhere", target_is_directory=True
+    )
     assert set(ask(tmp_path / "set")[1]) == {"a.png"}
 
 
@@ -280,7 +353,10 @@ def test_names_that_no_terminal_shows_are_escaped(tmp_path):
     assert (table.returncode, table.stderr) == (0, b"")
     for shown in (rb"caf\xe9.png", rb"line\nbreak.png", rb"not-utf8-\udcff.png"):
         assert shown in table.stdout
-    paths = [record["path"] for record in json.loads(process("--json", tmp_path).stdout)["files"]]
+    paths = [
+        record["path"]
+        for record in json.loads(process("--json", tmp_path).stdout)["files"]
+    ]
     assert all(Path(path).exists() for path in paths)
     assert len(paths) == 4
 
@@ -339,7 +415,9 @@ def test_a_bar_on_the_terminal_counts_the_files_and_stays_out_of_the_output(tmp_
     assert len(json.loads(done.stdout)["files"]) == 3
 
 
-def test_without_tqdm_the_extra_is_named_and_the_work_is_done(tmp_path, capsys, monkeypatch):
+def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
+    tmp_path, capsys, monkeypatch
+):
     for at in range(2):
         save(tmp_path / f"{at}.png", GRAY8)
     monkeypatch.setattr(progress, "find_spec", {}.get)
@@ -359,22 +437,36 @@ def test_without_tqdm_the_extra_is_named_and_the_work_is_done(tmp_path, capsys, 
         (GRAY8 >> 4, {"bitspersample": 4}, None),
         (up_to(3, "uint8"), {"bitspersample": 4}, "dark: values up to 3 of 15"),
         (np.full((8, 8), 7, np.uint32), {"bitspersample": 24}, "constant: all 7"),
-        (floats(0, 1, -9999, -9999), {"extratags": [(42113, "s", 0, "-9999", True)]}, None),
+        (
+            floats(0, 1, -9999, -9999),
+            {"extratags": [(42113, "s", 0, "-9999", True)]},
+            None,
+        ),
         (
             np.where(GRAY12 > 4000, 65535, GRAY12).astype("uint16"),
             {"extratags": [(42113, "s", 0, "65535", True)]},
             "bits=12",
         ),
-        (np.full((8, 8), 3, np.uint8), {"extratags": [(42113, "s", 0, "3", True)]}, "nodata everywhere"),
+        (
+            np.full((8, 8), 3, np.uint8),
+            {"extratags": [(42113, "s", 0, "3", True)]},
+            "nodata everywhere",
+        ),
     ],
 )
 def test_advice_heeds_what_the_file_states(tmp_path, ask, array, options, says):
-    code, records, _ = ask(save(tmp_path / "a.tif", array, photometric="minisblack", **options))
+    code, records, _ = ask(
+        save(tmp_path / "a.tif", array, photometric="minisblack", **options)
+    )
     notes = records["a.tif"]["notes"]
     assert (code, records["a.tif"]["error"]) == (0, None)
     assert (says in " | ".join(notes)) if says else notes == []
     if "extratags" in options and says != "nodata everywhere":
-        assert min(map(abs, records["a.tif"]["values"])) < max(map(abs, records["a.tif"]["values"])) <= 4095
+        assert (
+            min(map(abs, records["a.tif"]["values"]))
+            < max(map(abs, records["a.tif"]["values"]))
+            <= 4095
+        )
 
 
 def test_depths_that_files_state_are_not_advised_for_all(tmp_path, ask):
@@ -404,7 +496,11 @@ def test_a_link_above_the_folder_given_is_not_followed(tmp_path, ask):
 def test_what_overlapping_arguments_reach_twice_comes_once(tmp_path, ask):
     for name in ("a.png", "sub/b.png"):
         save(tmp_path / name, GRAY8)
-    for given in ([tmp_path, tmp_path / "sub"], [tmp_path / "sub", tmp_path], [tmp_path / "a.png", tmp_path, tmp_path]):
+    for given in (
+        [tmp_path, tmp_path / "sub"],
+        [tmp_path / "sub", tmp_path],
+        [tmp_path / "a.png", tmp_path, tmp_path],
+    ):
         assert ask(*given)[2]["kinds"] == {"image": 2}
 
 

@@ -17,7 +17,15 @@ ROOT = Path(gp.__file__).parents[1]
 def graypipe(*argv, **process):
     process = {"stdout": subprocess.PIPE, **process}
     command = [sys.executable, "-W", "error", "-m", "graypipe", *argv]
-    return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=120, check=False, **process)
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+        **process,
+    )
 
 
 def assert_one_line(text, contains):
@@ -27,15 +35,40 @@ def assert_one_line(text, contains):
 
 
 def test_explain_prints_what_the_plan_says():
-    done = graypipe("explain", "--source", "gray:12", "--target", "imagenet", "--shape", "480x640", "--dtype", "uint16")
+    done = graypipe(
+        "explain",
+        "--source",
+        "gray:12",
+        "--target",
+        "imagenet",
+        "--shape",
+        "480x640",
+        "--dtype",
+        "uint16",
+    )
 
-    expected = gp.plan(gp.Source("gray", bits=12), "imagenet").explain((480, 640), "uint16")
+    expected = gp.plan(gp.Source("gray", bits=12), "imagenet").explain(
+        (480, 640), "uint16"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, expected + "\n", "")
     assert "H=480 W=640" in expected
 
 
 def test_explain_follows_a_weighted_merge(capsys):
-    assert main(["explain", "--source", "RGBY:16", "--target", "unit", "--via", "R=0.5*R+0.5*Y,G=G,B=B"]) == 0
+    assert (
+        main(
+            [
+                "explain",
+                "--source",
+                "RGBY:16",
+                "--target",
+                "unit",
+                "--via",
+                "R=0.5*R+0.5*Y,G=G,B=B",
+            ]
+        )
+        == 0
+    )
 
     weight = 0.5 / 65535
     assert f"R = {weight:.6g}*R + {weight:.6g}*Y" in capsys.readouterr().out
@@ -50,7 +83,10 @@ def test_explain_follows_a_weighted_merge(capsys):
         (["explain", "--source", "GREEN", "--target", "unit"], "--source"),
         (["explain", "--source", "gray", "--target", "imagenot"], "imagenot"),
         (["explain", "--source", "gray", "--target", "unit", "--via", "R"], "--via"),
-        (["explain", "--source", "gray", "--target", "unit", "--shape", "4by5"], "--shape"),
+        (
+            ["explain", "--source", "gray", "--target", "unit", "--shape", "4by5"],
+            "--shape",
+        ),
         (["demo", "--output", "here"], "--output"),
     ],
 )
@@ -65,10 +101,22 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(argv, contains, capsys)
 @pytest.mark.parametrize(
     ("argv", "contains"),
     [
-        (["explain", "--source", "RGBY", "--target", "imagenet"], "via="),  # a message of several lines, folded
-        (["explain", "--source", "gray", "--target", "unit", "--via", "R=Q,G=Q,B=Q"], "'Q'"),
-        (["explain", "--source", "gray", "--target", "unit", "--dtype", "int32"], "int32"),
-        (["explain", "--source", "gray", "--target", "unit", "--shape", "4x5x3"], "(4, 5, 3)"),
+        (
+            ["explain", "--source", "RGBY", "--target", "imagenet"],
+            "via=",
+        ),  # a message of several lines, folded
+        (
+            ["explain", "--source", "gray", "--target", "unit", "--via", "R=Q,G=Q,B=Q"],
+            "'Q'",
+        ),
+        (
+            ["explain", "--source", "gray", "--target", "unit", "--dtype", "int32"],
+            "int32",
+        ),
+        (
+            ["explain", "--source", "gray", "--target", "unit", "--shape", "4x5x3"],
+            "(4, 5, 3)",
+        ),
     ],
 )
 def test_a_job_that_fails_exits_with_1(argv, contains, capsys):
@@ -84,7 +132,9 @@ def test_errors_of_the_process_are_one_line_and_no_traceback():
     assert graypipe("explain").returncode == 2
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["explain", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["explain", "--help"], ["demo", "--help"]]
+)
 def test_help_is_no_error(argv, capsys):
     assert main(argv) == 0
 
@@ -94,7 +144,9 @@ def test_help_is_no_error(argv, capsys):
 
 
 def test_the_version_is_that_of_the_installed_package(monkeypatch, capsys):
-    monkeypatch.setattr(importlib.metadata, "version", {"graypipe": "12.34"}.__getitem__)
+    monkeypatch.setattr(
+        importlib.metadata, "version", {"graypipe": "12.34"}.__getitem__
+    )
 
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == "graypipe 12.34\n"
@@ -121,7 +173,13 @@ def test_a_closed_pipe_is_no_traceback():
 
 def test_the_package_does_not_import_its_command_line():
     seen = "import sys, graypipe; print([name for name in sys.modules if name.startswith('graypipe.cli')])"
-    done = subprocess.run([sys.executable, "-c", seen], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", seen],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "[]\n"
 
 
@@ -130,5 +188,11 @@ def test_the_command_line_imports_no_plotting_or_image_library():
         "import sys, graypipe.cli; graypipe.cli.main(['explain', '--source', 'gray', '--target', 'unit']); "
         "print(sorted({'matplotlib', 'skimage', 'PIL', 'scipy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", seen], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", seen],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.endswith("\n[]\n")

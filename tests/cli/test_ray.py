@@ -19,15 +19,34 @@ sys.exit(subprocess.run(command).returncode)
 
 def test_conversions_on_a_ray_that_is_started_are_those_of_local_processes(tmp_path):
     images(tmp_path / "in", 40)
-    save(tmp_path / "in/b/broken.png", images(tmp_path / "deep", 1, dtype="uint16").popitem()[1])
-    argv = ("--source", "gray:dtype=uint8", "--target", "imagenet", "--to", "npy", "--workers", 2, "--on-error", "skip")
+    save(
+        tmp_path / "in/b/broken.png",
+        images(tmp_path / "deep", 1, dtype="uint16").popitem()[1],
+    )
+    argv = (
+        "--source",
+        "gray:dtype=uint8",
+        "--target",
+        "imagenet",
+        "--to",
+        "npy",
+        "--workers",
+        2,
+        "--on-error",
+        "skip",
+    )
     local, ray = (
-        process("convert", tmp_path / "in", tmp_path / engine, *argv, "--engine", engine) for engine in ("local", "ray")
+        process(
+            "convert", tmp_path / "in", tmp_path / engine, *argv, "--engine", engine
+        )
+        for engine in ("local", "ray")
     )
     assert (local.returncode, ray.returncode) == (1, 1)
-    assert [line for line in ray.stderr.splitlines() if "graypipe" in line or "skipped" in line] == (
-        local.stderr.splitlines()
-    )
+    assert [
+        line
+        for line in ray.stderr.splitlines()
+        if "graypipe" in line or "skipped" in line
+    ] == (local.stderr.splitlines())
     assert "1 of 41 files were skipped" in ray.stderr
     assert tree(tmp_path / "ray") == tree(tmp_path / "local")
     assert len(tree(tmp_path / "ray")) == 41
@@ -37,7 +56,17 @@ def test_statistics_on_a_cluster_that_is_there_are_those_of_local_processes(tmp_
     images(tmp_path / "in", 70, (9, 11), "float32", ".npy")
     argv = ("stats", tmp_path / "in", "--source", "gray", "--json")
     assert process(*argv, tmp_path / "local.json", "--workers", 2).returncode == 0
-    script = [sys.executable, "-c", CLUSTER, *map(str, argv), str(tmp_path / "ray.json")]
-    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    script = [
+        sys.executable,
+        "-c",
+        CLUSTER,
+        *map(str, argv),
+        str(tmp_path / "ray.json"),
+    ]
+    done = subprocess.run(
+        script, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "ray.json").read_bytes() == (tmp_path / "local.json").read_bytes()
+    assert (tmp_path / "ray.json").read_bytes() == (
+        tmp_path / "local.json"
+    ).read_bytes()

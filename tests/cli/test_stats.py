@@ -26,28 +26,56 @@ def gathered(path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_two_thousand_files_have_the_statistics_of_numpy(tmp_path, capsys, workers):
-    held = np.stack(list(images(tmp_path / "in", 2000, (5, 6, 3)).values())).reshape(-1, 3).astype(np.float64)
+    held = (
+        np.stack(list(images(tmp_path / "in", 2000, (5, 6, 3)).values()))
+        .reshape(-1, 3)
+        .astype(np.float64)
+    )
     argv = ("--source", "RGB", "--json", tmp_path / "s.json", "--workers", workers)
     assert stats(tmp_path / "in", *argv) == 0
 
     found = gathered(tmp_path / "s.json")
-    expected = {"mean": held.mean(0), "std": held.std(0), "min": held.min(0), "max": held.max(0)}
+    expected = {
+        "mean": held.mean(0),
+        "std": held.std(0),
+        "min": held.min(0),
+        "max": held.max(0),
+    }
     for name, values in expected.items():
-        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, err_msg=name)
-    np.testing.assert_allclose(found.covariance, np.cov(held.T, bias=True), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found.percentile([2, 50, 98]), np.percentile(held, [2, 50, 98], axis=0), rtol=1e-9)
+        np.testing.assert_allclose(
+            getattr(found, name), values, rtol=1e-9, err_msg=name
+        )
+    np.testing.assert_allclose(
+        found.covariance, np.cov(held.T, bias=True), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        found.percentile([2, 50, 98]),
+        np.percentile(held, [2, 50, 98], axis=0),
+        rtol=1e-9,
+    )
     assert found.count == len(held)
     head, names, red, *_ = capsys.readouterr().out.splitlines()
     assert head == "2,000 files, uint8, 60,000 pixels a band"
     assert names.split()[:3] == ["BAND", "MEAN", "STD"]
-    assert red.split()[:3] == ["R", f"{held[:, 0].mean():.6g}", f"{held[:, 0].std():.6g}"]
+    assert red.split()[:3] == [
+        "R",
+        f"{held[:, 0].mean():.6g}",
+        f"{held[:, 0].std():.6g}",
+    ]
 
 
 def test_floats_give_the_same_text_with_one_worker_and_two(tmp_path):
     """Sums of floats depend on their order, which therefore must not depend on who works."""
     images(tmp_path / "in", 70, (9, 11), "float32", ".npy")
     for workers in (1, 2):
-        argv = ("--source", "gray", "--json", tmp_path / f"{workers}.json", "--workers", workers)
+        argv = (
+            "--source",
+            "gray",
+            "--json",
+            tmp_path / f"{workers}.json",
+            "--workers",
+            workers,
+        )
         assert stats(tmp_path / "in", *argv) == 0
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
     assert gathered(tmp_path / "1.json").count == 70 * 99
@@ -60,14 +88,23 @@ def test_the_text_is_that_of_one_pass_in_python(tmp_path):
         expected.update(image % 4096)
     for path in (tmp_path / "in").rglob("*.npy"):
         np.save(path, np.load(path) % 4096)
-    argv = ("--source", "gray:12:nodata=0", "--json", tmp_path / "s.json", "--workers", 2)
+    argv = (
+        "--source",
+        "gray:12:nodata=0",
+        "--json",
+        tmp_path / "s.json",
+        "--workers",
+        2,
+    )
     assert stats(tmp_path / "in", *argv) == 0
     assert (tmp_path / "s.json").read_text() == expected.to_json() + "\n"
 
 
 def test_the_window_and_the_normalization_are_ready_to_be_declared(tmp_path, capsys):
     images(tmp_path / "in", 5, dtype="uint16")
-    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0
+    assert (
+        stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0
+    )
 
     found = gathered(tmp_path / "s.json")
     window, normalization = capsys.readouterr().out.splitlines()[-2:]
@@ -76,7 +113,9 @@ def test_the_window_and_the_normalization_are_ready_to_be_declared(tmp_path, cap
     assert normalization == f"normalization: mean={mean}, std={std}"
 
 
-def test_t16_guarantee_14_a_constant_band_is_named_and_divides_nothing(tmp_path, capsys):
+def test_t16_guarantee_14_a_constant_band_is_named_and_divides_nothing(
+    tmp_path, capsys
+):
     flat = np.dstack([GRAY8, np.full_like(GRAY8, 9), GRAY8[::-1]])
     save(tmp_path / "in/a.png", flat)
     assert stats(tmp_path / "in", "--source", "RGB", "--json", tmp_path / "s.json") == 0
@@ -92,22 +131,36 @@ def test_guarantee_14_nodata_is_left_out(tmp_path):
     holed = GRAY8.copy()
     holed[2:7] = 0
     save(tmp_path / "in/a.png", holed)
-    assert stats(tmp_path / "in", "--source", "gray:nodata=0", "--json", tmp_path / "s.json") == 0
+    assert (
+        stats(
+            tmp_path / "in", "--source", "gray:nodata=0", "--json", tmp_path / "s.json"
+        )
+        == 0
+    )
     found = gathered(tmp_path / "s.json")
     kept = holed[holed != 0].astype(np.float64)
     assert found.count == kept.size
-    np.testing.assert_allclose([found.mean[0], found.std[0]], [kept.mean(), kept.std()], rtol=1e-12)
+    np.testing.assert_allclose(
+        [found.mean[0], found.std[0]], [kept.mean(), kept.std()], rtol=1e-12
+    )
 
 
 def test_files_of_any_layout_add_up(tmp_path):
     bands = np.dstack([GRAY8, GRAY8[::-1], GRAY8[:, ::-1], 255 - GRAY8])
     save(tmp_path / "in/a.tif", bands, photometric="minisblack", planarconfig="contig")
-    save(tmp_path / "in/b.tif", np.moveaxis(bands, -1, 0), photometric="minisblack", planarconfig="separate")
+    save(
+        tmp_path / "in/b.tif",
+        np.moveaxis(bands, -1, 0),
+        photometric="minisblack",
+        planarconfig="separate",
+    )
     argv = ("--source", "B02,B03,B04,B08", "--json", tmp_path / "s.json")
     assert stats(tmp_path / "in", *argv) == 0
     found = gathered(tmp_path / "s.json")
     assert found.count == 2 * GRAY8.size
-    np.testing.assert_allclose(found.covariance, np.cov(bands.reshape(-1, 4).T, bias=True), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.covariance, np.cov(bands.reshape(-1, 4).T, bias=True), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -118,22 +171,33 @@ def test_files_unlike_the_first_are_skipped_and_named(tmp_path, capsys, workers)
     bad = {
         "a/cut.png": (tmp_path / "in/a/0000.png").read_bytes()[:-20],
         "b/deep.png": save(tmp_path / "deep.png", GRAY8.astype(np.uint16)).read_bytes(),
-        "b/white.tif": save(tmp_path / "white.tif", GRAY8, photometric="miniswhite").read_bytes(),
+        "b/white.tif": save(
+            tmp_path / "white.tif", GRAY8, photometric="miniswhite"
+        ).read_bytes(),
     }
     for name, data in bad.items():
         (tmp_path / "in" / name).write_bytes(data)
     capsys.readouterr()
 
-    assert stats(tmp_path / "in", *argv, "--on-error", "skip", "--json", tmp_path / "s.json") == 1
+    assert (
+        stats(
+            tmp_path / "in", *argv, "--on-error", "skip", "--json", tmp_path / "s.json"
+        )
+        == 1
+    )
 
     *skipped, last = capsys.readouterr().err.splitlines()
     assert last == "graypipe: error: 3 of 43 files were skipped"
     for line, name in zip(skipped, bad, strict=True):
         assert line.startswith(f"skipped: {tmp_path / 'in' / name}: ")
-    assert (tmp_path / "s.json").read_bytes() == (tmp_path / "expected.json").read_bytes()
+    assert (tmp_path / "s.json").read_bytes() == (
+        tmp_path / "expected.json"
+    ).read_bytes()
 
     assert stats(tmp_path / "in", *argv, "--json", tmp_path / "none.json") == 1
-    assert capsys.readouterr().err.startswith(f"graypipe: error: {tmp_path / 'in/a/cut.png'}: ")
+    assert capsys.readouterr().err.startswith(
+        f"graypipe: error: {tmp_path / 'in/a/cut.png'}: "
+    )
     assert not (tmp_path / "none.json").exists()
 
 
@@ -152,11 +216,23 @@ def test_images_are_never_written_over(tmp_path, capsys):
     images(tmp_path / "in", 2)
     before = tree(tmp_path / "in")
     for option in ("--json", "--plot"):
-        assert stats(tmp_path / "in", "--source", "gray", option, tmp_path / "in/a/0000.png") == 1
+        assert (
+            stats(
+                tmp_path / "in", "--source", "gray", option, tmp_path / "in/a/0000.png"
+            )
+            == 1
+        )
         assert "one of the images" in capsys.readouterr().err
-        assert stats(tmp_path / "in", "--source", "gray", option, tmp_path / "missing/s.png") == 1
+        assert (
+            stats(
+                tmp_path / "in", "--source", "gray", option, tmp_path / "missing/s.png"
+            )
+            == 1
+        )
         assert "no folder" in capsys.readouterr().err
-    assert stats(tmp_path / "in", "--source", "gray", "--plot", tmp_path / "plot.txt") == 1
+    assert (
+        stats(tmp_path / "in", "--source", "gray", "--plot", tmp_path / "plot.txt") == 1
+    )
     assert ".png" in capsys.readouterr().err
     assert tree(tmp_path / "in") == before
 
@@ -164,7 +240,11 @@ def test_images_are_never_written_over(tmp_path, capsys):
 def test_what_is_written_never_becomes_one_of_the_images(tmp_path, capsys):
     images(tmp_path / "in", 2)
     before = tree(tmp_path)
-    for option, name in (("--json", "in/new.png"), ("--json", "new.NPY"), ("--plot", "in/a/new.PNG")):
+    for option, name in (
+        ("--json", "in/new.png"),
+        ("--json", "new.NPY"),
+        ("--plot", "in/a/new.PNG"),
+    ):
         assert stats(tmp_path / "in", "--source", "gray", option, tmp_path / name) == 1
         assert "taken for one of the images" in capsys.readouterr().err
     assert tree(tmp_path) == before
@@ -184,13 +264,20 @@ def test_what_is_written_never_becomes_one_of_the_images(tmp_path, capsys):
         ("store/raw", "--json", "store/../store/raw"),
     ],
 )
-def test_images_that_links_lead_to_are_never_written_over(tmp_path, monkeypatch, capsys, argv):
+def test_images_that_links_lead_to_are_never_written_over(
+    tmp_path, monkeypatch, capsys, argv
+):
     monkeypatch.chdir(tmp_path)
     for image in ("store/a.png", "other/b.png"):
         save(tmp_path / image, GRAY8)
     os.link("store/a.png", "store/raw")
     (tmp_path / "scans").mkdir()
-    links = {"scans/a.png": "../store/a.png", "scans/ext": "../other", "here": ".", "latest.png": "store/a.png"}
+    links = {
+        "scans/a.png": "../store/a.png",
+        "scans/ext": "../other",
+        "here": ".",
+        "latest.png": "store/a.png",
+    }
     for link, target in links.items():
         (tmp_path / link).symlink_to(target)
     before = tree(tmp_path)
@@ -207,19 +294,30 @@ def test_folders_that_links_lead_to_are_given_no_further_images(tmp_path, capsys
     assert stats(tmp_path / "scans", *plot, tmp_path / "other/new.png") == 1
     assert "taken for one of the images" in capsys.readouterr().err
     assert set(tree(tmp_path)) == {"other/b.png"}
-    assert stats(tmp_path / "other/b.png", *plot, tmp_path / "other/new.png") == 0  # beside the one file that is read
+    assert (
+        stats(tmp_path / "other/b.png", *plot, tmp_path / "other/new.png") == 0
+    )  # beside the one file that is read
 
 
 @pytest.mark.parametrize("option", ["--json", "--plot"])
 @pytest.mark.parametrize("kind", ["folder", "pipe", "circle"])
-def test_what_is_no_file_is_refused_before_the_work_and_stays(tmp_path, capsys, option, kind):
+def test_what_is_no_file_is_refused_before_the_work_and_stays(
+    tmp_path, capsys, option, kind
+):
     images(tmp_path / "in", 2)
     made = tmp_path / "s.svg"
-    {"folder": Path.mkdir, "pipe": os.mkfifo, "circle": lambda path: path.symlink_to(path)}[kind](made)
+    {
+        "folder": Path.mkdir,
+        "pipe": os.mkfifo,
+        "circle": lambda path: path.symlink_to(path),
+    }[kind](made)
     before = stat.S_IFMT(made.lstat().st_mode)
     assert stats(tmp_path / "in", "--source", "gray", option, made) == 1
     printed = capsys.readouterr()
-    assert f"{made} cannot be written: it is a folder, a pipe, a device or a link to nothing" in printed.err
+    assert (
+        f"{made} cannot be written: it is a folder, a pipe, a device or a link to nothing"
+        in printed.err
+    )
     assert printed.out == ""
     assert stat.S_IFMT(made.lstat().st_mode) == before
 
@@ -228,16 +326,30 @@ def test_a_link_to_a_file_stays_and_the_file_is_replaced(tmp_path):
     images(tmp_path / "in", 2)
     (tmp_path / "real.json").write_text("old")
     (tmp_path / "latest.json").symlink_to("real.json")
-    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "latest.json") == 0
+    assert (
+        stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "latest.json")
+        == 0
+    )
     assert (tmp_path / "latest.json").readlink() == Path("real.json")
     assert gathered(tmp_path / "real.json").count == 2 * 12 * 16
 
 
-def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(tmp_path, capsys):
+def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(
+    tmp_path, capsys
+):
     images(tmp_path / "in", 2)
     for name in ("loop.png", "loop"):
         (tmp_path / "in" / name).symlink_to(name)
-    argv = (tmp_path / "in", "--source", "gray", "--workers", 1, "--on-error", "skip", "--plot")
+    argv = (
+        tmp_path / "in",
+        "--source",
+        "gray",
+        "--workers",
+        1,
+        "--on-error",
+        "skip",
+        "--plot",
+    )
     assert stats(*argv, tmp_path / "p.png") == 1
     assert "1 of 3 files were skipped" in capsys.readouterr().err
     assert stats(*argv, tmp_path / "in/loop/p.png") == 1
@@ -247,7 +359,9 @@ def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(tmp_pat
 def test_the_text_is_written_whole_or_not_at_all(tmp_path, capsys):
     images(tmp_path / "in", 2)
     (tmp_path / "s.json").mkdir()
-    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 1
+    assert (
+        stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 1
+    )
     assert "cannot be written" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
 
@@ -260,13 +374,17 @@ def test_the_plot_shows_every_band(tmp_path, dtype, ending):
     assert stats(tmp_path / "in", "--source", "RGB", "--plot", drawn) == 0
     picture = np.asarray(Image.open(drawn).convert("RGB")).astype(int)
     rows = np.array_split(picture[80:], 3)
-    for row, strongest in zip(rows, range(3), strict=True):  # each histogram in the colour of its band
+    for row, strongest in zip(
+        rows, range(3), strict=True
+    ):  # each histogram in the colour of its band
         colourful = row[np.ptp(row, axis=-1) > 60]
         assert len(colourful) > 500
         assert (colourful.argmax(-1) == strongest).mean() > 0.9
 
 
-def test_without_matplotlib_the_extra_is_named_before_the_work(tmp_path, capsys, monkeypatch):
+def test_without_matplotlib_the_extra_is_named_before_the_work(
+    tmp_path, capsys, monkeypatch
+):
     from graypipe.cli import stats as command
 
     images(tmp_path / "in", 2)
@@ -279,6 +397,8 @@ def test_without_matplotlib_the_extra_is_named_before_the_work(tmp_path, capsys,
 
 def test_the_json_holds_numbers_and_the_source(tmp_path):
     images(tmp_path / "in", 2)
-    assert stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0
+    assert (
+        stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0
+    )
     record = json.loads((tmp_path / "s.json").read_text())
     assert record["source"] == {"bands": ["gray"]}

@@ -15,11 +15,11 @@ import hashlib, json, sys
 import numpy as np
 import graypipe as gp
 from graypipe.engine import numba_affine, numba_engine, numba_few, numba_moves
-from graypipe.engine.passes import Pass
+from graypipe.engine.spec import AffineSpec
 
 def moved(kind):
     total = hashlib.sha256()
-    move = Pass(((0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0)), (0.0,) * 3, (0.0,) * 3)
+    move = AffineSpec(((0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0)), (0.0,) * 3, (0.0,) * 3)
     for view in views(kind, 3):
         out = np.zeros((*view.shape[1:], 3), kind)
         ENGINE.prepare(move, view.dtype, out.dtype)(view, out.transpose(2, 0, 1))
@@ -34,17 +34,17 @@ def views(kind, bands):
 def digest(kind):
     total = hashlib.sha256()
     jobs = [
-        Pass(((.5, 0, 0), (0, .25, 0), (0, 0, .1)), (1.0, 2.0, 3.0), (0.0,) * 3),
-        Pass(((.5, .2, .1), (1.0, -1.0, 0)), (1.0, 2.0), (1.0,) * 3, ((0.0, 90.0),) * 3, 7.0),
-        Pass(((.5, .2, .1),) * 3, (1.0,) * 3, (1.0,) * 3),
-        Pass(((.5, 0, 0, .5), (0, .5, 0, .5), (0, 0, 1, 0)), (1.0, 0.0, 2.0), (1.0, 0.0, 2.0, 3.0)),
-        Pass(((.5,), (.25,), (.1,)), (1.0, 0.0, 3.0), (2.0,)),
+        AffineSpec(((.5, 0, 0), (0, .25, 0), (0, 0, .1)), (1.0, 2.0, 3.0), (0.0,) * 3),
+        AffineSpec(((.5, .2, .1), (1.0, -1.0, 0)), (1.0, 2.0), (1.0,) * 3, ((0.0, 90.0),) * 3, 7.0),
+        AffineSpec(((.5, .2, .1),) * 3, (1.0,) * 3, (1.0,) * 3),
+        AffineSpec(((.5, 0, 0, .5), (0, .5, 0, .5), (0, 0, 1, 0)), (1.0, 0.0, 2.0), (1.0, 0.0, 2.0, 3.0)),
+        AffineSpec(((.5,), (.25,), (.1,)), (1.0, 0.0, 3.0), (2.0,)),
     ]
-    for job in jobs:
-        for view in views(kind, len(job.centre)):
-            shape = (len(job.matrix), *view.shape[1:])
+    for spec in jobs:
+        for view in views(kind, len(spec.centre)):
+            shape = (len(spec.matrix), *view.shape[1:])
             for out in (np.zeros(shape, "f4"), np.zeros((*shape[1:], shape[0]), "f4").transpose(2, 0, 1)):
-                ENGINE.prepare(job, view.dtype, out.dtype)(view, out)
+                ENGINE.prepare(spec, view.dtype, out.dtype)(view, out)
                 total.update(out.tobytes())
     return total.hexdigest() + moved(kind)
 
@@ -68,7 +68,9 @@ def start(code, cache=None, path=ROOT, **environment):
         environment["NUMBA_CACHE_DIR"] = str(cache)
     command = [sys.executable, "-W", "error", "-c", code]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=path, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        command, cwd=path, env=environment, stdout=pipe, stderr=pipe, text=True
+    )
 
 
 def answer(process):
@@ -93,15 +95,31 @@ def warm(tmp_path_factory, expected):
 
 def test_eight_processes_start_at_once_with_nothing_compiled(tmp_path):
     kinds = ["u1", "u2"] * 4  # two signatures that are written into one index
-    racing = [start(PASS + f'print(json.dumps(moved("{kind}")))', tmp_path) for kind in kinds]
-    plain = [start(PASS + NUMPY + f'print(json.dumps(moved("{kind}")))') for kind in kinds[:2]]
+    racing = [
+        start(PASS + f'print(json.dumps(moved("{kind}")))', tmp_path) for kind in kinds
+    ]
+    plain = [
+        start(PASS + NUMPY + f'print(json.dumps(moved("{kind}")))')
+        for kind in kinds[:2]
+    ]
     assert list(map(answer, racing)) == list(map(answer, plain)) * 4
 
 
 def test_a_second_process_compiles_nothing(warm, expected):
-    before = sorted((file.name, file.stat().st_mtime_ns) for file in warm.rglob("*") if file.is_file())
+    before = sorted(
+        (file.name, file.stat().st_mtime_ns)
+        for file in warm.rglob("*")
+        if file.is_file()
+    )
     assert answer(start(PASS + REPORT, warm)) == [expected, 0, 4]
-    assert sorted((file.name, file.stat().st_mtime_ns) for file in warm.rglob("*") if file.is_file()) == before
+    assert (
+        sorted(
+            (file.name, file.stat().st_mtime_ns)
+            for file in warm.rglob("*")
+            if file.is_file()
+        )
+        == before
+    )
 
 
 def test_plans_layouts_and_shapes_compile_nothing(warm):
@@ -125,12 +143,18 @@ def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
         copy = package / file.relative_to(ROOT / "graypipe")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(file.read_text())
-    (package / "engine" / "__pycache__").write_text("a file where numba wants a directory")
+    (package / "engine" / "__pycache__").write_text(
+        "a file where numba wants a directory"
+    )
     file = tmp_path / "file"
     file.touch()
     nowhere = str(file / "cache")
-    environment = dict.fromkeys(("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere)
-    code = PASS + 'assert type(numba_moves.move._cache).__name__ == "NullCache"\n' + REPORT
+    environment = dict.fromkeys(
+        ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere
+    )
+    code = (
+        PASS + 'assert type(numba_moves.move._cache).__name__ == "NullCache"\n' + REPORT
+    )
     assert answer(start(code, path=tmp_path, **environment))[0] == expected
 
 
@@ -149,11 +173,18 @@ numba_moves.move.overloads = Lost()
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_cache_that_fails_after_the_import_is_no_error(tmp_path, expected, fault):
-    assert answer(start(PASS + FAULTS[fault] + 'print(json.dumps(digest("u1")))', tmp_path)) == expected
+    assert (
+        answer(
+            start(PASS + FAULTS[fault] + 'print(json.dumps(digest("u1")))', tmp_path)
+        )
+        == expected
+    )
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_worker_processes_run_passes_after_their_parent_did(warm, expected, method, tmp_path):
+def test_worker_processes_run_passes_after_their_parent_did(
+    warm, expected, method, tmp_path
+):
     module = tmp_path / "worker.py"
     module.write_text(PASS)
     code = f"""
@@ -170,8 +201,19 @@ if __name__ == "__main__":
 """
     main = tmp_path / "main.py"
     main.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "NUMBA_CACHE_DIR": str(warm)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
+        "NUMBA_CACHE_DIR": str(warm),
+    }
     command = [sys.executable, str(main)]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    process = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout.splitlines()[-1]) == expected

@@ -50,5 +50,7 @@ def test_t07_peer_normalize_flattens_floats_in_0_to_1():
     peer = A.Normalize(MEAN, STD)(image=rgb)["image"]
     assert np.ptp(peer[..., 0]) < 0.02
     x = gp.plan("RGB", "imagenet")(rgb)
-    np.testing.assert_allclose(x, np.moveaxis((rgb - np.array(MEAN)) / np.array(STD), -1, 0), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(
+        x, np.moveaxis((rgb - np.array(MEAN)) / np.array(STD), -1, 0), rtol=0, atol=4e-6
+    )
     assert np.ptp(x[0]) > 4

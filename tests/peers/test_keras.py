@@ -10,11 +10,15 @@ from keras.applications import imagenet_utils
 from PIL import Image
 
 import graypipe as gp
-from graypipe.targets import KERAS
+from graypipe.presets import KERAS_MODELS
 
 RNG = np.random.default_rng(315)
 GRAY = RNG.integers(0, 256, (31, 17), np.uint8)
-MODELS = {name.lower(): getattr(keras.applications, name) for name in dir(keras.applications) if name[0].isupper()}
+MODELS = {
+    name.lower(): getattr(keras.applications, name)
+    for name in dir(keras.applications)
+    if name[0].isupper()
+}
 
 
 def repeated(image):
@@ -23,23 +27,31 @@ def repeated(image):
 
 
 def test_the_names_known_are_the_models_of_keras_applications():
-    assert {name for names in KERAS.values() for name in names.split()} == set(MODELS)
+    assert {name for names in KERAS_MODELS.values() for name in names.split()} == set(
+        MODELS
+    )
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_model_known_by_name_equals_its_preprocess_input(name):
-    expected = sys.modules[MODELS[name].__module__].preprocess_input(repeated(GRAY), data_format="channels_last")
+    expected = sys.modules[MODELS[name].__module__].preprocess_input(
+        repeated(GRAY), data_format="channels_last"
+    )
     for spelled in (name, MODELS[name].__name__):
         x = gp.plan("gray", gp.Target.from_keras(spelled))(GRAY)
         assert x.dtype == expected.dtype
         assert x.shape == expected.shape
-        np.testing.assert_allclose(x, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            x, expected, rtol=0, atol=2e-6 * np.abs(expected).max()
+        )
 
 
 @pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
 def test_a_keras_preset_equals_its_mode_on_colour(mode):
     rgb = RNG.integers(0, 256, (31, 17, 3), np.uint8)
-    expected = imagenet_utils.preprocess_input(rgb.astype(np.float32), data_format="channels_last", mode=mode)
+    expected = imagenet_utils.preprocess_input(
+        rgb.astype(np.float32), data_format="channels_last", mode=mode
+    )
     x = gp.plan("RGB", f"keras-{mode}")(rgb)
     np.testing.assert_allclose(x, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
@@ -55,14 +67,19 @@ def test_replicate_equals_grayscale_to_rgb(dtype):
 def test_the_unit_preset_equals_convert_image_dtype(dtype):
     image = RNG.integers(0, np.iinfo(dtype).max + 1, (31, 17, 3), dtype)
     peer = tf.image.convert_image_dtype(tf.constant(image), tf.float32).numpy()
-    np.testing.assert_allclose(gp.plan("RGB", gp.preset("unit", layout="HWC"))(image), peer, rtol=0, atol=2e-7)
+    np.testing.assert_allclose(
+        gp.plan("RGB", gp.preset("unit", layout="HWC"))(image), peer, rtol=0, atol=2e-7
+    )
 
 
 def test_t03_t04_peer_load_img_has_two_ranges_for_one_16_bit_file(tmp_path):
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     path = tmp_path / "ramp.png"
     Image.fromarray(ramp).save(path)
-    modes = {mode: np.asarray(keras.utils.load_img(path, color_mode=mode)) for mode in ("grayscale", "rgb")}
+    modes = {
+        mode: np.asarray(keras.utils.load_img(path, color_mode=mode))
+        for mode in ("grayscale", "rgb")
+    }
     assert modes["grayscale"].max() == 65535
     assert np.unique(modes["rgb"]).tolist() == [0, 255]
     image, source = gp.read(path)
@@ -72,12 +89,18 @@ def test_t03_t04_peer_load_img_has_two_ranges_for_one_16_bit_file(tmp_path):
 
 def test_t12_peer_preprocess_input_normalises_three_columns_of_a_gray_batch():
     batch = np.full((8, 16, 16), 100, np.float32)
-    peer = imagenet_utils.preprocess_input(batch.copy(), data_format="channels_last", mode="torch")
+    peer = imagenet_utils.preprocess_input(
+        batch.copy(), data_format="channels_last", mode="torch"
+    )
     assert peer.shape == batch.shape
     assert len(np.unique(peer[0, 0])) == 4
     x = gp.plan("gray", "keras-torch").batch(batch.astype(np.uint8))
     assert x.shape == (8, 16, 16, 3)
-    np.testing.assert_allclose(x[3, 5, 7], (100 / 255 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225], 2e-6)
+    np.testing.assert_allclose(
+        x[3, 5, 7],
+        (100 / 255 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225],
+        2e-6,
+    )
 
 
 def test_t13_peer_grayscale_to_rgb_takes_a_width_of_one_for_a_channel():
@@ -90,7 +113,9 @@ def test_t13_peer_grayscale_to_rgb_takes_a_width_of_one_for_a_channel():
 
 def test_t17_peer_preprocess_input_disagrees_with_itself_between_arrays_and_tensors():
     def one(image):
-        return imagenet_utils.preprocess_input(image, data_format="channels_last", mode="torch")
+        return imagenet_utils.preprocess_input(
+            image, data_format="channels_last", mode="torch"
+        )
 
     single = np.full((4, 4, 1), 100, np.float32)
     assert one(tf.constant(single)).shape == (4, 4, 3)
@@ -102,13 +127,23 @@ def test_t17_peer_preprocess_input_disagrees_with_itself_between_arrays_and_tens
 
 def test_t17_peer_caffe_mode_flips_a_fourth_band_into_the_place_of_blue():
     pixel = np.array([[[10, 20, 30, 200]]], np.float32)
-    peer = imagenet_utils.preprocess_input(pixel.copy(), data_format="channels_last", mode="caffe")
-    np.testing.assert_allclose(peer.ravel(), [200 - 103.939, 30 - 116.779, 20 - 123.68, 10], 1e-5)
+    peer = imagenet_utils.preprocess_input(
+        pixel.copy(), data_format="channels_last", mode="caffe"
+    )
+    np.testing.assert_allclose(
+        peer.ravel(), [200 - 103.939, 30 - 116.779, 20 - 123.68, 10], 1e-5
+    )
     bands = ("R", "G", "B", "NIR")
     with pytest.raises(gp.ChannelError, match=r"NIR.*to 'BGR' is open"):
         gp.plan(bands, "keras-caffe")
-    x = gp.plan(gp.Source(bands, range=(0, 255)), "keras-caffe", via={band: band for band in "RGB"})(pixel)
-    np.testing.assert_allclose(x.ravel(), [30 - 103.939, 20 - 116.779, 10 - 123.68], 1e-6)
+    x = gp.plan(
+        gp.Source(bands, range=(0, 255)),
+        "keras-caffe",
+        via={band: band for band in "RGB"},
+    )(pixel)
+    np.testing.assert_allclose(
+        x.ravel(), [30 - 103.939, 20 - 116.779, 10 - 123.68], 1e-6
+    )
 
 
 def test_t22_peer_preprocess_input_writes_into_the_image():

@@ -9,13 +9,19 @@ from timm.data import create_transform, resolve_data_config
 import graypipe as gp
 
 GRAY = np.random.default_rng(31).integers(0, 256, (32, 32), np.uint8)
-CFGS = [cfg for cfg in map(timm.get_pretrained_cfg, timm.list_models(pretrained=True)) if cfg is not None]
+CFGS = [
+    cfg
+    for cfg in map(timm.get_pretrained_cfg, timm.list_models(pretrained=True))
+    if cfg is not None
+]
 FAMILIES = {(tuple(cfg.mean), tuple(cfg.std)): cfg for cfg in CFGS}
 
 
 def transformed(cfg):
     """(3, H, W) float32: what timm makes of the gray image saved as RGB, nothing resized or cropped."""
-    data = resolve_data_config({"input_size": (3, 32, 32), "crop_pct": 1.0}, pretrained_cfg=cfg)
+    data = resolve_data_config(
+        {"input_size": (3, 32, 32), "crop_pct": 1.0}, pretrained_cfg=cfg
+    )
     return create_transform(**data)(Image.fromarray(np.stack([GRAY] * 3, -1))).numpy()
 
 
@@ -23,7 +29,11 @@ def transformed(cfg):
 def test_each_family_of_statistics_equals_timm_s_own_transform(family):
     cfg = FAMILIES[family]
     expected = transformed(cfg.to_dict())
-    for said in (cfg, cfg.to_dict(), resolve_data_config({}, pretrained_cfg=cfg.to_dict())):
+    for said in (
+        cfg,
+        cfg.to_dict(),
+        resolve_data_config({}, pretrained_cfg=cfg.to_dict()),
+    ):
         x = gp.plan("gray", gp.Target.from_timm(said))(GRAY)
         assert x.dtype == expected.dtype
         np.testing.assert_allclose(x, expected, rtol=0, atol=4e-6)
@@ -54,11 +64,23 @@ def test_a_preset_equals_the_transform_of_a_model_of_its_family(name, model):
 def test_a_created_model_states_its_configuration(name):
     model = timm.create_model(name, pretrained=False)
     expected = transformed(model.pretrained_cfg)
-    for cfg in (model.pretrained_cfg, model.default_cfg, resolve_data_config({}, model=model)):
-        np.testing.assert_allclose(gp.plan("gray", gp.Target.from_timm(cfg))(GRAY), expected, rtol=0, atol=4e-6)
+    for cfg in (
+        model.pretrained_cfg,
+        model.default_cfg,
+        resolve_data_config({}, model=model),
+    ):
+        np.testing.assert_allclose(
+            gp.plan("gray", gp.Target.from_timm(cfg))(GRAY), expected, rtol=0, atol=4e-6
+        )
 
 
 def test_a_configuration_for_one_band_with_three_means_is_refused():
-    cfg = {"input_size": (1, 28, 28), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-    with pytest.raises(gp.ChannelError, match=r"3 means but an input size of \(1, 28, 28\).*gp\.Target"):
+    cfg = {
+        "input_size": (1, 28, 28),
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+    }
+    with pytest.raises(
+        gp.ChannelError, match=r"3 means but an input size of \(1, 28, 28\).*gp\.Target"
+    ):
         gp.Target.from_timm(cfg)

@@ -31,10 +31,14 @@ def assert_close(x, peer):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("shape", [(1, 31, 17), (5, 1, 31, 17)], ids=["single", "batch"])
+@pytest.mark.parametrize(
+    "shape", [(1, 31, 17), (5, 1, 31, 17)], ids=["single", "batch"]
+)
 def test_a_plan_equals_repeat_scale_and_normalise_of_v2(dtype, shape):
     image = RNG.integers(0, np.iinfo(dtype).max + 1, shape, dtype)
-    chain = v2.Compose([v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    chain = v2.Compose(
+        [v2.RGB(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    )
     plan = gp.plan(gp.Source("gray", "NCHW"[4 - image.ndim :]), "imagenet")
     assert_close(plan(image), chain(torch.from_numpy(image)))
 
@@ -43,8 +47,12 @@ def test_a_plan_equals_repeat_scale_and_normalise_of_v2(dtype, shape):
 def test_a_colour_plan_equals_permute_scale_and_normalise_of_v2(bands):
     image = RNG.integers(0, 256, (3, 31, 17), np.uint8)
     order = ["RGB".index(band) for band in bands]
-    rgb = v2.functional.permute_channels(torch.from_numpy(image), np.argsort(order).tolist())
-    peer = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])(rgb)
+    rgb = v2.functional.permute_channels(
+        torch.from_numpy(image), np.argsort(order).tolist()
+    )
+    peer = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])(
+        rgb
+    )
     assert_close(gp.plan(gp.Source(bands, "CHW"), "imagenet")(image), peer)
 
 
@@ -69,7 +77,9 @@ def test_every_video_weight_equals_its_own_transforms():
 
 
 def test_the_unit_preset_equals_to_dtype():
-    peer = v2.Compose([v2.RGB(), v2.ToDtype(torch.float32, scale=True)])(torch.from_numpy(GRAY[None]))
+    peer = v2.Compose([v2.RGB(), v2.ToDtype(torch.float32, scale=True)])(
+        torch.from_numpy(GRAY[None])
+    )
     assert_close(gp.plan("gray", "unit")(GRAY), peer)
 
 
@@ -98,7 +108,9 @@ def test_t03_peer_rgb_saturates_16_bit_images():
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     peer = np.asarray(v2.RGB()(Image.fromarray(ramp)))
     assert np.unique(peer).tolist() == [0, 255]
-    np.testing.assert_allclose(gp.plan("gray", "unit")(ramp)[0], ramp / 65535, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        gp.plan("gray", "unit")(ramp)[0], ramp / 65535, rtol=0, atol=1e-7
+    )
 
 
 def test_t05_peer_to_tensor_wraps_16_bit_images_to_negative_values():
@@ -134,7 +146,9 @@ def test_t19_peer_grayscale_returns_memory_that_cannot_be_written():
     assert peer.stride()[0] == 0
     with pytest.raises(RuntimeError, match="single memory location"):
         peer.add_(1)
-    gray = gp.plan(gp.Source("RGB", "CHW"), gp.Target("gray", "CHW"), via=gp.luminance())(rgb)
+    gray = gp.plan(
+        gp.Source("RGB", "CHW"), gp.Target("gray", "CHW"), via=gp.luminance()
+    )(rgb)
     x = gp.plan(gp.Source("gray", "CHW"), "unit")(gray)
     x += 1
     assert x.strides[0] > 0

@@ -9,14 +9,29 @@ STATISTICS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 def colour(image, via, black, white, **guards):
     """Return (y, scale) for ``image``, (C, H, W): ``via`` is (3, C), on unit intensities."""
     ranges = [(black, white)] * len(image)
-    return oracle.plan(image, layout="CHW", out_layout="CHW", ranges=ranges, via=via, **STATISTICS, **guards)
+    return oracle.plan(
+        image,
+        layout="CHW",
+        out_layout="CHW",
+        ranges=ranges,
+        via=via,
+        **STATISTICS,
+        **guards,
+    )
 
 
 def gray(image, black, white, **guards):
     """Return (y, scale) for ``image``, (H, W) or (N, H, W), repeated into three bands."""
     batch = "N" * (np.ndim(image) - 2)
     layouts = {"layout": f"{batch}HW", "out_layout": f"{batch}CHW"}
-    return oracle.plan(image, **layouts, ranges=[(black, white)], via=[[1.0]] * 3, **STATISTICS, **guards)
+    return oracle.plan(
+        image,
+        **layouts,
+        ranges=[(black, white)],
+        via=[[1.0]] * 3,
+        **STATISTICS,
+        **guards,
+    )
 
 
 def assert_ready(x, y, scale):

@@ -14,7 +14,21 @@ from recipes.imagenet import assert_ready, colour, gray
 
 import graypipe as gp
 
-BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+BANDS = (
+    "B01",
+    "B02",
+    "B03",
+    "B04",
+    "B05",
+    "B06",
+    "B07",
+    "B08",
+    "B8A",
+    "B09",
+    "B10",
+    "B11",
+    "B12",
+)
 TRUE, FALSE = ("B04", "B03", "B02"), ("B08", "B04", "B03")
 
 
@@ -23,21 +37,27 @@ def rng():
     return np.random.default_rng(9)
 
 
-def test_four_filters_become_rgb_with_yellow_in_red_and_green(run_recipe, tmp_path, rng):
+def test_four_filters_become_rgb_with_yellow_in_red_and_green(
+    run_recipe, tmp_path, rng
+):
     cell = rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
     for plane, word in zip(cell, ("red", "green", "blue", "yellow"), strict=True):
         Image.fromarray(plane).save(tmp_path / f"17_{word}.png")
 
     x = run_recipe("RGBY fluorescence to RGB")["x"]
 
-    assert_ready(x, *colour(cell, [[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 1, 0]], 0, 255))
+    assert_ready(
+        x, *colour(cell, [[0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 0, 1, 0]], 0, 255)
+    )
 
 
 def geotiff(path, pixels, bands):
     """Write ``pixels``, (C, H, W), as a GeoTIFF that names its bands."""
     north_up = rasterio.Affine(10, 0, 600000, 0, -10, 5000000)
     shape = dict(zip(("count", "height", "width"), pixels.shape, strict=True))
-    with rasterio.open(path, "w", "GTiff", dtype=pixels.dtype, transform=north_up, **shape) as file:
+    with rasterio.open(
+        path, "w", "GTiff", dtype=pixels.dtype, transform=north_up, **shape
+    ) as file:
         file.write(pixels)
         file.descriptions = bands
 
@@ -47,7 +67,9 @@ def picked(pixels, bands, names, black, white):
     return colour(pixels, via, black, white, nodata=0)
 
 
-def test_thirteen_bands_become_true_and_false_colour_by_their_names(run_recipe, tmp_path, rng):
+def test_thirteen_bands_become_true_and_false_colour_by_their_names(
+    run_recipe, tmp_path, rng
+):
     pixels = rng.integers(900, 12000, (13, 12, 16), dtype=np.uint16)
     pixels[:, :3, :5] = 0
     geotiff(tmp_path / "scene.tif", pixels, BANDS)
@@ -59,11 +81,17 @@ def test_thirteen_bands_become_true_and_false_colour_by_their_names(run_recipe, 
     assert not names["true_colour"][:, :3, :5].any()
 
 
-def test_one_reflectance_is_one_number_before_and_after_baseline_four(run_recipe, tmp_path, rng):
+def test_one_reflectance_is_one_number_before_and_after_baseline_four(
+    run_recipe, tmp_path, rng
+):
     bands = ("B08", "B04", "B03", "B02")
     before = rng.integers(1, 10001, (4, 12, 16), dtype=np.uint16)
     (tmp_path / "scenes").mkdir()
-    products = {"20210714T103629_N0301": 0, "20210714T103629_N0500": 1000, "20220830T103629_N0400": 1000}
+    products = {
+        "20210714T103629_N0301": 0,
+        "20210714T103629_N0500": 1000,
+        "20220830T103629_N0400": 1000,
+    }
     for product, added in products.items():
         name = f"S2B_MSIL2A_{product}_R008_T33VUE_20230101T120000.tif"
         geotiff(tmp_path / "scenes" / name, before + np.uint16(added), bands)
@@ -83,7 +111,9 @@ def test_twelve_bits_reach_white_at_4095(run_recipe, tmp_path, rng):
     assert_ready(run_recipe("12-bit gray")["x"], *gray(pixels, 0, 4095))
 
     with Image.open(tmp_path / "microscope.png") as file:
-        assert (np.asarray(file.convert("L")) == 255).mean() > 0.9  # what the page says of Pillow
+        assert (
+            np.asarray(file.convert("L")) == 255
+        ).mean() > 0.9  # what the page says of Pillow
 
 
 def dicom(path, pixels, bits, kind, **attributes):
@@ -103,12 +133,23 @@ def dicom(path, pixels, bits, kind, **attributes):
     return pydicom.dcmread(path)
 
 
-@pytest.mark.parametrize(("dtype", "intercept"), [("int16", 0), ("uint16", -1024), ("uint16", 100)])
-def test_a_ct_window_is_black_and_white_in_hounsfield_units(run_recipe, tmp_path, rng, dtype, intercept):
+@pytest.mark.parametrize(
+    ("dtype", "intercept"), [("int16", 0), ("uint16", -1024), ("uint16", 100)]
+)
+def test_a_ct_window_is_black_and_white_in_hounsfield_units(
+    run_recipe, tmp_path, rng, dtype, intercept
+):
     stored = rng.integers(0, 2000, (12, 16)).astype(dtype)
     stored[0] = 3000
     rescaling = {"RescaleSlope": "1", "RescaleIntercept": str(intercept)}
-    scan = dicom(tmp_path / "ct.dcm", stored, 16, "MONOCHROME2", PixelPaddingValue=3000, **rescaling)
+    scan = dicom(
+        tmp_path / "ct.dcm",
+        stored,
+        16,
+        "MONOCHROME2",
+        PixelPaddingValue=3000,
+        **rescaling,
+    )
 
     x = run_recipe("A CT window")["x"]
 
@@ -123,7 +164,9 @@ def test_hounsfield_units_in_an_array_need_the_window_alone(rng):
     assert_ready(x, *gray(hounsfield, -160, 240, clip=True))
 
 
-def test_monochrome1_is_turned_round_by_its_depth_and_not_by_its_brightest_pixel(run_recipe, tmp_path, rng):
+def test_monochrome1_is_turned_round_by_its_depth_and_not_by_its_brightest_pixel(
+    run_recipe, tmp_path, rng
+):
     pixels = rng.integers(100, 3000, (12, 16), dtype=np.uint16)
     dicom(tmp_path / "xray.dcm", pixels, 12, "MONOCHROME1")
 

@@ -38,10 +38,20 @@ ray.shutdown()
 
 
 def test_ray_data_adapts_batches_in_its_workers(recipes, tmp_path, scans):
-    (tmp_path / "script.py").write_text(RAY_SCRIPT.replace("{recipe}", recipes["Ray Data"]), encoding="utf-8")
+    (tmp_path / "script.py").write_text(
+        RAY_SCRIPT.replace("{recipe}", recipes["Ray Data"]), encoding="utf-8"
+    )
     quiet = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, "script.py"]
-    ran = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True, timeout=300, check=False)
+    ran = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=quiet,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
 
     made = np.load(tmp_path / "made.npz")
@@ -73,7 +83,11 @@ def test_hugging_face_computes_anew_for_another_plan_alone(run_recipe):
 
     def cached_as(plan):
         names["plan"] = plan
-        return names["scans"].map(names["adapt"], batched=True, remove_columns="image")._fingerprint
+        return (
+            names["scans"]
+            .map(names["adapt"], batched=True, remove_columns="image")
+            ._fingerprint
+        )
 
     first = cached_as(names["plan"])
     assert cached_as(gp.plan(gp.Source("gray", bits=12), "imagenet")) == first
@@ -84,7 +98,9 @@ def test_hugging_face_computes_anew_for_another_plan_alone(run_recipe):
 def test_hugging_face_widens_plain_arrays_and_shows_palettes_as_indices(tmp_path):
     import datasets
 
-    plain = datasets.Dataset.from_dict({"image": np.full((1, 4, 5), 255, np.uint8)}).with_format("numpy")[0]["image"]
+    plain = datasets.Dataset.from_dict(
+        {"image": np.full((1, 4, 5), 255, np.uint8)}
+    ).with_format("numpy")[0]["image"]
     assert plain.dtype == np.int64
     with pytest.raises(gp.RangeError, match="bits="):
         gp.plan("gray", "unit")(plain)
@@ -94,11 +110,15 @@ def test_hugging_face_widens_plain_arrays_and_shows_palettes_as_indices(tmp_path
     palette.putpalette([0, 0, 0, 200, 200, 200])
     palette.save(tmp_path / "palette.png")
     paths = datasets.Dataset.from_dict({"image": [str(tmp_path / "palette.png")]})
-    assert (np.asarray(paths.cast_column("image", datasets.Image())[0]["image"]) == 1).all()
+    assert (
+        np.asarray(paths.cast_column("image", datasets.Image())[0]["image"]) == 1
+    ).all()
     assert (gp.read(paths[0]["image"])[0] == 200).all()
 
 
-def test_batches_are_adapted_after_the_loader_in_fresh_and_in_used_memory(run_recipe, tmp_path):
+def test_batches_are_adapted_after_the_loader_in_fresh_and_in_used_memory(
+    run_recipe, tmp_path
+):
     images = np.random.default_rng(39).integers(0, 256, (40, 12, 16), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "labels.npy", np.arange(40))
@@ -111,4 +131,6 @@ def test_batches_are_adapted_after_the_loader_in_fresh_and_in_used_memory(run_re
     assert_ready(fresh.numpy(), y, scale)
     assert_ready(names["x"], y[32:], scale[32:])
     assert np.shares_memory(names["x"], names["buffer"])
-    assert_ready(names["buffer"][8:], y[8:32], scale[8:32])  # of the first batch, the second being smaller
+    assert_ready(
+        names["buffer"][8:], y[8:32], scale[8:32]
+    )  # of the first batch, the second being smaller

@@ -16,10 +16,15 @@ def normalised(unit, mean=MEAN, std=STD):
     return np.moveaxis((np.asarray(unit, np.float64) - mean) / std, -1, 0)
 
 
-@pytest.mark.parametrize("bands", ["gray", "RGBY", THIRTEEN], ids=["1 band", "4 bands", "13 bands"])
+@pytest.mark.parametrize(
+    "bands", ["gray", "RGBY", THIRTEEN], ids=["1 band", "4 bands", "13 bands"]
+)
 def test_t01_three_statistics_on_another_number_of_bands_are_refused(bands):
     count = 1 if bands == "gray" else len(bands)
-    with pytest.raises(gp.ChannelError, match=rf"(?s)one number per band.*\({count}\).*plain number.*got 3"):
+    with pytest.raises(
+        gp.ChannelError,
+        match=rf"(?s)one number per band.*\({count}\).*plain number.*got 3",
+    ):
         gp.Target(bands, mean=tuple(MEAN), std=tuple(STD))
 
 
@@ -34,8 +39,13 @@ def test_t01_thirteen_bands_take_thirteen_statistics_each_its_own():
 def test_t02_gray_under_three_statistics_is_repeated_first_and_written_so():
     image = RNG.integers(0, 256, (6, 7), np.uint8)
     x = gp.plan("gray", "imagenet")(image)
-    np.testing.assert_allclose(x, normalised(np.repeat(image[..., None], 3, -1) / 255), rtol=0, atol=4e-6)
-    with pytest.raises(gp.ChannelError, match=r"'imagenet' has a mean for 'RGB', none for 'gray'.*give mean="):
+    np.testing.assert_allclose(
+        x, normalised(np.repeat(image[..., None], 3, -1) / 255), rtol=0, atol=4e-6
+    )
+    with pytest.raises(
+        gp.ChannelError,
+        match=r"'imagenet' has a mean for 'RGB', none for 'gray'.*give mean=",
+    ):
         gp.preset("imagenet", bands="gray")
 
 
@@ -45,11 +55,22 @@ def test_t12_a_batch_of_gray_images_without_a_declared_batch_axis_prints_its_rea
     with pytest.raises(gp.LayoutError) as caught:
         plan(batch)
     message = str(caught.value)
-    for part in ("layout 'HW'", "(8, 16, 16)", "NHW (N=8 H=16 W=16)", "plan.batch", "CHW (C=8 H=16 W=16)", "HWC"):
+    for part in (
+        "layout 'HW'",
+        "(8, 16, 16)",
+        "NHW (N=8 H=16 W=16)",
+        "plan.batch",
+        "CHW (C=8 H=16 W=16)",
+        "HWC",
+    ):
         assert part in message
-    expected = normalised(np.repeat(batch[..., None], 3, -1) / 255).transpose(1, 0, 2, 3)
+    expected = normalised(np.repeat(batch[..., None], 3, -1) / 255).transpose(
+        1, 0, 2, 3
+    )
     np.testing.assert_allclose(plan.batch(batch), expected, rtol=0, atol=4e-6)
-    np.testing.assert_array_equal(gp.plan(gp.Source(layout="NHW"), "imagenet")(batch), plan.batch(batch))
+    np.testing.assert_array_equal(
+        gp.plan(gp.Source(layout="NHW"), "imagenet")(batch), plan.batch(batch)
+    )
 
 
 @pytest.mark.parametrize("shape", [(5, 8, 1), (1, 8, 5), (3, 8, 3), (3, 1, 1)])
@@ -64,17 +85,25 @@ def test_t13_a_batch_axis_or_width_of_one_or_three_is_never_taken_for_bands(shap
 @pytest.mark.parametrize("count", [1, 2, 4, 13])
 def test_t14_other_than_three_channels_do_not_pass_through_an_rgb_plan(count):
     image = np.zeros((6, 7, count), np.uint8)
-    with pytest.raises(gp.ChannelError, match=rf"'HWC' with 3 bands.*C={count}.*gp\.select"):
+    with pytest.raises(
+        gp.ChannelError, match=rf"'HWC' with 3 bands.*C={count}.*gp\.select"
+    ):
         gp.plan("RGB", "imagenet")(image)
 
 
 @pytest.mark.parametrize("bands", ["RGBY", "RGBA", "RG", THIRTEEN])
-def test_t14_other_bands_than_the_target_s_need_a_mapping_which_the_error_writes_down(bands):
-    with pytest.raises(gp.ChannelError, match=r"(?s)the way from .* to 'RGB' is open.*via=\{\"R\": "):
+def test_t14_other_bands_than_the_target_s_need_a_mapping_which_the_error_writes_down(
+    bands,
+):
+    with pytest.raises(
+        gp.ChannelError, match=r"(?s)the way from .* to 'RGB' is open.*via=\{\"R\": "
+    ):
         gp.plan(bands, "imagenet")
     picked = {"R": bands[0], "G": bands[1], "B": bands[0]}
     image = RNG.integers(0, 256, (3, 4, len(bands)), np.uint8)
-    np.testing.assert_array_equal(gp.plan(bands, "rgb8", via=picked)(image), image[..., [0, 1, 0]])
+    np.testing.assert_array_equal(
+        gp.plan(bands, "rgb8", via=picked)(image), image[..., [0, 1, 0]]
+    )
 
 
 def test_t15_rgb_stays_rgb_and_a_channel_axis_of_one_becomes_three():
@@ -87,7 +116,9 @@ def test_t15_rgb_stays_rgb_and_a_channel_axis_of_one_becomes_three():
 
 
 def test_t15_rgb_given_to_a_gray_plan_is_refused():
-    with pytest.raises(gp.LayoutError, match=r"layout 'HW' with 1 band.*\(6, 7, 3\).*HWC"):
+    with pytest.raises(
+        gp.LayoutError, match=r"layout 'HW' with 1 band.*\(6, 7, 3\).*HWC"
+    ):
         gp.plan("gray", "rgb8")(np.zeros((6, 7, 3), np.uint8))
 
 
@@ -103,11 +134,16 @@ def test_t17_a_fourth_band_is_not_flipped_into_the_caffe_order():
     with pytest.raises(gp.ChannelError, match="NIR"):
         gp.plan(bands, "keras-caffe")
     x = gp.plan(bands, "keras-caffe", via={"R": "R", "G": "G", "B": "B"})(pixel)
-    np.testing.assert_allclose(x[0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        x[0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=0, atol=1e-5
+    )
 
 
 def test_t20_gray_and_colour_samples_leave_with_one_shape_so_that_they_stack():
-    gray, rgb = RNG.integers(0, 256, (6, 7), np.uint8), RNG.integers(0, 256, (6, 7, 3), np.uint8)
+    gray, rgb = (
+        RNG.integers(0, 256, (6, 7), np.uint8),
+        RNG.integers(0, 256, (6, 7, 3), np.uint8),
+    )
     pair = [gp.plan("gray", "imagenet")(gray), gp.plan("RGB", "imagenet")(rgb)]
     batch = np.stack(pair)
     assert batch.shape == (2, 3, 6, 7)
@@ -124,7 +160,9 @@ def test_t23_statistics_and_bands_are_matched_by_name_whatever_the_order():
     to_bgr = gp.plan("RGB", gp.preset("imagenet", bands="BGR"))(rgb)
     np.testing.assert_allclose(to_bgr, expected[::-1], rtol=0, atol=4e-6)
     backwards = gp.mix({"B": "B", "G": "G", "R": "R"}, of="BRG")
-    np.testing.assert_array_equal(gp.plan("RGB", "imagenet", via=backwards)(rgb), gp.plan("RGB", "imagenet")(rgb))
+    np.testing.assert_array_equal(
+        gp.plan("RGB", "imagenet", via=backwards)(rgb), gp.plan("RGB", "imagenet")(rgb)
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +183,9 @@ def test_t23_a_set_has_no_order_and_is_refused_where_order_counts(declare):
 
 
 def test_t24_rgb_statistics_are_not_tiled_onto_extra_bands():
-    with pytest.raises(gp.ChannelError, match=r"'imagenet' has a mean for 'RGB', none for 'B01'.*via="):
+    with pytest.raises(
+        gp.ChannelError, match=r"'imagenet' has a mean for 'RGB', none for 'B01'.*via="
+    ):
         gp.preset("imagenet", bands=THIRTEEN)
     with pytest.raises(gp.ChannelError, match=r"\(13\).*plain number.*got 6"):
         gp.Target(THIRTEEN, mean=tuple(MEAN) * 2, std=tuple(STD) * 2)
@@ -155,15 +195,23 @@ def test_t25_gray_in_one_channel_and_gray_in_three_are_two_specifications():
     image = RNG.integers(1, 256, (6, 7), np.uint8)
     everywhere = gp.plan("gray", "rgb8")
     red_only = gp.plan("gray", "rgb8", via={"R": "gray", "G": {}, "B": {}})
-    np.testing.assert_array_equal(red_only(image), np.stack([image, 0 * image, 0 * image], -1))
+    np.testing.assert_array_equal(
+        red_only(image), np.stack([image, 0 * image, 0 * image], -1)
+    )
     assert everywhere.fingerprint != red_only.fingerprint
     again = gp.Plan.from_json(red_only.to_json())
     np.testing.assert_array_equal(again(image), red_only(image))
 
 
 def test_t26_a_vector_of_statistics_never_makes_channels():
-    with pytest.raises(gp.ChannelError, match=r"one number per band of 'gray' \(1\).*got 3"):
+    with pytest.raises(
+        gp.ChannelError, match=r"one number per band of 'gray' \(1\).*got 3"
+    ):
         gp.Target("gray", "HWC", mean=(0.5, 0.4, 0.3))
-    with pytest.raises(gp.ChannelError, match=r"std .*one number per band of 'RGB' \(3\).*got 1"):
+    with pytest.raises(
+        gp.ChannelError, match=r"std .*one number per band of 'RGB' \(3\).*got 1"
+    ):
         gp.Target("RGB", std=(0.5,))
-    assert gp.plan("gray", gp.Target("gray", "HWC", mean=0.5, std=0.5))(np.zeros((4, 4), np.uint8)).shape == (4, 4, 1)
+    assert gp.plan("gray", gp.Target("gray", "HWC", mean=0.5, std=0.5))(
+        np.zeros((4, 4), np.uint8)
+    ).shape == (4, 4, 1)

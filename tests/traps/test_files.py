@@ -45,23 +45,32 @@ def test_t05_bright_pixels_do_not_wrap_to_negative_ones(deep):
     assert (np.diff(x.ravel()) > 0).all()
 
 
-def test_t11_twelve_bits_are_declared_and_refused_where_the_file_has_fewer(deep, tmp_path):
+def test_t11_twelve_bits_are_declared_and_refused_where_the_file_has_fewer(
+    deep, tmp_path
+):
     Image.fromarray(LEVELS // 16).save(deep)
     image, source = gp.read(deep, bits=12)
-    np.testing.assert_allclose(gp.plan(source, GRAY)(image), (LEVELS // 16) / 4095, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(
+        gp.plan(source, GRAY)(image), (LEVELS // 16) / 4095, rtol=0, atol=1e-15
+    )
     Image.fromarray((LEVELS // 256).astype(np.uint8)).save(tmp_path / "cut.png")
     with pytest.raises(gp.RangeError, match=r"cut\.png: .*full depth"):
         gp.read(tmp_path / "cut.png", bits=12)
 
 
-def test_t27_sixteen_bits_stay_sixteen_in_gray_and_in_colour_or_are_refused(deep, tmp_path, monkeypatch):
+def test_t27_sixteen_bits_stay_sixteen_in_gray_and_in_colour_or_are_refused(
+    deep, tmp_path, monkeypatch
+):
     np.testing.assert_array_equal(gp.read(deep)[0], LEVELS)
     colour = tmp_path / "colour.png"
     colour.write_bytes(png(np.dstack([LEVELS] * 3), 16, 2))
     with Image.open(colour) as opened:
         assert np.asarray(opened).dtype == np.uint8
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    with pytest.raises(gp.MissingExtraError, match=r"colour\.png: imagecodecs is not installed: .*graypipe\[io\]"):
+    with pytest.raises(
+        gp.MissingExtraError,
+        match=r"colour\.png: imagecodecs is not installed: .*graypipe\[io\]",
+    ):
         gp.read(colour)
 
 

@@ -30,7 +30,9 @@ def test_t19_a_repeating_view_comes_only_on_request_and_cannot_be_written():
     assert np.shares_memory(view, gray)
     with pytest.raises(ValueError, match="read-only"):
         view[0, 0, 0] = 1
-    with pytest.raises(gp.CopyRequiredError, match=r"computes new values.*call the plan itself"):
+    with pytest.raises(
+        gp.CopyRequiredError, match=r"computes new values.*call the plan itself"
+    ):
         gp.plan("gray", "imagenet").view(gray)
 
 
@@ -55,7 +57,9 @@ def test_t21_the_output_for_a_read_only_image_is_writable_memory_of_its_own(targ
     np.testing.assert_array_equal(gray, kept)
 
 
-@pytest.mark.parametrize("target", ["imagenet", "keras-caffe", "keras-tf", "unit", "rgb8"])
+@pytest.mark.parametrize(
+    "target", ["imagenet", "keras-caffe", "keras-tf", "unit", "rgb8"]
+)
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_t22_the_image_is_the_same_after_one_model_and_after_two(target, dtype):
     rgb = (RNG.random((6, 8, 3)) * (255 if dtype == "uint8" else 1)).astype(dtype)
@@ -70,6 +74,8 @@ def test_t22_the_image_is_the_same_after_one_model_and_after_two(target, dtype):
 def test_t22_guards_do_not_write_into_the_image_either():
     image = np.array([[-9999, 0, 50, 200]], np.float32)
     kept = image.copy()
-    x = gp.plan(gp.Source(range=(0, 100), clip=True, nodata=-9999), gp.Target("gray", "HW"))(image)
+    x = gp.plan(
+        gp.Source(range=(0, 100), clip=True, nodata=-9999), gp.Target("gray", "HW")
+    )(image)
     np.testing.assert_array_equal(image, kept)
     np.testing.assert_array_equal(x, [[0, 0, 0.5, 1]])

@@ -43,11 +43,15 @@ def test_t04_one_16_bit_file_has_one_range_whatever_it_is_read_for(tmp_path):
 def test_t05_the_upper_half_of_uint16_does_not_wrap_to_negative_values():
     image = np.array([[0, 32767, 32768, 65535]], np.uint16)
     x = gp.plan("gray", "unit")(image)
-    np.testing.assert_allclose(x[0, 0], [0, 32767 / 65535, 32768 / 65535, 1], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        x[0, 0], [0, 32767 / 65535, 32768 / 65535, 1], rtol=0, atol=1e-7
+    )
 
 
 def test_t05_int16_says_nothing_about_black_and_white():
-    with pytest.raises(gp.RangeError, match=r"int16 says nothing about black and white.*declare range="):
+    with pytest.raises(
+        gp.RangeError, match=r"int16 says nothing about black and white.*declare range="
+    ):
         gp.plan("gray", "unit")(RAMP16.view(np.int16))
 
 
@@ -58,9 +62,13 @@ def test_t06_uint16_is_never_divided_by_255():
 
 
 def test_t06_a_declaration_that_the_dtype_contradicts_is_an_error_without_looking_at_pixels():
-    with pytest.raises(gp.DTypeError, match=r"declares dtype uint8, got uint16.*convert"):
+    with pytest.raises(
+        gp.DTypeError, match=r"declares dtype uint8, got uint16.*convert"
+    ):
         gp.plan(gp.Source(dtype="uint8"), "imagenet")(RAMP16)
-    with pytest.raises(gp.RangeError, match=r"uint8 holds 0 to 255.*4095 cannot be in it.*bits="):
+    with pytest.raises(
+        gp.RangeError, match=r"uint8 holds 0 to 255.*4095 cannot be in it.*bits="
+    ):
         gp.plan(gp.Source(bits=12), "imagenet")(RAMP8)
     with pytest.raises(gp.RangeError, match=r"uint8 holds 0 to 255.*4095"):
         gp.Source(dtype="uint8", range=(0, 4095))
@@ -77,10 +85,15 @@ def test_t07_floats_in_0_to_1_are_not_divided_by_255(dtype):
 @pytest.mark.parametrize("scale", [255, 65535, -3])
 def test_t08_floats_beyond_0_to_1_are_refused_until_their_range_is_declared(scale):
     image = (np.linspace(0, 1, 48).reshape(6, 8) * scale).astype(np.float32)
-    with pytest.raises(gp.RangeError, match=r"without a declared range is read as 0 to 1, but holds.*range=\(0, 255\)"):
+    with pytest.raises(
+        gp.RangeError,
+        match=r"without a declared range is read as 0 to 1, but holds.*range=\(0, 255\)",
+    ):
         gp.plan("gray", "imagenet")(image)
     x = gp.plan(gp.Source(range=(0, scale)), "imagenet")(image)
-    np.testing.assert_allclose(x, imagenet(image.astype(np.float64) / scale), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(
+        x, imagenet(image.astype(np.float64) / scale), rtol=0, atol=4e-6
+    )
 
 
 def test_t08_the_error_says_what_0_to_255_looks_like_and_one_pixel_is_enough():
@@ -97,20 +110,31 @@ def test_t09_a_dark_image_is_scaled_like_any_other(brightest):
     np.testing.assert_allclose(x, imagenet(image / 255), rtol=0, atol=4e-6)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "int16", "int32", "uint32", "int64", "uint64"]
+)
 def test_t10_wide_and_signed_integers_ask_for_a_range_and_use_it(dtype):
     image = (RAMP8 // 3).astype(dtype)
-    with pytest.raises(gp.RangeError, match=rf"{dtype} says nothing about black and white.*range=.*bits="):
+    with pytest.raises(
+        gp.RangeError,
+        match=rf"{dtype} says nothing about black and white.*range=.*bits=",
+    ):
         gp.plan("gray", "imagenet")(image)
     x = gp.plan(gp.Source(range=(0, 100)), "imagenet")(image)
     np.testing.assert_allclose(x, imagenet(image / 100), rtol=0, atol=4e-6)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int16", "int64"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", "uint32", "uint64", "int16", "int64"]
+)
 @pytest.mark.parametrize("declared", ["range", "bits"])
 def test_t10_the_whole_depth_of_a_dtype_can_be_declared(dtype, declared):
     top = int(np.iinfo(dtype).max)
-    source = gp.Source(bits=top.bit_length()) if declared == "bits" else gp.Source(range=(0, top))
+    source = (
+        gp.Source(bits=top.bit_length())
+        if declared == "bits"
+        else gp.Source(range=(0, top))
+    )
     x = gp.plan(source, gp.Target("gray", "HW"))(np.array([[0, top // 2, top]], dtype))
     np.testing.assert_allclose(x, [[0, (top // 2) / top, 1]], rtol=0, atol=1e-7)
 
@@ -124,8 +148,12 @@ def test_t11_10_to_14_bits_in_uint16_reach_white_once_they_are_declared(bits):
 
 
 def test_t11_explain_shows_the_white_level_that_the_dtype_implies():
-    assert "0..65535 becomes 0..1 (implied by the dtype)" in gp.plan("gray", "unit").explain((6, 8), "uint16")
-    assert "0..4095 becomes 0..1 (declared)" in gp.plan(gp.Source(bits=12), "unit").explain((6, 8), "uint16")
+    assert "0..65535 becomes 0..1 (implied by the dtype)" in gp.plan(
+        "gray", "unit"
+    ).explain((6, 8), "uint16")
+    assert "0..4095 becomes 0..1 (declared)" in gp.plan(
+        gp.Source(bits=12), "unit"
+    ).explain((6, 8), "uint16")
 
 
 def test_t16_a_constant_image_stays_finite_and_a_std_of_zero_is_refused():
@@ -148,10 +176,15 @@ def test_t18_each_weight_family_has_its_own_numbers():
         "keras-efficientnet": x,
     }
     for name, wanted in expected.items():
-        np.testing.assert_allclose(gp.plan("RGB", name)(rgb), wanted, rtol=0, atol=3e-5, err_msg=name)
+        np.testing.assert_allclose(
+            gp.plan("RGB", name)(rgb), wanted, rtol=0, atol=3e-5, err_msg=name
+        )
 
 
-@pytest.mark.parametrize("name", ["imagenet", "keras-caffe", "keras-torch", "keras-efficientnet", "openai-clip"])
+@pytest.mark.parametrize(
+    "name",
+    ["imagenet", "keras-caffe", "keras-torch", "keras-efficientnet", "openai-clip"],
+)
 def test_t18_preprocessing_twice_is_an_error(name):
     target = gp.preset(name, layout="HWC")
     once = gp.plan("gray", target)(RAMP8)

@@ -31,7 +31,9 @@ def stem(bias=False):
 def run(plan, kernel, bias=None, **options):
     options = options or {"stride": 2, "padding": 3}
     bias = None if bias is None else torch.as_tensor(bias)
-    return functional.conv2d(torch.from_numpy(plan.batch(IMAGES)), torch.as_tensor(kernel), bias, **options)
+    return functional.conv2d(
+        torch.from_numpy(plan.batch(IMAGES)), torch.as_tensor(kernel), bias, **options
+    )
 
 
 def error(y, expected):
@@ -43,20 +45,29 @@ def inside(y):
 
 
 @pytest.mark.parametrize("biased", [False, True])
-def test_s11_fold_equals_the_three_band_pipeline_in_the_interior_and_fold_exact_everywhere(biased):
+def test_s11_fold_equals_the_three_band_pipeline_in_the_interior_and_fold_exact_everywhere(
+    biased,
+):
     layer = stem(biased)
     with torch.no_grad():
         expected = layer(torch.from_numpy(PLAN.batch(IMAGES)))
-    folded = run(RAW, *gp.weights.fold(layer.weight, layer.bias, PLAN.unit_map, layout="OIHW"))
+    folded = run(
+        RAW, *gp.weights.fold(layer.weight, layer.bias, PLAN.unit_map, layout="OIHW")
+    )
     assert error(inside(folded), inside(expected)) <= 1e-5
     assert error(folded, expected) > 0.01
-    exact = run(ONE, *gp.weights.fold_exact(layer.weight, layer.bias, PLAN.unit_map, layout="OIHW"))
+    exact = run(
+        ONE,
+        *gp.weights.fold_exact(layer.weight, layer.bias, PLAN.unit_map, layout="OIHW"),
+    )
     assert error(exact, expected) <= 1e-5
 
 
 def test_s11_a_stem_without_padding_is_equal_everywhere():
     kernel = stem().weight.detach()
-    folded = run(RAW, *gp.weights.fold(kernel, None, PLAN.unit_map, layout="OIHW"), stride=4)
+    folded = run(
+        RAW, *gp.weights.fold(kernel, None, PLAN.unit_map, layout="OIHW"), stride=4
+    )
     assert error(folded, run(PLAN, kernel, stride=4)) <= 1e-5
 
 
@@ -87,33 +98,57 @@ def test_kernels_of_one_and_three_dimensions(dimensions):
     convolution = {1: functional.conv1d, 3: functional.conv3d}[dimensions]
     layout = {1: "OIW", 3: "OIDHW"}[dimensions]
     x = torch.from_numpy(RNG.random((2, 1, *[9] * dimensions), dtype=np.float32))
-    kernel = torch.from_numpy(RNG.normal(size=(6, 3, *[3] * dimensions)).astype("float32"))
+    kernel = torch.from_numpy(
+        RNG.normal(size=(6, 3, *[3] * dimensions)).astype("float32")
+    )
     shape = (3, *[1] * dimensions)
     matrix = torch.tensor(PLAN.unit_map.matrix).reshape(shape).float()
     offset = torch.tensor(PLAN.unit_map.offset).reshape(shape).float()
     expected = convolution(x * matrix + offset, kernel, padding=1)
     exact, _ = gp.weights.fold_exact(kernel, None, PLAN.unit_map, layout=layout)
     assert (
-        error(convolution(torch.cat([x, torch.ones_like(x)], 1), torch.from_numpy(exact), padding=1), expected) <= 1e-5
+        error(
+            convolution(
+                torch.cat([x, torch.ones_like(x)], 1),
+                torch.from_numpy(exact),
+                padding=1,
+            ),
+            expected,
+        )
+        <= 1e-5
     )
-    folded, bias = map(torch.from_numpy, gp.weights.fold(kernel, None, PLAN.unit_map, layout=layout))
+    folded, bias = map(
+        torch.from_numpy, gp.weights.fold(kernel, None, PLAN.unit_map, layout=layout)
+    )
     within = (..., *[slice(1, -1)] * dimensions)
-    assert error(convolution(x, folded, bias, padding=1)[within], expected[within]) <= 1e-5
+    assert (
+        error(convolution(x, folded, bias, padding=1)[within], expected[within]) <= 1e-5
+    )
 
 
 @pytest.mark.parametrize("groups", [2, 4])
 def test_a_grouped_layer_of_torch_becomes_one_without_groups(groups):
     bands = ("a", "b")
-    channel_map = gp.ChannelMap(RNG.normal(size=(4, 2)), RNG.normal(size=4), inputs=bands, outputs="RGBY")
+    channel_map = gp.ChannelMap(
+        RNG.normal(size=(4, 2)), RNG.normal(size=4), inputs=bands, outputs="RGBY"
+    )
     x = torch.from_numpy(RNG.random((2, 2, 9, 9), dtype=np.float32))
     kernel = torch.from_numpy(RNG.normal(size=(8, 4 // groups, 3, 3)).astype("float32"))
     bias = torch.from_numpy(RNG.normal(size=8).astype("float32"))
-    seen = torch.einsum("ij,njhw->nihw", torch.tensor(channel_map.matrix, dtype=torch.float64), x.double())
+    seen = torch.einsum(
+        "ij,njhw->nihw",
+        torch.tensor(channel_map.matrix, dtype=torch.float64),
+        x.double(),
+    )
     seen = (seen + torch.tensor(channel_map.offset)[:, None, None]).float()
     expected = functional.conv2d(seen, kernel, bias, padding=1, groups=groups)
-    exact, same = gp.weights.fold_exact(kernel, bias, channel_map, layout="OIHW", groups=groups)
+    exact, same = gp.weights.fold_exact(
+        kernel, bias, channel_map, layout="OIHW", groups=groups
+    )
     with_one = torch.cat([x, torch.ones_like(x[:, :1])], 1)
-    y = functional.conv2d(with_one, torch.from_numpy(exact), torch.from_numpy(same), padding=1)
+    y = functional.conv2d(
+        with_one, torch.from_numpy(exact), torch.from_numpy(same), padding=1
+    )
     assert error(y, expected) <= 1e-5
 
 
@@ -121,7 +156,9 @@ def test_s14_the_map_of_a_plan_makes_rgby_images_right_behind_a_normalised_rgb_s
     plan = gp.plan("RGBY", "imagenet", {"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}})
     rgby = RNG.integers(0, 256, (2, 40, 48, 4), dtype=np.uint8)
     kernel = stem().weight.detach()
-    folded, bias = map(torch.from_numpy, gp.weights.fold(kernel, None, plan.unit_map, layout="OIHW"))
+    folded, bias = map(
+        torch.from_numpy, gp.weights.fold(kernel, None, plan.unit_map, layout="OIHW")
+    )
     assert folded.shape == (64, 4, 7, 7)
     raw = torch.from_numpy(gp.plan("RGBY", gp.Target("RGBY", "CHW")).batch(rgby))
     expected = functional.conv2d(torch.from_numpy(plan.batch(rgby)), kernel, stride=2)
@@ -134,10 +171,22 @@ def test_bfloat16_of_ml_dtypes_is_kept_and_that_of_torch_is_named_with_what_to_d
     assert made.dtype == bias.dtype == ml_dtypes.bfloat16
     wide = gp.weights.fold(kernel.astype("float64"), None, PLAN.unit_map, layout="OIHW")
     np.testing.assert_array_equal(made, wide[0].astype(ml_dtypes.bfloat16))
-    with pytest.raises(gp.DTypeError, match=r"(?s)the kernel.*got Tensor.*in float32 where NumPy has no such dtype"):
-        gp.weights.fold(torch.zeros(4, 3, 3, 3, dtype=torch.bfloat16), None, PLAN.unit_map, layout="OIHW")
+    with pytest.raises(
+        gp.DTypeError,
+        match=r"(?s)the kernel.*got Tensor.*in float32 where NumPy has no such dtype",
+    ):
+        gp.weights.fold(
+            torch.zeros(4, 3, 3, 3, dtype=torch.bfloat16),
+            None,
+            PLAN.unit_map,
+            layout="OIHW",
+        )
 
 
 def test_a_tensor_that_is_nowhere_is_refused():
-    with pytest.raises(gp.DTypeError, match=r"(?s)the kernel.*got Tensor.*pass it on the CPU"):
-        gp.weights.fold(torch.zeros(4, 3, 3, 3, device="meta"), None, PLAN.unit_map, layout="OIHW")
+    with pytest.raises(
+        gp.DTypeError, match=r"(?s)the kernel.*got Tensor.*pass it on the CPU"
+    ):
+        gp.weights.fold(
+            torch.zeros(4, 3, 3, 3, device="meta"), None, PLAN.unit_map, layout="OIHW"
+        )

@@ -10,13 +10,25 @@ import graypipe as gp
 def vgg16():
     """A state dict as torchvision's VGG16 has it, its classifier cut short."""
     torch.manual_seed(16)
-    features = {f"features.{name}": weight for name, weight in make_layers(cfgs["D"]).state_dict().items()}
-    return {**features, "classifier.0.weight": torch.ones(10, 512), "classifier.0.bias": torch.ones(10)}
+    features = {
+        f"features.{name}": weight
+        for name, weight in make_layers(cfgs["D"]).state_dict().items()
+    }
+    return {
+        **features,
+        "classifier.0.weight": torch.ones(10, 512),
+        "classifier.0.bias": torch.ones(10),
+    }
 
 
 def test_s17_vgg16_goes_into_the_encoder_of_a_gray_u_net_which_then_sees_what_vgg16_sees():
     source, plan = vgg16(), gp.plan("gray", "imagenet")
-    unet = smp.Unet("vgg16", encoder_weights=None, in_channels=1, decoder_channels=(32, 16, 16, 8, 8))
+    unet = smp.Unet(
+        "vgg16",
+        encoder_weights=None,
+        in_channels=1,
+        decoder_channels=(32, 16, 16, 8, 8),
+    )
     first = ("encoder.features.0.weight", "encoder.features.0.bias")
     weights, report = gp.weights.transfer(
         unet.state_dict(),
@@ -26,13 +38,19 @@ def test_s17_vgg16_goes_into_the_encoder_of_a_gray_u_net_which_then_sees_what_vg
     )
     assert report.adapted == first
     assert len(report.copied) == 24
-    assert [name for name, _ in report.skipped] == ["classifier.0.weight", "classifier.0.bias"]
+    assert [name for name, _ in report.skipped] == [
+        "classifier.0.weight",
+        "classifier.0.bias",
+    ]
     encoder = {name for name in weights if name.startswith("encoder.")}
     assert encoder == {*report.copied, *report.adapted}
     assert set(report.untouched) == set(weights) - encoder
 
     before = {name: weight.clone() for name, weight in unet.state_dict().items()}
-    unet.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()}, strict=True)
+    unet.load_state_dict(
+        {name: torch.from_numpy(weight) for name, weight in weights.items()},
+        strict=True,
+    )
     state = unet.state_dict()
     for name in report.untouched:
         assert torch.equal(state[name], before[name])
@@ -41,7 +59,13 @@ def test_s17_vgg16_goes_into_the_encoder_of_a_gray_u_net_which_then_sees_what_vg
 
     image = torch.randint(0, 256, (1, 48, 48), dtype=torch.uint8).numpy()
     three = make_layers(cfgs["D"]).eval()
-    three.load_state_dict({name.removeprefix("features."): w for name, w in source.items() if "features" in name})
+    three.load_state_dict(
+        {
+            name.removeprefix("features."): w
+            for name, w in source.items()
+            if "features" in name
+        }
+    )
     gray = torch.from_numpy(gp.plan("gray", gp.Target("gray", "CHW")).batch(image))
     with torch.no_grad():
         expected = three[:1](torch.from_numpy(plan.batch(image)))[..., 1:-1, 1:-1]
@@ -51,7 +75,9 @@ def test_s17_vgg16_goes_into_the_encoder_of_a_gray_u_net_which_then_sees_what_vg
 
 def test_parameters_that_are_being_trained_are_taken_as_they_are():
     source, target = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
-    weights, report = gp.weights.transfer(dict(target.named_parameters()), dict(source.named_parameters()))
+    weights, report = gp.weights.transfer(
+        dict(target.named_parameters()), dict(source.named_parameters())
+    )
     assert report.copied == ("weight", "bias")
     assert torch.equal(torch.from_numpy(weights["weight"]), source.weight.detach())
     weights["weight"][...] = 0

@@ -1,0 +1,78 @@
+"""What arrays become as files, read by other libraries than the one that wrote them."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import rasterio
+import rasterio.enums
+from PIL import Image
+
+from graypipe.batch_jobs.encode import encode
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::rasterio.errors.NotGeoreferencedWarning"
+)
+
+RNG = np.random.default_rng(12)
+
+
+def written(path, array, bands, to):
+    path.write_bytes(b"".join(encode(array, bands, to)))
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("shape", [(7, 9), (7, 9, 3)])
+def test_a_png_holds_what_opencv_reads(tmp_path, dtype, shape):
+    array = RNG.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
+    path = written(
+        tmp_path / "a.png", array, "RGB" if len(shape) == 3 else ("gray",), "png"
+    )
+    found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(found if found.ndim == 2 else found[..., ::-1], array)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"],
+)
+def test_a_tiff_holds_what_gdal_reads_and_names_its_bands(tmp_path, dtype):
+    array = (RNG.random((7, 9, 4)) * 120).astype(dtype)
+    path = written(
+        tmp_path / "a.tif", array, ("B02", "B8 < A", "Grün", "青 🌱"), "tiff"
+    )
+    with rasterio.open(path) as found:
+        assert found.descriptions == ("B02", "B8 < A", "Grün", "青 🌱")
+        np.testing.assert_array_equal(np.moveaxis(found.read(), 0, -1), array)
+
+
+def test_a_tiff_of_colours_says_so_and_one_of_other_bands_does_not(tmp_path):
+    array = RNG.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    with Image.open(
+        written(tmp_path / "a.tif", array, ("R", "G", "B"), "tiff")
+    ) as found:
+        assert found.mode == "RGB"
+    with rasterio.open(
+        written(tmp_path / "b.tif", array, ("B", "G", "R"), "tiff")
+    ) as found:
+        assert found.colorinterp[0] == rasterio.enums.ColorInterp.gray
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((2, 3, 4), np.float32), np.ones((5, 1), bool), np.arange(6.0)[None]],
+)
+def test_a_npy_is_byte_by_byte_what_numpy_saves(array):
+    expected = io.BytesIO()
+    np.save(expected, array)
+    assert b"".join(encode(array, ("gray",), "npy")) == expected.getvalue()
+
+
+@pytest.mark.parametrize("to", ["png", "tiff", "npy"])
+def test_the_same_pixels_are_the_same_bytes(to):
+    array = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    assert b"".join(encode(array, "RGB", to)) == b"".join(
+        encode(array.copy(), "RGB", to)
+    )

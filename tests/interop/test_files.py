@@ -1,0 +1,356 @@
+"""Sources of files that pydicom and rasterio wrote and read, against what these libraries compute in float64."""
+
+import warnings
+
+import numpy as np
+import oracle
+import pydicom
+import pytest
+import rasterio
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+
+import graypipe as gp
+
+UNIT = gp.Target("gray", "HW", "float64")
+RNG = np.random.default_rng(11)
+BANDS = (
+    "B01",
+    "B02",
+    "B03",
+    "B04",
+    "B05",
+    "B06",
+    "B07",
+    "B08",
+    "B09",
+    "B10",
+    "B11",
+    "B12",
+    "B8A",
+)
+TRUE_COLOUR = {"R": "B04", "G": "B03", "B": "B02"}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def dicom_file(path, pixels, *, bits, kind="MONOCHROME2", planar=None, **attributes):
+    """Write ``pixels`` as a DICOM file and return it as pydicom reads it."""
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    shape = pixels.shape if planar is None else pixels.shape[:-1]
+    data.Rows, data.Columns = shape[-2:]
+    if len(shape) == 3:
+        data.NumberOfFrames = shape[0]
+    data.SamplesPerPixel = 1 if planar is None else 3
+    data.PhotometricInterpretation = kind
+    data.BitsAllocated, data.BitsStored, data.HighBit = (
+        8 * pixels.itemsize,
+        bits,
+        bits - 1,
+    )
+    data.PixelRepresentation = int(pixels.dtype.kind == "i")
+    if planar is not None:
+        data.PlanarConfiguration = planar
+    for name, value in attributes.items():
+        setattr(data, name, value)
+    stored = np.moveaxis(pixels, -1, -3) if planar == 1 else pixels
+    data.PixelData = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+    data.save_as(path, enforce_file_format=True)
+    return pydicom.dcmread(path)
+
+
+def shown_by_pydicom(dataset, index=0):
+    """Return the windowed image from 0 to 1, black to white, in float64, by the functions of pydicom alone."""
+    windowed = apply_voi_lut(
+        apply_modality_lut(dataset.pixel_array, dataset),
+        dataset,
+        index=index,
+        prefer_lut=False,
+    )
+    low, high = (0, 2**dataset.BitsStored - 1)
+    if dataset.PixelRepresentation:
+        low, high = -(2 ** (dataset.BitsStored - 1)), 2 ** (dataset.BitsStored - 1) - 1
+    ends = sorted(
+        end * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+        for end in (low, high)
+    )
+    unit = (windowed - ends[0]) / (ends[1] - ends[0])
+    return 1 - unit if dataset.PhotometricInterpretation == "MONOCHROME1" else unit
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT"])
+@pytest.mark.parametrize("index", [0, 1])
+def test_twelve_bits_in_sixteen_with_slope_intercept_and_windows_are_shown_as_pydicom_shows_them(
+    tmp_path, kind, function, index
+):
+    pixels = RNG.integers(0, 4096, (21, 34), dtype=np.uint16)
+    pixels.flat[:2] = 0, 4095
+    dataset = dicom_file(
+        tmp_path / "image.dcm", pixels, bits=12, kind=kind, VOILUTFunction=function,
+        RescaleSlope="0.75", RescaleIntercept="-100.5", WindowCenter=[1000, "300.5"], WindowWidth=[800, "1.5"],
+    )  # fmt: skip
+    source = gp.Source.from_dicom(dataset, window=index)
+    assert (source.dtype, source.range[0] > source.range[1]) == (
+        "uint16",
+        kind == "MONOCHROME1",
+    )
+
+    made = gp.plan(source, UNIT)(dataset.pixel_array)
+
+    np.testing.assert_allclose(
+        made, shown_by_pydicom(dataset, index), rtol=0, atol=1e-11
+    )
+    assert (made.min(), made.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_twelve_bits_in_sixteen_without_a_window_keep_every_level_into_a_backbone(
+    tmp_path, kind
+):
+    pixels = RNG.permutation(np.arange(4096, dtype=np.uint16)).reshape(64, 64)
+    dataset = dicom_file(
+        tmp_path / "image.dcm", pixels, bits=12, kind=kind, RescaleSlope=2, RescaleIntercept=-1024, WindowCenter=40,
+        WindowWidth=400,
+    )  # fmt: skip
+    made = gp.plan(gp.Source.from_dicom(dataset), "imagenet")(dataset.pixel_array)
+
+    ends = (0, 4095) if kind == "MONOCHROME2" else (4095, 0)
+    y, scale = oracle.plan(
+        pixels,
+        layout="HW",
+        out_layout="CHW",
+        ranges=[ends],
+        via=[[1]] * 3,
+        mean=MEAN,
+        std=STD,
+    )
+    oracle.assert_matches(made, y, scale)
+    assert len(np.unique(made[0])) == 4096
+
+
+def test_a_signed_ct_with_padding_is_windowed_in_hounsfield_units_and_its_padding_is_the_mean(
+    tmp_path,
+):
+    units = RNG.integers(-1024, 3072, (33, 47))
+    padding = np.hypot(*(np.mgrid[:33, :47] - np.array([16, 23])[:, None, None])) > 16
+    pixels = np.where(padding, -2000, units + 1024).astype(np.int16)
+    dataset = dicom_file(
+        tmp_path / "ct.dcm",
+        pixels,
+        bits=16,
+        RescaleSlope=1,
+        RescaleIntercept=-1024,
+        PixelPaddingValue=-2000,
+    )
+    source = gp.Source.from_dicom(dataset, window=(-160, 240))
+    made = gp.plan(source, "imagenet")(dataset.pixel_array)
+
+    assert source == gp.Source(
+        "gray", dtype="int16", range=(864, 1264), clip=True, nodata=-2000
+    )
+    expected = (np.clip(apply_modality_lut(pixels, dataset), -160, 240) + 160) / 400
+    for band, mean, std in zip(made, MEAN, STD, strict=True):
+        np.testing.assert_allclose(
+            band, np.where(padding, 0, (expected - mean) / std), rtol=0, atol=1e-6
+        )
+    y, scale = oracle.plan(
+        pixels, layout="HW", out_layout="CHW", ranges=[(864, 1264)], via=[[1]] * 3, mean=MEAN, std=STD, clip=True,
+        nodata=-2000,
+    )  # fmt: skip
+    oracle.assert_matches(made, y, scale)
+
+
+def test_a_lung_window_on_unsigned_pixels_reaches_below_what_they_hold(tmp_path):
+    pixels = RNG.integers(0, 4096, (21, 34), dtype=np.uint16)
+    dataset = dicom_file(
+        tmp_path / "ct.dcm",
+        pixels,
+        bits=12,
+        RescaleSlope=1,
+        RescaleIntercept=-1024,
+        WindowCenter=-600,
+        WindowWidth=1500,
+    )
+    source = gp.Source.from_dicom(dataset, window=0)
+    made = gp.plan(source, UNIT)(dataset.pixel_array.astype(source.dtype))
+    np.testing.assert_allclose(made, shown_by_pydicom(dataset), rtol=0, atol=1e-12)
+
+
+def test_stray_bits_and_padding_beyond_the_stored_ones_do_not_pass_for_intensities(
+    tmp_path,
+):
+    pixels = np.array([[0xF123, 0x0FFF]], np.uint16)
+    assert dicom_file(tmp_path / "stray.dcm", pixels, bits=12).pixel_array.tolist() == [
+        [0x123, 0xFFF]
+    ]
+    with pytest.raises(gp.RangeError, match="PixelPaddingValue"):
+        gp.Source.from_dicom(
+            dicom_file(
+                tmp_path / "padded.dcm", pixels, bits=12, PixelPaddingValue=0xF123
+            )
+        )
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("frames", [None, 3])
+def test_colour_comes_band_last_however_it_is_stored(tmp_path, planar, frames):
+    pixels = RNG.integers(
+        0, 256, (21, 34, 3) if frames is None else (frames, 21, 34, 3), dtype=np.uint8
+    )
+    dataset = dicom_file(
+        tmp_path / "rgb.dcm", pixels, bits=8, kind="RGB", planar=planar
+    )
+    source = gp.Source.from_dicom(dataset)
+    made = gp.plan(source, gp.Target("RGB", "HWC", "uint8", range=(0, 255)))(
+        dataset.pixel_array
+    )
+    np.testing.assert_array_equal(made, pixels)
+
+
+def test_frames_of_an_enhanced_image_share_what_is_said_once(tmp_path):
+    from pydicom import Dataset, Sequence
+
+    rescaling = Dataset()
+    rescaling.RescaleSlope, rescaling.RescaleIntercept = "2", "-1000"
+    shared = Dataset()
+    shared.PixelValueTransformationSequence = Sequence([rescaling])
+    pixels = RNG.integers(-500, 1500, (4, 21, 34), dtype=np.int16)
+    dataset = dicom_file(
+        tmp_path / "enhanced.dcm", pixels, bits=16, SharedFunctionalGroupsSequence=Sequence([shared]),
+        PerFrameFunctionalGroupsSequence=Sequence([Dataset() for _ in pixels]),
+    )  # fmt: skip
+    source = gp.Source.from_dicom(dataset, window=(-160, 240))
+    assert (source.layout, source.range) == ("NHW", (420, 620))
+    assert gp.plan(source, "imagenet")(dataset.pixel_array).shape == (4, 3, 21, 34)
+
+    own = Dataset()
+    other = Dataset()
+    other.RescaleSlope, other.RescaleIntercept = "3", "0"
+    own.PixelValueTransformationSequence = Sequence([other])
+    dataset.PerFrameFunctionalGroupsSequence[2] = own
+    with pytest.raises(gp.RangeError, match="differ"):
+        gp.Source.from_dicom(dataset, window=(-160, 240))
+
+
+def test_elements_that_are_there_but_empty_say_nothing(tmp_path):
+    dataset = dicom_file(
+        tmp_path / "empty.dcm", np.zeros((2, 3), np.uint16), bits=12, RescaleSlope=None, RescaleIntercept=None,
+        WindowCenter=None, WindowWidth=None, VOILUTFunction=None, PixelPaddingValue=None, NumberOfFrames=None,
+    )  # fmt: skip
+    assert gp.Source.from_dicom(dataset) == gp.Source(
+        "gray", dtype="uint16", range=(0, 4095)
+    )
+
+
+def geotiff(path, pixels, *, names=None, scales=None, offsets=None, **profile):
+    """Write ``pixels``, (bands, H, W), as a GeoTIFF file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(
+            path, "w", driver="GTiff", count=len(pixels), height=pixels.shape[1], width=pixels.shape[2],
+            dtype=pixels.dtype, transform=rasterio.Affine(10, 0, 6e5, 0, -10, 5e6), **profile,
+        ) as file:  # fmt: skip
+            file.write(pixels)
+            if names:
+                file.descriptions = names
+            if scales:
+                file.scales, file.offsets = scales, offsets
+    return path
+
+
+def scene():
+    pixels = RNG.integers(900, 12000, (13, 21, 34), dtype=np.uint16)
+    pixels[:, :4, :5] = 0
+    return pixels
+
+
+def true_colour(pixels):
+    via = [[float(name == TRUE_COLOUR[band]) for name in BANDS] for band in "RGB"]
+    return oracle.plan(
+        pixels,
+        layout="CHW",
+        out_layout="CHW",
+        ranges=[(1000, 11000)] * 13,
+        via=via,
+        mean=MEAN,
+        std=STD,
+        nodata=0,
+    )
+
+
+def test_sentinel_2_is_shown_in_true_colour_by_the_names_in_its_file(tmp_path):
+    pixels = scene()
+    path = geotiff(tmp_path / "scene.tif", pixels, names=BANDS, nodata=0)
+    with rasterio.open(path) as file:
+        source, image = gp.Source.from_rasterio(file, range=(1000, 11000)), file.read()
+
+    assert source == gp.Source(
+        BANDS, "CHW", dtype="uint16", range=(1000, 11000), nodata=0
+    )
+    made = gp.plan(source, "imagenet", TRUE_COLOUR)(image)
+    oracle.assert_matches(made, *true_colour(pixels))
+    assert (made[:, :4, :5] == 0).all()
+    assert made[:, 4:, 5:].all()
+
+
+def test_reflectance_by_the_scales_and_offsets_of_the_file_is_the_same_picture(
+    tmp_path,
+):
+    pixels = scene()
+    path = geotiff(
+        tmp_path / "scene.tif",
+        pixels,
+        names=BANDS,
+        nodata=0,
+        scales=[0.0001] * 13,
+        offsets=[-0.1] * 13,
+    )
+    with rasterio.open(path) as file:
+        source, image = gp.Source.from_rasterio(file, physical=(0, 1)), file.read()
+        with pytest.raises(gp.RangeError, match="scales"):
+            gp.Source.from_rasterio(file)
+
+    assert source.range == (1000, 11000)
+    oracle.assert_matches(
+        gp.plan(source, "imagenet", TRUE_COLOUR)(image), *true_colour(pixels)
+    )
+
+
+def test_one_band_is_read_as_rows_and_columns_where_the_layout_says_so(tmp_path):
+    pixels = RNG.normal(250, 20, (1, 21, 34)).astype(np.float32)
+    pixels[0, 0] = np.nan
+    with rasterio.open(
+        geotiff(tmp_path / "thermal.tif", pixels, nodata=np.nan)
+    ) as file:
+        with pytest.raises(gp.ChannelError, match="bands='gray'"):
+            gp.Source.from_rasterio(file, range=(200, 300))
+        source = gp.Source.from_rasterio(
+            file, bands="gray", layout="HW", range=(200, 300)
+        )
+        made = gp.plan(source, UNIT)(file.read(1))
+
+    np.testing.assert_allclose(
+        made[1:], (pixels[0, 1:].astype(float) - 200) / 100, rtol=0, atol=1e-12
+    )
+    assert (made[0] == 0).all()
+
+
+def test_a_palette_is_no_intensity(tmp_path):
+    path = geotiff(
+        tmp_path / "classes.tif",
+        RNG.integers(0, 3, (1, 8, 9), dtype=np.uint8),
+        photometric="palette",
+    )
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(
+            1, {0: (0, 0, 0, 255), 1: (255, 0, 0, 255), 2: (0, 255, 0, 255)}
+        )
+    with rasterio.open(path) as file, pytest.raises(gp.ChannelError, match="palette"):
+        gp.Source.from_rasterio(file, bands="gray")

@@ -1,0 +1,412 @@
+"""Sources from what other libraries say: on stand-ins that hold attributes alone, since nothing is imported."""
+
+from math import nan
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import graypipe as gp
+
+UNIT = gp.Target("gray", "HW", "float64")
+
+
+def dicom(**attributes):
+    """Return a data set of 12 bits in 16, unsigned, that says nothing else."""
+    return SimpleNamespace(
+        **{
+            "BitsAllocated": 16,
+            "BitsStored": 12,
+            "PixelRepresentation": 0,
+            "SamplesPerPixel": 1,
+            "PhotometricInterpretation": "MONOCHROME2",
+            **attributes,
+        }
+    )
+
+
+def groups(**macros):
+    """Return a functional group: sequences of one item each."""
+    return SimpleNamespace(
+        **{name: [SimpleNamespace(**item)] for name, item in macros.items()}
+    )
+
+
+CT = {
+    "RescaleSlope": 1,
+    "RescaleIntercept": -1024,
+    "BitsStored": 16,
+    "PixelRepresentation": 1,
+}
+
+
+def test_without_a_window_the_range_is_all_that_the_stored_bits_hold():
+    assert gp.Source.from_dicom(dicom(HighBit=11)) == gp.Source(
+        "gray", "HW", dtype="uint16", range=(0, 4095)
+    )
+    signed = gp.Source.from_dicom(dicom(PixelRepresentation=1))
+    assert signed == gp.Source("gray", dtype="int16", range=(-2048, 2047))
+    one_bit = gp.Source.from_dicom(dicom(BitsAllocated=1, BitsStored=1))
+    assert one_bit == gp.Source("gray", dtype="uint8", range=(0, 1))
+
+
+def test_monochrome1_reverses_the_range_and_so_does_a_negative_slope():
+    falling = {"RescaleSlope": -2, "RescaleIntercept": 8190}
+    for attributes, expected in [
+        ({"PhotometricInterpretation": "MONOCHROME1"}, (4095, 0)),
+        (falling, (4095, 0)),
+        ({"PhotometricInterpretation": "MONOCHROME1", **falling}, (0, 4095)),
+    ]:
+        assert gp.Source.from_dicom(dicom(**attributes)).range == expected
+    assert gp.Source.from_dicom(dicom(**falling), window=(0, 8190)).range == (4095, 0)
+
+
+def test_a_window_in_hounsfield_units_is_clipped_to_in_stored_values():
+    source = gp.Source.from_dicom(dicom(**CT), window=(-160, 240))
+    assert source == gp.Source("gray", dtype="int16", range=(864, 1264), clip=True)
+    np.testing.assert_array_equal(
+        gp.plan(source, UNIT)(np.array([[0, 864, 1064, 1264, 3000]], "int16")),
+        [[0, 0, 0.5, 1, 1]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "center", "width", "ends"),
+    [
+        (
+            None,
+            40,
+            400,
+            (-160, 239),
+        ),  # PS3.3, C.11.2.1.2.1: c - 0.5 - (w - 1) / 2 and c - 0.5 + (w - 1) / 2
+        (
+            "",
+            2048,
+            4096,
+            (0, 4095),
+        ),  # the example of the standard, there for stored values
+        ("LINEAR", 0, 2, (-1, 0)),
+        ("LINEAR_EXACT", 40, 400, (-160, 240)),
+        ("LINEAR_EXACT", 0, 0.5, (-0.25, 0.25)),
+    ],
+)
+def test_a_window_of_the_data_set_has_the_ends_that_the_standard_gives_it(
+    function, center, width, ends
+):
+    window = {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": function}
+    source = gp.Source.from_dicom(dicom(**CT, **window), window=0)
+    assert (source.range, source.clip) == (tuple(end + 1024 for end in ends), True)
+
+
+def test_one_window_of_several_is_picked_by_its_index():
+    several = dicom(**CT, WindowCenter=[40, -600], WindowWidth=[400, 1500])
+    assert gp.Source.from_dicom(several, window=np.int64(0)).range == (864, 1263)
+    assert gp.Source.from_dicom(several, window=1).range == (-326, 1173)
+    assert gp.Source.from_dicom(several).clip is False
+    for index in (2, -1):
+        with pytest.raises(gp.RangeError, match="2 WindowCenter"):
+            gp.Source.from_dicom(several, window=index)
+
+
+def test_slopes_count_as_they_are_written_in_decimal():
+    source = gp.Source.from_dicom(
+        dicom(RescaleSlope=0.0001, RescaleIntercept=-0.1), window=(0, 0.7)
+    )
+    assert source.range == (1000, 8000)
+    assert (0.7 + 0.1) / 0.0001 != 8000  # what arithmetic in binary makes of it
+
+
+def test_a_window_further_than_the_pixels_reach_widens_the_dtype_that_is_asked_for():
+    lung = gp.Source.from_dicom(
+        dicom(RescaleSlope=1, RescaleIntercept=-1024), window=(-1350, 150)
+    )
+    assert (lung.dtype, lung.range) == ("int16", (-326, 1174))
+    stored = np.array([[0, 424, 1174, 4095]], "uint16")
+    np.testing.assert_array_equal(
+        gp.plan(lung, UNIT)(stored.astype(lung.dtype)),
+        (np.clip([[0, 424, 1174, 4095]], -326, 1174) + 326) / 1500,
+    )
+    with pytest.raises(gp.DTypeError, match="int16"):
+        gp.plan(lung, UNIT)(stored)
+    full = dicom(BitsStored=16, RescaleSlope=1, RescaleIntercept=-1024)
+    assert gp.Source.from_dicom(full, window=(-1350, 150)).dtype == "int32"
+    with pytest.raises(gp.RangeError, match="no integer type"):
+        gp.Source.from_dicom(full, window=(0, 1e30))
+
+
+def test_padding_is_nodata_before_anything_is_rescaled():
+    source = gp.Source.from_dicom(
+        dicom(**CT, PixelPaddingValue=-2000), window=(-160, 240)
+    )
+    assert source.nodata == -2000
+    np.testing.assert_array_equal(
+        gp.plan(source, "imagenet")(np.full((2, 3), -2000, "int16")),
+        np.zeros((3, 2, 3)),
+    )
+    same = dicom(**CT, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-2000)
+    assert gp.Source.from_dicom(same).nodata == -2000
+
+
+def test_frames_are_a_leading_n_and_may_be_called_otherwise():
+    import dataclasses
+
+    source = gp.Source.from_dicom(dicom(NumberOfFrames="5"))
+    assert source.layout == "NHW"
+    assert dataclasses.replace(source, layout="DHW").range == (0, 4095)
+    assert gp.Source.from_dicom(dicom(NumberOfFrames=1)).layout == "HW"
+    colour = dicom(
+        PhotometricInterpretation="RGB",
+        SamplesPerPixel=3,
+        BitsAllocated=8,
+        BitsStored=8,
+        NumberOfFrames=2,
+    )
+    assert gp.Source.from_dicom(colour) == gp.Source(
+        "RGB", "NHWC", dtype="uint8", range=(0, 255)
+    )
+
+
+def test_what_is_for_gray_alone_does_not_touch_rgb():
+    colour = dicom(
+        PhotometricInterpretation="RGB", SamplesPerPixel=3, BitsAllocated=8, BitsStored=8, PlanarConfiguration=1,
+        RescaleSlope=0, WindowCenter=1, WindowWidth=1, PixelPaddingValue=0,
+    )  # fmt: skip
+    assert gp.Source.from_dicom(colour) == gp.Source(
+        "RGB", dtype="uint8", range=(0, 255)
+    )
+    with pytest.raises(gp.RangeError, match="gray"):
+        gp.Source.from_dicom(colour, window=0)
+
+
+def test_frames_that_agree_say_it_together():
+    transformed = {"RescaleSlope": 2, "RescaleIntercept": -100}
+    for said in (
+        {
+            "SharedFunctionalGroupsSequence": [
+                groups(PixelValueTransformationSequence=transformed)
+            ]
+        },
+        {
+            "PerFrameFunctionalGroupsSequence": [
+                groups(PixelValueTransformationSequence=transformed) for _ in range(3)
+            ]
+        },
+    ):
+        source = gp.Source.from_dicom(dicom(NumberOfFrames=3, **said), window=(0, 100))
+        assert (source.range, source.layout) == ((50, 100), "NHW")
+    voi = groups(
+        FrameVOILUTSequence={
+            "WindowCenter": [40],
+            "WindowWidth": [400],
+            "VOILUTFunction": "LINEAR_EXACT",
+        }
+    )
+    shared = dicom(
+        SharedFunctionalGroupsSequence=[voi],
+        PerFrameFunctionalGroupsSequence=[groups(), groups()],
+    )
+    assert gp.Source.from_dicom(shared, window=0).range == (-160, 240)
+
+
+@pytest.mark.parametrize("second", [{"RescaleSlope": 3, "RescaleIntercept": 0}, None])
+def test_frames_that_differ_are_refused(second):
+    first = groups(
+        PixelValueTransformationSequence={"RescaleSlope": 2, "RescaleIntercept": 0}
+    )
+    last = groups(PixelValueTransformationSequence=second) if second else groups()
+    with pytest.raises(gp.RangeError, match="frames differ in RescaleSlope"):
+        gp.Source.from_dicom(
+            dicom(NumberOfFrames=2, PerFrameFunctionalGroupsSequence=[first, last])
+        )
+
+
+VOI = {"WindowCenter": 40, "WindowWidth": 400}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "window", "error", "says"),
+    [
+        (
+            {"PhotometricInterpretation": "PALETTE COLOR"},
+            None,
+            gp.ChannelError,
+            "apply_color_lut",
+        ),
+        (
+            {"PhotometricInterpretation": "YBR_FULL_422", "SamplesPerPixel": 3},
+            None,
+            gp.ChannelError,
+            "convert_color",
+        ),
+        ({"PhotometricInterpretation": "RGB"}, None, gp.ChannelError, "RGB with 1"),
+        ({"SamplesPerPixel": 3}, None, gp.ChannelError, "one sample"),
+        ({"PhotometricInterpretation": None}, None, gp.ChannelError, "MONOCHROME1"),
+        ({"BitsStored": None}, None, gp.RangeError, "BitsStored"),
+        ({"BitsStored": 17}, None, gp.DTypeError, "17"),
+        ({"BitsAllocated": 12}, None, gp.DTypeError, "12"),
+        ({"PixelRepresentation": 2}, None, gp.DTypeError, "PixelRepresentation"),
+        ({"HighBit": 15}, None, gp.RangeError, "shift"),
+        ({"ModalityLUTSequence": [1]}, None, gp.RangeError, "apply_modality_lut"),
+        ({"RescaleSlope": 1}, None, gp.RangeError, "RescaleIntercept"),
+        ({"RescaleIntercept": 1}, None, gp.RangeError, "RescaleSlope"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 1}, None, gp.RangeError, "slope"),
+        ({"RescaleSlope": "1/0", "RescaleIntercept": 1}, None, gp.RangeError, "number"),
+        ({"RescaleSlope": nan, "RescaleIntercept": 1}, None, gp.RangeError, "finite"),
+        (
+            {"RescaleSlope": 1e-300, "RescaleIntercept": 0},
+            (0, 1e30),
+            gp.RangeError,
+            "finite",
+        ),
+        (
+            {"PixelPaddingValue": 63536},
+            None,
+            gp.RangeError,
+            "63536",
+        ),  # -2000 read as unsigned
+        (
+            {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 10},
+            None,
+            gp.RangeError,
+            "0 to 10",
+        ),
+        ({"VOILUTFunction": "SIGMOID", **VOI}, 0, gp.RangeError, "SIGMOID"),
+        ({"VOILUTSequence": [1]}, 0, gp.RangeError, "apply_voi_lut"),
+        ({}, 0, gp.RangeError, "0 WindowCenter"),
+        ({"WindowCenter": 40}, 0, gp.RangeError, "0 WindowWidth"),
+        ({"WindowCenter": 40, "WindowWidth": 1}, 0, gp.RangeError, "wider than 1"),
+        (
+            {"WindowCenter": 40, "WindowWidth": 0, "VOILUTFunction": "LINEAR_EXACT"},
+            0,
+            gp.RangeError,
+            "wider than 0",
+        ),
+        (VOI, True, gp.RangeError, "index"),
+        (VOI, "soft tissue", gp.RangeError, "index"),
+        (VOI, 0.0, gp.RangeError, "index"),
+        (VOI, (1, 1), gp.RangeError, "two values"),
+        (VOI, (1, 2, 3), gp.RangeError, "pair"),
+        (VOI, (0, nan), gp.RangeError, "finite"),
+    ],
+)
+def test_what_no_source_can_say_is_refused_with_what_to_do(
+    attributes, window, error, says
+):
+    with pytest.raises(error, match=says):
+        gp.Source.from_dicom(dicom(**attributes), window=window)
+
+
+def test_what_is_no_data_set_of_an_image_is_refused():
+    for thing in ("scan.dcm", None, SimpleNamespace(Modality="RTSTRUCT")):
+        with pytest.raises(gp.RangeError, match="dcmread"):
+            gp.Source.from_dicom(thing)
+
+
+def raster(count=2, **attributes):
+    """Return a raster of uint16 bands that says nothing else."""
+    return SimpleNamespace(
+        **{
+            "descriptions": ("B02", "B03", "B04")[:count],
+            "dtypes": ("uint16",) * count,
+            "nodatavals": (None,) * count,
+            "scales": (1.0,) * count,
+            "offsets": (0.0,) * count,
+            **attributes,
+        }
+    )
+
+
+def test_a_raster_is_bands_first_with_its_names_type_and_nodata():
+    source = gp.Source.from_rasterio(raster(nodatavals=(0.0, 0.0)), range=(1000, 11000))
+    assert source == gp.Source(
+        ("B02", "B03"), "CHW", dtype="uint16", range=(1000, 11000), nodata=0
+    )
+    holes = raster(dtypes=("float32",) * 2, nodatavals=(nan, nan))
+    assert gp.Source.from_rasterio(holes) == gp.Source(
+        ("B02", "B03"), "CHW", dtype="float32", nodata=nan
+    )
+
+
+def test_keywords_come_before_what_the_file_says():
+    one = raster(1, descriptions=(None,), nodatavals=(0.0,))
+    source = gp.Source.from_rasterio(
+        one, bands="gray", layout="HW", bits=12, clip=True, nodata=None, dtype="int32"
+    )
+    assert source == gp.Source("gray", "HW", bits=12, clip=True, dtype="int32")
+    mixed = raster(dtypes=("uint8", "uint16"), nodatavals=(0.0, None))
+    assert gp.Source.from_rasterio(mixed, dtype="uint16", nodata=0).dtype == "uint16"
+
+
+def test_physical_values_are_carried_back_by_each_bands_scale_and_offset():
+    reflectance = raster(scales=(0.0001, 0.0001), offsets=(-0.1, -0.1))
+    assert gp.Source.from_rasterio(reflectance, physical=(0, 1)).range == (1000, 11000)
+    each = raster(scales=(0.5, 0.1), offsets=(10.0, 0.0))
+    source = gp.Source.from_rasterio(each, physical=(20, 30))
+    assert (source.range, source.dtype) == (((20, 40), (200, 300)), "uint16")
+    assert gp.Source.from_rasterio(each, physical=((20, 30), (30, 20))).range == (
+        (20, 40),
+        (300, 200),
+    )
+    assert gp.Source.from_rasterio(each, range=(0, 4095)).range == (0, 4095)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("uint8", "int16"), ("uint16", "int32"), ("float32", "float32")],
+)
+def test_physical_values_that_the_pixels_do_not_reach_widen_the_dtype(dtype, expected):
+    file = raster(
+        1, dtypes=(dtype,), scales=(2.0,), offsets=(100.0,), nodatavals=(255.0,)
+    )
+    source = gp.Source.from_rasterio(file, physical=(0, 200))
+    assert (source.dtype, source.range, source.nodata) == (expected, (-50, 50), 255)
+    stored = np.array([[[0, 50, 255]]], dtype).astype(source.dtype)
+    np.testing.assert_array_equal(
+        gp.plan(source, gp.Target(("B02",), "HW", "float64"))(stored), [[0.5, 1, 0]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "keywords", "error", "says"),
+    [
+        ({"descriptions": ("B02", None)}, {}, gp.ChannelError, "bands="),
+        ({"descriptions": ("B02", "")}, {}, gp.ChannelError, "bands="),
+        ({"descriptions": ("B02", "B02")}, {}, gp.ChannelError, "bands="),
+        ({}, {"bands": "RGB"}, gp.ChannelError, "2 bands"),
+        ({}, {"bands": ("B03", "B02")}, gp.ChannelError, "order"),
+        (
+            {"colorinterp": (SimpleNamespace(name="palette"),) * 2},
+            {},
+            gp.ChannelError,
+            "palette",
+        ),
+        ({"dtypes": ("uint8", "uint16")}, {}, gp.RangeError, "differ in dtype"),
+        ({"nodatavals": (0.0, None)}, {}, gp.RangeError, "differ in nodata"),
+        ({"nodatavals": (0.0, nan)}, {}, gp.RangeError, "differ in nodata"),
+        ({"scales": (0.0001, 0.0001)}, {}, gp.RangeError, "physical="),
+        ({"offsets": (0.0, 5.0)}, {"range": None}, gp.RangeError, "physical="),
+        ({"scales": (0.0, 1.0)}, {"physical": (0, 1)}, gp.RangeError, "slope"),
+        ({"scales": (nan, 1.0)}, {"physical": (0, 1)}, gp.RangeError, "finite"),
+        ({}, {"physical": (0, 1), "range": (0, 1)}, gp.RangeError, "one of them"),
+        ({}, {"physical": (0, 1), "bits": 12}, gp.RangeError, "one of them"),
+        ({}, {"physical": ((0, 1),) * 3}, gp.ChannelError, "2 pairs"),
+        ({}, {"physical": 1}, gp.RangeError, "pair"),
+        ({}, {"physical": ()}, gp.ChannelError, "0"),
+        ({"dtypes": ("complex64",) * 2}, {}, gp.DTypeError, "expected"),
+        (
+            {"dtypes": ("complex_int16",) * 2},
+            {"physical": (0, 1)},
+            gp.DTypeError,
+            "expected",
+        ),
+        ({}, {"gain": 2}, TypeError, "gain"),
+    ],
+)
+def test_what_a_raster_leaves_open_is_asked_for(attributes, keywords, error, says):
+    with pytest.raises(error, match=says):
+        gp.Source.from_rasterio(raster(**attributes), **keywords)
+
+
+def test_what_is_no_raster_is_refused():
+    with pytest.raises(gp.ChannelError, match=r"rasterio\.open"):
+        gp.Source.from_rasterio("scene.tif")
