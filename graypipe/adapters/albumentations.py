@@ -11,7 +11,7 @@ from ..engine import check_image
 from ..errors import DTypeError, LayoutError
 from ..extras import needs
 from ..plan import Plan
-from ._shared.plan_choice import by_band_count, choose
+from ._shared.plan_choice import choose_plan, index_by_band_count
 
 with needs("albumentations", "albumentations"):
     from albumentations import ImageOnlyTransform  # type: ignore[import-untyped]
@@ -51,7 +51,9 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
 
     def __init__(self, plans: Sequence[Record] = (), p: float = 1.0) -> None:
         super().__init__(p=p)
-        self._plans = by_band_count(tuple(_bands_last(record) for record in plans))
+        self._plans = index_by_band_count(
+            tuple(_bands_last(record) for record in plans)
+        )
         self.plans = [_record(plan) for plan in self._plans.values()]
 
     def apply(self, img: Array, **params: Any) -> Array:  # noqa: ARG002  # albumentations passes the shape
@@ -91,7 +93,7 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
                 f"{pixels.shape}: albumentations takes (H, W) and (H, W, C) as image=, batches of them as images=, "
                 f"(D, H, W) and (D, H, W, C) as volume=, batches of those as volumes="
             )
-        return choose(
+        return choose_plan(
             self._plans,
             pixels.shape[-1],
             f"an array of layout {layout!r} and shape {pixels.shape}",

@@ -13,7 +13,7 @@ from ..extras import needs
 from ..layouts import describe
 from ..plan import Plan
 from ._shared import elementwise
-from ._shared.plan_choice import by_band_count, check_declared, choose
+from ._shared.plan_choice import check_range_declared, choose_plan, index_by_band_count
 
 with needs("tensorflow", "tensorflow"):
     import tensorflow as tf
@@ -54,10 +54,10 @@ class ToBackbone:
         self.key = key
         self.plans = {
             count: plan.with_layouts(self.layout, self.layout)
-            for count, plan in by_band_count(plans).items()
+            for count, plan in index_by_band_count(plans).items()
         }
         for plan in plans:
-            check_declared(
+            check_range_declared(
                 plan,
                 "image_dataset_from_directory yields float32 from 0 to 255, and other loaders cast too",
             )
@@ -103,7 +103,7 @@ class ToBackbone:
             )
         count = shape[self.axis]
         if count is not None:
-            return choose(self.plans, count, _described(shape, self.layout))
+            return choose_plan(self.plans, count, _described(shape, self.layout))
         if len(self.plans) > 1:
             raise ChannelError(
                 f"{expected}, of a band count that is known while the dataset is built, since it picks one of "
@@ -220,7 +220,7 @@ def _convolved(execution: Execution, x: Tensor) -> Tensor:
     )
     y = tf.nn.bias_add(y, np.array(spec.offset, dtype))
     y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [len(spec.matrix)]], 0))
-    return tf.cast(elementwise.blank(execution, x, y, -1, OPS), execution.target)
+    return tf.cast(elementwise.zero_nodata(execution, x, y, -1, OPS), execution.target)
 
 
 def _take(x: Tensor, indices: int | tuple[int, ...], axis: int) -> Tensor:

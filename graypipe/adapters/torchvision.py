@@ -10,7 +10,7 @@ from ..errors import ChannelError, DTypeError
 from ..extras import needs
 from ..plan import Plan
 from ._shared.pil import open_picture, planes
-from ._shared.plan_choice import by_band_count, choose
+from ._shared.plan_choice import choose_plan, index_by_band_count
 from .torch.tensor_plan import TensorPlan, describe, in_engine, pick
 
 with needs("torch", "torch", "torchvision"):
@@ -55,7 +55,8 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
     def __init__(self, *plans: Plan) -> None:
         super().__init__()
         self._plans = {
-            count: TensorPlan(plan) for count, plan in by_band_count(plans).items()
+            count: TensorPlan(plan)
+            for count, plan in index_by_band_count(plans).items()
         }
         self._own = tuple(plan.with_layouts(target="CHW") for plan in plans)
         self._takes_alpha = {
@@ -124,7 +125,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
                 "or loader=open_picture of graypipe.adapters.torchvision, which checks the file too. Where it is not "
                 "gray, add a plan for RGB"
             )
-        plan = choose(
+        plan = choose_plan(
             {count: held.plan for count, held in self._plans.items()}, len(bands), what
         )
         if any(

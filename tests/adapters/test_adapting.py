@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import graypipe as gp
-from graypipe.adapters._shared.transfer import adapting
+from graypipe.adapters._shared.transfer import resolve_adapt
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 PLAN = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
@@ -14,7 +14,7 @@ HELD, LAYOUTS = ("c.weight", "c.bias", "fc.weight"), {3: "OIW", 4: "OIHW", 5: "O
 
 def test_a_channel_map_adapts_the_kernel_and_with_an_offset_the_bias():
     bias = np.ones(5, "float32")
-    adapt = adapting(
+    adapt = resolve_adapt(
         {"c.weight": gp.replicate(), "fc.weight": np.square}, HELD, LAYOUTS, "weight"
     )
     assert list(adapt) == ["c.weight", "fc.weight"]
@@ -23,12 +23,12 @@ def test_a_channel_map_adapts_the_kernel_and_with_an_offset_the_bias():
     )
     assert adapt["fc.weight"] is np.square
 
-    adapt = adapting({"c.weight": PLAN.unit_map}, HELD, LAYOUTS, "weight")
+    adapt = resolve_adapt({"c.weight": PLAN.unit_map}, HELD, LAYOUTS, "weight")
     made, constants = adapt["c.weight", "c.bias"](KERNEL, bias)
     assert made.shape == (5, 1, 3, 3)
     expected = 1 - np.einsum("oirc,i->o", KERNEL.astype(np.float64), MEAN / STD)
     np.testing.assert_allclose(constants, expected, rtol=1e-5, atol=1e-5)
-    assert adapting(None, HELD, LAYOUTS, "weight") == {}
+    assert resolve_adapt(None, HELD, LAYOUTS, "weight") == {}
 
 
 def test_a_channel_map_for_what_is_no_kernel_is_refused():
@@ -36,7 +36,7 @@ def test_a_channel_map_for_what_is_no_kernel_is_refused():
         with pytest.raises(
             gp.ChannelError, match=r"name ends in 'weight'.*give a function"
         ):
-            adapting({name: gp.replicate()}, HELD, LAYOUTS, "weight")
+            resolve_adapt({name: gp.replicate()}, HELD, LAYOUTS, "weight")
 
 
 def test_an_offset_without_a_bias_to_go_into_is_refused_with_the_reason():
@@ -44,14 +44,14 @@ def test_an_offset_without_a_bias_to_go_into_is_refused_with_the_reason():
         gp.ChannelError,
         match=r"'c.weight' has an offset.*has none: build.*with a bias, or",
     ):
-        adapting({"c.weight": PLAN.unit_map}, ("c.weight",), LAYOUTS, "weight")
+        resolve_adapt({"c.weight": PLAN.unit_map}, ("c.weight",), LAYOUTS, "weight")
     assert list(
-        adapting({"c.weight": gp.replicate()}, ("c.weight",), LAYOUTS, "weight")
+        resolve_adapt({"c.weight": gp.replicate()}, ("c.weight",), LAYOUTS, "weight")
     ) == ["c.weight"]
 
 
 def test_a_map_for_the_weight_of_a_dense_layer_is_refused_by_its_axes():
-    adapt = adapting({"fc.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
+    adapt = resolve_adapt({"fc.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
     with pytest.raises(
         gp.ChannelError,
         match=r"kernels of 3 to 5 axes, and 'fc.weight' of the source has shape \(10, 3\)",
@@ -60,7 +60,7 @@ def test_a_map_for_the_weight_of_a_dense_layer_is_refused_by_its_axes():
 
 
 def test_a_depthwise_kernel_is_refused_with_the_function_that_folds_it():
-    adapt = adapting({"c.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
+    adapt = resolve_adapt({"c.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
     depthwise = KERNEL[:3, :1]
     with pytest.raises(
         gp.ChannelError, match=r"reads 1: .*adapt=\{'c.weight': (lambda w: .*)\}$"

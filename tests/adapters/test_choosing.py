@@ -9,35 +9,35 @@ GRAY, RGB = gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet")
 
 
 def test_the_band_count_picks_the_plan():
-    plans = plan_choice.by_band_count((GRAY, RGB))
-    assert plan_choice.choose(plans, 1, "shape (1, 4, 5)") is GRAY
-    assert plan_choice.choose(plans, 3, "shape (3, 4, 5)") is RGB
+    plans = plan_choice.index_by_band_count((GRAY, RGB))
+    assert plan_choice.choose_plan(plans, 1, "shape (1, 4, 5)") is GRAY
+    assert plan_choice.choose_plan(plans, 3, "shape (3, 4, 5)") is RGB
 
 
 @pytest.mark.parametrize("count", [2, 4, 13])
 def test_another_band_count_is_an_error_that_names_the_choices(count):
-    plans = plan_choice.by_band_count((GRAY, RGB))
+    plans = plan_choice.index_by_band_count((GRAY, RGB))
     with pytest.raises(
         gp.ChannelError, match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} in shape"
     ):
-        plan_choice.choose(plans, count, "shape")
+        plan_choice.choose_plan(plans, count, "shape")
 
 
 def test_two_plans_of_one_band_count_are_an_error():
     with pytest.raises(gp.ChannelError, match="both have 3 bands"):
-        plan_choice.by_band_count((RGB, gp.plan("BGR", "imagenet")))
+        plan_choice.index_by_band_count((RGB, gp.plan("BGR", "imagenet")))
 
 
 def test_plans_of_different_targets_are_an_error():
     with pytest.raises(gp.ChannelError, match="share one target"):
-        plan_choice.by_band_count((GRAY, gp.plan("RGB", "unit")))
+        plan_choice.index_by_band_count((GRAY, gp.plan("RGB", "unit")))
 
 
 def test_no_plan_and_what_is_no_plan_are_errors():
     with pytest.raises(gp.ChannelError, match="at least one plan"):
-        plan_choice.by_band_count(())
+        plan_choice.index_by_band_count(())
     with pytest.raises(gp.DTypeError, match=r"expected plans.*got str"):
-        plan_choice.by_band_count(("imagenet",))
+        plan_choice.index_by_band_count(("imagenet",))
 
 
 @pytest.mark.parametrize("source", ["gray", gp.Source("gray", dtype="uint8")])
@@ -45,11 +45,11 @@ def test_an_undeclared_range_is_an_error_with_its_cure(source):
     with pytest.raises(
         gp.RangeError, match=r"Keras casts.*gp.Source\('gray', range=\(0, 255\)\)"
     ):
-        plan_choice.check_declared(gp.plan(source, "imagenet"), "Keras casts")
+        plan_choice.check_range_declared(gp.plan(source, "imagenet"), "Keras casts")
 
 
 @pytest.mark.parametrize("declared", [{"bits": 12}, {"range": (0, 255)}])
 def test_a_declared_range_passes(declared):
-    plan_choice.check_declared(
+    plan_choice.check_range_declared(
         gp.plan(gp.Source("gray", **declared), "imagenet"), "Keras casts"
     )

@@ -193,7 +193,7 @@ def test_pixels_of_nodata_are_zero_in_the_constant_band_too():
 )
 def test_a_plan_that_cannot_be_folded_is_refused(plan, exact, raises, says):
     with pytest.raises(raises, match=f"(?s){says}"):
-        folding.check_plan(plan, exact=exact)
+        folding.check_foldable(plan, exact=exact)
 
 
 def test_samples_are_the_same_images_under_every_plan():
@@ -201,7 +201,9 @@ def test_samples_are_the_same_images_under_every_plan():
         gp.Source("RGBY", range=(10, 200), clip=True, nodata=7), "imagenet", VIA
     )
     _, _, feed = fold(plan, exact=True)
-    first, second = folding.samples([plan, feed.with_layouts(target="HWC")], (20, 30))
+    first, second = folding.sample_inputs(
+        [plan, feed.with_layouts(target="HWC")], (20, 30)
+    )
     assert (first.shape, second.shape) == ((2, 3, 20, 30), (2, 20, 30, 5))
     blank = second[..., 4] == 0
     assert 0 < blank.mean() < 0.1
@@ -219,7 +221,7 @@ def test_samples_are_the_same_images_under_every_plan():
 def test_samples_are_seeded_have_the_dtype_of_the_source_and_fill_its_range():
     plans = [gp.plan(gp.Source("gray", dtype="uint8", bits=4), "unit")]
     (first,), (again,), (other,) = (
-        folding.samples(plans, (30, 30), seed=seed) for seed in (0, 0, 1)
+        folding.sample_inputs(plans, (30, 30), seed=seed) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -227,7 +229,7 @@ def test_samples_are_seeded_have_the_dtype_of_the_source_and_fill_its_range():
 
 
 def test_samples_of_volumes():
-    (made,) = folding.samples(
+    (made,) = folding.sample_inputs(
         [
             gp.plan(gp.Source("gray", "THW", range=(0, 1)), "unit").with_layouts(
                 target="CTHW"
@@ -243,7 +245,9 @@ def test_plans_of_different_sources_cannot_be_compared():
         gp.ChannelError,
         match=r"(?s)plans of one source.*range=\(0.0, 1.0\).*that fold_into returned",
     ):
-        folding.samples([PLAN, gp.plan(gp.Source(range=(0, 1)), "imagenet")], (4, 4))
+        folding.sample_inputs(
+            [PLAN, gp.plan(gp.Source(range=(0, 1)), "imagenet")], (4, 4)
+        )
 
 
 def test_differences_are_the_largest_and_the_relative_one():
@@ -251,26 +255,30 @@ def test_differences_are_the_largest_and_the_relative_one():
         [np.array([3.0, 0.0]), np.array([[4.0]])],
         [np.array([3.0, 0.1]), np.array([[3.8]])],
     )
-    off = folding.Difference.of(found, expected)
+    off = folding.Difference.between(found, expected)
     assert off.largest == pytest.approx(0.2)
     assert off.relative == pytest.approx(np.sqrt(0.1**2 + 0.2**2) / 5)
-    assert folding.Difference.of([], []) == folding.Difference(0.0, 0.0)
+    assert folding.Difference.between([], []) == folding.Difference(0.0, 0.0)
 
 
 def test_a_difference_that_is_not_a_number_is_not_passed_over():
-    off = folding.Difference.of([np.array([1.0, np.nan])], [np.array([1.0, 1.0])])
+    off = folding.Difference.between([np.array([1.0, np.nan])], [np.array([1.0, 1.0])])
     assert np.isnan(off.largest)
     assert np.isnan(off.relative)
 
 
 def test_equal_infinities_do_not_differ():
     expected = [np.array([np.inf, -np.inf, 3.0, 4.0])]
-    assert folding.Difference.of(expected, expected) == folding.Difference(0.0, 0.0)
-    assert folding.Difference.of(
+    assert folding.Difference.between(expected, expected) == folding.Difference(
+        0.0, 0.0
+    )
+    assert folding.Difference.between(
         [np.array([np.inf, -np.inf, 3.0, 4.5])], expected
     ) == folding.Difference(0.5, 0.1)
     assert (
-        folding.Difference.of([np.array([np.inf, np.inf, 3.0, 4.0])], expected).largest
+        folding.Difference.between(
+            [np.array([np.inf, np.inf, 3.0, 4.0])], expected
+        ).largest
         == np.inf
     )
 
@@ -282,11 +290,11 @@ def test_outputs_of_other_shapes_are_not_compared():
             gp.ChannelError,
             match=r"outputs of shapes \[\(2, 9, 4\)\], got.*what fold_into made of it",
         ):
-            folding.Difference.of(found, [one])
+            folding.Difference.between(found, [one])
     with pytest.raises(
         gp.ChannelError, match=r"a layer that makes \(9, 4\), got \(9, 5\)"
     ):
-        folding.compare_layer(np.zeros((2, 9, 5)), one, np.ones((9, 9), bool))
+        folding.compare_layer_outputs(np.zeros((2, 9, 5)), one, np.ones((9, 9), bool))
 
 
 def test_interior_and_border_are_told_apart_by_the_taps_inside():
@@ -295,7 +303,7 @@ def test_interior_and_border_are_told_apart_by_the_taps_inside():
     found = expected.copy()
     found[:, 1:3, 1:3] += 0.25
     found[1, 0, 2, 1] -= 4
-    interior, border = folding.compare_layer(found, expected, seen)
+    interior, border = folding.compare_layer_outputs(found, expected, seen)
     assert (interior.largest, interior.relative) == (0.25, 0.25)
     assert border.largest == 4
     assert border.relative == pytest.approx(4 / np.sqrt(2 * 12 * 3))

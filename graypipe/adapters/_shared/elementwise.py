@@ -20,7 +20,7 @@ TIES = 2.0**30
 engine adds and takes off again: compilers fold the constants of a sum."""
 
 
-class Steps(NamedTuple):
+class ElementwiseSpec(NamedTuple):
     """An `Execution` in plain numbers and names, every decision taken: what torch.compile can read."""
 
     moves: bool
@@ -40,7 +40,7 @@ class Steps(NamedTuple):
     """The ends of an integer target."""
 
 
-def steps(execution: Execution) -> Steps:
+def make_spec(execution: Execution) -> ElementwiseSpec:
     """Return the steps of ``execution``; DTypeError for integer targets of 64 bits, whose ends no float holds."""
     spec, source, target = execution.spec, execution.source, execution.target
     moves = spec.moves(source, target)
@@ -50,7 +50,7 @@ def steps(execution: Execution) -> Steps:
         )
     low, high = (0, 0) if target.kind == "f" else limits(target)
     nodata = None if spec.nodata is None else stored_nodata(spec.nodata, source)
-    return Steps(
+    return ElementwiseSpec(
         moves=moves,
         picks=spec.picks,
         reads=spec.reads,
@@ -66,24 +66,26 @@ def steps(execution: Execution) -> Steps:
     )
 
 
-def run(execution: Execution | Steps, x: Tensor, axis: int, ops: Ops) -> Tensor:
+def run(
+    execution: Execution | ElementwiseSpec, x: Tensor, axis: int, ops: Ops
+) -> Tensor:
     """Return the result of ``execution`` for ``x``, a tensor of its source dtype with bands on ``axis`` (negative).
 
     Everything but the test of an implied range, which would have to wait for the device. DTypeError for integer
     targets of 64 bits, whose ends no float holds.
     """
-    todo = execution if isinstance(execution, Steps) else steps(execution)
+    todo = execution if isinstance(execution, ElementwiseSpec) else make_spec(execution)
     if todo.moves and todo.picks is not None:
         return _bands(todo.picks, x, len(todo.centre), axis, ops)
     y = _affine(todo, ops.cast(x, todo.compute), axis, ops)
-    return _stored(blank(todo, x, y, axis, ops), todo, ops)
+    return _stored(zero_nodata(todo, x, y, axis, ops), todo, ops)
 
 
-def blank(
-    execution: Execution | Steps, x: Tensor, y: Tensor, axis: int, ops: Ops
+def zero_nodata(
+    execution: Execution | ElementwiseSpec, x: Tensor, y: Tensor, axis: int, ops: Ops
 ) -> Tensor:
     """Return ``y``, made from ``x``, with 0 in every band of the pixels where a band of ``x`` holds nodata."""
-    todo = execution if isinstance(execution, Steps) else steps(execution)
+    todo = execution if isinstance(execution, ElementwiseSpec) else make_spec(execution)
     empty = _empty(todo, x, axis, ops)
     return y if empty is None else ops.where(empty, ops.zeros_like(y), y)
 
@@ -94,7 +96,7 @@ def _bands(
     return x if picks == tuple(range(count)) else ops.take(x, picks, axis)
 
 
-def _affine(todo: Steps, x: Tensor, axis: int, ops: Ops) -> Tensor:
+def _affine(todo: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
     """Return matrix · (clip(x) - centre) + offset, the sums in the order of the engine."""
     count = len(todo.centre)
 
@@ -134,7 +136,7 @@ def _affine(todo: Steps, x: Tensor, axis: int, ops: Ops) -> Tensor:
     )
 
 
-def _apart(todo: Steps, x: Tensor, offset: Tensor, ops: Ops) -> Tensor:
+def _apart(todo: ElementwiseSpec, x: Tensor, offset: Tensor, ops: Ops) -> Tensor:
     """Return ``offset`` such that XLA adds it to ``x``, which is stored - centre, after that has been computed.
 
     Where the factor between them is 1, it would make one constant of both and lose the digits that the centre keeps.
@@ -162,7 +164,7 @@ def _row(
     return y + offset if offset else y
 
 
-def _empty(todo: Steps, x: Tensor, axis: int, ops: Ops) -> Tensor | None:
+def _empty(todo: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor | None:
     """Return where any band of ``x`` holds nodata, with one band on ``axis``, or None where none can.
 
     Compared in the precision of the pass, which holds all but integers of 64 bits: few libraries compare every type.
@@ -179,7 +181,7 @@ def _empty(todo: Steps, x: Tensor, axis: int, ops: Ops) -> Tensor | None:
     )
 
 
-def _stored(y: Tensor, todo: Steps, ops: Ops) -> Tensor:
+def _stored(y: Tensor, todo: ElementwiseSpec, ops: Ops) -> Tensor:
     """Return ``y`` as the target: integers round half to even, saturate, and take 0 for NaN."""
     if todo.limits is not None:
         whole = ops.where(

@@ -18,20 +18,22 @@ from ...plan import Plan
 from ...plan import plan as build_plan
 from ...source import Source
 from ...target import Target
-from .plan_choice import by_band_count, check_declared
+from .plan_choice import check_range_declared, index_by_band_count
 
 Array = NDArray[Any]
 
-ONE = "one"
+CONSTANT_BAND = "one"
 """The name of the band that is one inside the image, and zero in the padding around it."""
 
-RELATED = "compare a model with what fold_into made of it"
+COMPARE_HINT = "compare a model with what fold_into made of it"
 
 
-def check_plan(plan: Plan, *, exact: bool) -> None:
+def check_foldable(plan: Plan, *, exact: bool) -> None:
     """Raise RangeError, DTypeError or ChannelError unless ``plan`` can be folded."""
-    by_band_count((plan,))
-    check_declared(plan, "a folded model is fed by others, who may cast the pixels")
+    index_by_band_count((plan,))
+    check_range_declared(
+        plan, "a folded model is fed by others, who may cast the pixels"
+    )
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(
             f"weights do not round: expected a target of floats, got {plan.target.dtype}; give the target "
@@ -42,9 +44,9 @@ def check_plan(plan: Plan, *, exact: bool) -> None:
             f"pixels of nodata={plan.source.nodata:g} are zero in every band that the model reads, but would be a gray "
             f"level to the folded one: fold with exact=True, which keeps them zero"
         )
-    if exact and ONE in plan.source.bands:
+    if exact and CONSTANT_BAND in plan.source.bands:
         raise ChannelError(
-            f"exact=True appends a band {ONE!r}, and the source has one of that name: rename it"
+            f"exact=True appends a band {CONSTANT_BAND!r}, and the source has one of that name: rename it"
         )
 
 
@@ -73,7 +75,7 @@ def fold(
     left out, so that c stays near the intensities). Without padding it is 0. With ``exact`` it is 0 as well, and a
     last band, "one", makes e zero.
     """
-    check_plan(plan, exact=exact)
+    check_foldable(plan, exact=exact)
     if exact:
         folded = weights.fold_exact(
             kernel, bias, plan.unit_map, layout=layout, groups=groups
@@ -118,9 +120,13 @@ def _centred(plan: Plan, centre: list[float]) -> Plan:
 def _with_one(plan: Plan) -> Plan:
     bands, count = plan.source.bands, len(plan.source.bands)
     rows = [*np.eye(count), np.zeros(count)]
-    via = ChannelMap(rows, [0] * count + [1], inputs=bands, outputs=(*bands, ONE))
+    via = ChannelMap(
+        rows, [0] * count + [1], inputs=bands, outputs=(*bands, CONSTANT_BAND)
+    )
     return build_plan(
-        plan.source, Target((*bands, ONE), plan.target.layout, plan.target.dtype), via
+        plan.source,
+        Target((*bands, CONSTANT_BAND), plan.target.layout, plan.target.dtype),
+        via,
     )
 
 
@@ -132,7 +138,7 @@ class Difference:
     relative: float
 
     @classmethod
-    def of(
+    def between(
         cls, found: Iterable[ArrayLike], expected: Iterable[ArrayLike]
     ) -> "Difference":
         """Return the difference of arrays from ``expected``, pair by pair of equal shapes; zero where there is none.
@@ -144,7 +150,7 @@ class Difference:
         shapes = [[array.shape for array in part] for part in arrays]
         if shapes[0] != shapes[1]:
             raise ChannelError(
-                f"expected outputs of shapes {shapes[1]}, got {shapes[0]}: {RELATED}"
+                f"expected outputs of shapes {shapes[1]}, got {shapes[0]}: {COMPARE_HINT}"
             )
         made, wanted = (
             np.concatenate([np.zeros(0), *map(np.ravel, part)]).astype(np.float64)
@@ -191,7 +197,7 @@ class Comparison:
         )
 
 
-def compare_layer(
+def compare_layer_outputs(
     found: Array, expected: Array, seen: Array
 ) -> tuple[Difference, Difference]:
     """Return the differences (interior, border) of a layer's outputs (N, outputs..., channels).
@@ -200,20 +206,20 @@ def compare_layer(
     """
     if found.shape != expected.shape:
         raise ChannelError(
-            f"expected a layer that makes {expected.shape[1:]}, got {found.shape[1:]}: {RELATED}"
+            f"expected a layer that makes {expected.shape[1:]}, got {found.shape[1:]}: {COMPARE_HINT}"
         )
     inside = seen.all(axis=0)
     found, expected = (
         array.reshape(len(array), inside.size, -1) for array in (found, expected)
     )
     interior, border = (
-        Difference.of([found[:, part]], [expected[:, part]])
+        Difference.between([found[:, part]], [expected[:, part]])
         for part in (inside, ~inside)
     )
     return interior, border
 
 
-def samples(
+def sample_inputs(
     plans: Iterable[Plan], size: tuple[int, ...], count: int = 2, seed: int = 0
 ) -> list[Array]:
     """Return what each of ``plans``, all of one source, makes of the same ``count`` random images, N in front.

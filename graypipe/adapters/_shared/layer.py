@@ -10,9 +10,9 @@ from ...errors import DTypeError, LayoutError
 from ...plan import Plan
 from ...plan import plan as build_plan
 from ...target import Target
-from .plan_choice import by_band_count, check_declared
+from .plan_choice import check_range_declared, index_by_band_count
 
-HALVES = {"float16": 2048, "bfloat16": 256}
+MAX_EXACT_INTEGER = {"float16": 2048, "bfloat16": 256}
 """The greatest whole number up to which each of them holds all: 2 to the bits of its significand."""
 
 
@@ -23,8 +23,8 @@ def check_layer(
 
     ``why`` says who may cast the pixels before the layer sees them, ``instead`` what takes a plan that rounds.
     """
-    by_band_count((plan,))
-    check_declared(plan, why)
+    index_by_band_count((plan,))
+    check_range_declared(plan, why)
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(
             f"a layer does not round: expected a target of floats, got {plan.target.dtype}; give the target "
@@ -45,13 +45,13 @@ def check_layer(
         )
 
 
-def greatest_level(plan: Plan) -> float:
+def largest_level(plan: Plan) -> float:
     """Return the greatest magnitude among the levels that the source of ``plan`` declares."""
     levels = [*chain.from_iterable(plan.source._pairs(None)), plan.source.nodata or 0]
     return float(np.nanmax(np.abs(levels)))
 
 
-def wide(plan: Plan) -> str:
+def layer_dtype(plan: Plan) -> str:
     """Return the dtype that a layer computes in and learns in: float64 where the target is, else float32."""
     return "float64" if plan.target.dtype == "float64" else "float32"
 
@@ -62,14 +62,14 @@ def unit_plan(plan: Plan) -> Plan:
     nodata is 0 there, which is black.
     """
     return build_plan(
-        plan.source, Target(plan.source.bands, plan.target.layout, wide(plan))
+        plan.source, Target(plan.source.bands, plan.target.layout, layer_dtype(plan))
     )
 
 
-def start(plan: Plan, kernel_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def initial_weights(plan: Plan, kernel_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return kernel (O, I, k, k) and bias (O,) of a convolution on unit intensities that is the affine part of it."""
     matrix, offset = (
-        np.array(part, wide(plan))
+        np.array(part, layer_dtype(plan))
         for part in (plan.unit_map.matrix, plan.unit_map.offset)
     )
     kernel = np.zeros((*matrix.shape, kernel_size, kernel_size), matrix.dtype)

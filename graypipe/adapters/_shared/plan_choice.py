@@ -11,7 +11,7 @@ Plans = Mapping[int, Plan]
 """Plans by the number of bands they take, all with one target."""
 
 
-def by_band_count(plans: tuple[Any, ...]) -> Plans:
+def index_by_band_count(plans: tuple[Any, ...]) -> Plans:
     """Return ``plans`` by band count; DTypeError for other things, ChannelError where the count could not decide."""
     if not plans:
         raise ChannelError(
@@ -38,7 +38,7 @@ def by_band_count(plans: tuple[Any, ...]) -> Plans:
     return chosen
 
 
-def choose(plans: Plans, count: int, what: str) -> Plan:
+def choose_plan(plans: Plans, count: int, what: str) -> Plan:
     """Return the plan for ``count`` bands; ChannelError where there is none. ``what`` describes what arrived."""
     try:
         return plans[count]
@@ -53,7 +53,7 @@ def choose(plans: Plans, count: int, what: str) -> Plan:
         ) from None
 
 
-def check_declared(plan: Plan, why: str) -> None:
+def check_range_declared(plan: Plan, why: str) -> None:
     """Raise RangeError unless the source declares its range; ``why`` says who may have cast the pixels before."""
     if not plan.source._declares_range:
         bands = show(plan.source.bands)

@@ -13,7 +13,7 @@ from ...errors import ChannelError
 Array = NDArray[Any]
 
 
-def adapting(
+def resolve_adapt(
     adapt: Mapping[Any, Any] | None,
     held: Collection[str],
     layouts: Mapping[int, str],

@@ -54,7 +54,7 @@ def fold_into(
     weights are shared in a way that a copy would lose; ChannelError, RangeError or DTypeError for a plan that does not
     fit or cannot be folded. What Keras cannot copy by its configuration, such as a Lambda layer, is Keras' own error.
     """
-    folding.check_plan(plan, exact=exact)
+    folding.check_foldable(plan, exact=exact)
     reader = find_reader(model, layer)
     plan = _laid_out(plan, len(reader.layer.kernel_size), reader.layer.data_format)
     kernel, bias, groups = _weights(reader.layer)
@@ -81,16 +81,18 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
     sides, others = map(_sides, (model, folded), readers)
     if others != sides:
         raise ChannelError(
-            f"expected models that read images of one size, got {sides} and {others}: {folding.RELATED}"
+            f"expected models that read images of one size, got {sides} and {others}: {folding.COMPARE_HINT}"
         )
     plans = [_laid_out(fed, len(sides), "channels_last") for fed in (plan, folded_plan)]
-    samples = folding.samples(plans, (1,) * (2 - len(sides)) + sides)
+    samples = folding.sample_inputs(plans, (1,) * (2 - len(sides)) + sides)
     images = [sample.reshape(-1, *sides, sample.shape[-1]) for sample in samples]
     expected, found = map(_response, readers, images)
-    interior, border = folding.compare_layer(found, expected, _seen(readers[0], sides))
+    interior, border = folding.compare_layer_outputs(
+        found, expected, _seen(readers[0], sides)
+    )
     wanted, made = map(_outputs, (model, folded), readers, images)
     return Comparison(
-        "/".join(readers[0].path), interior, border, Difference.of(made, wanted)
+        "/".join(readers[0].path), interior, border, Difference.between(made, wanted)
     )
 
 

@@ -13,7 +13,14 @@ from ...errors import ChannelError, DTypeError, LayoutError, RangeError
 from ...extras import needs
 from ...plan import Plan
 from .._shared import elementwise
-from .._shared.layer import HALVES, check_layer, greatest_level, start, unit_plan, wide
+from .._shared.layer import (
+    MAX_EXACT_INTEGER,
+    check_layer,
+    initial_weights,
+    largest_level,
+    layer_dtype,
+    unit_plan,
+)
 
 with needs("tensorflow", "keras", "tensorflow"):
     import keras
@@ -65,7 +72,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         self.kernel_size = kernel_size
         self._learns = trainable
         self._full = replace(
-            self.plan, target=replace(self.plan.target, dtype=wide(plan))
+            self.plan, target=replace(self.plan.target, dtype=layer_dtype(plan))
         )
         self._unit = unit_plan(self.plan)
 
@@ -73,7 +80,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         """Check the shape, and make the weights of a layer that learns."""
         self._check(input_shape)
         if self._learns:
-            kernel, bias = start(self.plan, self.kernel_size)
+            kernel, bias = initial_weights(self.plan, self.kernel_size)
             self._start = kernel.transpose(2, 3, 1, 0), bias
             self.kernel, self.bias = (
                 self.add_weight(
@@ -99,7 +106,9 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         y = elementwise.run(full, x, self._axis, ops)
         if self._learns:
             unit = elementwise.run(_execution(self._unit, dtype), x, self._axis, ops)
-            y = elementwise.blank(full, x, y + self._learned(unit), self._axis, ops)
+            y = elementwise.zero_nodata(
+                full, x, y + self._learned(unit), self._axis, ops
+            )
         return ops.cast(y, self.plan.target.dtype)
 
     def _learned(self, unit: Tensor) -> Tensor:
@@ -119,10 +128,10 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
     def _widened(self, x: Tensor) -> tuple[Tensor, str]:
         """Return ``x`` and its dtype, half precision as float32; RangeError where the range has not survived that."""
         dtype = keras.backend.standardize_dtype(x.dtype)
-        if dtype not in HALVES:
+        if dtype not in MAX_EXACT_INTEGER:
             return x, dtype
-        greatest = greatest_level(self.plan)
-        if greatest > HALVES[dtype]:
+        greatest = largest_level(self.plan)
+        if greatest > MAX_EXACT_INTEGER[dtype]:
             raise RangeError(
                 f"{dtype} does not hold every number up to {greatest:g}, which the source declares, and "
                 f"the images arrived as {dtype}: a model under mixed precision cast them, and levels are lost. Begin "

@@ -12,7 +12,7 @@ from ...errors import ChannelError, DTypeError, ReadError
 from ...extras import needs
 from ...weights import Report
 from ...weights.transfer import Adapt, check_rename, of_tied
-from .._shared.transfer import adapting
+from .._shared.transfer import resolve_adapt
 from .graph import Model, check_built
 
 with needs("tensorflow", "keras", "tensorflow"):
@@ -63,7 +63,7 @@ def transfer_into(
         {name: convert_to_numpy(weight) for name, weight in held.items()},
         arriving,
         rename=ways,
-        adapt=adapting(adapt, held, KERNELS, "kernel"),
+        adapt=resolve_adapt(adapt, held, KERNELS, "kernel"),
     )
     written = {id(held[name]): name for name in (*report.copied, *report.adapted)}
     report = of_tied(report, made, {name: id(weight) for name, weight in held.items()})

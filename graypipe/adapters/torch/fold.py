@@ -45,7 +45,7 @@ def fold_into(
     `folding.fold`. RangeError where the source declares no range, for nodata without ``exact``, and where the dtype of
     the weights cannot hold a folded one; DTypeError for a target of integers.
     """
-    folding.check_plan(plan, exact=exact)
+    folding.check_foldable(plan, exact=exact)
     reading = trace(model, len(plan.target.bands), layer)
     conv = reading.layer
     kernel, bias, feed = folding.fold(
@@ -92,9 +92,9 @@ def compare(
             f"expected models that differ in the bands they read alone, but {reading.name!r} and what is returned have "
             f"the shapes {shapes[0]} in one, {shapes[1]} in the other: compare a model with what fold_into made of it"
         )
-    interior, border = folding.compare_layer(found, expected, reading.positions)
+    interior, border = folding.compare_layer_outputs(found, expected, reading.positions)
     return Comparison(
-        reading.name, interior, border, folding.Difference.of(others, returned)
+        reading.name, interior, border, folding.Difference.between(others, returned)
     )
 
 
@@ -109,7 +109,7 @@ def _check_equal(
     Up to rounding, at its padded border with ``exact`` alone: the proof that nothing but the convolution met the image.
     """
     (expected, _), (found, _) = _run_both(models, plans, reading, count=1)
-    interior, border = folding.compare_layer(found, expected, reading.positions)
+    interior, border = folding.compare_layer_outputs(found, expected, reading.positions)
     off = np.array([interior.relative, border.relative if exact else 0])
     if not (
         off <= _tolerance(reading.made, plans[0])
@@ -139,7 +139,7 @@ def _run_both(
     """Return what `_run` returns of each model, fed by its plan with ``count`` images of each size of ``reading``."""
     fed = [plan.with_layouts(target=_layout(plan, len(reading.size))) for plan in plans]
     images = zip(
-        *(folding.samples(fed, size, count) for size in reading.seen), strict=True
+        *(folding.sample_inputs(fed, size, count) for size in reading.seen), strict=True
     )
     return [
         _run(model, reading.name, sizes)

@@ -6,7 +6,13 @@ from typing import Any
 from ...errors import RangeError
 from ...extras import needs
 from ...plan import Plan
-from .._shared.layer import HALVES, check_layer, greatest_level, start, unit_plan
+from .._shared.layer import (
+    MAX_EXACT_INTEGER,
+    check_layer,
+    initial_weights,
+    largest_level,
+    unit_plan,
+)
 from .tensor_plan import NAMED, TensorPlan, describe, pick
 
 with needs("torch", "torch"):
@@ -42,11 +48,11 @@ class ChannelLayer(nn.Module):
         self.kernel_size = kernel_size
         executed = TensorPlan(unit_plan(self.plan) if trainable else self.plan)
         self._plans = {executed.count: executed}
-        self._greatest = greatest_level(plan)
+        self._greatest = largest_level(plan)
         if trainable:
             self.weight, self.bias = (
                 nn.Parameter(torch.from_numpy(part))
-                for part in start(plan, kernel_size)
+                for part in initial_weights(plan, kernel_size)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,7 +64,7 @@ class ChannelLayer(nn.Module):
         if (
             x.dtype == torch.float16
             and self.plan.source.dtype is None
-            and self._greatest > HALVES["float16"]
+            and self._greatest > MAX_EXACT_INTEGER["float16"]
         ):
             raise RangeError(
                 f"float16 does not hold every number up to {self._greatest:g}, which the source declares, and the "

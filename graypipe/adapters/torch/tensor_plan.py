@@ -12,7 +12,7 @@ from ...errors import DTypeError, GraypipeError, LayoutError
 from ...extras import needs
 from ...plan import Plan
 from .._shared import elementwise
-from .._shared.plan_choice import check_declared, choose
+from .._shared.plan_choice import check_range_declared, choose_plan
 
 with needs("torch", "torch"):
     import torch
@@ -41,7 +41,7 @@ class TensorPlan:
         """Return the result for ``x``, of the plan's band count; DTypeError or RangeError as the plan raises them."""
         if torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]
             if torch.compiler.is_exporting():
-                check_declared(
+                check_range_declared(
                     self.plan,
                     "an exported graph is fed by others, who may cast the pixels",
                 )
@@ -58,7 +58,7 @@ class TensorPlan:
 
     def blank(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``y``, made from ``x``, with 0 in the pixels where ``x`` holds nodata."""
-        blank: Tensor = elementwise.blank(
+        blank: Tensor = elementwise.zero_nodata(
             self._steps_for(x.dtype), x, y, -3, Ops(x.device)
         )
         return blank
@@ -69,9 +69,9 @@ class TensorPlan:
             y.clone(memory_format=torch.contiguous_format) if y is x else y.contiguous()
         )
 
-    def _steps_for(self, dtype: torch.dtype) -> elementwise.Steps:
+    def _steps_for(self, dtype: torch.dtype) -> elementwise.ElementwiseSpec:
         steps = self._steps.get(dtype)
-        if isinstance(steps, elementwise.Steps):
+        if isinstance(steps, elementwise.ElementwiseSpec):
             return steps
         raise _unknown(dtype) if steps is None else type(steps)(*steps.args)
 
@@ -90,7 +90,7 @@ def pick(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan:
         )
     count = int(x.shape[-3])  # torch.jit.trace has a tensor there
     if count not in plans:
-        choose(
+        choose_plan(
             {known: held.plan for known, held in plans.items()},
             count,
             f"a tensor of shape {tuple(x.shape)}",
@@ -117,11 +117,11 @@ def describe(plan: Plan) -> str:
 
 def _steps(
     plan: Plan,
-) -> Iterator[tuple[torch.dtype, elementwise.Steps | GraypipeError]]:
+) -> Iterator[tuple[torch.dtype, elementwise.ElementwiseSpec | GraypipeError]]:
     """Yield the steps for each dtype, or the error that tensors of it meet."""
     for known, dtype in DTYPES.items():
         try:
-            yield known, elementwise.steps(plan._execution(dtype))
+            yield known, elementwise.make_spec(plan._execution(dtype))
         except GraypipeError as error:
             yield known, error
 

@@ -14,7 +14,7 @@ from ...errors import ChannelError, DTypeError, RangeError, ReadError
 from ...extras import needs
 from ...weights import Report
 from ...weights.transfer import Adapt, Rename, of_tied
-from .._shared.transfer import adapting
+from .._shared.transfer import resolve_adapt
 
 with needs("torch", "torch"):
     import torch
@@ -54,7 +54,7 @@ def transfer_into(
         {name: to_array(weight) for name, weight in held.items()},
         {name: to_array(weight) for name, weight in _weights(source).items()},
         rename=rename,
-        adapt=adapting(adapt, held, KERNELS, "weight"),
+        adapt=resolve_adapt(adapt, held, KERNELS, "weight"),
     )
     written = {
         name: in_dtype(made[name], held[name].dtype, name)
