@@ -116,7 +116,7 @@ def transfer(
     }, report
 
 
-def of_tied(
+def resolve_tied_weights(
     report: Report, made: Mapping[str, Array], places: Mapping[str, Hashable]
 ) -> Report:
     """Return ``report`` where names of one weight, those of equal ``places``, share what becomes of it.

@@ -7,7 +7,7 @@ import pytest
 
 import graypipe as gp
 from graypipe.weights import Report
-from graypipe.weights.transfer import of_tied
+from graypipe.weights.transfer import resolve_tied_weights
 
 RNG = np.random.default_rng(17)
 SOURCE = {
@@ -317,11 +317,13 @@ def test_names_of_one_weight_share_what_becomes_of_it():
     report = Report(("b",), ("c",), (("x", "why"),), ("a", "d", "e"))
     places = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
     made = {name: np.zeros(2) for name in places}
-    assert of_tied(report, made, places) == Report(
+    assert resolve_tied_weights(report, made, places) == Report(
         ("a", "b"), ("c", "d"), (("x", "why"),), ("e",)
     )
     with pytest.raises(
         gp.ChannelError,
         match=r"'b' and 'c' are one weight of the target.*different values: leave one out",
     ):
-        of_tied(report, {**made, "c": np.ones(2)}, dict.fromkeys(places, 1))
+        resolve_tied_weights(
+            report, {**made, "c": np.ones(2)}, dict.fromkeys(places, 1)
+        )

@@ -11,7 +11,7 @@ from ...channel_map import ChannelMap
 from ...errors import ChannelError, DTypeError, ReadError
 from ...extras import needs
 from ...weights import Report
-from ...weights.transfer import Adapt, check_rename, of_tied
+from ...weights.transfer import Adapt, check_rename, resolve_tied_weights
 from .._shared.transfer import resolve_adapt
 from .graph import Model, check_built
 
@@ -66,7 +66,9 @@ def transfer_into(
         adapt=resolve_adapt(adapt, held, KERNELS, "kernel"),
     )
     written = {id(held[name]): name for name in (*report.copied, *report.adapted)}
-    report = of_tied(report, made, {name: id(weight) for name, weight in held.items()})
+    report = resolve_tied_weights(
+        report, made, {name: id(weight) for name, weight in held.items()}
+    )
     for name in written.values():
         held[name].assign(made[name])
     if freeze:

@@ -13,7 +13,7 @@ from ... import weights
 from ...errors import ChannelError, DTypeError, RangeError, ReadError
 from ...extras import needs
 from ...weights import Report
-from ...weights.transfer import Adapt, Rename, of_tied
+from ...weights.transfer import Adapt, Rename, resolve_tied_weights
 from .._shared.transfer import resolve_adapt
 
 with needs("torch", "torch"):
@@ -60,7 +60,7 @@ def transfer_into(
         name: in_dtype(made[name], held[name].dtype, name)
         for name in (*report.copied, *report.adapted)
     }
-    report = of_tied(
+    report = resolve_tied_weights(
         report, made, {name: _place(weight) for name, weight in held.items()}
     )
     _check_writable(model, {name: held[name] for name in written})
