@@ -50,6 +50,10 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
     Raises LayoutError, ChannelError, RangeError or DTypeError for a plan or a tensor that does not fit.
     """
 
+    # Keras writes `__module__` into a saved model: it names the public path, which is
+    # frozen, rather than this file.
+    __module__ = "graypipe.adapters.keras"
+
     def __init__(
         self,
         plan: Plan,

@@ -1,4 +1,4 @@
-"""The Keras layer: in real models under TensorFlow, and the checks of `keras_backends` under every backend."""
+"""The Keras layer: in real models under TensorFlow, and the checks of `layer_checks` under every backend."""
 
 import re
 from pathlib import Path
@@ -10,14 +10,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from adapters.backends import BACKENDS, printed, python, raised_by
-from adapters.keras_backends import CHECKS, close, imagenet
+from adapters.keras.backends import BACKENDS, printed, python, raised_by
+from adapters.keras.layer_checks import CHECKS, close, imagenet
 from keras import layers
 
 import graypipe as gp
 from graypipe.adapters.keras import ChannelLayer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RNG = np.random.default_rng(9)
 GRAY = RNG.integers(0, 256, (2, 32, 40, 1)).astype(np.float32)
 EIGHT = gp.Source("gray", range=(0, 255))
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def raised():
-    return raised_by("keras_backends.py")
+    return raised_by("layer_checks.py")
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -164,6 +164,15 @@ def test_a_narrow_integer_that_arrives_uncast_must_hold_the_range():
         ChannelLayer(gp.plan(gp.Source("gray", bits=12), "imagenet"))(
             np.zeros((2, 4, 5, 1), np.uint8)
         )
+
+
+def test_saved_models_name_the_public_module():
+    assert ChannelLayer.__module__ == "graypipe.adapters.keras"
+    layer = ChannelLayer(gp.plan(EIGHT, "imagenet"), name="expand")
+    saved = keras.saving.serialize_keras_object(layer)
+    assert saved["module"] == "graypipe.adapters.keras"
+    assert saved["registered_name"] == "graypipe>ChannelLayer"
+    assert saved["class_name"] == "ChannelLayer"
 
 
 def test_the_layer_says_what_it_does():

@@ -1,6 +1,6 @@
 """Folding and transferring under a backend of Keras: checks for a process of their own, one a backend.
 
-`python keras_weights_backends.py` runs them under KERAS_BACKEND and prints, as JSON, what each of them raised.
+`python weights_checks.py` runs them under KERAS_BACKEND and prints, as JSON, what each of them raised.
 """
 
 import os
@@ -12,7 +12,7 @@ if os.environ.get("KERAS_BACKEND") == "torch":
 
 import keras
 import numpy as np
-from adapters.backends import checks_of, run
+from adapters.keras.backends import checks_of, run
 from keras import layers
 
 import graypipe as gp

@@ -1,6 +1,6 @@
 """What holds of the Keras layer under every backend: checks that run in a process of their own, one a backend.
 
-`python keras_backends.py` runs them under KERAS_BACKEND and prints, as JSON, what each of them raised.
+`python layer_checks.py` runs them under KERAS_BACKEND and prints, as JSON, what each of them raised.
 """
 
 import json
@@ -17,10 +17,11 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from adapters.backends import checks_of, run
+from adapters.keras.backends import checks_of, run
 
 import graypipe as gp
-from graypipe.adapters.keras import AXES, ChannelLayer
+from graypipe.adapters.keras import ChannelLayer
+from graypipe.adapters.keras.layer import AXES
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(26)

@@ -14,7 +14,7 @@ import pytest
 import graypipe as gp
 from graypipe.adapters.keras import ChannelLayer, compare, fold_into
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GRAY = gp.Source("gray", range=(0, 255))
 RGBY = gp.Source("RGBY", range=(0, 255))
 BACKBONES = {

@@ -1,16 +1,16 @@
-"""Folding and transferring in models of Keras under every backend: the checks of `keras_weights_backends`."""
+"""Folding and transferring in models of Keras under every backend: the checks of `weights_checks`."""
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
 # isort: split
 import pytest
-from adapters.backends import BACKENDS, raised_by
-from adapters.keras_weights_backends import CHECKS
+from adapters.keras.backends import BACKENDS, raised_by
+from adapters.keras.weights_checks import CHECKS
 
 
 @pytest.fixture(scope="module")
 def raised():
-    return raised_by("keras_weights_backends.py")
+    return raised_by("weights_checks.py")
 
 
 @pytest.mark.parametrize("name", CHECKS)
