@@ -1,7 +1,11 @@
-"""The one right way to turn a gray or multi-spectral image into what a pretrained backbone expects.
+"""Convert gray and multi-spectral images to what a pretrained backbone expects.
 
+>>> import numpy as np
 >>> import graypipe as gp
->>> x = gp.plan("gray", "imagenet")(image)   # (H, W) uint8 -> (3, H, W) float32
+>>> image = np.zeros((480, 640), np.uint8)
+>>> x = gp.plan("gray", "imagenet")(image)
+>>> x.shape, x.dtype
+((3, 480, 640), dtype('float32'))
 """
 
 from importlib import import_module
@@ -52,17 +56,19 @@ __all__ = [
     "weights",
 ]
 
-LATER = {"BandStats": "stats", "read": "io", "read_bands": "io"}
-"""Where names are that not every process needs: `import graypipe` costs little more than `import numpy`."""
+# Where the names are that are imported on first use, so that `import graypipe` costs
+# little more than `import numpy`.
+_LAZY_NAMES = {"BandStats": "stats", "read": "io", "read_bands": "io"}
 
 
 def __getattr__(name: str) -> Any:
-    """Return one of `LATER` or the module ``weights``, imported now; they stay."""
+    """Import a public name on first use and keep it."""
     if name == "weights":
         return import_module(".weights", __name__)
-    if name not in LATER:
+    if name not in _LAZY_NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(f".{LATER[name]}", __name__), name)
+    value = getattr(import_module(f".{_LAZY_NAMES[name]}", __name__), name)
+    globals()[name] = value
     return value
 
 

@@ -1,4 +1,4 @@
-"""Band names: how they are written, and that they are distinct."""
+"""Band names: how they are written and how they are shown."""
 
 from collections.abc import Iterable
 
@@ -7,52 +7,67 @@ from .validation import is_sequence
 
 
 def parse(bands: str | Iterable[str]) -> tuple[str, ...]:
-    """Return the band names that ``bands`` stands for, as a tuple.
+    """Return ``bands`` as a tuple of names.
 
-    A string of distinct capital letters is one band a letter (``"RGBY"``), ``"gray"`` is one band, anything else is a
-    sequence of names (``("B02", "B03")``, ``("NIR",)``). Raises ChannelError for a string that is neither, and for
-    names that are empty, repeated or not strings.
+    Parameters
+    ----------
+    bands : str or iterable of str
+        ``"gray"`` is one band. Any other string must consist of distinct capital
+        letters, one band per letter (``"RGBY"``). An iterable holds one name per band
+        (``("B02", "B03")``, ``("NIR",)``).
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    ChannelError
+        If a string has another form, or if a name is empty, repeated or not a string.
     """
     if isinstance(bands, str):
         return _parse_string(bands)
     if not is_sequence(bands):
         raise ChannelError(
-            f"bands are a string such as 'RGB' or a sequence of names, in their order, got {bands!r}"
+            "expected bands to be a string such as 'RGB' or a sequence of names, "
+            f"got {bands!r}"
         )
     names = tuple(bands)
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise ChannelError(
-            f"band names are non-empty strings, at least one of them, got {names!r}"
-        )
+        raise ChannelError(f"expected one or more non-empty band names, got {names!r}")
     if len(set(names)) != len(names):
-        raise ChannelError(
-            f"band names are distinct, got {names!r}: give each band a name of its own"
-        )
-    return tuple(
-        str.__str__(name) for name in names
-    )  # members of an Enum of strings too
+        raise ChannelError(f"expected distinct band names, got {names!r}")
+    # Members of a string Enum become plain strings, which JSON and pickle need.
+    return tuple(str.__str__(name) for name in names)
 
 
 def _parse_string(bands: str) -> tuple[str, ...]:
+    """Return the bands of a string: "gray", or one per distinct capital letter."""
     if bands == "gray":
         return ("gray",)
     letters = tuple(bands)
-    if (
-        letters
-        and all("A" <= letter <= "Z" for letter in letters)
-        and len(set(letters)) == len(letters)
-    ):
+    if letters and all(map(_is_letter, letters)) and len(set(letters)) == len(letters):
         return letters
     raise ChannelError(
-        f"as a string, bands are 'gray' or distinct capital letters, one a band ('RGB'), got {bands!r}: "
-        f"write one band of that name as ({bands!r},), several as ('B02', 'B03')"
+        "expected a string of bands to be 'gray' or distinct capital letters such as "
+        f"'RGB', got {bands!r}: write ({bands!r},) for one band of that name, or "
+        "('B02', 'B03') for several names"
     )
+
+
+def _is_letter(name: str) -> bool:
+    """Return whether ``name`` is a single capital letter."""
+    return len(name) == 1 and "A" <= name <= "Z"
 
 
 def show(bands: tuple[str, ...]) -> str:
-    """Return ``bands`` as a person would type them: ``'RGB'``, ``'gray'`` or the tuple."""
-    joined = "".join(bands)
-    short = bands == ("gray",) or all(
-        len(band) == 1 and "A" <= band <= "Z" for band in bands
-    )
-    return repr(joined) if short else repr(bands)
+    """Return ``bands`` in the shortest form that `parse` accepts.
+
+    Examples
+    --------
+    >>> show(("R", "G", "B")), show(("gray",)), show(("B02", "B03"))
+    ("'RGB'", "'gray'", "('B02', 'B03')")
+    """
+    if bands == ("gray",) or all(map(_is_letter, bands)):
+        return repr("".join(bands))
+    return repr(bands)

@@ -1,4 +1,4 @@
-"""Channel maps: y = M · x + b over named bands, and the ways people make one."""
+"""Channel maps: the affine map y = M · x + b over named bands."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +17,7 @@ from .validation import finite, freeze, is_sequence
 Bands = str | Iterable[str]
 Weights = Mapping[str, str | Mapping[str, float]]
 
+# Weights of R, G and B in the luma signal of each video standard.
 LUMINANCE = {
     "rec601": (0.299, 0.587, 0.114),  # ITU-R BT.601, section 2.5.1
     "rec709": (0.2126, 0.7152, 0.0722),  # ITU-R BT.709, item 3.2
@@ -26,11 +27,39 @@ LUMINANCE = {
 
 @dataclass(frozen=True, init=False)
 class ChannelMap:
-    """y = matrix · x + offset, from the bands ``inputs`` to the bands ``outputs``.
+    """Affine map ``y = matrix · x + offset`` from named bands to named bands.
 
-    ``matrix`` is (outputs, inputs), ``offset`` (outputs,) or None for zero; both are kept as tuples of floats. A zero
-    entry is structural: that band is not read there, so its NaN does not spread. Raises ChannelError where the shapes
-    do not fit the names or a number is not finite.
+    Instances are immutable, hashable and picklable. Use `replicate`, `select`, `mix` or
+    `luminance` to build the common maps, and ``a >> b`` to apply one map after another.
+
+    Parameters
+    ----------
+    matrix : array_like of float
+        Coefficients of shape ``(len(outputs), len(inputs))``. A zero is structural: the
+        input band is not read for that output, so its NaN values do not spread.
+    offset : array_like of float, optional
+        One constant per output band. The default is zero.
+    inputs, outputs : str or sequence of str
+        Band names: ``"gray"``, a string of distinct capital letters (``"RGB"``), or a
+        sequence of names.
+
+    Attributes
+    ----------
+    matrix : tuple of tuple of float
+    offset : tuple of float
+    inputs, outputs : tuple of str
+
+    Raises
+    ------
+    ChannelError
+        If the shapes do not match the band names, or if a number is not finite.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> half = gp.ChannelMap([[0.5]], inputs="gray", outputs=("half",))
+    >>> half.matrix, half.offset
+    (((0.5,),), (0.0,))
     """
 
     matrix: tuple[tuple[float, ...], ...]
@@ -46,22 +75,18 @@ class ChannelMap:
         inputs: Bands,
         outputs: Bands,
     ) -> None:
-        named, made = names.parse(inputs), names.parse(outputs)
-        rows = [tuple(row) for row in matrix] if _is_matrix(matrix) else []
-        constants = (
-            (0.0,) * len(made)
-            if offset is None
-            else tuple(offset)
-            if is_sequence(offset)
-            else ()
-        )
-        if [len(row) for row in rows] != [len(named)] * len(made) or len(
-            constants
-        ) != len(made):
+        input_names = names.parse(inputs)
+        output_names = names.parse(outputs)
+        rows = _rows(matrix)
+        constants = _constants(offset, len(output_names))
+        widths = [len(row) for row in rows]
+        expected_widths = [len(input_names)] * len(output_names)
+        if widths != expected_widths or len(constants) != len(output_names):
             raise ChannelError(
-                f"a map from {names.show(named)} to {names.show(made)} has a matrix of {len(made)} rows by "
-                f"{len(named)} and an offset of {len(made)}, got rows of {[len(row) for row in rows]} and an "
-                f"offset of {len(constants)}"
+                f"expected a matrix of {len(output_names)} rows by {len(input_names)} "
+                f"columns and an offset of {len(output_names)} for a map from "
+                f"{names.show(input_names)} to {names.show(output_names)}, got rows of "
+                f"length {widths[:8]} and an offset of {len(constants)}"
             )
         freeze(
             self,
@@ -70,90 +95,113 @@ class ChannelMap:
                 for row in rows
             ),
             offset=tuple(finite(b, "an offset", ChannelError) for b in constants),
-            inputs=named,
-            outputs=made,
+            inputs=input_names,
+            outputs=output_names,
         )
 
     def __rshift__(self, other: "ChannelMap") -> "ChannelMap":
-        """Return the map that applies this one, then ``other``; bands are matched by name, in any order."""
+        """Return the map that applies this map, then ``other``.
+
+        Parameters
+        ----------
+        other : ChannelMap
+            Its inputs must be this map's outputs. Bands are matched by name, in any
+            order.
+
+        Returns
+        -------
+        ChannelMap
+            Composed in rational arithmetic, each coefficient rounded once.
+
+        Raises
+        ------
+        ChannelError
+            If the band names differ.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> (gp.luminance() >> gp.replicate("BGR")).outputs
+        ('B', 'G', 'R')
+        """
         if not isinstance(other, ChannelMap):
             return NotImplemented
-        return from_exact(
-            rational.then(self._exact(), other._exact(inputs=self.outputs)),
+        return from_rational(
+            rational.compose(self._exact(), other._exact(inputs=self.outputs)),
             inputs=self.inputs,
             outputs=other.outputs,
         )
 
-    def _exact(
-        self,
-        inputs: tuple[str, ...] | None = None,
-        outputs: tuple[str, ...] | None = None,
-    ) -> rational.Affine:
-        """Return the map in rational numbers, its bands in the order given; ChannelError where the names differ."""
-        column = self._order(self.inputs, inputs, "reads")
-        row = self._order(self.outputs, outputs, "makes")
-        rows = tuple(
-            {
-                j: Fraction(self.matrix[i][k])
-                for j, k in enumerate(column)
-                if self.matrix[i][k]
-            }
-            for i in row
-        )
-        return rational.Affine(
-            rows, tuple(Fraction(self.offset[i]) for i in row), len(column)
-        )
-
-    @staticmethod
-    def _order(
-        own: tuple[str, ...], wanted: tuple[str, ...] | None, verb: str
-    ) -> list[int]:
-        if wanted is None:
-            return list(range(len(own)))
-        if set(own) != set(wanted):
-            raise ChannelError(
-                f"the map {verb} {names.show(own)}, but stands beside {names.show(wanted)}: the names must be the "
-                f"same (only in the map {sorted(set(own) - set(wanted))}, only beside it "
-                f"{sorted(set(wanted) - set(own))}); rename or pick bands with gp.select"
-            )
-        return [own.index(band) for band in wanted]
-
     def inverse(self) -> "ChannelMap":
-        """Return the map back, exact in rational arithmetic (the least-squares one where outputs outnumber inputs).
+        """Return the inverse map, from the outputs to the inputs.
 
-        The inverse of a replication is the mean of its bands. ChannelError unless M has full column rank.
+        Returns
+        -------
+        ChannelMap
+            The least-squares inverse if there are more outputs than inputs, so the
+            inverse of a replication is the mean of its bands. Computed in rational
+            arithmetic, each coefficient rounded once.
+
+        Raises
+        ------
+        ChannelError
+            If the matrix does not have full column rank.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> gp.replicate("RG").inverse().matrix
+        ((0.5, 0.5),)
         """
-        return from_exact(
+        return from_rational(
             rational.left_inverse(self._exact()),
             inputs=self.outputs,
             outputs=self.inputs,
         )
 
     def to_json(self) -> str:
-        """Return the map as canonical JSON; `from_json` gives an equal map back."""
-        return serialization.to_text(self._to_record())
+        """Return the map as canonical JSON.
 
-    def _to_record(self) -> dict[str, Any]:
-        """Return the map as plain lists and numbers, a zero offset left out."""
-        record = {part.name: getattr(self, part.name) for part in fields(self)}
-        return (
-            record
-            if any(self.offset)
-            else {name: held for name, held in record.items() if name != "offset"}
-        )
+        Returns
+        -------
+        str
+            Text from which `from_json` builds an equal map.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> gp.select("G", of="RG").to_json()
+        '{"format":1,"inputs":["R","G"],"matrix":[[0.0,1.0]],"outputs":["G"]}'
+        """
+        return serialization.to_text(self._to_record())
 
     @classmethod
     def from_json(cls, text: str) -> "ChannelMap":
-        """Return the map that `to_json` wrote; ChannelError where the text is something else."""
-        return cls._from_record(serialization.from_text(text))
+        """Build the map that `to_json` wrote.
 
-    @classmethod
-    def _from_record(cls, record: object) -> "ChannelMap":
-        """Return the map that `to_record` described; ChannelError where it is something else."""
-        made: ChannelMap = serialization.from_record(
-            cls, record, "matrix", "inputs", "outputs"
-        )
-        return made
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        ChannelMap
+
+        Raises
+        ------
+        ChannelError
+            If the JSON does not describe a channel map.
+        ValueError
+            If ``text`` is not JSON.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> bgr = gp.select("BGR", of="RGB")
+        >>> gp.ChannelMap.from_json(bgr.to_json()) == bgr
+        True
+        """
+        return cls._from_record(serialization.from_text(text))
 
     def __call__(
         self,
@@ -165,49 +213,80 @@ class ChannelMap:
         copy: bool | None = True,
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """Apply the map to ``image`` of ``layout``, in the array's own units.
+        """Apply the map to an image, in the units of its values.
 
-        ``out_layout`` defaults to ``layout``, plus a trailing C where it had none: (H, W) -> (H, W, C). ``dtype=None``
-        keeps the dtype where the map only repeats or picks bands (exact for every dtype), else gives float32 (float64
-        for float64); an integer dtype rounds half to even and saturates. ``copy=True`` returns a fresh, writable,
-        C-contiguous array, None a read-only view where strides can express the map, False that view or
-        CopyRequiredError. ``out=`` fixes memory and dtype and excludes ``copy`` and ``dtype``.
-        Raises LayoutError, ChannelError and DTypeError where the image is not what the map and the layout say.
+        Parameters
+        ----------
+        image : ndarray
+            Array of ``layout`` with the input bands. Any strides and byte order; it is
+            never modified.
+        layout : str
+            Axes of ``image``, such as ``"HW"`` or ``"NCHW"``.
+        out_layout : str, optional
+            Axes of the result. The default is ``layout``, with C appended if it has no
+            band axis.
+        dtype : dtype_like, optional
+            Dtype of the result. By default the dtype of ``image`` (including its byte
+            order) if the map only repeats or picks bands, otherwise float32, or float64
+            for float64 input. An integer dtype rounds half to even and saturates.
+        copy : bool or None, default True
+            As in the array API standard. True returns a new, writable, C-contiguous
+            array. None returns a read-only view where strides can express the map.
+            False returns that view or raises.
+        out : ndarray, optional
+            Array to write into. It determines the dtype and excludes ``copy`` and
+            ``dtype``. It must have the shape of the result, be writable, and share no
+            memory with ``image``.
+
+        Returns
+        -------
+        ndarray
+            The result, or ``out``.
+
+        Raises
+        ------
+        LayoutError
+            If the shape of ``image`` does not match ``layout``, if the layouts cannot
+            be converted, or if ``out`` cannot hold the result.
+        ChannelError
+            If the number of bands differs.
+        DTypeError
+            If ``image`` is not an ndarray, or if a dtype is not supported.
+        CopyRequiredError
+            If ``copy`` is False and no view can express the result.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> image = np.array([[1, 2]], np.uint8)
+        >>> gp.replicate()(image, layout="HW").tolist()
+        [[[1, 1, 1], [2, 2, 2]]]
         """
         if type(image) is not np.ndarray:
             image = engine.check_image(image)
         if out is not None:
             if copy is not True or dtype is not None:
                 raise DTypeError(
-                    "out= fixes both memory and dtype: leave copy= and dtype= away"
+                    "out= determines the memory and the dtype: leave copy= and dtype= "
+                    "out"
                 )
-            dtype = (
-                out.dtype if type(out) is np.ndarray else engine.check_image(out).dtype
-            )
+            dtype = engine.check_image(out).dtype
         key = (layout, out_layout, image.dtype, dtype)
         try:
-            bound = self._bound[key]
-        except (
-            KeyError,
-            TypeError,
-        ):  # a TypeError for what cannot be hashed, which is neither layout nor dtype
-            bound = self._bound.setdefault(key, self._bind(*key))
+            execution = self._executions[key]
+        except (KeyError, TypeError):
+            # TypeError: an argument that cannot be hashed is not a valid layout or
+            # dtype either, and `_bind` raises the error that says so.
+            execution = self._executions.setdefault(key, self._bind(*key))
         if copy is not True:
-            if copy is not None and copy is not False:
-                raise DTypeError(
-                    f"copy is True, None (a view where possible) or False (a view or an error), got {copy!r}"
-                )
-            view = bound.view(image)
+            view = _requested_view(execution, image, copy)
             if view is not None:
                 return view
-            if copy is False:
-                raise CopyRequiredError(
-                    f"{bound.why_no_view()}: pass copy=None or copy=True"
-                )
-        return bound(image, out)
+        return execution(image, out)
 
     @cached_property
-    def _bound(self) -> dict[Any, engine.Execution]:
+    def _executions(self) -> dict[Any, engine.Execution]:
         return {}
 
     def _bind(
@@ -217,46 +296,139 @@ class ChannelMap:
         source: np.dtype[Any],
         dtype: DTypeLike | None,
     ) -> engine.Execution:
+        """Return the execution of the map for arrays of these layouts and dtypes."""
+        layout = layouts.parse(layout)
+        input_count, output_count = len(self.inputs), len(self.outputs)
         layouts.check_bands(
-            layouts.parse(layout),
-            len(self.inputs),
-            f"the map's input {names.show(self.inputs)}",
+            layout, input_count, f"the input {names.show(self.inputs)} of the map"
         )
-        out_layout = (
-            layouts.with_bands(layout)
-            if out_layout is None
-            else layouts.parse(out_layout)
-        )
+        if out_layout is None:
+            out_layout = layouts.with_bands(layout)
+        else:
+            out_layout = layouts.parse(out_layout)
         layouts.check_bands(
             out_layout,
-            len(self.outputs),
-            f"the map's output {names.show(self.outputs)}",
+            output_count,
+            f"the output {names.show(self.outputs)} of the map",
         )
-        spec = engine.AffineSpec(self.matrix, self.offset, (0.0,) * len(self.inputs))
+        spec = engine.AffineSpec(self.matrix, self.offset, (0.0,) * input_count)
         if dtype is None:
-            dtype = (
-                source
-                if spec.picks is not None
-                else "float64"
-                if source.name == "float64"
-                else "float32"
-            )
-        return engine.Execution(
-            spec, layouts.conversion(layout, out_layout), source, dtype
+            dtype = _default_dtype(spec, source)
+        conversion = layouts.conversion(layout, out_layout)
+        return engine.Execution(spec, conversion, source, dtype)
+
+    def _exact(
+        self,
+        inputs: tuple[str, ...] | None = None,
+        outputs: tuple[str, ...] | None = None,
+    ) -> rational.Affine:
+        """Return the map in rational numbers.
+
+        Parameters
+        ----------
+        inputs, outputs : tuple of str, optional
+            Order of the bands. The default is the map's own order.
+
+        Raises
+        ------
+        ChannelError
+            If these are not the bands of the map.
+        """
+        columns = _positions(self.inputs, inputs, "reads")
+        rows = []
+        offset = []
+        for i in _positions(self.outputs, outputs, "produces"):
+            coefficients = [self.matrix[i][k] for k in columns]
+            rows.append({j: Fraction(m) for j, m in enumerate(coefficients) if m})
+            offset.append(Fraction(self.offset[i]))
+        return rational.Affine(tuple(rows), tuple(offset), len(columns))
+
+    def _to_record(self) -> dict[str, Any]:
+        """Return the fields for JSON, without a zero offset."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        if not any(self.offset):
+            del record["offset"]
+        return record
+
+    @classmethod
+    def _from_record(cls, record: object) -> "ChannelMap":
+        """Build the map from the fields that `_to_record` returned."""
+        channel_map: ChannelMap = serialization.from_record(
+            cls, record, "matrix", "inputs", "outputs"
         )
+        return channel_map
 
     def __getstate__(self) -> dict[str, Any]:
-        return {part.name: getattr(self, part.name) for part in fields(self)}
+        # Cached executions hold compiled kernels, which cannot be pickled.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def _is_matrix(matrix: Any) -> bool:
-    return is_sequence(matrix) and all(is_sequence(row) for row in matrix)
+def _rows(matrix: Any) -> list[tuple[Any, ...]]:
+    """Return the rows of a matrix, or none if it is not a sequence of sequences."""
+    if not is_sequence(matrix) or not all(is_sequence(row) for row in matrix):
+        return []
+    return [tuple(row) for row in matrix]
 
 
-def from_exact(
+def _constants(offset: Any, count: int) -> tuple[Any, ...]:
+    """Return the entries of an offset, or none if it is not a sequence."""
+    if offset is None:
+        return (0.0,) * count
+    if not is_sequence(offset):
+        return ()
+    return tuple(offset)
+
+
+def _positions(
+    own_bands: tuple[str, ...], requested: tuple[str, ...] | None, verb: str
+) -> list[int]:
+    """Return the positions of ``requested`` in ``own_bands``, the same set of names."""
+    if requested is None:
+        return list(range(len(own_bands)))
+    if set(own_bands) != set(requested):
+        only_map = sorted(set(own_bands) - set(requested))
+        only_requested = sorted(set(requested) - set(own_bands))
+        raise ChannelError(
+            f"the map {verb} {names.show(own_bands)}, expected "
+            f"{names.show(requested)} (only in the map: {only_map}, only expected: "
+            f"{only_requested}): rename or pick bands with gp.select"
+        )
+    return [own_bands.index(band) for band in requested]
+
+
+def _default_dtype(spec: engine.AffineSpec, source: np.dtype[Any]) -> DTypeLike:
+    """Return the result's dtype where the caller does not name one."""
+    if spec.picks is not None:
+        return source
+    if source.name == "float64":
+        return "float64"
+    return "float32"
+
+
+def _requested_view(
+    execution: engine.Execution, image: NDArray[Any], copy: bool | None
+) -> NDArray[Any] | None:
+    """Return a view of ``image`` for ``copy`` None or False.
+
+    None means that a copy is required and allowed.
+    """
+    if copy is not None and copy is not False:
+        raise DTypeError(
+            "expected copy to be True, None (a view where possible) or False (a view "
+            f"or an error), got {copy!r}"
+        )
+    view = execution.view(image)
+    if view is None and copy is False:
+        raise CopyRequiredError(
+            f"{execution.why_no_view()}: pass copy=None or copy=True"
+        )
+    return view
+
+
+def from_rational(
     affine: rational.Affine, *, inputs: tuple[str, ...], outputs: tuple[str, ...]
 ) -> ChannelMap:
-    """Return the channel map of a rational one, each entry rounded once."""
+    """Return ``affine`` as a channel map, each coefficient rounded once."""
     matrix, offset = rational.rounded(affine)
     return ChannelMap(matrix, offset, inputs=inputs, outputs=outputs)
 
@@ -264,32 +436,75 @@ def from_exact(
 def replicate(
     bands: Bands = "RGB", *, of: Bands = "gray", gains: Iterable[float] | None = None
 ) -> ChannelMap:
-    """Return the map from the one band ``of`` to each of ``bands``, times ``gains`` (one factor per output band)."""
-    inputs, outputs = names.parse(of), names.parse(bands)
+    """Return the map that repeats one band.
+
+    Parameters
+    ----------
+    bands : str or sequence of str, default "RGB"
+        The output bands.
+    of : str or sequence of str, default "gray"
+        The one input band.
+    gains : sequence of float, optional
+        One factor per output band. The default is 1.
+
+    Returns
+    -------
+    ChannelMap
+
+    Raises
+    ------
+    ChannelError
+        If ``of`` is not exactly one band, or ``gains`` has another length than
+        ``bands``.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.replicate("RG", gains=(1, 0.5)).matrix
+    ((1.0,), (0.5,))
+    """
+    inputs = names.parse(of)
+    outputs = names.parse(bands)
     if len(inputs) != 1:
         raise ChannelError(
-            f"replicate repeats one band, got {names.show(inputs)}: use gp.select or gp.mix"
+            f"expected one band to replicate, got {names.show(inputs)}: use gp.select "
+            "or gp.mix for several"
         )
-    factors = (
-        [1.0] * len(outputs)
-        if gains is None
-        else list(gains)
-        if is_sequence(gains)
-        else []
-    )
+    factors = [1.0] * len(outputs)
+    if gains is not None:
+        factors = list(gains) if is_sequence(gains) else []
     if len(factors) != len(outputs):
         raise ChannelError(
-            f"gains is a sequence of one factor per output band {names.show(outputs)}, got {gains!r}"
+            "expected gains to be a sequence with one factor per output band "
+            f"{names.show(outputs)}, got {gains!r}"
         )
-    return ChannelMap(
-        tuple((gain,) for gain in factors), inputs=inputs, outputs=outputs
-    )
+    return ChannelMap([(gain,) for gain in factors], inputs=inputs, outputs=outputs)
 
 
 def select(bands: Bands | Mapping[str, str], *, of: Bands) -> ChannelMap:
-    """Return the map that picks ``bands`` out of the bands ``of``, in the order given.
+    """Return the map that picks bands, in any order.
 
-    A mapping renames on the way: ``{"R": "B04"}`` makes R from B04. ChannelError for a band that ``of`` lacks.
+    Parameters
+    ----------
+    bands : str, sequence of str, or mapping of str to str
+        The output bands. A mapping renames: ``{"R": "B04"}`` makes R from B04.
+    of : str or sequence of str
+        The input bands.
+
+    Returns
+    -------
+    ChannelMap
+
+    Raises
+    ------
+    ChannelError
+        If ``of`` lacks a band.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.select("BR", of="RGB").matrix
+    ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0))
     """
     if isinstance(bands, Mapping):
         return mix(bands, of=of)
@@ -297,42 +512,99 @@ def select(bands: Bands | Mapping[str, str], *, of: Bands) -> ChannelMap:
 
 
 def mix(weights: Weights, *, of: Bands) -> ChannelMap:
-    """Return the map whose output bands are weighted sums of the bands ``of``; a bare name means weight 1.
+    """Return the map whose outputs are weighted sums of the input bands.
 
-    ``gp.mix({"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}, of="RGBY")``. ChannelError for an unknown band.
+    Parameters
+    ----------
+    weights : mapping
+        For each output band the weights of the input bands, or a single band name,
+        which has weight 1.
+    of : str or sequence of str
+        The input bands.
+
+    Returns
+    -------
+    ChannelMap
+
+    Raises
+    ------
+    ChannelError
+        If an input band is unknown, or if ``weights`` is not such a mapping.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.mix({"R": {"R": 0.5, "Y": 0.5}, "G": "G"}, of="RGY").matrix
+    ((0.5, 0.0, 0.5), (0.0, 1.0, 0.0))
     """
     inputs = names.parse(of)
     if not isinstance(weights, Mapping):
         raise ChannelError(
-            f'expected a mapping such as {{"R": {{"R": 0.5, "Y": 0.5}}, "G": "G"}}, got {weights!r}'
+            'expected a mapping such as {"R": {"R": 0.5, "Y": 0.5}, "G": "G"}, '
+            f"got {weights!r}"
         )
-    rows = []
-    for band, terms in weights.items():
-        row = {terms: 1.0} if isinstance(terms, str) else terms
-        if not isinstance(row, Mapping):
-            raise ChannelError(
-                f"band {band!r} is made from a band name or a mapping of weights, got {terms!r}"
-            )
-        unknown = [name for name in row if name not in inputs]
-        if unknown:
-            raise ChannelError(
-                f"band {band!r} reads {unknown[0]!r}, but the bands are {names.show(inputs)}"
-            )
-        rows.append(tuple(row.get(name, 0.0) for name in inputs))
-    return ChannelMap(tuple(rows), inputs=inputs, outputs=tuple(weights))
+    rows = [_mix_row(band, terms, inputs) for band, terms in weights.items()]
+    return ChannelMap(rows, inputs=inputs, outputs=tuple(weights))
+
+
+def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, ...]:
+    """Return the coefficients of one output band of `mix`."""
+    if isinstance(terms, str):
+        terms = {terms: 1.0}
+    if not isinstance(terms, Mapping):
+        raise ChannelError(
+            f"expected a band name or a mapping of weights for band {band!r}, "
+            f"got {terms!r}"
+        )
+    unknown = [name for name in terms if name not in inputs]
+    if unknown:
+        raise ChannelError(
+            f"band {band!r} reads {unknown[0]!r}, but the input bands are "
+            f"{names.show(inputs)}"
+        )
+    return tuple(terms.get(name, 0.0) for name in inputs)
 
 
 def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
-    """Return the map from R, G and B (found by name in ``of``) to gray, with the weights of a video standard."""
+    """Return the map from RGB to gray with the weights of a video standard.
+
+    Parameters
+    ----------
+    standard : {"rec601", "rec709", "rec2020"}, default "rec601"
+        ITU-R BT.601, BT.709 or BT.2020.
+    of : str or sequence of str, default "RGB"
+        The input bands; R, G and B are found by name.
+
+    Returns
+    -------
+    ChannelMap
+
+    Raises
+    ------
+    ChannelError
+        If the standard is unknown, or if ``of`` lacks R, G or B.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.luminance().matrix
+    ((0.299, 0.587, 0.114),)
+    """
     if standard not in LUMINANCE:
-        raise ChannelError(
-            f"expected a standard out of {sorted(LUMINANCE)}, got {standard!r}"
-        )
-    return mix({"gray": dict(zip("RGB", LUMINANCE[standard], strict=True))}, of=of)
+        raise ChannelError(f"expected one of {sorted(LUMINANCE)}, got {standard!r}")
+    weights = dict(zip("RGB", LUMINANCE[standard], strict=True))
+    return mix({"gray": weights}, of=of)
 
 
 def default_map(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap | None:
-    """Return the map that needs no words, or None: the same bands by name, or one band repeated into many."""
+    """Return the map between two sets of bands where it is unambiguous.
+
+    Returns
+    -------
+    ChannelMap or None
+        The selection by name if both sides have the same bands, a replication if there
+        is one input and several outputs, otherwise None.
+    """
     if set(inputs) == set(outputs):
         return select(outputs, of=inputs)
     if len(inputs) == 1 and len(outputs) > 1:
@@ -341,31 +613,32 @@ def default_map(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap
 
 
 def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
-    """Return what to say where there is none: the mapping to paste, filled in as far as the names decide it."""
-    choice = f"<one of {', '.join(inputs[:4])}{', ...' if len(inputs) > 4 else ''}>"
-    mapping = {band: band if band in inputs else choice for band in outputs}
-    weights = (
-        "{"
-        + ", ".join(f'"{band}": "{origin}"' for band, origin in mapping.items())
-        + "}"
+    """Return the error message for bands that `default_map` cannot connect.
+
+    It shows a mapping to paste, filled in for the bands that have the same name.
+    """
+    placeholder = "<one of " + ", ".join(inputs[:4])
+    if len(inputs) > 4:
+        placeholder += ", ..."
+    placeholder += ">"
+    entries = []
+    for band in outputs:
+        origin = band if band in inputs else placeholder
+        entries.append(f'"{band}": "{origin}"')
+    complete = set(outputs) <= set(inputs)
+    message = (
+        f"cannot infer a channel map from {names.show(inputs)} to "
+        f"{names.show(outputs)}: say which band feeds which, for example\n"
+        f"    via={{{', '.join(entries)}}}\n"
     )
-    unread = [band for band in inputs if band not in outputs]
-    dropped = (
-        f"which does not read {unread}; " if unread and choice not in weights else ""
-    )
-    gray = (
-        " For gray from RGB, via=gp.luminance()."
-        if outputs == ("gray",) and set("RGB") <= set(inputs)
-        else ""
-    )
+    unused = [band for band in inputs if band not in outputs]
+    if unused and complete:
+        message += f"which does not read {unused}; "
+    message += 'a weighted merge is written {"R": {"R": 0.5, "Y": 0.5}}.'
+    if outputs == ("gray",) and set("RGB") <= set(inputs):
+        message += " For gray from RGB, pass via=gp.luminance()."
     word = "".join(inputs)
-    one = (
-        f" One band called {word} is written ({word!r},)."
-        if len(word) == len(inputs) > 1 and choice in weights
-        else ""
-    )
-    return (
-        f"the way from {names.show(inputs)} to {names.show(outputs)} is open: say which band feeds which, for example\n"
-        f"    via={weights}\n"
-        f'{dropped}a merge is written {{"R": {{"R": 0.5, "Y": 0.5}}}}.{gray}{one}'
-    )
+    if len(word) == len(inputs) > 1 and not complete:
+        # Names in capitals, such as "NIR", are read as one band per letter.
+        message += f" If {word} is the name of a single band, write ({word!r},)."
+    return message

@@ -1,63 +1,143 @@
-"""Every error the package raises; nothing else.
+"""Exceptions raised by graypipe.
 
-GraypipeError
-├── LayoutError          (ValueError)             axes, shapes, ``out=`` memory
-├── ChannelError         (ValueError, TypeError)  bands, their names and counts
-├── RangeError           (ValueError)             what the stored values mean
-├── DTypeError           (TypeError)              element types and array types
-├── CopyRequiredError    (ValueError)             a view was asked for, and cannot be had
-├── ReadError            (OSError)                a file that cannot be read without loss
-└── MissingExtraError    (ImportError)            an optional dependency that is not installed
+The hierarchy::
 
-A message says what was expected, what arrived and what to do next. Each class takes that one message and nothing
-else, and restates ``__init__``: TensorFlow rebuilds an exception raised inside ``Dataset.map`` as its own type only
-when ``type(error).__init__ is Exception.__init__``, and pickling between worker processes replays ``args``.
+    GraypipeError
+    ├── LayoutError          (ValueError)             axes, shapes and ``out=``
+    ├── ChannelError         (ValueError, TypeError)  band names and band counts
+    ├── RangeError           (ValueError)             the meaning of stored values
+    ├── DTypeError           (TypeError)              dtypes and array types
+    ├── CopyRequiredError    (ValueError)             a requested view is impossible
+    ├── ReadError            (OSError)                a file that cannot be read
+    └── MissingExtraError    (ImportError)            an optional dependency is missing
+
+Every message states what was expected, what arrived and what to do next.
+
+Each class takes exactly one positional argument, the message, and assigns
+``__init__ = Exception.__init__`` again. Both are required for errors that cross process
+or framework boundaries: pickling an exception replays ``args``, and TensorFlow rebuilds
+an exception raised inside ``Dataset.map`` as its own type only if
+``type(error).__init__ is Exception.__init__``.
 """
 
 
 class GraypipeError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all exceptions raised by graypipe.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> try:
+    ...     gp.plan("RGBY", "imagenet")
+    ... except gp.GraypipeError as error:
+    ...     print(type(error).__name__)
+    ChannelError
+    """
 
     __init__ = Exception.__init__
 
 
 class LayoutError(GraypipeError, ValueError):
-    """Axes or shapes do not fit the declared layout, or ``out=`` cannot take the result."""
+    """An array's axes or shape do not match the declared layout.
+
+    Also raised if the result cannot be written into the array passed as ``out=``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> plan = gp.plan("gray", "imagenet")
+    >>> plan(np.zeros((8, 16, 16), np.uint8))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    graypipe.errors.LayoutError: expected layout 'HW' with 1 band...
+    """
 
     __init__ = Exception.__init__
 
 
 class ChannelError(GraypipeError, ValueError, TypeError):
-    """Band names or band counts do not fit."""
+    """Band names or band counts do not match.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.select("RGB", of="RGY")
+    Traceback (most recent call last):
+    graypipe.errors.ChannelError: band 'B' reads 'B', but the input bands are 'RGY'
+    """
 
     __init__ = Exception.__init__
 
 
 class RangeError(GraypipeError, ValueError):
-    """The range of the values is unknown, impossible, or contradicted by the data."""
+    """The range of the stored values is unknown, invalid or contradicted by the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> plan = gp.plan("gray", "imagenet")
+    >>> plan(np.zeros((2, 2), np.int16))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    graypipe.errors.RangeError: int16 does not imply a black and a white level...
+    """
 
     __init__ = Exception.__init__
 
 
 class DTypeError(GraypipeError, TypeError):
-    """An element type, or a kind of array, that cannot be taken."""
+    """A dtype or an array type is not supported.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> plan = gp.plan("gray", "imagenet")
+    >>> plan([[0, 255]])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    graypipe.errors.DTypeError: expected a NumPy array, got builtins.list...
+    """
 
     __init__ = Exception.__init__
 
 
 class CopyRequiredError(GraypipeError, ValueError):
-    """The result cannot be a view of the input."""
+    """The result cannot be expressed as a view of the input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> plan = gp.plan("gray", "imagenet")
+    >>> plan.view(np.zeros((2, 2), np.uint8))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    graypipe.errors.CopyRequiredError: the map computes new values...
+    """
 
     __init__ = Exception.__init__
 
 
 class ReadError(GraypipeError, OSError):
-    """A file cannot be read without losing or inventing something."""
+    """A file cannot be read, or not without losing or inventing information.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.read("no-such-file.png")
+    Traceback (most recent call last):
+    graypipe.errors.ReadError: no-such-file.png: No such file or directory
+    """
 
     __init__ = Exception.__init__
 
 
 class MissingExtraError(GraypipeError, ImportError):
-    """An optional dependency is missing; the message names the extra that brings it."""
+    """An optional dependency is not installed; the message names the extra to install.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> issubclass(gp.MissingExtraError, ImportError)
+    True
+    """
 
     __init__ = Exception.__init__

@@ -1,126 +1,146 @@
-"""What a plan will do with an image, as text."""
+"""The text returned by `Plan.explain`."""
 
 from math import prod
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from . import bands as names
 from . import engine, layouts
 from .channel_map import ChannelMap
-from .errors import RangeError
-
-if TYPE_CHECKING:
-    from .plan import Plan
+from .source import Pair, Source
+from .target import Target
 
 
 def explain(
-    plan: "Plan", shape: tuple[int, ...] | None, dtype: DTypeLike | None
+    source: Source,
+    target: Target,
+    conversion: layouts.LayoutConversion,
+    *,
+    channel_map: ChannelMap,
+    pairs: tuple[Pair, ...] | None,
+    execution: engine.Execution | None,
+    shape: tuple[int, ...] | None,
 ) -> str:
-    """Return the text of `Plan.explain`."""
-    source, target, conversion = plan.source, plan.target, plan._conversion
-    known = None if dtype is None else engine.element_type(dtype)
-    element = known or source.dtype
-    lines = [
-        (
-            "source",
-            f"{names.show(source.bands)} as {source.layout}{f', {element}' if element else ''}",
-        )
-    ]
+    """Describe how a plan reads and converts images.
+
+    Parameters
+    ----------
+    source : Source
+    target : Target
+    conversion : LayoutConversion
+        From the layout of the source to that of the target.
+    channel_map : ChannelMap
+        The map from stored values, or from unit intensities if ``pairs`` is None.
+    pairs : tuple of (black, white) or None
+        The range of every band. None if it depends on a dtype that is unknown.
+    execution : Execution or None
+        None if the dtype is unknown.
+    shape : tuple of int or None
+        Shape of the image, which has been checked.
+
+    Returns
+    -------
+    str
+        Several lines, each with a label.
+    """
+    source_text = f"{names.show(source.bands)} as {source.layout}"
+    if execution is not None:
+        source_text += f", {execution.source}"
+    lines = [("source", source_text)]
     if shape is not None:
-        layouts.check_shape(shape, conversion.source, len(source.bands))
         lines.append(("image", layouts.describe(conversion.source, shape)))
-    lines.append(("range", _range(plan, known)))
-    lines.append(("guards", _guards(plan, known)))
-    lines.append(
-        ("target", f"{names.show(target.bands)} as {conversion.target}, {target.dtype}")
-    )
-    lines += _equations(plan, known)
-    if known is not None or source.dtype is not None:
-        execution = plan._execution(known or np.dtype(source.dtype))
+    lines.append(("range", _range(source, pairs)))
+    lines.append(("guards", _guards(source, target, execution)))
+    target_text = f"{names.show(target.bands)} as {conversion.target}, {target.dtype}"
+    lines.append(("target", target_text))
+    equations = [
+        _equation(channel_map, index) for index in range(len(channel_map.outputs))
+    ]
+    equations[0] += f"    (x: {_units(pairs)})"
+    labels = ["y = Mx+b"] + [""] * (len(equations) - 1)
+    lines.extend(zip(labels, equations, strict=True))
+    if execution is not None:
         lines.append(("runs as", _execution(execution)))
         if shape is not None:
             lines.append(("memory", _memory(execution, shape)))
     return "\n".join(f"{label:>8}  {text}" for label, text in lines)
 
 
-def _range(plan: "Plan", dtype: np.dtype[Any] | None) -> str:
-    source = plan.source
-    try:
-        pairs = source._pairs(dtype)
-    except RangeError:
-        if dtype is not None:
-            raise
-        return "by the image's dtype: bool 0..1, uint8 0..255, uint16 0..65535, floating 0..1"
-    shown = [f"{black:g}..{white:g}" for black, white in pairs]
-    how = "declared" if source._declares_range else "implied by the dtype"
-    return (
-        f"{shown[0] if len(set(shown)) == 1 else ', '.join(shown)} becomes 0..1 ({how})"
-    )
+def _range(source: Source, pairs: tuple[Pair, ...] | None) -> str:
+    """Return which stored values are black and white."""
+    if pairs is None:
+        return (
+            "implied by the dtype of the image: bool 0..1, uint8 0..255, "
+            "uint16 0..65535, floating 0..1"
+        )
+    intervals = [f"{black:g}..{white:g}" for black, white in pairs]
+    if len(set(intervals)) == 1:
+        intervals = intervals[:1]
+    origin = "declared" if source._declares_range else "implied by the dtype"
+    return f"{', '.join(intervals)} becomes 0..1 ({origin})"
 
 
-def _guards(plan: "Plan", dtype: np.dtype[Any] | None) -> str:
-    source = plan.source
+def _guards(source: Source, target: Target, execution: engine.Execution | None) -> str:
+    """Return what happens besides the affine map."""
     guards = []
     if source.nodata is not None:
         guards.append(f"a pixel with {source.nodata:g} in any band becomes 0")
     if source.clip:
         guards.append("values are clipped to the range")
-    if not source._declares_range and (dtype is None or dtype.kind == "f"):
+    may_be_floating = execution is None or execution.source.kind == "f"
+    if may_be_floating and not source._declares_range:
         guards.append("floating values above 2 or below -1 are refused")
-    if np.dtype(plan.target.dtype).kind in "iub":
+    if np.dtype(target.dtype).kind in "iub":
         guards.append("rounded half to even, saturated")
     return "; ".join(guards) or "none"
 
 
-def _equations(plan: "Plan", dtype: np.dtype[Any] | None) -> list[tuple[str, str]]:
-    try:
-        channel_map, unit = (
-            plan._stored_map(plan.source._pairs(dtype)),
-            "x: stored values",
-        )
-    except RangeError:
-        channel_map, unit = plan.unit_map, "x: unit intensities, 0 black and 1 white"
-    rows = [_equation(channel_map, i) for i in range(len(channel_map.outputs))]
-    return [("y = Mx+b", f"{rows[0]}    ({unit})"), *(("", row) for row in rows[1:])]
+def _units(pairs: tuple[Pair, ...] | None) -> str:
+    """Return the units that the printed map acts on."""
+    if pairs is None:
+        return "unit intensities, 0 black and 1 white"
+    return "stored values"
 
 
-def _equation(channel_map: ChannelMap, i: int) -> str:
-    terms = [
-        name if m == 1 else f"{m:.6g}*{name}"
-        for m, name in zip(channel_map.matrix[i], channel_map.inputs, strict=True)
-        if m
-    ]
-    if channel_map.offset[i] or not terms:
-        terms.append(f"{channel_map.offset[i]:.6g}")
-    return f"{channel_map.outputs[i]} = {' + '.join(terms)}".replace("+ -", "- ")
+def _equation(channel_map: ChannelMap, index: int) -> str:
+    """Return one output band as a formula, such as ``R = 0.5*R + 0.5*Y - 1``."""
+    terms = []
+    for factor, name in zip(channel_map.matrix[index], channel_map.inputs, strict=True):
+        if factor == 1:
+            terms.append(name)
+        elif factor:
+            terms.append(f"{factor:.6g}*{name}")
+    constant = channel_map.offset[index]
+    if constant or not terms:
+        terms.append(f"{constant:.6g}")
+    formula = " + ".join(terms).replace("+ -", "- ")
+    return f"{channel_map.outputs[index]} = {formula}"
 
 
 def _execution(execution: engine.Execution) -> str:
-    if execution.progression:
-        tested = (
-            "tested against the implied range"
-            if execution.spec.implied
-            else "nothing is computed"
-        )
-        return (
-            f"a move of bands{_engine()}, {tested}; plan.view gives it without a copy"
-        )
-    return f"one fused pass in {execution.compute_dtype}{_engine()}"
-
-
-def _engine() -> str:
-    return (
-        " (numba engine)"
-        if engine.name() == "numba"
-        else " (numpy engine; the extra fast brings compiled kernels)"
-    )
+    """Return how the plan is executed, and by which engine."""
+    engine_note = " (numba engine)"
+    if engine.name() == "numpy":
+        engine_note = " (numpy engine; the extra fast installs compiled kernels)"
+    if execution.progression is None:
+        return f"one fused pass in {execution.compute_dtype}{engine_note}"
+    work = "nothing is computed"
+    if execution.spec.implied:
+        work = "checked against the implied range"
+    return f"a copy of bands{engine_note}, {work}; plan.view returns it without a copy"
 
 
 def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
-    result, spec = execution.shape(shape), execution.spec
-    bands = len(spec.reads) if spec.nodata is None else len(spec.centre)
-    read = prod(shape) // len(spec.centre) * bands * execution.source.itemsize
-    written = prod(result) * execution.target.itemsize
-    return f"reads {read:,} bytes, writes {written:,} bytes, shape {result}"
+    """Return the number of bytes read and written."""
+    spec = execution.spec
+    result_shape = execution.shape(shape)
+    input_count = len(spec.centre)
+    # The nodata test reads every band, the map only some.
+    bands_read = len(spec.reads) if spec.nodata is None else input_count
+    pixels = prod(shape) // input_count
+    bytes_read = pixels * bands_read * execution.source.itemsize
+    bytes_written = prod(result_shape) * execution.target.itemsize
+    return (
+        f"reads {bytes_read:,} bytes, writes {bytes_written:,} bytes, "
+        f"shape {result_shape}"
+    )

@@ -1,4 +1,4 @@
-"""Extras: optional dependencies, imported where they are needed, and what to say where they are missing."""
+"""Optional dependencies: imported where they are needed, with a helpful error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,21 @@ from .errors import MissingExtraError
 
 @contextmanager
 def needs(extra: str, *modules: str) -> Iterator[None]:
-    """Turn a missing one of ``modules`` into a MissingExtraError that names the extra which brings it.
+    """Turn the failed import of a missing package into a `MissingExtraError`.
 
-    For the import statements inside. A dependency that is there and broken shows its own error.
+    A package that is installed but fails to import raises its own error.
+
+    Parameters
+    ----------
+    extra : str
+        The extra of graypipe that installs the package.
+    *modules : str
+        Top-level modules that the block imports.
+
+    Raises
+    ------
+    MissingExtraError
+        If one of ``modules`` is not installed.
     """
     try:
         yield
@@ -18,5 +30,5 @@ def needs(extra: str, *modules: str) -> Iterator[None]:
         if error.name not in modules:
             raise
         raise MissingExtraError(
-            f'{error.name} is not installed: pip install "graypipe[{extra}]" brings it'
+            f'{error.name} is not installed: pip install "graypipe[{extra}]"'
         ) from None

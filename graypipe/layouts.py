@@ -1,8 +1,9 @@
-"""Layouts: which axis of an array is what, and how one layout becomes another.
+"""Layouts: which axis of an array is which, and how one layout becomes another.
 
-A layout is a string of the letters N (batch), T (time), D (depth), H, W and C (bands), each at most once, H and W
-always. C may stand anywhere; the other letters keep their relative order from source to target, so an image is never
-transposed by accident and every case is one walk over pixels in the same order on both sides.
+A layout is a string of the letters N (batch), T (time), D (depth), H, W and C (bands).
+Each occurs at most once; H and W are required. C may be anywhere. The other letters
+keep their relative order from source to target, so an image is never transposed by
+accident and a conversion visits the pixels of both arrays in the same order.
 """
 
 from functools import cache
@@ -11,45 +12,73 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ChannelError, GraypipeError, LayoutError
+from .errors import ChannelError, LayoutError
 
 LETTERS = "NTDHWC"
 
 
 def parse(layout: str) -> str:
-    """Return ``layout`` if it is one; raise LayoutError otherwise."""
+    """Return ``layout`` if it is valid.
+
+    Raises
+    ------
+    LayoutError
+        If ``layout`` is not a string of distinct letters of `LETTERS` with H and W.
+    """
     if not isinstance(layout, str):
-        raise LayoutError(f"a layout is a string such as 'HWC', got {layout!r}")
-    if (
-        set(layout) - set(LETTERS)
-        or len(set(layout)) != len(layout)
-        or not {"H", "W"} <= set(layout)
-    ):
+        raise LayoutError(f"expected a layout string such as 'HWC', got {layout!r}")
+    letters = set(layout)
+    distinct = len(letters) == len(layout)
+    if not distinct or not letters <= set(LETTERS) or not {"H", "W"} <= letters:
         raise LayoutError(
-            f"a layout holds letters of {LETTERS}, each at most once, H and W always "
-            f"(such as 'HW', 'HWC', 'NCHW'), got {layout!r}"
+            f"expected a layout of distinct letters from {LETTERS} that includes H and "
+            f"W (such as 'HW', 'HWC' or 'NCHW'), got {layout!r}"
         )
-    return str.__str__(layout)
+    return str.__str__(layout)  # a member of a string Enum becomes a plain string
 
 
-def check_bands(layout: str, count: int, what: str) -> None:
-    """Raise LayoutError when ``layout`` has no C although there are several bands."""
+def check_bands(layout: str, count: int, subject: str) -> None:
+    """Raise LayoutError if ``layout`` has no C but there are several bands.
+
+    Parameters
+    ----------
+    layout : str
+    count : int
+        Number of bands.
+    subject : str
+        What has the bands, for the message, such as ``"a source of 'RGB'"``.
+    """
     if "C" not in layout and count != 1:
         raise LayoutError(
-            f"{what} has {count} bands, but its layout {layout!r} has no C: say where the bands lie"
+            f"{subject} has {count} bands, but its layout {layout!r} has no C: add the "
+            "band axis to the layout"
         )
 
 
 def with_bands(layout: str) -> str:
-    """Return ``layout``, plus a trailing C where it had none."""
-    return layout if "C" in layout else layout + "C"
+    """Return ``layout``, with C appended if it has no band axis."""
+    if "C" in layout:
+        return layout
+    return layout + "C"
 
 
 class LayoutConversion:
-    """How arrays of one layout are read and arrays of another are written, pixel by pixel in the same order.
+    """How arrays of a source layout correspond to arrays of a target layout.
 
-    ``target`` is the layout of the output, whole: letters the declared one lacked stand in front. ``source_order`` and
-    ``target_order`` transpose arrays to planes, (bands, *pixels); None where a layout has no band axis.
+    Both sides can be viewed as planes, that is with shape ``(bands, *pixels)``. The
+    pixel axes of the two views are the same and in the same order.
+
+    Parameters
+    ----------
+    source : str
+        Layout of the input.
+    target : str
+        Layout of the output, including the leading axes that come from the source.
+
+    Attributes
+    ----------
+    source_order, target_order : tuple of int or None
+        Axes that transpose an array to planes. None if the layout has no band axis.
     """
 
     def __init__(self, source: str, target: str) -> None:
@@ -57,144 +86,182 @@ class LayoutConversion:
         self.target = target
         self.source_order = _bands_first(source)
         self.target_order = _bands_first(target)
-        self._target_back = (
-            None
-            if self.target_order is None
-            else tuple(np.argsort(self.target_order).tolist())
-        )
+        self._inverse_target_order: tuple[int, ...] | None = None
+        if self.target_order is not None:
+            self._inverse_target_order = tuple(np.argsort(self.target_order).tolist())
 
     def source_planes(self, image: NDArray[Any]) -> NDArray[Any]:
-        """View ``image`` as (bands, *pixels)."""
-        return (
-            image[None]
-            if self.source_order is None
-            else image.transpose(self.source_order)
-        )
+        """View ``image``, an array of the source layout, as ``(bands, *pixels)``."""
+        if self.source_order is None:
+            return image[None]
+        return image.transpose(self.source_order)
 
     def from_planes(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """View (bands, *pixels) as an array of the target layout."""
-        return (
-            planes[0]
-            if self.target_order is None
-            else planes.transpose(self._target_back)
-        )
+        """View ``planes``, of shape ``(bands, *pixels)``, in the target layout."""
+        if self.target_order is None:
+            return planes[0]
+        return planes.transpose(self._inverse_target_order)
 
     def plane_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of `source_planes` for an array of ``shape``."""
-        return (
-            (1, *shape)
-            if self.source_order is None
-            else tuple(shape[axis] for axis in self.source_order)
-        )
+        if self.source_order is None:
+            return (1, *shape)
+        return tuple(shape[axis] for axis in self.source_order)
 
     def target_shape(self, shape: tuple[int, ...], count: int) -> tuple[int, ...]:
-        """Return the shape of an output of ``count`` bands for a source array of ``shape``."""
-        pixels, at = self.plane_shape(shape)[1:], self.target.find("C")
-        return pixels if at < 0 else (*pixels[:at], count, *pixels[at:])
+        """Return the shape of the output.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of an array of the source layout.
+        count : int
+            Number of output bands.
+
+        Returns
+        -------
+        tuple of int
+        """
+        _, *pixels = self.plane_shape(shape)
+        if "C" in self.target:
+            pixels.insert(self.target.index("C"), count)
+        return tuple(pixels)
 
 
 @cache
 def conversion(source: str, target: str) -> LayoutConversion:
-    """Return the walk from arrays of layout ``source`` to arrays of layout ``target``.
+    """Return the conversion from layout ``source`` to layout ``target``.
 
-    Letters that the source has and the target lacks are kept in front: THW under CHW gives TCHW. Raises LayoutError
-    where the target has a letter other than C that the source lacks, or where letters would have to change places.
+    Letters that the source has and the target lacks are kept in front: THW with the
+    target CHW gives TCHW.
+
+    Parameters
+    ----------
+    source, target : str
+        Valid layouts.
+
+    Returns
+    -------
+    LayoutConversion
+
+    Raises
+    ------
+    LayoutError
+        If the target has a letter other than C that the source lacks, or if letters
+        other than C have another order.
     """
-    extra = [letter for letter in target if letter != "C" and letter not in source]
-    if extra:
+    missing = [letter for letter in target if letter not in source + "C"]
+    if missing:
+        hint = " and call plan.batch" if missing[0] == "N" else ""
         raise LayoutError(
-            f"the target layout {target!r} has {extra[0]}, which the source layout {source!r} lacks: "
-            f"declare it in the source, or leave it out of the target"
-            + (" and call plan.batch" if extra[0] == "N" else "")
+            f"the target layout {target!r} has {missing[0]}, which the source layout "
+            f"{source!r} lacks: add it to the source, or remove it from the target{hint}"
         )
-    full = (
-        "".join(letter for letter in source if letter != "C" and letter not in target)
-        + target
-    )
-    pixels, written = source.replace("C", ""), full.replace("C", "")
-    if pixels != written:
+    leading = [letter for letter in source if letter not in target + "C"]
+    full_target = "".join(leading) + target
+    source_pixels = source.replace("C", "")
+    target_pixels = full_target.replace("C", "")
+    if source_pixels != target_pixels:
         raise LayoutError(
-            f"source layout {source!r} and target layout {target!r} disagree on the order of {pixels!r} "
-            f"({written!r}): only C may move; transpose the image itself first"
+            f"the source layout {source!r} has its axes in the order "
+            f"{source_pixels!r}, the target layout {target!r} in the order "
+            f"{target_pixels!r}: only C may move, so transpose the image first"
         )
-    return LayoutConversion(source, full)
+    return LayoutConversion(source, full_target)
 
 
 def _bands_first(layout: str) -> tuple[int, ...] | None:
-    at = layout.find("C")
-    if at < 0:
+    """Return the axes that move C to the front, or None if there is no C."""
+    band_axis = layout.find("C")
+    if band_axis < 0:
         return None
-    return (at, *(axis for axis in range(len(layout)) if axis != at))
+    return (band_axis, *(axis for axis in range(len(layout)) if axis != band_axis))
 
 
 def describe(layout: str, shape: tuple[int, ...]) -> str:
-    """Return ``shape`` with its letters, as in 'H=480 W=640 C=3'."""
+    """Return ``shape`` with its letters.
+
+    Examples
+    --------
+    >>> describe("HWC", (480, 640, 3))
+    'H=480 W=640 C=3'
+    """
     return " ".join(
         f"{letter}={size}" for letter, size in zip(layout, shape, strict=True)
     )
 
 
 def check_shape(shape: tuple[int, ...], layout: str, count: int) -> None:
-    """Raise LayoutError or ChannelError unless an array of ``shape`` can be of ``layout`` with ``count`` bands."""
-    at = layout.find("C")
-    if len(shape) != len(layout) or (at >= 0 and shape[at] != count):
-        raise _mismatch(shape, layout, count)
+    """Check that an array of ``shape`` can have ``layout`` with ``count`` bands.
+
+    Raises
+    ------
+    LayoutError
+        If the number of axes differs.
+    ChannelError
+        If the number of bands differs.
+    """
+    if len(shape) != len(layout):
+        raise LayoutError(_axes_message(shape, layout, count))
+    if "C" in layout and shape[layout.index("C")] != count:
+        raise ChannelError(_bands_message(shape, layout, count))
 
 
-def _mismatch(shape: tuple[int, ...], layout: str, count: int) -> GraypipeError:
-    expected = f"expected layout {layout!r} with {count} band{'s' if count > 1 else ''}"
-    if len(shape) == len(layout):
-        pixels = layout.replace("C", "")
-        moved = "C" + pixels if layout != "C" + pixels else pixels + "C"
-        other = (
-            f"; where the axes are {moved!r}, declare that layout"
-            if count in (shape[0], shape[-1])
-            else ""
-        )
-        return ChannelError(  # type: ignore[no-any-return]  # its constructor is that of Exception
-            f"{expected}, got {describe(layout, shape)} (shape {shape}): declare the bands that are there, "
-            f"or pick them first with gp.select{other}"
-        )
-    readings = [
-        f"{reading} ({describe(reading, shape)}): {cure}"
-        for reading, cure in _readings(layout, len(shape))
-    ]
-    hint = (
-        " It can be read as " + "; or as ".join(readings) + "."
-        if readings
-        else " Declare the layout it has."
-    )
-    return LayoutError(  # type: ignore[no-any-return]
-        f"{expected}, {len(layout)} axes, got {len(shape)} axes of shape {shape}.{hint}"
-    )
+def _expectation(layout: str, count: int) -> str:
+    """Return the first words of both messages."""
+    noun = "band" if count == 1 else "bands"
+    return f"expected layout {layout!r} with {count} {noun}"
 
 
-def _readings(layout: str, axes: int) -> list[tuple[str, str]]:
-    """Return the layouts an array of one axis more or less may have had in mind, each with what to do then."""
+def _bands_message(shape: tuple[int, ...], layout: str, count: int) -> str:
+    """Return the message for a wrong size of the band axis."""
     pixels = layout.replace("C", "")
-    declare = "declare layout={!r} (with as many bands)"
-    found = []
-    if axes == len(layout) + 1:
-        if "N" not in layout:
-            found.append(
-                (
-                    "N" + layout,
-                    f"a batch; plan.batch takes it, or declare layout={'N' + layout!r}",
-                )
-            )
-        if "C" not in layout:
-            found += [
-                (pixels + "C", declare.format(pixels + "C")),
-                ("C" + pixels, declare.format("C" + pixels)),
-            ]
-    if axes == len(layout) - 1:
-        if "C" in layout:
-            found.append((pixels, f"one band; declare layout={pixels!r}"))
-        if "N" in layout:
-            found.append(
-                (
-                    layout.replace("N", ""),
-                    "no batch; call the plan itself, or declare that layout",
-                )
-            )
-    return found
+    other_layout = "C" + pixels
+    if other_layout == layout:
+        other_layout = pixels + "C"
+    hint = ""
+    if count in (shape[0], shape[-1]):
+        hint = f"; if the axes are {other_layout!r}, declare that layout"
+    return (
+        f"{_expectation(layout, count)}, got {describe(layout, shape)} "
+        f"(shape {shape}): declare the bands that the image has, or pick some first "
+        f"with gp.select{hint}"
+    )
+
+
+def _axes_message(shape: tuple[int, ...], layout: str, count: int) -> str:
+    """Return the message for a wrong number of axes, with every plausible layout."""
+    hint = " Declare the layout of the image."
+    alternatives = _alternative_layouts(layout, len(shape))
+    if alternatives:
+        readings = [
+            f"{other} ({describe(other, shape)}): {cure}"
+            for other, cure in alternatives
+        ]
+        hint = " It can be read as " + "; or as ".join(readings) + "."
+    return (
+        f"{_expectation(layout, count)}, {len(layout)} axes, got {len(shape)} axes of "
+        f"shape {shape}.{hint}"
+    )
+
+
+def _alternative_layouts(layout: str, axes: int) -> list[tuple[str, str]]:
+    """Return layouts of one axis more or less, each with what to do in that case."""
+    pixels = layout.replace("C", "")
+    alternatives = []
+    if axes == len(layout) + 1 and "N" not in layout:
+        batched = "N" + layout
+        cure = f"a batch; plan.batch takes it, or declare layout={batched!r}"
+        alternatives.append((batched, cure))
+    if axes == len(layout) + 1 and "C" not in layout:
+        alternatives.extend(
+            (other, f"declare layout={other!r} and its bands")
+            for other in (pixels + "C", "C" + pixels)
+        )
+    if axes == len(layout) - 1 and "C" in layout:
+        alternatives.append((pixels, f"one band; declare layout={pixels!r}"))
+    if axes == len(layout) - 1 and "N" in layout:
+        single = layout.replace("N", "")
+        cure = f"a single image; call the plan itself, or declare layout={single!r}"
+        alternatives.append((single, cure))
+    return alternatives

@@ -1,4 +1,8 @@
-"""Frozen values as canonical JSON: the fields that differ from their defaults, as plain numbers and lists."""
+"""Canonical JSON for frozen dataclasses.
+
+A record holds only the fields that differ from their defaults, as plain numbers and
+lists. Keys are sorted, so equal values have equal text and equal hashes of that text.
+"""
 
 from dataclasses import fields
 from math import isnan, nan
@@ -6,54 +10,104 @@ from typing import Any
 
 from .errors import ChannelError
 
+FORMAT = 1
+"""Version of the JSON format. Text without ``"format": 1`` is refused."""
+
 
 def to_record(value: Any) -> dict[str, Any]:
-    """Return the fields of ``value`` that differ from those of a value with the same bands and nothing else given."""
+    """Return the fields of a `Source` or `Target` that differ from the defaults.
+
+    Parameters
+    ----------
+    value : Source or Target
+
+    Returns
+    -------
+    dict
+        ``bands`` is always present. NaN becomes the string ``"nan"``, because JSON has
+        no NaN.
+    """
     default = type(value)(value.bands)
-    names = [part.name for part in fields(value)]
-    record = {name: getattr(value, name) for name in names}
-    changed = {
-        name: held
-        for name, held in record.items()
-        if name == "bands" or held != getattr(default, name)
-    }
-    return {
-        name: "nan" if isinstance(held, float) and isnan(held) else held
-        for name, held in changed.items()
-    }
+    record = {}
+    for field in fields(value):
+        content = getattr(value, field.name)
+        if field.name != "bands" and content == getattr(default, field.name):
+            continue
+        if isinstance(content, float) and isnan(content):
+            content = "nan"
+        record[field.name] = content
+    return record
 
 
-def from_record(cls: Any, record: Any, *needed: str) -> Any:
-    """Return the value that `to_record` described; ChannelError for unknown fields and where a ``needed`` one lacks."""
-    known = [part.name for part in fields(cls)]
-    if not isinstance(record, dict) or not set(needed) <= set(record) <= set(known):
+def from_record(cls: Any, record: Any, *required: str) -> Any:
+    """Build an instance of ``cls`` from the record of its fields.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass whose constructor accepts its fields as keywords.
+    record : object
+        The decoded JSON, in the form returned by `to_record`.
+    *required : str
+        Fields that must be present.
+
+    Returns
+    -------
+    object
+        An instance of ``cls``.
+
+    Raises
+    ------
+    ChannelError
+        If ``record`` is not a dict, has an unknown field or lacks a required one.
+    """
+    field_names = [field.name for field in fields(cls)]
+    if not isinstance(record, dict) or not set(required) <= set(record) <= set(
+        field_names
+    ):
         raise ChannelError(
-            f"expected the fields {known} of a {cls.__name__} in the JSON, got {record!r}"
+            f"expected a JSON object with fields out of {field_names} for a "
+            f"{cls.__name__}, got {record!r}"
         )
-    return cls(
-        **{
-            name: nan if name == "nodata" and held == "nan" else held
-            for name, held in record.items()
-        }
-    )
+    arguments = dict(record)
+    if arguments.get("nodata") == "nan":
+        arguments["nodata"] = nan
+    return cls(**arguments)
 
 
 def to_text(record: dict[str, Any]) -> str:
-    """Return ``record`` as canonical JSON text: sorted keys, no spaces, finite numbers only."""
+    """Return ``record`` as canonical JSON: sorted keys, no spaces, finite numbers."""
+    # Imported here to keep `import graypipe` fast.
     import json
 
     return json.dumps(
-        {"format": 1, **record}, sort_keys=True, separators=(",", ":"), allow_nan=False
+        {"format": FORMAT, **record},
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
     )
 
 
 def from_text(text: str) -> dict[str, Any]:
-    """Return the record in ``text``; ChannelError unless it says ``"format": 1``, ValueError where it is no JSON."""
+    """Parse the JSON written by `to_text`.
+
+    Returns
+    -------
+    dict
+        The record, without its ``"format"`` entry.
+
+    Raises
+    ------
+    ChannelError
+        If the text is not an object with ``"format": 1``.
+    ValueError
+        If the text is not JSON.
+    """
     import json
 
     record = json.loads(text)
-    if not isinstance(record, dict) or record.pop("format", None) != 1:
+    if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
         raise ChannelError(
-            'expected JSON with "format": 1, written by to_json of this package'
+            f'expected a JSON object with "format": {FORMAT}, as written by to_json'
         )
     return record

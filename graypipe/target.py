@@ -1,4 +1,4 @@
-"""Targets: what a backbone expects, as presets and from the configurations its libraries ship."""
+"""Targets: the bands, layout, dtype and normalisation that a backbone expects."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,42 @@ Stat = float | tuple[float, ...]
 
 @dataclass(frozen=True, init=False)
 class Target:
-    """What a backbone expects: bands, layout, dtype, and how a unit intensity u is written.
+    """Description of the input that a backbone expects.
 
-    y = (range[0] + u · (range[1] - range[0]) - mean) / std. ``mean`` and ``std`` are one number for all bands, or one
-    per band; `dataclasses.replace` leaves them where they stand, while ``gp.preset(name, bands=...)`` moves them with
-    their bands. An integer ``dtype`` rounds half to even, saturates, and turns NaN into 0.
-    Raises ChannelError where counts differ, RangeError for std ≤ 0, an empty range or numbers that are not finite.
+    A unit intensity u (0 is black, 1 is white) is written as
+    ``(range[0] + u * (range[1] - range[0]) - mean) / std``.
+
+    Instances are immutable, hashable and picklable. Use `preset` for common backbones.
+
+    Parameters
+    ----------
+    bands : str or sequence of str, default "RGB"
+        ``"gray"``, a string of distinct capital letters, or a sequence of names.
+    layout : str, default "CHW"
+        Axes of one image, letters out of N, T, D, H, W and C.
+    dtype : dtype_like, default "float32"
+        An integer dtype rounds half to even, saturates, and turns NaN into 0.
+    range : pair of float, default (0, 1)
+        Values of black and white before normalisation.
+    mean, std : float or sequence of float, default 0 and 1
+        In the units of ``range``: one number for all bands, or one per band.
+        `dataclasses.replace` keeps them in this order when it changes the bands, while
+        ``gp.preset(name, bands=...)`` keeps each number with its band.
+
+    Raises
+    ------
+    ChannelError
+        If the number of means or standard deviations differs from the number of bands.
+    RangeError
+        If ``std`` is not positive, ``range`` is empty, or a number is not finite.
+    LayoutError, DTypeError
+        If ``layout`` or ``dtype`` is invalid.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.Target("RGB", range=(0, 255), mean=(123.7, 116.3, 103.5), std=58).layout
+    'CHW'
     """
 
     bands: tuple[str, ...]
@@ -44,193 +74,351 @@ class Target:
         mean: float | Sequence[float] = 0,
         std: float | Sequence[float] = 1,
     ) -> None:
-        named = names.parse(bands)
+        band_names = names.parse(bands)
         layout = layouts.parse(layout)
-        layouts.check_bands(layout, len(named), f"a target of {names.show(named)}")
+        layouts.check_bands(
+            layout, len(band_names), f"a target of {names.show(band_names)}"
+        )
         freeze(
             self,
-            bands=named,
+            bands=band_names,
             layout=layout,
             dtype=element_type(dtype).name,
-            range=pair(range, "a target's range"),
-            mean=_stat(mean, named, "mean"),
-            std=_stat(std, named, "std"),
+            range=pair(range, "the range of a target"),
+            mean=_parse_statistic(mean, band_names, "mean"),
+            std=_parse_statistic(std, band_names, "std"),
         )
-        if min(_spread(self.std, 1)) <= 0:
+        if min(_per_band(self.std, 1)) <= 0:
             raise RangeError(
-                f"std is positive, got {std}: a constant band has no contrast to normalise, use std 1"
+                f"expected a positive std, got {std}: use 1 for a constant band, which "
+                "has no contrast to normalise"
             )
-
-    def _affine(self) -> rational.Affine:
-        """Return the map from unit intensities to what the backbone expects, in rational numbers."""
-        low, high = map(Fraction, self.range)
-        mean = [Fraction(m) for m in _spread(self.mean, len(self.bands))]
-        std = [Fraction(s) for s in _spread(self.std, len(self.bands))]
-        return rational.diagonal(
-            [(high - low) / s for s in std],
-            [(low - m) / s for m, s in zip(mean, std, strict=True)],
-        )
 
     @classmethod
     def from_timm(cls, cfg: Any) -> Self:
-        """Return what a timm model expects; ``cfg`` is its ``pretrained_cfg`` or what ``resolve_data_config`` gives."""
+        """Build the target of a timm model.
+
+        Parameters
+        ----------
+        cfg : mapping or object
+            ``model.pretrained_cfg``, or what ``timm.data.resolve_data_config`` returns.
+
+        Returns
+        -------
+        Target
+            ``"RGB"``, or ``"gray"`` for one mean; float32 in CHW.
+
+        Raises
+        ------
+        ChannelError
+            If ``cfg`` is a model, has no statistics, or contradicts itself.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+        >>> gp.Target.from_timm(cfg).mean
+        (0.5, 0.5, 0.5)
+        """
         if hasattr(cfg, "pretrained_cfg"):
             raise ChannelError(
-                "expected the configuration, got a model: pass model.pretrained_cfg"
+                "expected a configuration, got a model: pass model.pretrained_cfg"
             )
-        mean, std = _entry(cfg, "mean", "cfg"), _entry(cfg, "std", "cfg")
+        mean = _statistic(cfg, "mean", "cfg")
+        std = _statistic(cfg, "std", "cfg")
         size = _get(cfg, "input_size")
         if size is not None and is_sequence(mean) and len(mean) != size[0]:
             raise ChannelError(
-                f"the configuration has {len(mean)} means but an input size of {tuple(size)}: write the statistics of "
-                f"your bands, gp.Target(bands, mean=..., std=...)"
+                f"the configuration has {len(mean)} means but an input size of "
+                f"{tuple(size)}: write the statistics of your bands, "
+                "gp.Target(bands, mean=..., std=...)"
             )
-        return cls(_rgb(mean), mean=mean, std=std)
+        return cls(_bands_of(mean), mean=mean, std=std)
 
     @classmethod
     def from_torchvision(cls, weights: Any) -> Self:
-        """Return what torchvision ``weights`` (an enum member), or the transforms it holds, normalise to."""
+        """Build the target of torchvision weights.
+
+        Parameters
+        ----------
+        weights : torchvision.models.WeightsEnum or transform
+            An enum member such as ``ResNet50_Weights.DEFAULT``, or its transforms.
+
+        Returns
+        -------
+        Target
+            ``"RGB"``, or ``"gray"`` for one mean; float32 in CHW.
+
+        Raises
+        ------
+        ChannelError
+            If ``weights`` is an enum class, or has no statistics.
+
+        Examples
+        --------
+        >>> from types import SimpleNamespace
+        >>> import graypipe as gp
+        >>> transforms = SimpleNamespace(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+        >>> gp.Target.from_torchvision(transforms).std
+        (0.5, 0.5, 0.5)
+        """
         if isinstance(weights, type):
             raise ChannelError(
-                f"expected weights such as {weights.__name__}.DEFAULT, got the class they belong to"
+                f"expected weights such as {weights.__name__}.DEFAULT, got the class "
+                f"{weights.__name__}"
             )
-        transforms = weights.transforms() if hasattr(weights, "transforms") else weights
-        mean = _entry(transforms, "mean", "weights.transforms()")
-        return cls(
-            _rgb(mean), mean=mean, std=_entry(transforms, "std", "weights.transforms()")
-        )
+        transforms = weights
+        if hasattr(weights, "transforms"):
+            transforms = weights.transforms()
+        mean = _statistic(transforms, "mean", "weights.transforms()")
+        std = _statistic(transforms, "std", "weights.transforms()")
+        return cls(_bands_of(mean), mean=mean, std=std)
 
     @classmethod
     def from_hf(cls, config: Any) -> Self:
-        """Return what a Hugging Face image processor (or its configuration, a mapping) makes of an RGB uint8 image."""
-        normalises = _get(
-            config, "do_normalize", _get(config, "image_mean") is not None or None
-        )
-        if normalises is None or (normalises and _get(config, "image_mean") is None):
+        """Build the target of a Hugging Face image processor.
+
+        Parameters
+        ----------
+        config : image processor or mapping
+            The processor, or its configuration as a dict. The keys ``do_rescale``,
+            ``rescale_factor``, ``offset``, ``do_normalize``, ``image_mean``,
+            ``image_std`` and ``do_flip_channel_order`` are used.
+
+        Returns
+        -------
+        Target
+            What the processor produces from an RGB uint8 image, float32 in CHW.
+
+        Raises
+        ------
+        ChannelError
+            If the configuration has no statistics, normalises twice, or reverses bands
+            with different statistics.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> config = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+        >>> gp.Target.from_hf(config).range
+        (0.0, 1.0)
+        """
+        has_mean = _get(config, "image_mean") is not None
+        normalizes = _get(config, "do_normalize", True if has_mean else None)
+        if normalizes is None or (normalizes and not has_mean):
             raise ChannelError(
-                "the configuration has no statistics (do_normalize, image_mean, image_std): take the processor of the "
-                "model; where it does not normalise, say do_normalize=False; or write gp.Target(mean=..., std=...)"
+                "the configuration has no statistics (do_normalize, image_mean, "
+                "image_std): pass the processor of the model; set do_normalize=False "
+                "if it does not normalise; or write gp.Target(mean=..., std=...)"
             )
-        mean = _entry(config, "image_mean", "config") if normalises else 0
-        std = _entry(config, "image_std", "config") if normalises else 1
+        mean: Any = 0
+        std: Any = 1
+        if normalizes:
+            mean = _statistic(config, "image_mean", "config")
+            std = _statistic(config, "image_std", "config")
         if _get(config, "include_top", False):
+            # EfficientNetImageProcessor divides by the std a second time.
             raise ChannelError(
-                "the configuration normalises twice (include_top): write gp.Target(mean=..., std=...) for the model"
+                "the configuration normalises twice (include_top): write "
+                "gp.Target(mean=..., std=...) for the model"
             )
         flips = bool(_get(config, "do_flip_channel_order", False))
-        if flips and any(
-            isinstance(stat, tuple) and len(set(stat)) > 1 for stat in (mean, std)
-        ):
+        if flips and (_differs_by_band(mean) or _differs_by_band(std)):
+            # Some processor classes flip before they normalise, others after it.
             raise ChannelError(
-                "the configuration flips the bands and normalises each by itself, in an order it does not say: write "
+                "the configuration reverses the bands and has different statistics per "
+                "band, without saying which comes first: write "
                 "gp.Target('BGR', mean=..., std=...)"
             )
-        return cls(
-            "BGR" if flips else _rgb(mean), range=_hf_range(config), mean=mean, std=std
-        )
+        bands = "BGR" if flips else _bands_of(mean)
+        return cls(bands, range=_hf_range(config), mean=mean, std=std)
 
     @classmethod
     def from_keras(cls, name: str) -> "Target":
-        """Return what ``keras.applications`` model ``name`` ("resnet50", "EfficientNetB0") expects."""
-        plain = str(name).lower().replace("_", "")
-        for known, models in KERAS_MODELS.items():
-            if plain in models.split():
-                return preset(known)
+        """Return the target of a model of ``keras.applications``.
+
+        Parameters
+        ----------
+        name : str
+            Name of the model, such as ``"ResNet50"`` or ``"efficientnet_b0"``. Case and
+            underscores are ignored.
+
+        Returns
+        -------
+        Target
+            The preset that corresponds to the ``preprocess_input`` of the model.
+
+        Raises
+        ------
+        ChannelError
+            If the model is unknown.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> gp.Target.from_keras("ResNet50") == gp.preset("keras-caffe")
+        True
+        """
+        plain_name = str(name).lower().replace("_", "")
+        for preset_name, models in KERAS_MODELS.items():
+            if plain_name in models:
+                return preset(preset_name)
         raise ChannelError(
-            f"{name!r} is no model of keras.applications known here: use gp.preset('keras-caffe'), ..."
+            f"expected a model of keras.applications such as 'ResNet50', got {name!r}: "
+            f"pick the preset that does what its preprocess_input does, one of "
+            f"{sorted(KERAS_MODELS)}, as in gp.preset('keras-caffe')"
         )
+
+    def _affine(self) -> rational.Affine:
+        """Return the map from unit intensities to target values, as rationals."""
+        black, white = map(Fraction, self.range)
+        count = len(self.bands)
+        factors = []
+        offset = []
+        for mean, std in zip(
+            _per_band(self.mean, count), _per_band(self.std, count), strict=True
+        ):
+            factors.append((white - black) / Fraction(std))
+            offset.append((black - Fraction(mean)) / Fraction(std))
+        return rational.diagonal(factors, offset)
 
 
 def preset(name: str, **overrides: Any) -> Target:
-    """Return the target called ``name``, with fields of `Target` overridden.
+    """Return a named target.
 
-    Overriding the bands keeps each statistic with its band: ``gp.preset("imagenet", bands="BGR")``. ChannelError for an
-    unknown preset, and for bands that have no statistics in it.
+    Parameters
+    ----------
+    name : str
+        ``"imagenet"`` (torchvision and timm), ``"keras-caffe"``, ``"keras-tf"``,
+        ``"keras-torch"``, ``"keras-efficientnet"``, ``"inception"``, ``"openai-clip"``,
+        ``"unit"`` (0 to 1) or ``"rgb8"`` (uint8 in HWC).
+    **overrides
+        Fields of `Target` to replace. With ``bands``, each mean and standard deviation
+        stays with its band.
+
+    Returns
+    -------
+    Target
+
+    Raises
+    ------
+    ChannelError
+        If the preset is unknown, or has no statistics for one of the bands.
+    RangeError
+        If ``range`` is replaced, but not the mean and std in its units.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> gp.preset("imagenet", bands="BGR").mean
+    (0.406, 0.456, 0.485)
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise ChannelError(f"expected a preset out of {sorted(PRESETS)}, got {name!r}")
-    values = PRESETS[name]
-    left = [key for key in ("mean", "std") if key in values and key not in overrides]
-    if "range" in overrides and left:
+        raise ChannelError(
+            f"expected one of the presets {sorted(PRESETS)}, got {name!r}"
+        )
+    arguments = dict(PRESETS[name])
+    kept_statistics = [
+        key for key in ("mean", "std") if key in arguments and key not in overrides
+    ]
+    if "range" in overrides and kept_statistics:
         raise RangeError(
-            f"the {' and '.join(left)} of preset {name!r} belong to its range {values.get('range', (0, 1))}: with "
-            f"another range=, give mean= and std= in its units"
+            f"the {' and '.join(kept_statistics)} of preset {name!r} are in the units "
+            f"of its range {arguments.get('range', (0, 1))}: pass mean= and std= in "
+            "the units of the new range= too"
         )
     if "bands" in overrides:
-        own, wanted = (
-            names.parse(values.get("bands", "RGB")),
-            names.parse(overrides["bands"]),
-        )
-        values = {
-            key: _carried(name, key, value, own, wanted)
-            if key in ("mean", "std") and key not in overrides
-            else value
-            for key, value in values.items()
-        }
-    return Target(**{**values, **overrides})
+        preset_bands = names.parse(arguments.get("bands", "RGB"))
+        bands = names.parse(overrides["bands"])
+        for key in kept_statistics:
+            arguments[key] = _reordered(name, key, arguments[key], preset_bands, bands)
+    return Target(**{**arguments, **overrides})
 
 
-def _carried(
-    name: str, key: str, stat: Any, own: tuple[str, ...], wanted: tuple[str, ...]
+def _reordered(
+    name: str,
+    key: str,
+    statistic: Any,
+    preset_bands: tuple[str, ...],
+    bands: tuple[str, ...],
 ) -> Any:
-    if not isinstance(stat, tuple):
-        return stat
-    unknown = [band for band in wanted if band not in own]
+    """Return a statistic of a preset in the order of ``bands``."""
+    if not isinstance(statistic, tuple):
+        return statistic
+    unknown = [band for band in bands if band not in preset_bands]
     if unknown:
         raise ChannelError(
-            f"preset {name!r} has a {key} for {names.show(own)}, none for {unknown[0]!r}: give mean= and std= of your "
-            f"bands, or map your bands onto {names.show(own)} with via="
+            f"preset {name!r} has a {key} for {names.show(preset_bands)}, none for "
+            f"{unknown[0]!r}: give mean= and std= for your bands, or map your bands to "
+            f"{names.show(preset_bands)} with via="
         )
-    return tuple(stat[own.index(band)] for band in wanted)
+    return tuple(statistic[preset_bands.index(band)] for band in bands)
 
 
-def _stat(value: Any, bands: tuple[str, ...], what: str) -> Stat:
+def _parse_statistic(value: Any, bands: tuple[str, ...], name: str) -> Stat:
+    """Return a mean or std as one number, or as one number per band."""
     if not is_sequence(value):
-        return finite(value, what)
-    numbers = tuple(finite(part, what) for part in value)
+        return finite(value, name)
+    numbers = tuple(finite(number, name) for number in value)
     if len(numbers) != len(bands):
         raise ChannelError(
-            f"{what} holds one number per band of {names.show(bands)} ({len(bands)}) or is a plain number, "
-            f"got {len(numbers)}: name the bands that the statistics belong to"
+            f"{name} holds one number per band of {names.show(bands)} ({len(bands)}) or "
+            f"is a plain number, got {len(numbers)} numbers: name the bands that the "
+            "statistics belong to"
         )
     return numbers
 
 
-def _spread(stat: Stat, count: int) -> tuple[float, ...]:
-    return stat if isinstance(stat, tuple) else (stat,) * count
+def _per_band(statistic: Stat, count: int) -> tuple[float, ...]:
+    """Return one number per band."""
+    if isinstance(statistic, tuple):
+        return statistic
+    return (statistic,) * count
+
+
+def _differs_by_band(statistic: Any) -> bool:
+    return isinstance(statistic, tuple) and len(set(statistic)) > 1
 
 
 def _get(config: Any, key: str, default: Any = None) -> Any:
-    value = (
-        config.get(key) if isinstance(config, Mapping) else getattr(config, key, None)
-    )
+    """Return an entry of a mapping or an attribute; None counts as absent."""
+    if isinstance(config, Mapping):
+        value = config.get(key)
+    else:
+        value = getattr(config, key, None)
     return default if value is None else value
 
 
-def _entry(config: Any, key: str, what: str) -> Any:
+def _statistic(config: Any, key: str, name: str) -> Any:
+    """Return a required statistic of a configuration, sequences as tuples."""
     value = _get(config, key)
     if value is None:
         raise ChannelError(
-            f"{what} has no {key}, so it does not say what the model expects: where the model normalises its input "
-            f"itself, look up the range it takes and write gp.Target(range=...) or gp.preset('unit')"
+            f"{name} has no {key}, so the input that the model expects is unknown: if "
+            "the model normalises its input itself, write gp.Target(range=...) with "
+            "the range that it takes, or gp.preset('unit')"
         )
     return tuple(value) if is_sequence(value) else value
 
 
-def _rgb(mean: Any) -> str:
-    if isinstance(mean, tuple) and len(mean) not in (1, 3):
-        raise ChannelError(
-            f"{len(mean)} means without band names: write gp.Target((names...), mean=..., std=...)"
-        )
-    return "gray" if isinstance(mean, tuple) and len(mean) == 1 else "RGB"
+def _bands_of(mean: Any) -> str:
+    """Return the bands that a number of means implies: RGB for 3, gray for 1."""
+    if not isinstance(mean, tuple) or len(mean) == 3:
+        return "RGB"
+    if len(mean) == 1:
+        return "gray"
+    raise ChannelError(
+        f"the configuration has {len(mean)} means but no band names: write "
+        "gp.Target((names...), mean=..., std=...)"
+    )
 
 
 def _hf_range(config: Any) -> tuple[float, float]:
+    """Return black and white after the rescaling of a Hugging Face processor."""
     if not _get(config, "do_rescale", True):
         return 0.0, 255.0
-    shift = (
-        1.0 if _get(config, "offset", _get(config, "rescale_offset", False)) else 0.0
-    )
-    return 0.0 - shift, 255.0 * finite(
-        _get(config, "rescale_factor", 1 / 255), "rescale_factor"
-    ) - shift
+    # `offset` and `rescale_offset` subtract 1 after rescaling (ViViT, EfficientNet).
+    shifts = _get(config, "offset", _get(config, "rescale_offset", False))
+    shift = 1.0 if shifts else 0.0
+    factor = finite(_get(config, "rescale_factor", 1 / 255), "rescale_factor")
+    return 0.0 - shift, 255.0 * factor - shift

@@ -1,4 +1,4 @@
-"""What a person declares: checked once, kept frozen as plain numbers."""
+"""Validation of declared values, and how frozen dataclasses store them."""
 
 from collections.abc import Iterable, Mapping, Set
 from math import isfinite
@@ -7,43 +7,85 @@ from typing import Any
 from .errors import GraypipeError, RangeError
 
 
-def finite(value: object, what: str, error: type[GraypipeError] = RangeError) -> float:
-    """Return ``value`` as a finite Python float without a negative zero; raise ``error`` otherwise."""
+def finite(value: object, name: str, error: type[GraypipeError] = RangeError) -> float:
+    """Return ``value`` as a finite Python float.
+
+    Parameters
+    ----------
+    value : object
+        Anything with ``__float__`` except strings.
+    name : str
+        What the value is called in the error message, such as ``"nodata"``.
+    error : type of GraypipeError
+        The exception to raise.
+
+    Returns
+    -------
+    float
+        Never -0.0, so that equal declarations have equal JSON.
+
+    Raises
+    ------
+    GraypipeError
+        If ``value`` is not one finite number. The class is ``error``.
+    """
     if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
         raise error(
-            f"{what} is a number, and several are a sequence in the order of the bands, got {value!r}"
+            f"expected {name} to be a number, or a sequence with one number per band, "
+            f"got {value!r}"
         )
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise error(f"{what} is one finite number, got {value!r}") from None
+        raise error(f"expected {name} to be one finite number, got {value!r}") from None
     if not isfinite(number):
-        raise error(f"{what} is finite, got {number}")
-    return number + 0.0
+        raise error(f"expected {name} to be finite, got {number}")
+    return number + 0.0  # turns -0.0 into 0.0
 
 
 def is_sequence(value: object) -> bool:
-    """Whether ``value`` holds several values in an order: a set or a mapping has none that one could rely on."""
-    ordered = isinstance(value, Iterable) and not isinstance(
-        value, str | bytes | Set | Mapping
-    )
-    return ordered and getattr(value, "ndim", 1) > 0
+    """Return whether ``value`` is an iterable with a defined order.
+
+    Strings count as scalars. Sets and mappings have no order to rely on. A
+    zero-dimensional array is iterable by type but holds a single value.
+    """
+    if isinstance(value, str | bytes | Set | Mapping):
+        return False
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
-def pair(value: object, what: str) -> tuple[float, float]:
-    """Return two distinct finite numbers; RangeError otherwise."""
+def pair(value: object, name: str) -> tuple[float, float]:
+    """Return ``value`` as two distinct finite numbers.
+
+    Parameters
+    ----------
+    value : object
+        A sequence of two numbers.
+    name : str
+        What the pair is called in the error message.
+
+    Returns
+    -------
+    tuple of float
+
+    Raises
+    ------
+    RangeError
+        If ``value`` is not a sequence of two distinct finite numbers.
+    """
     parts = list(value) if is_sequence(value) else []  # type: ignore[call-overload]
     if len(parts) != 2:
-        raise RangeError(
-            f"{what} is a pair of numbers, a sequence in that order, got {value!r}"
-        )
-    first, second = (finite(part, f"an end of {what}") for part in parts)
+        raise RangeError(f"expected {name} to be a pair of numbers, got {value!r}")
+    first = finite(parts[0], f"the first value of {name}")
+    second = finite(parts[1], f"the second value of {name}")
     if first == second:
-        raise RangeError(f"{what} spans at least two values, got {first:g} twice")
+        raise RangeError(
+            f"expected {name} to be two distinct values, got {first:g} twice"
+        )
     return first, second
 
 
-def freeze(value: object, **fields: Any) -> None:
-    """Set the fields of a frozen dataclass from its constructor, where canonical forms are made."""
-    for name, held in fields.items():
-        object.__setattr__(value, name, held)
+def freeze(instance: object, **fields: Any) -> None:
+    """Set fields of a frozen dataclass from within its constructor."""
+    for name, value in fields.items():
+        object.__setattr__(instance, name, value)

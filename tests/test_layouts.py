@@ -104,7 +104,7 @@ def test_an_array_of_other_axes_is_refused_with_every_reading_it_may_have():
         assert part in str(caught.value)
     with pytest.raises(gp.LayoutError, match="one band"):
         gp.plan("RGB", "imagenet")(np.zeros((16, 16), np.uint8))
-    with pytest.raises(gp.LayoutError, match="no batch"):
+    with pytest.raises(gp.LayoutError, match="a single image"):
         gp.plan(gp.Source("RGB", "NHWC"), "imagenet")(np.zeros((16, 16, 3), np.uint8))
 
 

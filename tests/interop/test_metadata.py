@@ -284,7 +284,7 @@ VOI = {"WindowCenter": 40, "WindowWidth": 400}
         (VOI, True, gp.RangeError, "index"),
         (VOI, "soft tissue", gp.RangeError, "index"),
         (VOI, 0.0, gp.RangeError, "index"),
-        (VOI, (1, 1), gp.RangeError, "two values"),
+        (VOI, (1, 1), gp.RangeError, "two distinct values"),
         (VOI, (1, 2, 3), gp.RangeError, "pair"),
         (VOI, (0, nan), gp.RangeError, "finite"),
     ],

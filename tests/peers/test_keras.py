@@ -27,7 +27,7 @@ def repeated(image):
 
 
 def test_the_names_known_are_the_models_of_keras_applications():
-    assert {name for names in KERAS_MODELS.values() for name in names.split()} == set(
+    assert {name for names in KERAS_MODELS.values() for name in names} == set(
         MODELS
     )
 

@@ -50,7 +50,7 @@ def test_t05_the_upper_half_of_uint16_does_not_wrap_to_negative_values():
 
 def test_t05_int16_says_nothing_about_black_and_white():
     with pytest.raises(
-        gp.RangeError, match=r"int16 says nothing about black and white.*declare range="
+        gp.RangeError, match=r"int16 does not imply a black and a white level.*declare range="
     ):
         gp.plan("gray", "unit")(RAMP16.view(np.int16))
 
@@ -67,7 +67,7 @@ def test_t06_a_declaration_that_the_dtype_contradicts_is_an_error_without_lookin
     ):
         gp.plan(gp.Source(dtype="uint8"), "imagenet")(RAMP16)
     with pytest.raises(
-        gp.RangeError, match=r"uint8 holds 0 to 255.*4095 cannot be in it.*bits="
+        gp.RangeError, match=r"uint8 holds 0 to 255, but the source declares .* 4095.*bits="
     ):
         gp.plan(gp.Source(bits=12), "imagenet")(RAMP8)
     with pytest.raises(gp.RangeError, match=r"uint8 holds 0 to 255.*4095"):
@@ -117,7 +117,7 @@ def test_t10_wide_and_signed_integers_ask_for_a_range_and_use_it(dtype):
     image = (RAMP8 // 3).astype(dtype)
     with pytest.raises(
         gp.RangeError,
-        match=rf"{dtype} says nothing about black and white.*range=.*bits=",
+        match=rf"{dtype} does not imply a black and a white level.*range=.*bits=",
     ):
         gp.plan("gray", "imagenet")(image)
     x = gp.plan(gp.Source(range=(0, 100)), "imagenet")(image)
@@ -160,9 +160,9 @@ def test_t16_a_constant_image_stays_finite_and_a_std_of_zero_is_refused():
     x = gp.plan("gray", "imagenet")(np.full((6, 8), 7, np.uint8))
     np.testing.assert_allclose(x, imagenet(np.full((6, 8), 7 / 255)), rtol=0, atol=4e-6)
     for std in (0, (0.2, 0, 0.2), -1, float("nan"), float("inf")):
-        with pytest.raises(gp.RangeError, match=r"std is (positive|finite)"):
+        with pytest.raises(gp.RangeError, match=r"std.*(positive|finite)"):
             gp.Target(std=std)
-    with pytest.raises(gp.RangeError, match=r"spans at least two values, got 7 twice"):
+    with pytest.raises(gp.RangeError, match=r"two distinct values, got 7 twice"):
         gp.Source(range=(7, 7))
 
 

@@ -253,7 +253,7 @@ def test_a_missing_framework_names_the_extra(missing):
     process = python("-c", WITHOUT.format(missing=missing), KERAS_BACKEND="tensorflow")
     assert (
         printed(process)
-        == f'{missing} is not installed: pip install "graypipe[tensorflow]" brings it'
+        == f'{missing} is not installed: pip install "graypipe[tensorflow]"'
     )
 
 
