@@ -155,7 +155,8 @@ def conversion(source: str, target: str) -> LayoutConversion:
         hint = " and call plan.batch" if missing[0] == "N" else ""
         raise LayoutError(
             f"the target layout {target!r} has {missing[0]}, which the source layout "
-            f"{source!r} lacks: add it to the source, or remove it from the target{hint}"
+            f"{source!r} lacks: add it to the source, or remove it from the "
+            f"target{hint}"
         )
     leading = [letter for letter in source if letter not in target + "C"]
     full_target = "".join(leading) + target

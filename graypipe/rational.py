@@ -67,8 +67,8 @@ def left_inverse(affine: Affine) -> Affine:
     """
     if _rank(affine) < affine.width:
         raise ChannelError(
-            f"this map from {affine.width} to {len(affine.rows)} bands loses bands (its "
-            "columns are linearly dependent), so it has no inverse: invert a map that "
+            f"this map from {affine.width} to {len(affine.rows)} bands loses bands "
+            "(its columns are linearly dependent), so it has no inverse: invert a map that "
             "keeps every band"
         )
     columns = [

@@ -90,7 +90,7 @@ class Target:
         )
         if min(_per_band(self.std, 1)) <= 0:
             raise RangeError(
-                f"expected a positive std, got {std}: use 1 for a constant band, which "
+                f"expected std to be positive, got {std}: use 1 for a constant band, which "
                 "has no contrast to normalise"
             )
 
@@ -362,8 +362,8 @@ def _parse_statistic(value: Any, bands: tuple[str, ...], name: str) -> Stat:
     numbers = tuple(finite(number, name) for number in value)
     if len(numbers) != len(bands):
         raise ChannelError(
-            f"{name} holds one number per band of {names.show(bands)} ({len(bands)}) or "
-            f"is a plain number, got {len(numbers)} numbers: name the bands that the "
+            f"{name} holds one number per band of {names.show(bands)} ({len(bands)}) "
+            f"or is a plain number, got {len(numbers)} numbers: name the bands that the "
             "statistics belong to"
         )
     return numbers
