@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 from fractions import Fraction
 
+import imagenet
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ import graypipe as gp
 
 RNG = np.random.default_rng(11)
 GRAY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 
 
 def imagenet(image):
@@ -317,7 +318,7 @@ def test_explain_says_how_the_image_is_read_and_what_is_done():
         "(3, 480, 640)",
     ):
         assert part in text
-    assert "0.485" not in text
+    assert str(imagenet.MEAN[0]) not in text
     assert "stored values" in text
     assert "without a copy" in gp.plan("gray", "rgb8").explain(dtype="uint8")
     assert "unit intensities" in gp.plan("gray", "imagenet").explain()

@@ -1,5 +1,6 @@
 """The questions the package answers, row by row: S1 to S4 and S10, against plain NumPy."""
 
+import imagenet
 import numpy as np
 
 import graypipe as gp
@@ -61,7 +62,7 @@ def test_s04_gray_to_rgb_keeps_the_dtype_and_the_values():
 
 
 def test_s10_efficientnet_normalises_inside_and_the_plan_says_what_broadcasting_hides():
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    mean, std = np.array(imagenet.MEAN), np.array(imagenet.STD)
     x = gp.plan("gray", "keras-efficientnet")(GRAY)
     assert x.shape == (224, 224, 3)
     assert x.dtype == np.float32

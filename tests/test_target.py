@@ -3,13 +3,14 @@
 import dataclasses
 from types import SimpleNamespace
 
+import imagenet
 import numpy as np
 import pytest
 
 import graypipe as gp
 
 U = np.linspace(0, 1, 12).reshape(3, 4)
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 
 BY_HAND = {
     "imagenet": ("CHW", lambda u: (u - MEAN) / STD),
@@ -52,12 +53,12 @@ def test_every_preset_is_tested_above():
 
 def test_a_plan_writes_its_preset_out_as_numbers():
     text = gp.plan("gray", "imagenet").to_json()
-    assert "0.485" in text
+    assert str(imagenet.MEAN[0]) in text
     assert "imagenet" not in text
 
 
 def test_overridden_bands_keep_their_statistics():
-    assert gp.preset("imagenet", bands="BGR").mean == (0.406, 0.456, 0.485)
+    assert gp.preset("imagenet", bands="BGR").mean == imagenet.MEAN[::-1]
     assert gp.preset("keras-caffe", bands="RGB").mean == (123.68, 116.779, 103.939)
     assert gp.preset("imagenet", bands="G").std == (0.224,)
     assert gp.preset("inception", bands=("NIR", "SWIR")).mean == 0.5
@@ -114,7 +115,7 @@ def test_targets_change_by_replace():
     assert (target.layout, target.dtype, target.mean) == (
         "HWC",
         "float16",
-        (0.485, 0.456, 0.406),
+        imagenet.MEAN,
     )
     assert target == gp.preset("imagenet", layout="HWC", dtype=np.float16)
 

@@ -1,12 +1,13 @@
 """Channel maps among what adapts the weights of a transfer: they fold themselves, or say why they do not fit."""
 
+import imagenet
 import numpy as np
 import pytest
 
 import graypipe as gp
 from graypipe.adapters._shared.transfer import resolve_adapt
 
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 PLAN = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
 KERNEL = np.random.default_rng(5).normal(size=(5, 3, 3, 3)).astype("float32")
 HELD, LAYOUTS = ("c.weight", "c.bias", "fc.weight"), {3: "OIW", 4: "OIHW", 5: "OIDHW"}

@@ -8,11 +8,11 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from imagenet import MEAN, STD
 
 import graypipe as gp
 from graypipe.adapters.albumentations import ToBackbone
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RNG = np.random.default_rng(7)
 GRAY, RGB = gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet")
 THIRTEEN = tuple(f"B{i:02}" for i in range(1, 14))

@@ -13,13 +13,13 @@ import oracle
 import pytest
 import torch
 from albumentations.pytorch import ToTensorV2
+from imagenet import MEAN, STD
 from skimage import data, transform
 from torch.utils.data import DataLoader, Dataset
 
 import graypipe as gp
 from graypipe.adapters.albumentations import ToBackbone
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PHOTOGRAPHS = ("camera", "coins", "page", "moon")
 CROP = (96, 128)
 

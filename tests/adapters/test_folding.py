@@ -2,6 +2,7 @@
 
 import itertools
 
+import imagenet
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ import graypipe as gp
 from graypipe.adapters._shared import folding
 
 RNG = np.random.default_rng(5)
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 GRAY = gp.Source("gray", range=(0, 255))
 PLAN = gp.plan(GRAY, "imagenet")
 KERNEL = RNG.normal(size=(5, 3, 3, 3)).astype("float32")

@@ -7,12 +7,12 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from imagenet import MEAN, STD
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import graypipe as gp
 from graypipe.adapters.torch.tensor_plan import TensorPlan
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RNG = np.random.default_rng(5)
 DTYPES = [
     "bool",

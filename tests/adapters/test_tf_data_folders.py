@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adapters.tf_ways import Dataset, only, tf
+from imagenet import MEAN, STD
 from PIL import Image
 
 import graypipe as gp
@@ -85,10 +86,7 @@ def test_s10_the_plan_makes_explicit_what_efficientnet_does_to_one_band_by_broad
     image, _ = next(iter(loaded(folder)))
     x = ToBackbone(gp.plan(EIGHT, gp.Target.from_keras("EfficientNetB0")))(image)
     np.testing.assert_array_equal(x, np.repeat(image, 3, -1))
-    mean, std = (
-        np.float32(stat).reshape(1, 1, 1, 3)
-        for stat in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
+    mean, std = (np.float32(stat).reshape(1, 1, 1, 3) for stat in (MEAN, STD))
     np.testing.assert_array_equal((x / 255 - mean) / std, (image / 255 - mean) / std)
 
 

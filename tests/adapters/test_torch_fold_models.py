@@ -1,5 +1,6 @@
 """fold_into on the models people use: torchvision's, timm's and segmentation_models_pytorch's, with random weights."""
 
+import imagenet
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
@@ -13,7 +14,7 @@ import graypipe as gp
 from graypipe.adapters.torch import compare, fold_into
 
 PLAN = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 
 SMALL = (32, 16, 8, 8, 4)
 PADDED = {

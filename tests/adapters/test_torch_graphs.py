@@ -4,11 +4,11 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from imagenet import MEAN, STD
 
 import graypipe as gp
 from graypipe.adapters.torch import ChannelLayer
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GRAY = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
 VIA = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.75, "Y": 0.25}, "B": "B"}
 RGBY = gp.plan(gp.Source("RGBY", range=(10, 200), clip=True, nodata=7), "imagenet", VIA)

@@ -2,6 +2,7 @@
 
 import copy
 
+import imagenet
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 import graypipe as gp
 from graypipe.adapters.torch import compare, fold_into
 
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 GRAY = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
 RNG = np.random.default_rng(2)
 IMAGES = RNG.integers(0, 256, (2, 64, 64), dtype=np.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from imagenet import MEAN, STD
 from PIL import Image
 from torchvision import transforms as v1
 from torchvision import tv_tensors
@@ -16,7 +17,6 @@ from torchvision.transforms import v2
 import graypipe as gp
 from graypipe.adapters.torchvision import ToBackbone
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RNG = np.random.default_rng(8)
 GRAY = RNG.integers(0, 256, (6, 9), np.uint8)
 DEEP = RNG.integers(0, 65536, (6, 9), np.uint16)
@@ -272,7 +272,7 @@ def test_the_repr_shows_source_and_target_of_every_plan():
         "ToBackbone(",
         "bands=('gray',), layout='CHW'",
         "bands=('R', 'G', 'B'), layout='CHW'",
-        "0.485",
+        str(MEAN[0]),
     ):
         assert part in text
 

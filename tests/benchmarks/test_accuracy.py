@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imagenet
 import numpy as np
 import pytest
 import torch
@@ -33,7 +34,7 @@ from benchmarks.accuracy.variants import (
 
 ROOT = Path(__file__).parents[2]
 TINY = QUICK._replace(patches=7, held_out=3, epochs=1)
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,6 +6,7 @@ import sys
 import termios
 import tracemalloc
 
+import imagenet
 import numpy as np
 import pytest
 import tifffile
@@ -493,7 +494,9 @@ def test_t23_t24_guarantee_13_bands_go_by_name_and_none_is_dropped_or_invented(
     assert "via" in capsys.readouterr().err
 
     assert convert(*argv, "--via", "B=B,R=R,G=G") == 0
-    by_hand = (np.moveaxis(RGBY16[..., :3] / 65535, -1, 0) - 0.485) / 0.229
+    by_hand = (
+        np.moveaxis(RGBY16[..., :3] / 65535, -1, 0) - imagenet.MEAN[0]
+    ) / imagenet.STD[0]
     np.testing.assert_allclose(
         np.load(tmp_path / "out/a.npy")[0], by_hand[0], atol=1e-5
     )

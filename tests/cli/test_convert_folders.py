@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import imagenet
 import numpy as np
 import pytest
 from image_sets import images, save, tree
@@ -226,7 +227,7 @@ def test_a_manifest_that_is_none_is_left_alone(folders, capsys, damage):
         (("--source", "gray:12", *PLAN[2:]), ": source.bits unset, now 12. "),
         ((*PLAN, "--frame", "1"), ": frame unset, now 1. "),
         ((*PLAN[:5], "tiff"), ': to "npy", now "tiff". '),
-        ((*PLAN[:3], "unit", *PLAN[4:]), "target.mean [0.485, "),
+        ((*PLAN[:3], "unit", *PLAN[4:]), f"target.mean [{imagenet.MEAN[0]}, "),
     ],
 )
 def test_another_plan_is_told_by_the_fields_that_differ(folders, capsys, argv, says):

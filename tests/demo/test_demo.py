@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from imagenet import MEAN, STD
 from PIL import Image
 
 import graypipe as gp
@@ -107,17 +108,13 @@ def test_the_chains_by_hand_give_known_numbers():
     )
 
     assert chains.gray8_to_imagenet(white, "float64")[:, 1, 2] == pytest.approx(
-        [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]
+        (1 - np.array(MEAN)) / STD
     )
     assert chains.gray16_to_caffe(white * np.uint16(257), "float64")[
         1, 2
     ] == pytest.approx([151.061, 138.221, 131.32])
     assert chains.gray8_to_rgb8(white, "uint8").tolist() == [[[255] * 3] * 3] * 2
-    expected = [
-        (5095 / 8190 - 0.485) / 0.229,
-        (1000 / 8190 - 0.456) / 0.224,
-        (2047 / 4095 - 0.406) / 0.225,
-    ]
+    expected = (np.array([5095 / 8190, 1000 / 8190, 2047 / 4095]) - MEAN) / STD
     assert merged[:, 0, 0] == pytest.approx(expected)
 
 

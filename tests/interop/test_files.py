@@ -7,6 +7,7 @@ import oracle
 import pydicom
 import pytest
 import rasterio
+from imagenet import MEAN, STD
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -34,7 +35,6 @@ BANDS = (
     "B8A",
 )
 TRUE_COLOUR = {"R": "B04", "G": "B03", "B": "B02"}
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def dicom_file(path, pixels, *, bits, kind="MONOCHROME2", planar=None, **attributes):

@@ -3,10 +3,10 @@
 import albumentations as A
 import numpy as np
 import pytest
+from imagenet import MEAN, STD
 
 import graypipe as gp
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RNG = np.random.default_rng(208)
 GRAY = RNG.integers(0, 256, (31, 17), np.uint8)
 

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from imagenet import MEAN, STD
 
 import graypipe as gp
 
 PIXEL = np.array([[[255, 0, 51]]], np.uint8)
-IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+IMAGENET = {"image_mean": list(MEAN), "image_std": list(STD)}
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-NORMALISED = [(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225]
+NORMALISED = list((np.array([1, 0, 0.2]) - MEAN) / STD)
 
 CONFIGS = {
     "statistics alone": (IMAGENET, NORMALISED),

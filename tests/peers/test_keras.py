@@ -2,6 +2,7 @@
 
 import sys
 
+import imagenet
 import keras
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_t12_peer_preprocess_input_normalises_three_columns_of_a_gray_batch():
     assert x.shape == (8, 16, 16, 3)
     np.testing.assert_allclose(
         x[3, 5, 7],
-        (100 / 255 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225],
+        (100 / 255 - np.array(imagenet.MEAN)) / imagenet.STD,
         2e-6,
     )
 

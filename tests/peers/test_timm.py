@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import timm
+from imagenet import MEAN, STD
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
@@ -77,8 +78,8 @@ def test_a_created_model_states_its_configuration(name):
 def test_a_configuration_for_one_band_with_three_means_is_refused():
     cfg = {
         "input_size": (1, 28, 28),
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
+        "mean": MEAN,
+        "std": STD,
     }
     with pytest.raises(
         gp.ChannelError, match=r"3 means but an input size of \(1, 28, 28\).*gp\.Target"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from imagenet import MEAN, STD
 from PIL import Image
 from torchvision.models import get_model_weights, list_models
 from torchvision.transforms import v2
@@ -12,7 +13,6 @@ from torchvision.transforms.functional import to_tensor
 
 import graypipe as gp
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RNG = np.random.default_rng(28)
 GRAY = RNG.integers(0, 256, (32, 32), np.uint8)
 VIDEO = RNG.integers(0, 256, (4, 32, 32), np.uint8)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import oracle
+from imagenet import MEAN, STD
 
-STATISTICS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+STATISTICS = {"mean": MEAN, "std": STD}
 
 
 def colour(image, via, black, white, **guards):

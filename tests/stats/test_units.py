@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import imagenet
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ import graypipe as gp
 from graypipe.stats.pca import components
 
 RNG = np.random.default_rng(90)
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 OCEAN = ("B01", "B02", "B03", "B04", "B05")
 
 

@@ -1,12 +1,12 @@
 """Traps of channels and axes, T1 to T27: the input on which others return something plausible and wrong."""
 
+import imagenet
 import numpy as np
 import pytest
 
 import graypipe as gp
 
-MEAN = np.array([0.485, 0.456, 0.406])
-STD = np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 THIRTEEN = tuple(f"B{i:02}" for i in range(1, 14))
 RNG = np.random.default_rng(27)
 
@@ -171,7 +171,7 @@ def test_t23_statistics_and_bands_are_matched_by_name_whatever_the_order():
         lambda: gp.Source({"R", "G", "B"}),
         lambda: gp.Source(range={4095, 0}),
         lambda: gp.Source("RG", range={(0, 10), (0, 20)}),
-        lambda: gp.Target(mean={0.485, 0.456, 0.406}),
+        lambda: gp.Target(mean=set(imagenet.MEAN)),
         lambda: gp.select({"R", "B"}, of="RGB"),
         lambda: gp.replicate(gains={1, 2, 3}),
     ],

@@ -1,18 +1,19 @@
 """Traps of values and ranges: what the numbers mean is declared, or follows from the dtype, or is asked for."""
 
+import imagenet
 import numpy as np
 import pytest
 from PIL import Image
 
 import graypipe as gp
 
-MEAN = np.array([0.485, 0.456, 0.406])[:, None, None]
-STD = np.array([0.229, 0.224, 0.225])[:, None, None]
+MEAN = np.array(imagenet.MEAN)[:, None, None]
+STD = np.array(imagenet.STD)[:, None, None]
 RAMP16 = np.linspace(0, 65535, 48).round().astype(np.uint16).reshape(6, 8)
 RAMP8 = np.linspace(0, 255, 48).round().astype(np.uint8).reshape(6, 8)
 
 
-def imagenet(unit):
+def normalised(unit):
     """(H, W) unit intensities -> (3, H, W) float64."""
     return (np.asarray(unit, np.float64)[None] - MEAN) / STD
 
@@ -57,7 +58,7 @@ def test_t05_int16_says_nothing_about_black_and_white():
 
 def test_t06_uint16_is_never_divided_by_255():
     x = gp.plan("gray", "imagenet")(RAMP16)
-    np.testing.assert_allclose(x, imagenet(RAMP16 / 65535), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(x, normalised(RAMP16 / 65535), rtol=0, atol=4e-6)
     assert x.max() < 2.65
 
 
@@ -78,7 +79,7 @@ def test_t06_a_declaration_that_the_dtype_contradicts_is_an_error_without_lookin
 def test_t07_floats_in_0_to_1_are_not_divided_by_255(dtype):
     image = np.linspace(0, 1, 48).reshape(6, 8).astype(dtype)
     x = gp.plan("gray", "imagenet")(image)
-    np.testing.assert_allclose(x, imagenet(image), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(x, normalised(image), rtol=0, atol=4e-6)
     assert np.ptp(x) > 4
 
 
@@ -92,7 +93,7 @@ def test_t08_floats_beyond_0_to_1_are_refused_until_their_range_is_declared(scal
         gp.plan("gray", "imagenet")(image)
     x = gp.plan(gp.Source(range=(0, scale)), "imagenet")(image)
     np.testing.assert_allclose(
-        x, imagenet(image.astype(np.float64) / scale), rtol=0, atol=4e-6
+        x, normalised(image.astype(np.float64) / scale), rtol=0, atol=4e-6
     )
 
 
@@ -107,7 +108,7 @@ def test_t08_the_error_says_what_0_to_255_looks_like_and_one_pixel_is_enough():
 def test_t09_a_dark_image_is_scaled_like_any_other(brightest):
     image = np.full((6, 8), brightest, np.uint8)
     x = gp.plan("gray", "imagenet")(image)
-    np.testing.assert_allclose(x, imagenet(image / 255), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(x, normalised(image / 255), rtol=0, atol=4e-6)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_t10_wide_and_signed_integers_ask_for_a_range_and_use_it(dtype):
     ):
         gp.plan("gray", "imagenet")(image)
     x = gp.plan(gp.Source(range=(0, 100)), "imagenet")(image)
-    np.testing.assert_allclose(x, imagenet(image / 100), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(x, normalised(image / 100), rtol=0, atol=4e-6)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,9 @@ def test_t11_explain_shows_the_white_level_that_the_dtype_implies():
 
 def test_t16_a_constant_image_stays_finite_and_a_std_of_zero_is_refused():
     x = gp.plan("gray", "imagenet")(np.full((6, 8), 7, np.uint8))
-    np.testing.assert_allclose(x, imagenet(np.full((6, 8), 7 / 255)), rtol=0, atol=4e-6)
+    np.testing.assert_allclose(
+        x, normalised(np.full((6, 8), 7 / 255)), rtol=0, atol=4e-6
+    )
     for std in (0, (0.2, 0, 0.2), -1, float("nan"), float("inf")):
         with pytest.raises(gp.RangeError, match=r"std.*(positive|finite)"):
             gp.Target(std=std)

@@ -18,6 +18,7 @@ import numpy as np
 import oracle
 import pytest
 from adapters.keras.backends import checks_of, run
+from imagenet import MEAN, STD
 
 import graypipe as gp
 from graypipe.adapters.keras import ChannelLayer
@@ -26,7 +27,6 @@ from graypipe.adapters.keras.layer import AXES
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(26)
 EIGHT, SIXTEEN = gp.Source("gray", range=(0, 255)), gp.Source("gray", bits=16)
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 VIAS = {
     "repeat": ("gray", np.ones((3, 1))),
