@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import numba_compiled, numpy_engine
+from . import kernel_cache, numpy_engine
 from .arrays import limits
-from .numba_affine import CLIP, IMPLIED, MOST_ROWS, NODATA, ROUND, SAME
-from .numba_few import STRANGE, UNKNOWN
-from .numba_vectors import VECTOR
+from .kernels import (
+    CLIP,
+    IMPLIED,
+    MOST_ROWS,
+    NODATA,
+    OUT_OF_RANGE,
+    ROUND,
+    SAME,
+    UNSUPPORTED_STRIDES,
+    VECTOR,
+)
 from .spec import TO_TIES, AffineSpec
 
 Array = NDArray[Any]
@@ -64,7 +72,7 @@ def _few(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Run 
             [*spec.centre, *(row[0] for row in spec.matrix), *offsets], made
         )
         return _quick(
-            numba_compiled.spread(held, made),
+            kernel_cache.one_to_three(held, made),
             (numbers, spec.implied),
             spec,
             source,
@@ -82,7 +90,7 @@ def _few(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Run 
     ]
     numbers[1:, :bands] = [[m or NOTHING for m in row] for row in spec.matrix]
     numbers[1:, 4] = offsets
-    return _quick(numba_compiled.blend(held, made), (numbers,), spec, source, target)
+    return _quick(kernel_cache.few_to_three(held, made), (numbers,), spec, source, target)
 
 
 def _quick(
@@ -98,15 +106,15 @@ def _quick(
     )  # compiled when it is needed, which may be never
 
     def run(source: Array, target: Array) -> None:
-        found = kernel(source, target, *numbers) if source.ndim == 3 else UNKNOWN
-        if found == UNKNOWN:
+        found = kernel(source, target, *numbers) if source.ndim == 3 else UNSUPPORTED_STRIDES
+        if found == UNSUPPORTED_STRIDES:
             for images in _images(source, target):
                 found = kernel(*images, *numbers)
-                if found == UNKNOWN:
+                if found == UNSUPPORTED_STRIDES:
                     otherwise()(*images)
-                elif found == STRANGE:
+                elif found == OUT_OF_RANGE:
                     break
-        if found == STRANGE:
+        if found == OUT_OF_RANGE:
             _refuse(spec, stored, source)
 
     return run
@@ -127,7 +135,7 @@ def _held(dtype: np.dtype[Any], instead_of_half: np.dtype[Any]) -> np.dtype[Any]
 def _program(
     spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
 ) -> tuple[NDArray[np.int64], Array]:
-    """Return what `numba_affine.affine` takes as ``bands`` and ``numbers``."""
+    """Return what `kernels.general` takes as ``bands`` and ``numbers``."""
     compute = spec.compute_dtype(source, target)
     nodata = (
         None if spec.nodata is None else numpy_engine.stored_nodata(spec.nodata, source)
@@ -171,7 +179,7 @@ def _flags(
 def _any(spec: AffineSpec, stored: np.dtype[Any], target: np.dtype[Any]) -> Run:
     """Return how to execute any pass, on arrays of the types that stand for ``stored`` and ``target``."""
     compute = spec.compute_dtype(stored, target)
-    kernel = numba_compiled.affine(
+    kernel = kernel_cache.general(
         _held(stored, np.dtype(np.float32)), compute, _held(target, compute)
     )
     bands, numbers = _program(spec, stored, target)
@@ -207,7 +215,7 @@ def _refuse(spec: AffineSpec, dtype: np.dtype[Any], source: Array) -> None:
 def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
     order = np.array(picks, np.int64)
     kernel = cache(
-        partial(numba_compiled.move, np.dtype(f"u{dtype.itemsize}"))
+        partial(kernel_cache.copy_bands, np.dtype(f"u{dtype.itemsize}"))
     )  # it looks at sizes of elements alone
 
     def run(source: Array, target: Array) -> None:
@@ -273,7 +281,7 @@ def _upright(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     for r, c in product(range(0, rows, tall), range(0, columns, wide)):
         part = source[:, r : r + tall, c : c + wide]
         turned = np.empty(part.shape, source.dtype)
-        numba_compiled.turn(unsigned)(part, turned)
+        kernel_cache.transpose(unsigned)(part, turned)
         yield turned, target[:, r : r + tall, c : c + wide]
 
 

@@ -14,7 +14,7 @@ PASS = """
 import hashlib, json, sys
 import numpy as np
 import graypipe as gp
-from graypipe.engine import numba_affine, numba_engine, numba_few, numba_moves
+from graypipe.engine import kernels, numba_engine
 from graypipe.engine.spec import AffineSpec
 
 def moved(kind):
@@ -56,8 +56,8 @@ from graypipe.engine import numpy_engine as ENGINE
 """
 
 REPORT = """
-kernels = (numba_affine.affine, numba_few.spread, numba_few.blend, numba_moves.move)
-count = lambda name: sum(sum(getattr(kernel.stats, name).values()) for kernel in kernels)
+compiled = (kernels.general, kernels.one_to_three, kernels.few_to_three, kernels.copy_bands)
+count = lambda name: sum(sum(getattr(kernel.stats, name).values()) for kernel in compiled)
 print(json.dumps([digest("u1"), count("cache_misses"), count("cache_hits")]))
 """
 
@@ -153,7 +153,7 @@ def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
         ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere
     )
     code = (
-        PASS + 'assert type(numba_moves.move._cache).__name__ == "NullCache"\n' + REPORT
+        PASS + 'assert type(kernels.copy_bands._cache).__name__ == "NullCache"\n' + REPORT
     )
     assert answer(start(code, path=tmp_path, **environment))[0] == expected
 
@@ -161,12 +161,12 @@ def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
 FAULTS = {
     "the disk is full": """
 def save_overload(*_): raise OSError(28, "No space left on device")
-numba_moves.move._cache.save_overload = save_overload
+kernels.copy_bands._cache.save_overload = save_overload
 """,
     "another signature's code is found": """
 class Lost(dict):
     def __setitem__(self, signature, code): pass
-numba_moves.move.overloads = Lost()
+kernels.copy_bands.overloads = Lost()
 """,
 }
 

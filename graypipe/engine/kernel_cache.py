@@ -7,47 +7,47 @@ import numba
 import numpy as np
 from numba import types
 
-from . import numba_affine, numba_few, numba_moves
+from . import kernels
 
 COEFFICIENTS = types.Array(types.int64, 2, "C")
 BANDS = types.Array(types.int64, 1, "C")
 
 
 @cache
-def affine(source: np.dtype[Any], compute: np.dtype[Any], target: np.dtype[Any]) -> Any:
-    """Return `numba_affine.affine` as machine code for native element types."""
+def general(source: np.dtype[Any], compute: np.dtype[Any], target: np.dtype[Any]) -> Any:
+    """Return `kernels.general` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(compute), 2, "C")
     return _compiled(
-        numba_affine.affine, (_read(source), _written(target), COEFFICIENTS, numbers)
+        kernels.general, (_read(source), _written(target), COEFFICIENTS, numbers)
     )
 
 
 @cache
-def spread(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
-    """Return `numba_few.spread` as machine code for native element types."""
+def one_to_three(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
+    """Return `kernels.one_to_three` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(made), 1, "C")
     return _compiled(
-        numba_few.spread, (_read(source), _written(made), numbers, types.boolean)
+        kernels.one_to_three, (_read(source), _written(made), numbers, types.boolean)
     )
 
 
 @cache
-def blend(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
-    """Return `numba_few.blend` as machine code for native element types."""
+def few_to_three(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
+    """Return `kernels.few_to_three` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(made), 2, "C")
-    return _compiled(numba_few.blend, (_read(source), _written(made), numbers))
+    return _compiled(kernels.few_to_three, (_read(source), _written(made), numbers))
 
 
 @cache
-def move(unsigned: np.dtype[Any]) -> Any:
-    """Return `numba_moves.move` as machine code for a native unsigned integer type."""
-    return _compiled(numba_moves.move, (_read(unsigned), _written(unsigned), BANDS))
+def copy_bands(unsigned: np.dtype[Any]) -> Any:
+    """Return `kernels.copy_bands` as machine code for a native unsigned integer type."""
+    return _compiled(kernels.copy_bands, (_read(unsigned), _written(unsigned), BANDS))
 
 
 @cache
-def turn(unsigned: np.dtype[Any]) -> Any:
-    """Return `numba_moves.turn` as machine code for a native unsigned integer type."""
-    return _compiled(numba_moves.turn, (_read(unsigned), _written(unsigned)))
+def transpose(unsigned: np.dtype[Any]) -> Any:
+    """Return `kernels.transpose` as machine code for a native unsigned integer type."""
+    return _compiled(kernels.transpose, (_read(unsigned), _written(unsigned)))
 
 
 def _read(dtype: np.dtype[Any]) -> types.Array:
