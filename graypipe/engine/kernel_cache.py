@@ -14,7 +14,9 @@ BANDS = types.Array(types.int64, 1, "C")
 
 
 @cache
-def general(source: np.dtype[Any], compute: np.dtype[Any], target: np.dtype[Any]) -> Any:
+def general(
+    source: np.dtype[Any], compute: np.dtype[Any], target: np.dtype[Any]
+) -> Any:
     """Return `kernels.general` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(compute), 2, "C")
     return _compiled(

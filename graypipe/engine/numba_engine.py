@@ -90,7 +90,9 @@ def _few(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Run 
     ]
     numbers[1:, :bands] = [[m or NOTHING for m in row] for row in spec.matrix]
     numbers[1:, 4] = offsets
-    return _quick(kernel_cache.few_to_three(held, made), (numbers,), spec, source, target)
+    return _quick(
+        kernel_cache.few_to_three(held, made), (numbers,), spec, source, target
+    )
 
 
 def _quick(
@@ -106,7 +108,11 @@ def _quick(
     )  # compiled when it is needed, which may be never
 
     def run(source: Array, target: Array) -> None:
-        found = kernel(source, target, *numbers) if source.ndim == 3 else UNSUPPORTED_STRIDES
+        found = (
+            kernel(source, target, *numbers)
+            if source.ndim == 3
+            else UNSUPPORTED_STRIDES
+        )
         if found == UNSUPPORTED_STRIDES:
             for images in _images(source, target):
                 found = kernel(*images, *numbers)

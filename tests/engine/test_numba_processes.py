@@ -153,7 +153,9 @@ def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
         ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere
     )
     code = (
-        PASS + 'assert type(kernels.copy_bands._cache).__name__ == "NullCache"\n' + REPORT
+        PASS
+        + 'assert type(kernels.copy_bands._cache).__name__ == "NullCache"\n'
+        + REPORT
     )
     assert answer(start(code, path=tmp_path, **environment))[0] == expected
 
