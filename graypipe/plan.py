@@ -654,7 +654,7 @@ def plan(
         via = default_map(source.bands, target.bands)
         if via is None:
             raise ChannelError(missing_map_message(source.bands, target.bands))
-    return Plan(source, target, via)  # type: ignore[arg-type]  # checked there
+    return Plan(source, target, via)
 
 
 def _check_type(value: object, kind: type, expected: str) -> None:

@@ -68,8 +68,8 @@ def left_inverse(affine: Affine) -> Affine:
     if _rank(affine) < affine.width:
         raise ChannelError(
             f"this map from {affine.width} to {len(affine.rows)} bands loses bands "
-            "(its columns are linearly dependent), so it has no inverse: invert a map that "
-            "keeps every band"
+            "(its columns are linearly dependent), so it has no inverse: invert a map "
+            "that keeps every band"
         )
     columns = [
         [row.get(j, Fraction(0)) for row in affine.rows] for j in range(affine.width)

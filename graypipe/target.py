@@ -90,8 +90,8 @@ class Target:
         )
         if min(_per_band(self.std, 1)) <= 0:
             raise RangeError(
-                f"expected std to be positive, got {std}: use 1 for a constant band, which "
-                "has no contrast to normalise"
+                f"expected std to be positive, got {std}: use 1 for a constant band, "
+                "which has no contrast to normalise"
             )
 
     @classmethod
@@ -363,8 +363,8 @@ def _parse_statistic(value: Any, bands: tuple[str, ...], name: str) -> Stat:
     if len(numbers) != len(bands):
         raise ChannelError(
             f"{name} holds one number per band of {names.show(bands)} ({len(bands)}) "
-            f"or is a plain number, got {len(numbers)} numbers: name the bands that the "
-            "statistics belong to"
+            f"or is a plain number, got {len(numbers)} numbers: name the bands that "
+            "the statistics belong to"
         )
     return numbers
 
