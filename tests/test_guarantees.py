@@ -95,7 +95,9 @@ def test_g05_the_range_is_declared_or_follows_from_the_dtype():
         np.testing.assert_allclose(
             gp.plan(source, "unit")(half), 2048 / 4095, rtol=0, atol=1e-7
         )
-    with pytest.raises(gp.RangeError, match="int64 does not imply a black and a white level"):
+    with pytest.raises(
+        gp.RangeError, match="int64 does not imply a black and a white level"
+    ):
         gp.plan("gray", "unit")(half.astype(np.int64))
 
 

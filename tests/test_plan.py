@@ -18,14 +18,14 @@ GRAY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
 MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 
 
-def imagenet(image):
+def normalised(image):
     return ((np.repeat(image[..., None], 3, -1) / 255 - MEAN) / STD).transpose(2, 0, 1)
 
 
 def test_the_one_call():
     x = gp.plan("gray", "imagenet")(GRAY)
     assert (x.shape, x.dtype) == ((3, 6, 9), np.float32)
-    np.testing.assert_allclose(x, imagenet(GRAY), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(x, normalised(GRAY), rtol=1e-5, atol=1e-6)
 
 
 def test_the_same_bands_in_another_order_are_picked_by_name():
@@ -143,7 +143,7 @@ def test_threads_is_a_positive_integer(threads):
 def test_batches_take_arrays_and_lists_of_equal_images():
     images = RNG.integers(0, 256, (5, 6, 9), dtype=np.uint8)
     plan = gp.plan("gray", "imagenet")
-    expected = np.stack([imagenet(image) for image in images])
+    expected = np.stack([normalised(image) for image in images])
     for given in (
         images,
         list(images),

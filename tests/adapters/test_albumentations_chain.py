@@ -3,9 +3,7 @@
 What ToBackbone gets is known: a chain without it, given the same seed, draws the same crops, flips and blurs.
 """
 
-import re
 from functools import cache
-from pathlib import Path
 
 import albumentations as A
 import numpy as np
@@ -158,14 +156,3 @@ def test_g15_batches_end_in_tensors_too():
     for images in (crops, crops[:1]):
         made = A.Compose([ToBackbone(plan), ToTensorV2()])(images=images)["images"]
         assert made.numpy().tobytes() == plan.batch(images).tobytes()
-
-
-def test_every_block_of_python_on_its_page_runs():
-    page = Path(__file__).parents[2] / "docs" / "albumentations.md"
-    blocks = re.findall(
-        r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert len(blocks) == 4
-    names = {}
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), names)

@@ -1,8 +1,6 @@
 """Gray folders on disk to the models of keras.applications, each against its own preprocess_input."""
 
-import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,18 +175,3 @@ def test_t12_peer_preprocess_input_takes_columns_of_a_gray_batch_for_bands():
         Dataset.from_tensors(batch).map(
             ToBackbone(gp.plan(EIGHT, gp.Target.from_keras("ResNet50")))
         )
-
-
-def test_the_page_about_datasets_runs(folder, deep):
-    page = (Path(__file__).parents[2] / "docs" / "tensorflow.md").read_text(
-        encoding="utf-8"
-    )
-    blocks = re.findall(
-        r"```python\n(.*?)```",
-        page.partition("## In a dataset")[2].partition("\n## ")[0],
-        re.DOTALL,
-    )
-    assert len(blocks) == 2
-    names = {"folder": folder, "folder16": deep.parent}
-    for block in blocks:
-        exec(compile(block, "docs/tensorflow.md", "exec"), names)

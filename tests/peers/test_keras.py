@@ -28,9 +28,7 @@ def repeated(image):
 
 
 def test_the_names_known_are_the_models_of_keras_applications():
-    assert {name for names in KERAS_MODELS.values() for name in names} == set(
-        MODELS
-    )
+    assert {name for names in KERAS_MODELS.values() for name in names} == set(MODELS)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -1,22 +1,14 @@
-"""Runs the recipes of docs/recipes.md, in a folder of the test's own, and keeps Hugging Face off the network."""
+"""Runs the recipes of docs/recipes.md, with Hugging Face kept off the network."""
 
 import os
-import re
-from pathlib import Path
 
 import pytest
+from documentation.code_blocks import blocks_of, run_block
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "recipes.md"
-RECIPES = dict(
-    re.findall(
-        r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```",
-        PAGE.read_text("utf-8"),
-        re.M | re.S,
-    )
-)
+RECIPES = {block.heading: block for block in blocks_of("docs/recipes.md")}
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +19,12 @@ def recipes():
 
 @pytest.fixture
 def run_recipe(tmp_path, monkeypatch):
-    """Run the recipe under a heading where the test has put its files, and return the names that it leaves."""
+    """Run the recipe under a heading in ``tmp_path``; return the names it defines."""
     monkeypatch.chdir(tmp_path)
 
-    def run(title):
-        names = {}
-        exec(compile(RECIPES[title], f"{PAGE.name}: {title}", "exec"), names)
-        return names
+    def run(heading):
+        namespace = {}
+        run_block(RECIPES[heading], namespace)
+        return namespace
 
     return run

@@ -39,7 +39,7 @@ ray.shutdown()
 
 def test_ray_data_adapts_batches_in_its_workers(recipes, tmp_path, scans):
     (tmp_path / "script.py").write_text(
-        RAY_SCRIPT.replace("{recipe}", recipes["Ray Data"]), encoding="utf-8"
+        RAY_SCRIPT.replace("{recipe}", recipes["Ray Data"].code), encoding="utf-8"
     )
     quiet = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, "script.py"]

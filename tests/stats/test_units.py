@@ -178,7 +178,9 @@ def test_g05_a_range_that_is_open_is_asked_for_where_it_is_needed():
             match=r"int16 does not imply a black and a white level: declare range=",
         ):
             query()
-    with pytest.raises(gp.RangeError, match="int16 does not imply a black and a white level"):
+    with pytest.raises(
+        gp.RangeError, match="int16 does not imply a black and a white level"
+    ):
         gp.BandStats(gp.Source(clip=True)).update(image)
 
 

@@ -96,7 +96,8 @@ def test_t14_other_bands_than_the_target_s_need_a_mapping_which_the_error_writes
     bands,
 ):
     with pytest.raises(
-        gp.ChannelError, match=r"(?s)cannot infer a channel map from .* to 'RGB'.*via=\{\"R\": "
+        gp.ChannelError,
+        match=r"(?s)cannot infer a channel map from .* to 'RGB'.*via=\{\"R\": ",
     ):
         gp.plan(bands, "imagenet")
     picked = {"R": bands[0], "G": bands[1], "B": bands[0]}

@@ -51,7 +51,8 @@ def test_t05_the_upper_half_of_uint16_does_not_wrap_to_negative_values():
 
 def test_t05_int16_says_nothing_about_black_and_white():
     with pytest.raises(
-        gp.RangeError, match=r"int16 does not imply a black and a white level.*declare range="
+        gp.RangeError,
+        match=r"int16 does not imply a black and a white level.*declare range=",
     ):
         gp.plan("gray", "unit")(RAMP16.view(np.int16))
 
@@ -68,7 +69,8 @@ def test_t06_a_declaration_that_the_dtype_contradicts_is_an_error_without_lookin
     ):
         gp.plan(gp.Source(dtype="uint8"), "imagenet")(RAMP16)
     with pytest.raises(
-        gp.RangeError, match=r"uint8 holds 0 to 255, but the source declares .* 4095.*bits="
+        gp.RangeError,
+        match=r"uint8 holds 0 to 255, but the source declares .* 4095.*bits=",
     ):
         gp.plan(gp.Source(bits=12), "imagenet")(RAMP8)
     with pytest.raises(gp.RangeError, match=r"uint8 holds 0 to 255.*4095"):

@@ -1,8 +1,6 @@
 """Folding a channel map into a first layer: against the definition, and against convolutions of three-band images."""
 
 import itertools
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -410,15 +408,3 @@ def test_what_does_not_fit_is_refused(fold, changed, raises, says):
     }
     with pytest.raises(raises, match=f"(?s){says}"):
         fold(**call)
-
-
-def test_the_page_about_weights_runs():
-    page = Path(__file__).parent.parent.parent / "docs" / "weights.md"
-    general = page.read_text(encoding="utf-8").partition("\n## Models of ")[
-        0
-    ]  # the rest runs in tests/adapters
-    blocks = re.findall(r"```python\n(.*?)```", general, re.DOTALL)
-    names = {"image": GRAY}
-    assert len(blocks) >= 4
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), names)

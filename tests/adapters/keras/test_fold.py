@@ -1,6 +1,5 @@
 """Plans folded into models of Keras: the folded model gives what the original one does, on the bands of the source."""
 
-import re
 from functools import cache
 from pathlib import Path
 
@@ -319,19 +318,3 @@ def test_the_layer_in_front_is_what_to_do_where_nothing_can_be_folded():
     expanded = keras.Sequential([keras.Input((12, 10, 1)), ChannelLayer(PLAN), model])
     image = pixels(12)[:, :, :10]
     assert relative(expanded(image[..., None]), model(PLAN.batch(image))) <= 1e-6
-
-
-def test_the_page_about_models_of_keras_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    section = (
-        (ROOT / "docs/weights.md")
-        .read_text(encoding="utf-8")
-        .partition("## Models of Keras")[2]
-    )
-    blocks = re.findall(
-        r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL
-    )
-    assert len(blocks) >= 3
-    names = {"images": pixels(64)}
-    for block in blocks:
-        exec(compile(block, "docs/weights.md", "exec"), names)

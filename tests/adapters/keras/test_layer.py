@@ -1,6 +1,5 @@
 """The Keras layer: in real models under TensorFlow, and the checks of `layer_checks` under every backend."""
 
-import re
 from pathlib import Path
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
@@ -287,19 +286,3 @@ print(settings() == before, brought)
     assert (
         printed(python("-c", code, KERAS_BACKEND="tensorflow")) == "True {'graypipe'}"
     )
-
-
-def test_the_page_about_the_layer_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    section = (
-        (ROOT / "docs/tensorflow.md")
-        .read_text(encoding="utf-8")
-        .partition("## A layer in the model")[2]
-    )
-    blocks = re.findall(
-        r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL
-    )
-    assert blocks
-    names = {"x": GRAY, "y": imagenet(GRAY / 255)}
-    for block in blocks:
-        exec(compile(block, "docs/tensorflow.md", "exec"), names)

@@ -1,0 +1,19 @@
+"""Which test runs which page."""
+
+# By test_core_pages.py; the continuous integration runs these with NumPy and Pillow alone.
+CORE_PAGES = ["README.md", "docs/how-to.md"]
+
+# By test_framework_pages.py, with every extra installed.
+FRAMEWORK_PAGES = [
+    "docs/albumentations.md",
+    "docs/fitting.md",
+    "docs/inspect.md",
+    "docs/reading.md",
+    "docs/scale.md",
+    "docs/tensorflow.md",
+    "docs/torch.md",
+    "docs/weights.md",
+]
+
+# By tests/recipes: each recipe in a namespace of its own, with its result compared.
+RECIPES = "docs/recipes.md"

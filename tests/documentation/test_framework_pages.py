@@ -1,0 +1,145 @@
+"""Runs the pages that need extras, in a folder with the files that they name."""
+
+import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
+
+# isort: split
+import numpy as np
+import pytest
+import rasterio
+import torch
+from documentation.code_blocks import blocks_of, run_blocks
+from documentation.pages import FRAMEWORK_PAGES
+from image_sets import images, tree
+from imagenet import MEAN, STD
+from PIL import Image
+
+import graypipe as gp
+
+SENTINEL_2 = (*(f"B{number:02}" for number in range(1, 13)), "B8A")
+ORIENTATION_TAG = 0x0112
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(14)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The folder in which the page runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(page, **names):
+    """Run the blocks of a page that is in the list of those run here."""
+    assert page in FRAMEWORK_PAGES
+    return run_blocks(blocks_of(page), {"gp": gp, **names})
+
+
+def save_image(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+
+
+def test_albumentations():
+    run("docs/albumentations.md")
+
+
+def test_fitting(rng):
+    scans = rng.integers(0, 4096, (4, 12, 16, 4), dtype=np.uint16)
+    frames = rng.normal(300, 5, (4, 12, 16)).astype(np.float32)
+    names = run("docs/fitting.md", scans=list(scans), frames=list(frames))
+    assert names["x"].shape == (3, 12, 16)
+
+
+def test_inspect(folder):
+    images(folder / "scans", 3)
+    run("docs/inspect.md")
+
+
+def test_reading(folder, rng):
+    deep = rng.integers(0, 4096, (4, 12, 16), dtype=np.uint16)
+    save_image(folder / "scan.png", (deep[0] // 16).astype(np.uint8))
+    rgba = rng.integers(0, 256, (12, 16, 4), dtype=np.uint8)
+    save_image(folder / "cut-out.png", rgba)
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    rgb = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    save_image(folder / "phone.jpg", rgb, exif=exif)
+    later_pages = [Image.fromarray(page) for page in deep[1:]]
+    save_image(folder / "stack.tif", deep[0], save_all=True, append_images=later_pages)
+    save_image(folder / "microscope.png", deep[0])
+    np.save(folder / "cube.npy", deep)
+    for plane, word in zip(deep, ("red", "green", "blue", "yellow"), strict=True):
+        save_image(folder / f"17_{word}.png", plane)
+    scene = rng.integers(1000, 11001, (13, 12, 16), dtype=np.uint16)
+    with rasterio.open(
+        folder / "sentinel.tif",
+        "w",
+        "GTiff",
+        width=16,
+        height=12,
+        count=13,
+        dtype="uint16",
+        transform=rasterio.Affine(10, 0, 600000, 0, -10, 5000000),
+    ) as file:
+        file.write(scene)
+        file.descriptions = SENTINEL_2
+
+    names = run("docs/reading.md")
+
+    assert names["x"].shape == (3, 12, 16)
+
+
+def test_scale(folder):
+    images(folder / "scans", 9, dtype="uint16")
+    run("docs/scale.md")
+    assert len(tree(folder / "tensors")) == 10  # nine images and the manifest
+    assert len(tree(folder / "pictures")) == 10
+
+
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy"  # Keras 3.15
+)
+def test_tensorflow(folder, rng):
+    for number in range(5):
+        path = folder / "scans" / "ab"[number % 2] / f"{number}.png"
+        save_image(path, rng.integers(0, 256, (32, 40), np.uint8))
+    ramp = np.linspace(0, 65535, 48).round().astype(np.uint16).reshape(6, 8)
+    save_image(folder / "scans16" / "ramp.png", ramp)
+    x = rng.integers(0, 256, (2, 32, 40, 1)).astype(np.float32)
+    normalised = (x / 255 - np.array(MEAN)) / np.array(STD)
+    run(
+        "docs/tensorflow.md",
+        folder=folder / "scans",
+        folder16=folder / "scans16",
+        x=x,
+        y=normalised,
+    )
+
+
+def test_torch(folder, rng):
+    image = rng.integers(0, 256, (32, 40), np.uint8)
+    save_image(folder / "a" / "1.png", image)
+    save_image(folder / "b" / "1.png", rng.integers(0, 256, (32, 40, 3), np.uint8))
+    run(
+        "docs/torch.md",
+        image=image,
+        folder=folder,
+        gray_file=folder / "a" / "1.png",
+        stored=torch.from_numpy(rng.integers(0, 256, (6, 1, 32, 40), np.uint8)),
+        labels=torch.arange(6),
+    )
+
+
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy"  # Keras 3.15
+)
+def test_weights(folder, rng):
+    run(
+        "docs/weights.md",
+        image=rng.integers(0, 256, (64, 80), np.uint8),
+        images=rng.integers(0, 256, (2, 64, 64), np.uint8),
+        folder=folder,
+    )
