@@ -58,4 +58,4 @@ def command(*argv):
 def process(*argv, **options):
     """Run ``graypipe`` in a process of its own, to its end."""
     options = {"capture_output": True, "text": True, **options}
-    return subprocess.run(command(*argv), cwd=ROOT, timeout=120, check=False, **options)
+    return subprocess.run(command(*argv), cwd=ROOT, timeout=600, check=False, **options)

@@ -46,7 +46,7 @@ def finished(out):
         return 0
 
 
-def wait(until, seconds=60):
+def wait(until, seconds=600):
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end
@@ -90,7 +90,7 @@ def test_killed_five_times_at_random_moments_and_resumed_it_equals_an_undisturbe
             chance.random() * (0.02 if kill else 1)
         )  # the first one may still be starting
         running.kill()
-        assert running.wait(60) == -signal.SIGKILL
+        assert running.wait(600) == -signal.SIGKILL
         running.communicate()
         seen.append(finished(tmp_path / "out"))
         groups.append(running.pid)
@@ -125,7 +125,7 @@ def test_ctrl_c_ends_it_in_one_line_and_resume_goes_on(undisturbed, tmp_path):
     running = start(folder, tmp_path / "out", *TO_PNG)
     wait(lambda: finished(tmp_path / "out") > 0)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to the workers as well
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=600)
 
     assert (running.returncode, said) == (1, "graypipe: error: interrupted\n")
     assert not [name for name in tree(tmp_path / "out") if name.endswith(UNFINISHED)]

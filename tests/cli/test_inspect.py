@@ -52,7 +52,7 @@ def process(*argv, **options):
         *map(str, argv),
     ]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run(command, cwd=ROOT, timeout=120, check=False, **options)
+    return subprocess.run(command, cwd=ROOT, timeout=600, check=False, **options)
 
 
 @pytest.mark.parametrize(

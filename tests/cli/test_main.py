@@ -22,7 +22,7 @@ def graypipe(*argv, **process):
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         **process,
     )

@@ -64,7 +64,7 @@ def test_statistics_on_a_cluster_that_is_there_are_those_of_local_processes(tmp_
         str(tmp_path / "ray.json"),
     ]
     done = subprocess.run(
-        script, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+        script, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ray.json").read_bytes() == (

@@ -74,7 +74,7 @@ def start(code, cache=None, path=ROOT, **environment):
 
 
 def answer(process):
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return json.loads(out.splitlines()[-1])
 
@@ -214,7 +214,7 @@ if __name__ == "__main__":
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert process.returncode == 0, process.stderr

@@ -49,7 +49,7 @@ def test_ray_data_adapts_batches_in_its_workers(recipes, tmp_path, scans):
         env=quiet,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
