@@ -1,6 +1,7 @@
-"""Weights: a channel map folded into the layer that reads the image, and weights carried from model to model.
+"""Fold channel maps into the weights of a layer, and transfer weights between models.
 
-NumPy alone; whatever turns into an array, such as a tensor on the CPU, is taken as one.
+Everything here works on NumPy arrays and on whatever `numpy.asarray` converts, such as
+torch tensors on the CPU. The adapters apply it to the models of their frameworks.
 """
 
 from .fold import fold, fold_exact

@@ -1,8 +1,14 @@
-"""Folding: y = W · (M·x + b) + c is W' · x + c', so the layer that reads the image can read what the map reads.
+"""Fold a channel map into the weights of the layer that reads its outputs.
 
-With i the bands that the kernel W reads, j those of the map, k the taps of the kernel:
+A convolution with kernel W and bias c that reads the outputs of a map ``y = M·x + b``
+computes ``W·(M·x + b) + c``. The same result comes from a convolution that reads x
+directly, with the folded weights W' and c'::
 
-    W'[o, j, k] = sum over i of W[o, i, k] M[i, j]        c'[o] = c[o] + sum over i, k of W[o, i, k] b[i]
+    W'[o, j, k] = sum over i    of W[o, i, k] · M[i, j]
+    c'[o]       = sum over i, k of W[o, i, k] · b[i] + c[o]
+
+where o counts the outputs of the layer, i the outputs of the map, j the inputs of the
+map, and k the taps (spatial positions) of the kernel.
 """
 
 from typing import Any
@@ -13,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..bands import show
 from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, LayoutError
-from .arrays import as_array, in_dtype, is_floating
+from .casting import as_array, cast, is_floating
 
 LAYOUTS = ("OIHW", "HWIO", "OIW", "WIO", "OIDHW", "DHWIO")
 
@@ -28,33 +34,87 @@ def fold(
     layout: str,
     groups: int = 1,
 ) -> tuple[Array, Array | None]:
-    """Return (kernel', bias') of the layer that reads the map's inputs, where the given one reads its outputs.
+    """Fold a channel map into the kernel and bias of a convolution.
 
-    ``kernel`` is (O, I, ...) or (..., I, O) as ``layout`` says: "OIHW" (torch), "HWIO" (Keras), and the same with W or
-    DHW in place of HW. Its bands are ``channel_map.outputs``, in that order; those of kernel' are the map's inputs.
-    ``bias`` is (O,), or None for a layer without one; bias' is None then too, unless the map has an offset. Strides,
-    dilations and paddings stay as they are. Exact wherever the window lies inside the image; where it reaches into
-    zero padding, the result differs by the share of the offset that the padding would have carried: `fold_exact`.
+    The folded layer reads the inputs of the map where the original layer reads its
+    outputs. Strides, dilations and paddings stay as they are. Both layers agree
+    wherever the kernel window lies inside the image. Where the window reaches into
+    zero padding, they differ by the contribution of the map's offset, because the
+    original layer pads after the map and the folded one before it; see `fold_exact`.
 
-    ``groups`` are those of the layer the kernel comes from (I is bands / groups); the folded layer has one group, its
-    kernel zero where a group did not look. A depthwise kernel of Keras, (H, W, bands, m), is taken as
-    ``kernel.reshape(H, W, 1, -1)`` with ``groups=bands``.
+    Parameters
+    ----------
+    kernel : array_like of shape (O, I / groups, ...) or (..., I / groups, O)
+        The kernel, in the order of axes that ``layout`` declares. Its input channels
+        are ``channel_map.outputs``, in that order. Any floating dtype of up to 64 bits.
+    bias : array_like of shape (O,) or None
+        The bias, or None for a layer without one.
+    channel_map : ChannelMap
+        The map that produces what the layer reads, such as ``plan.unit_map``.
+    layout : str
+        "OIHW" (torch) or "HWIO" (Keras), or either of them with "W" or "DHW" instead
+        of "HW" for one- and three-dimensional convolutions.
+    groups : int, default 1
+        The number of groups of the original layer. A depthwise kernel of Keras, of
+        shape (H, W, bands, multiplier), is passed as ``kernel.reshape(H, W, 1, -1)``
+        with ``groups=bands``.
 
-    Added up in float64, returned as fresh arrays, each in its own dtype (a new bias in that of the kernel). A zero of
-    the map is not read, so NaN stays in its band. LayoutError, ChannelError or DTypeError where kernel, bias, map and
-    layout do not fit each other; RangeError where a result overflows the dtype.
+    Returns
+    -------
+    kernel : ndarray
+        The folded kernel, a new array in the layout and dtype of ``kernel``. Its input
+        channels are ``channel_map.inputs``. It belongs to a layer with one group, and
+        is zero where a group of the original layer does not read a channel.
+    bias : ndarray of shape (O,) or None
+        The folded bias, a new array in the dtype of ``bias``. A layer without a bias
+        gets one, in the dtype of the kernel, only if the map has an offset.
+
+    Raises
+    ------
+    ChannelError
+        If the numbers of channels of kernel, groups and map contradict each other.
+    DTypeError
+        If kernel or bias are not floating, or ``channel_map`` is not a ChannelMap.
+    LayoutError
+        If kernel or bias do not have the shape that ``layout`` requires.
+    RangeError
+        If a result overflows the dtype it is returned in.
+
+    Notes
+    -----
+    Sums are computed in float64. An entry of the map that is zero is not read, so a NaN
+    in the kernel affects only the inputs that feed its channel.
+
+    Examples
+    --------
+    A layer that reads RGB becomes one that reads gray:
+
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> kernel = np.ones((8, 3, 5, 5), np.float32)
+    >>> channel_map = gp.plan("gray", "imagenet").unit_map
+    >>> folded, bias = gp.weights.fold(kernel, None, channel_map, layout="OIHW")
+    >>> folded.shape, bias.shape
+    ((8, 1, 5, 5), (8,))
+
+    Folding a replication sums the kernel over its input channels:
+
+    >>> folded, bias = gp.weights.fold(kernel, None, gp.replicate(), layout="OIHW")
+    >>> bool((folded == kernel.sum(axis=1, keepdims=True)).all()), bias
+    (True, None)
     """
-    weights, constants = _check(kernel, bias, channel_map, layout, groups)
-    folded, constant = _folded(weights, channel_map, layout, groups)
+    kernel, bias = _check_arguments(kernel, bias, channel_map, layout, groups)
+    weights, constant = _fold_taps(kernel, channel_map, layout, groups)
     if any(channel_map.offset):
-        shift = constant.sum(axis=tuple(range(1, constant.ndim)))
-        stored = weights.dtype if constants is None else constants.dtype
-        constants = in_dtype(
-            shift if constants is None else constants + shift, stored, "the folded bias"
-        )
-    elif constants is not None:
-        constants = constants.copy()
-    return _stored(folded, layout, weights.dtype), constants
+        taps = tuple(range(1, constant.ndim))
+        shift = constant.sum(axis=taps)
+        if bias is None:
+            folded_bias = cast(shift, kernel.dtype, "the folded bias")
+        else:
+            folded_bias = cast(bias + shift, bias.dtype, "the folded bias")
+    else:
+        folded_bias = _copy(bias)
+    return _restore_layout(weights, layout, kernel.dtype), folded_bias
 
 
 def fold_exact(
@@ -65,109 +125,172 @@ def fold_exact(
     layout: str,
     groups: int = 1,
 ) -> tuple[Array, Array | None]:
-    """Return (kernel', bias) of the layer that reads the map's inputs and, after them, a band that is one everywhere.
+    """Fold a channel map into a convolution, exactly even at zero-padded borders.
 
-    As `fold`, but the last band of kernel' carries the map's offset, which the bias leaves alone: a zero-padded border
-    has zeros in that band too, so the result is exact there as well. The plan that feeds it is an ordinary one, the
-    constant band an affine row of weights 0 and offset 1::
+    The folded layer reads the inputs of the map and, after them, one more band that is
+    1 at every pixel. The kernel of that band carries the offset of the map, and the
+    bias stays as it is. Zero padding sets the constant band to 0 as well, so the offset
+    vanishes there exactly as it does when the original layer pads the map's outputs.
+    The same holds for a pixel of nodata, which a plan sets to 0 in every band.
 
-        via = gp.ChannelMap([[1], [0]], [0, 1], inputs="gray", outputs=("gray", "one"))
-        feed = gp.plan("gray", gp.Target(("gray", "one")), via)
+    Parameters
+    ----------
+    kernel : array_like of shape (O, I / groups, ...) or (..., I / groups, O)
+        The kernel, as for `fold`.
+    bias : array_like of shape (O,) or None
+        The bias, or None for a layer without one.
+    channel_map : ChannelMap
+        The map that produces what the layer reads, such as ``plan.unit_map``.
+    layout : str
+        The order of the axes of the kernel, as for `fold`.
+    groups : int, default 1
+        The number of groups of the original layer, as for `fold`.
 
-    There, a pixel of nodata is zero in the constant band too, hence what it was before: zero in every band.
+    Returns
+    -------
+    kernel : ndarray
+        The folded kernel, a new array in the layout and dtype of ``kernel``. Its input
+        channels are ``channel_map.inputs`` and the constant band, which is the last.
+    bias : ndarray of shape (O,) or None
+        A copy of ``bias``, or None if it is None.
+
+    Raises
+    ------
+    ChannelError, DTypeError, LayoutError, RangeError
+        As `fold`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> kernel = np.ones((8, 3, 5, 5), np.float32)
+    >>> channel_map = gp.plan("gray", "imagenet").unit_map
+    >>> folded, bias = gp.weights.fold_exact(kernel, None, channel_map, layout="OIHW")
+    >>> folded.shape, bias
+    ((8, 2, 5, 5), None)
+
+    In the plan that feeds the folded layer, the constant band is a row of the map with
+    weights 0 and offset 1:
+
+    >>> via = gp.ChannelMap(
+    ...     [[1], [0]], [0, 1], inputs="gray", outputs=("gray", "one")
+    ... )
+    >>> feed = gp.plan("gray", gp.Target(("gray", "one"), "CHW"), via)
+    >>> feed(np.full((1, 2), 255, np.uint8))
+    array([[[1., 1.]],
+    <BLANKLINE>
+           [[1., 1.]]], dtype=float32)
     """
-    weights, constants = _check(kernel, bias, channel_map, layout, groups)
-    folded, constant = _folded(weights, channel_map, layout, groups)
-    folded = np.concatenate([folded, constant[:, None]], axis=1)
-    return _stored(
-        folded, layout, weights.dtype
-    ), None if constants is None else constants.copy()
+    kernel, bias = _check_arguments(kernel, bias, channel_map, layout, groups)
+    weights, constant = _fold_taps(kernel, channel_map, layout, groups)
+    weights = np.concatenate([weights, constant[:, None]], axis=1)
+    return _restore_layout(weights, layout, kernel.dtype), _copy(bias)
 
 
-def _check(
+def _check_arguments(
     kernel: ArrayLike,
     bias: ArrayLike | None,
     channel_map: ChannelMap,
     layout: str,
     groups: int,
 ) -> tuple[Array, Array | None]:
-    """Return kernel and bias as arrays of floats that fit map and layout."""
+    """Return kernel and bias as floating arrays that fit the map and the layout."""
     if not isinstance(channel_map, ChannelMap):
         raise DTypeError(
-            f"expected a gp.ChannelMap, of a plan plan.unit_map, got {type(channel_map).__name__}"
+            f"channel_map must be a gp.ChannelMap, got {type(channel_map).__name__}: "
+            f"pass plan.unit_map to fold a plan"
         )
     if layout not in LAYOUTS:
         raise LayoutError(
             f"the layout of a kernel is one of {', '.join(LAYOUTS)}, got {layout!r}"
         )
-    weights = _floats(kernel, "the kernel")
+    weights = _as_floating(kernel, "the kernel")
     if weights.ndim != len(layout):
         raise LayoutError(
-            f"a kernel of layout {layout!r} has {len(layout)} axes, got shape {weights.shape}"
+            f"a kernel of layout {layout!r} has {len(layout)} axes, got shape "
+            f"{weights.shape}"
         )
-    count, share = weights.shape[layout.index("O")], weights.shape[layout.index("I")]
-    if (
-        isinstance(groups, bool)
-        or not isinstance(groups, int)
-        or groups < 1
-        or count % groups
-    ):
+    outputs = weights.shape[layout.index("O")]
+    _check_channels(weights, channel_map, layout, groups)
+    if bias is None:
+        return weights, None
+    biases = _as_floating(bias, "the bias")
+    if biases.shape != (outputs,):
+        raise LayoutError(
+            f"the bias of a kernel with {outputs} outputs has shape ({outputs},), got "
+            f"{biases.shape}"
+        )
+    return weights, biases
+
+
+def _check_channels(
+    kernel: Array, channel_map: ChannelMap, layout: str, groups: int
+) -> None:
+    """Raise ChannelError unless the layer reads as many channels as the map makes."""
+    outputs = kernel.shape[layout.index("O")]
+    # bool is a subclass of int, but groups=True is a mistake.
+    is_integer = isinstance(groups, int) and not isinstance(groups, bool)
+    if not is_integer or groups < 1 or outputs % groups:
         raise ChannelError(
-            f"groups is a positive integer that divides the {count} outputs, got {groups!r}"
+            f"groups must be a positive integer that divides the {outputs} outputs, "
+            f"got {groups!r}"
         )
     bands = channel_map.outputs
-    if share * groups != len(bands):
+    channels = kernel.shape[layout.index("I")] * groups
+    if channels != len(bands):
         raise ChannelError(
-            f"the map makes {len(bands)} bands, {show(bands)}, but a kernel of shape {weights.shape}, layout "
-            f"{layout!r} and groups={groups} reads {share * groups}: give the map that makes what the layer reads, or "
-            f"the groups= of the layer"
+            f"the map makes {len(bands)} bands, {show(bands)}, but a kernel of shape "
+            f"{kernel.shape}, layout {layout!r} and groups={groups} reads {channels}: "
+            f"pass the map that makes what the layer reads, or the groups= of the layer"
         )
-    constants = None if bias is None else _floats(bias, "the bias")
-    if constants is not None and constants.shape != (count,):
-        raise LayoutError(
-            f"the bias of a kernel with {count} outputs has shape ({count},), got {constants.shape}"
-        )
-    return weights, constants
 
 
-def _floats(value: ArrayLike, what: str) -> Array:
-    array = as_array(value, what)
+def _as_floating(value: ArrayLike, name: str) -> Array:
+    """Return ``value`` as an array, or raise DTypeError unless it is floating."""
+    array = as_array(value, name)
     if not is_floating(array.dtype):
         raise DTypeError(
-            f"{what} holds floats of at most 64 bits, got {array.dtype}: fold before quantising"
+            f"{name} must be floating with at most 64 bits, got {array.dtype}: fold "
+            f"before quantizing"
         )
     return array
 
 
-def _folded(
-    weights: Array, channel_map: ChannelMap, layout: str, groups: int
+def _fold_taps(
+    kernel: Array, channel_map: ChannelMap, layout: str, groups: int
 ) -> tuple[Array, Array]:
-    """Return (O, inputs, ...), what each tap reads of each input, and (O, ...), what it adds of the offset."""
-    kernel = np.moveaxis(
-        weights, (layout.index("O"), layout.index("I")), (0, 1)
-    ).astype(np.float64)
-    count, share, *taps = kernel.shape
-    folded, constant = (
-        np.zeros((count, len(channel_map.inputs), *taps)),
-        np.zeros((count, *taps)),
-    )
-    with np.errstate(invalid="ignore"):  # an infinite weight is the caller's
-        for band, (row, offset) in enumerate(
-            zip(channel_map.matrix, channel_map.offset, strict=True)
-        ):
-            group, i = divmod(band, share)
-            rows = slice(group * count // groups, (group + 1) * count // groups)
-            for j, factor in enumerate(row):
+    """Return the folded kernel and the offset's contribution at each tap, in float64.
+
+    The folded kernel has shape (O, inputs, *taps), the contribution (O, *taps).
+    """
+    axes = (layout.index("O"), layout.index("I"))
+    weights = np.moveaxis(kernel, axes, (0, 1)).astype(np.float64)
+    outputs, group_channels, *taps = weights.shape
+    folded = np.zeros((outputs, len(channel_map.inputs), *taps))
+    constant = np.zeros((outputs, *taps))
+    group_outputs = outputs // groups
+    # An infinite weight in the kernel may become NaN. It is passed on without warning.
+    with np.errstate(invalid="ignore"):
+        for band, factors in enumerate(channel_map.matrix):
+            group, channel = divmod(band, group_channels)
+            rows = slice(group * group_outputs, (group + 1) * group_outputs)
+            for j, factor in enumerate(factors):
+                # Skipping zeros keeps a NaN in the kernel out of unrelated inputs.
                 if factor:
-                    folded[rows, j] += factor * kernel[rows, i]
+                    folded[rows, j] += factor * weights[rows, channel]
+            offset = channel_map.offset[band]
             if offset:
-                constant[rows] += offset * kernel[rows, i]
+                constant[rows] += offset * weights[rows, channel]
     return folded, constant
 
 
-def _stored(folded: Array, layout: str, dtype: np.dtype[Any]) -> Array:
-    return in_dtype(
-        np.moveaxis(folded, (0, 1), (layout.index("O"), layout.index("I"))),
-        dtype,
-        "the folded kernel",
-    )
+def _restore_layout(weights: Array, layout: str, dtype: np.dtype[Any]) -> Array:
+    """Return weights of shape (O, I, *taps) in the layout and dtype of the kernel."""
+    axes = (layout.index("O"), layout.index("I"))
+    return cast(np.moveaxis(weights, (0, 1), axes), dtype, "the folded kernel")
+
+
+def _copy(bias: Array | None) -> Array | None:
+    if bias is None:
+        return None
+    return bias.copy()

@@ -1,4 +1,8 @@
-"""Transferring: weights go from one model into another by name and shape, and what happens to each is reported."""
+"""Transfer weights from one model to another by name and shape, and report the outcome.
+
+The adapters for torch and Keras build on `transfer`: they translate models and files
+into mappings of names to arrays, and write the result back.
+"""
 
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
@@ -7,20 +11,49 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ChannelError, DTypeError, LayoutError
-from .arrays import as_array, in_dtype, is_floating
+from .casting import as_array, cast, is_floating
 
 Array = NDArray[Any]
 Weights = Mapping[str, ArrayLike]
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 Adapt = Mapping[str | tuple[str, ...], Callable[..., Any]]
 
+# Error messages list this many names, so that they stay short for large models.
+MAX_LISTED_NAMES = 5
+
 
 @dataclass(frozen=True)
 class Report:
-    """What `transfer` did, and to whom; printed, it is a table.
+    """What `transfer` did with each weight.
 
-    ``copied``, ``adapted`` and ``untouched`` are names of the target, all of them; ``skipped`` are names of the source
-    that went nowhere, each with the reason.
+    Every weight of the target is in ``copied``, ``adapted`` or ``untouched``, in the
+    order of the target. ``print(report)`` shows a table.
+
+    Parameters
+    ----------
+    copied : tuple of str
+        Weights of the target that were copied from the source.
+    adapted : tuple of str
+        Weights of the target that were computed by a function of ``adapt=``.
+    skipped : tuple of (str, str)
+        Weights of the source that are not used, each with the reason.
+    untouched : tuple of str
+        Weights of the target that keep their values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> target = {"conv.weight": np.zeros((8, 1, 3, 3)), "conv.bias": np.zeros(8)}
+    >>> source = {"conv.weight": np.ones((8, 3, 3, 3)), "conv.bias": np.ones(8)}
+    >>> weights, report = gp.weights.transfer(target, source)
+    >>> report.copied
+    ('conv.bias',)
+    >>> print(report)
+    copied 1, adapted 0, skipped 1, untouched 1
+    copied     conv.bias
+    skipped    conv.weight  shape (8, 3, 3, 3), the target's is (8, 1, 3, 3)
+    untouched  conv.weight
     """
 
     copied: tuple[str, ...]
@@ -29,26 +62,18 @@ class Report:
     untouched: tuple[str, ...]
 
     def __str__(self) -> str:
-        rows = [
-            *(("copied", name, "") for name in self.copied),
-            *(("adapted", name, "") for name in self.adapted),
-            *(("skipped", name, why) for name, why in self.skipped),
-            *(("untouched", name, "") for name in self.untouched),
-        ]
+        rows = [("copied", name, "") for name in self.copied]
+        rows += [("adapted", name, "") for name in self.adapted]
+        rows += [("skipped", name, reason) for name, reason in self.skipped]
+        rows += [("untouched", name, "") for name in self.untouched]
         width = max((len(name) for _, name, _ in rows), default=0)
-        head = (
+        lines = [
             f"copied {len(self.copied)}, adapted {len(self.adapted)}, "
             f"skipped {len(self.skipped)}, untouched {len(self.untouched)}"
-        )
-        return "\n".join(
-            [
-                head,
-                *(
-                    f"{what:<9}  {name:<{width}}  {why}".rstrip()
-                    for what, name, why in rows
-                ),
-            ]
-        )
+        ]
+        for outcome, name, reason in rows:
+            lines.append(f"{outcome:<9}  {name:<{width}}  {reason}".rstrip())
+        return "\n".join(lines)
 
 
 def transfer(
@@ -58,205 +83,331 @@ def transfer(
     rename: Rename | None = None,
     adapt: Adapt | None = None,
 ) -> tuple[dict[str, Array], Report]:
-    """Return the weights of ``target`` with those of ``source`` in their place, and a `Report` of what became of each.
+    """Return the weights of a target model, filled from those of a source model.
 
-    Both map names to arrays, as a state dict does. A weight is copied where name and shape are those of the target;
-    anything else is skipped, and the report says why. Floats take the target's dtype, other dtypes must be the same.
+    A weight of the source is copied if the target has a weight of the same name and
+    shape. Every weight that is not copied is listed in the report with the reason.
 
-    ``rename``: what a name of the source is called in the target, a mapping (other names stay) or a function; None
-    leaves that weight out. ``adapt``: functions by name in the target: each gets the weight of the source and returns
-    the one to store, whose shape is the target's. A tuple of names stands for as many weights in and out::
+    Parameters
+    ----------
+    target : mapping of str to array_like
+        The weights to fill, such as the state dict of a torch model.
+    source : mapping of str to array_like
+        The weights to take values from.
+    rename : mapping or callable, optional
+        Translates names of the source to names of the target. Names that a mapping
+        does not contain stay as they are. None as the new name skips the weight.
+    adapt : mapping, optional
+        Functions that compute weights of the target, by name in the target. Each
+        function receives the weight of the source and returns an array of the target's
+        shape. A tuple of names stands for as many arguments and as many results, such
+        as a kernel with its bias.
 
-        adapt={("conv1.weight", "conv1.bias"): lambda w, b: gp.weights.fold(w, b, channel_map, layout="OIHW")}
+    Returns
+    -------
+    weights : dict of str to ndarray
+        One new array for each weight of the target, in the order and the dtypes of the
+        target. Floating weights are cast to the floating dtype of the target; any other
+        difference in dtype means that the weight is skipped.
+    report : Report
+        What became of each weight.
 
-    The weights have the target's names in its order, and are fresh; nothing that was passed is modified. ChannelError
-    for names in ``rename`` or ``adapt`` that are not there, and where two weights would become one; LayoutError where
-    an adapted weight does not fit; DTypeError for what is no array, no name or no function; RangeError where a value
-    overflows its dtype.
+    Raises
+    ------
+    ChannelError
+        If ``rename`` or ``adapt`` contain names that do not exist, if two weights of
+        the source get the same name, or if ``adapt`` returns too few or many weights.
+    DTypeError
+        If an argument has the wrong type, or a weight is not an array of numbers.
+    LayoutError
+        If an adapted weight does not have the shape and kind of dtype of the target.
+    RangeError
+        If a value overflows the dtype of the target.
+
+    Examples
+    --------
+    A model that reads RGB is transferred to one that reads gray; the kernel of its
+    first layer is folded on the way:
+
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> target = {"stem.weight": np.zeros((8, 1, 3, 3)), "head.bias": np.zeros(10)}
+    >>> source = {"conv.weight": np.ones((8, 3, 3, 3)), "fc.bias": np.ones(1000)}
+    >>> def summed(kernel):
+    ...     return gp.weights.fold(kernel, None, gp.replicate(), layout="OIHW")[0]
+    >>> weights, report = gp.weights.transfer(
+    ...     target,
+    ...     source,
+    ...     rename={"conv.weight": "stem.weight"},
+    ...     adapt={"stem.weight": summed},
+    ... )
+    >>> weights["stem.weight"].shape
+    (8, 1, 3, 3)
+    >>> print(report)
+    copied 0, adapted 1, skipped 1, untouched 1
+    adapted    stem.weight
+    skipped    fc.bias      the target has no 'fc.bias'
+    untouched  head.bias
     """
-    for what, weights in (("target", target), ("source", source)):
-        if not isinstance(weights, Mapping):
-            raise DTypeError(
-                f"{what} maps names to arrays, as a state dict does, got {type(weights).__name__}"
-            )
-        unnamed = [name for name in weights if not isinstance(name, str)]
-        if unnamed:
-            raise DTypeError(
-                f"{what} maps names to arrays, got {unnamed[0]!r} for a name: names are strings"
-            )
-    held = {
-        name: as_array(value, f"{name!r} of the target")
-        for name, value in target.items()
-    }
-    ways = _ways(source, rename)
-    arrived = {
-        new: as_array(source[old], f"{old!r} of the source")
-        for old, new in ways.items()
-        if new in held
-    }
-    adapted = _adapted(held, arrived, adapt)
-    copied = {
-        name: in_dtype(weight, held[name].dtype, repr(name))
-        for name, weight in arrived.items()
-        if name not in adapted and not _misfit(weight, held[name])
-    }
-    made = {**copied, **adapted}
+    _check_weights(target, "target")
+    _check_weights(source, "source")
+    targets = {}
+    for name, value in target.items():
+        targets[name] = as_array(value, f"{name!r} of the target")
+    new_names = _new_names(source, rename)
+    # Only weights with a counterpart have to be arrays: a checkpoint may also contain
+    # entries such as the number of the epoch.
+    candidates = {}
+    for old, new in new_names.items():
+        if new in targets:
+            candidates[new] = as_array(source[old], f"{old!r} of the source")
+    adapted = _apply_adapt(targets, candidates, adapt)
+    copied = {}
+    for name, weight in candidates.items():
+        if name not in adapted and not _mismatch(weight, targets[name]):
+            copied[name] = cast(weight, targets[name].dtype, repr(name))
+    filled = {**copied, **adapted}
+    skipped = []
+    for old, new in new_names.items():
+        if new not in filled:
+            skipped.append((old, _skip_reason(new, targets, candidates)))
     report = Report(
-        copied=tuple(name for name in held if name in copied),
-        adapted=tuple(name for name in held if name in adapted),
-        skipped=tuple(
-            (old, _why(new, held, arrived))
-            for old, new in ways.items()
-            if new not in made
-        ),
-        untouched=tuple(name for name in held if name not in made),
+        copied=tuple(name for name in targets if name in copied),
+        adapted=tuple(name for name in targets if name in adapted),
+        skipped=tuple(skipped),
+        untouched=tuple(name for name in targets if name not in filled),
     )
-    return {
-        name: made[name] if name in made else own.copy() for name, own in held.items()
-    }, report
+    weights = {}
+    for name, weight in targets.items():
+        if name in filled:
+            weights[name] = filled[name]
+        else:
+            weights[name] = weight.copy()
+    return weights, report
 
 
 def resolve_tied_weights(
-    report: Report, made: Mapping[str, Array], places: Mapping[str, Hashable]
+    report: Report, weights: Mapping[str, Array], storage: Mapping[str, Hashable]
 ) -> Report:
-    """Return ``report`` where names of one weight, those of equal ``places``, share what becomes of it.
+    """Return a report in which all names of a tied weight have the same outcome.
 
-    ``made`` and ``places`` are by the target's names. ChannelError where such names would get different values.
+    A model may hold one weight under several names. Writing to one of them changes all.
+
+    Parameters
+    ----------
+    report : Report
+        What `transfer` reported for the target, name by name.
+    weights : mapping of str to ndarray
+        The weights that `transfer` returned.
+    storage : mapping of str to hashable
+        A key for each name of the target, equal for names of the same weight.
+
+    Returns
+    -------
+    Report
+        A weight that was copied or adapted under one name is listed with all its names.
+
+    Raises
+    ------
+    ChannelError
+        If two names of one weight would be written with different values.
     """
-    became = {
-        name: what for what in ("copied", "adapted") for name in getattr(report, what)
-    }
-    first: dict[Hashable, str] = {}
-    for name in became:
-        other = first.setdefault(places[name], name)
-        if made[other].tobytes() != made[name].tobytes():
+    outcomes = dict.fromkeys(report.copied, "copied")
+    outcomes |= dict.fromkeys(report.adapted, "adapted")
+    first_names: dict[Hashable, str] = {}
+    for name in outcomes:
+        first = first_names.setdefault(storage[name], name)
+        # Compare bytes, so that NaN equals NaN.
+        if weights[first].tobytes() != weights[name].tobytes():
             raise ChannelError(
-                f"{other!r} and {name!r} are one weight of the target, and would get different values: leave one out, "
-                f"by renaming it to None"
+                f"{first!r} and {name!r} are one weight of the target, but would get "
+                f"different values: skip one of them by renaming it to None"
             )
-    shared = {
-        name: became.get(first.get(place, ""), "untouched")
-        for name, place in places.items()
-    }
-    copied, adapted, untouched = (
-        tuple(name for name in shared if shared[name] == what)
-        for what in ("copied", "adapted", "untouched")
-    )
-    return Report(copied, adapted, report.skipped, untouched)
+    copied, adapted, untouched = [], [], []
+    for name, key in storage.items():
+        outcome = outcomes.get(first_names.get(key, ""))
+        if outcome == "copied":
+            copied.append(name)
+        elif outcome == "adapted":
+            adapted.append(name)
+        else:
+            untouched.append(name)
+    return Report(tuple(copied), tuple(adapted), report.skipped, tuple(untouched))
 
 
 def check_rename(rename: Any) -> None:
-    """Raise DTypeError for what renames nothing."""
+    """Raise DTypeError unless ``rename`` is a mapping, a callable or None."""
     if not (rename is None or callable(rename) or isinstance(rename, Mapping)):
         raise DTypeError(
-            f"rename maps names of the source to those of the target, or is a function that does, got "
-            f"{type(rename).__name__}"
+            f"rename maps names of the source to names of the target and is a mapping "
+            f"or a function, got {type(rename).__name__}"
         )
 
 
-def _ways(source: Weights, rename: Rename | None) -> dict[str, str | None]:
-    """Return what each name of the source is called in the target, None for what is left out."""
-    check_rename(rename)
-    if isinstance(rename, Mapping):
-        unknown = [name for name in rename if name not in source]
-        if unknown:
-            raise ChannelError(
-                f"rename speaks of {unknown[0]!r}, which the source has not: it has {_some(source)}"
-            )
-        ways = {old: rename.get(old, old) for old in source}
-    else:
-        ways = {old: old if rename is None else rename(old) for old in source}
-    first: dict[str, str] = {}
-    for old, new in ways.items():
-        if new is not None and first.setdefault(new, old) != old:
-            raise ChannelError(
-                f"{first[new]!r} and {old!r} of the source would both become {new!r}: rename one of them to None, "
-                f"which leaves it out"
-            )
-    return ways
-
-
-def _adapted(
-    held: Mapping[str, Array], arrived: Mapping[str, Array], adapt: Adapt | None
-) -> dict[str, Array]:
-    """Return what the functions of ``adapt`` make of the source's weights ``arrived``, all by name in the target."""
-    if adapt is not None and not isinstance(adapt, Mapping):
+def _check_weights(weights: Any, argument: str) -> None:
+    """Raise DTypeError unless ``weights`` is a mapping whose keys are strings."""
+    if not isinstance(weights, Mapping):
         raise DTypeError(
-            f'adapt maps names of the target to functions, such as {{"conv1.weight": lambda w: w[:, :1]}}, got '
-            f"{type(adapt).__name__}"
+            f"{argument} maps names to arrays, as a state dict does, got "
+            f"{type(weights).__name__}"
         )
-    made: dict[str, Array] = {}
-    for key, function in (adapt or {}).items():
-        names = (key,) if isinstance(key, str) else key
-        if not isinstance(names, tuple) or not callable(function):
+    for name in weights:
+        if not isinstance(name, str):
             raise DTypeError(
-                f"adapt maps a name of the target, or a tuple of names, to a function of the weight, got {key!r} and "
-                f"{type(function).__name__}"
+                f"{argument} maps names to arrays, and names are strings, got {name!r}"
             )
-        for name in names:
-            if name in made or names.count(name) > 1:
-                raise ChannelError(f"adapt takes each name once, got {name!r} again")
-            if name not in held:
+
+
+def _new_names(source: Weights, rename: Rename | None) -> dict[str, str | None]:
+    """Return the name in the target for each name of the source, None to skip it."""
+    check_rename(rename)
+    new_names: dict[str, str | None] = {}
+    if rename is None:
+        new_names = {name: name for name in source}
+    elif isinstance(rename, Mapping):
+        for name in rename:
+            if name not in source:
                 raise ChannelError(
-                    f"adapt names weights of the target, which has no {name!r}: it has {_some(held)}"
+                    f"rename contains {name!r}, but the source has no such weight: it "
+                    f"has {_list_names(source)}"
                 )
-            if name not in arrived:
-                zeros = f"; a layer without a bias is one of zeros: pass {{**source, {name!r}: np.zeros(outputs)}}"
-                raise ChannelError(
-                    f"adapt gets {name!r} from the source, which, renamed, has no such weight: of the target's names "
-                    f"it has {_some(arrived)}{zeros if name.endswith('bias') else ''}"
-                )
-        results = function(*(arrived[name].copy() for name in names))
-        results = (results,) if isinstance(key, str) else results
-        if not isinstance(results, tuple | list):
-            raise DTypeError(
-                f"adapt makes of {names} a tuple of as many weights, got {type(results).__name__}"
-            )
-        if len(results) != len(names):
+        new_names = {name: rename.get(name, name) for name in source}
+    else:
+        new_names = {name: rename(name) for name in source}
+    first_old_names: dict[str, str] = {}
+    for old, new in new_names.items():
+        if new is None:
+            continue
+        first = first_old_names.setdefault(new, old)
+        if first != old:
             raise ChannelError(
-                f"adapt makes as many weights as it takes, of {names} it made {len(results)}"
+                f"{first!r} and {old!r} of the source would both become {new!r}: "
+                f"rename one of them to None to skip it"
             )
-        made |= {
-            name: _fitted(result, name, held[name])
-            for name, result in zip(names, results, strict=True)
-        }
-    return made
+    return new_names
 
 
-def _fitted(result: ArrayLike, name: str, own: Array) -> Array:
-    weight = as_array(result, f"what adapt makes of {name!r}")
-    why = _misfit(weight, own)
-    if why:
-        raise LayoutError(
-            f"what adapt makes of {name!r} does not fit the target: {why}"
+def _apply_adapt(
+    targets: Mapping[str, Array], candidates: Mapping[str, Array], adapt: Adapt | None
+) -> dict[str, Array]:
+    """Return the results of the functions in ``adapt``, by name in the target."""
+    if adapt is None:
+        return {}
+    if not isinstance(adapt, Mapping):
+        raise DTypeError(
+            f"adapt maps names of the target to functions, such as "
+            f'{{"conv1.weight": lambda w: w[:, :1]}}, got {type(adapt).__name__}'
         )
-    return in_dtype(weight, own.dtype, repr(name))
+    adapted: dict[str, Array] = {}
+    for key, function in adapt.items():
+        names = _adapted_names(key, function)
+        for position, name in enumerate(names):
+            if name in adapted or name in names[:position]:
+                raise ChannelError(
+                    f"adapt must contain each name once, got {name!r} twice"
+                )
+            _check_adaptable(name, targets, candidates)
+        # Pass copies: a function may write to its arguments.
+        results = function(*(candidates[name].copy() for name in names))
+        if isinstance(key, str):
+            results = (results,)
+        _check_results(results, names)
+        for name, result in zip(names, results, strict=True):
+            adapted[name] = _fit_result(result, name, targets[name])
+    return adapted
 
 
-def _why(
-    new: str | None, held: Mapping[str, Array], arrived: Mapping[str, Array]
-) -> str:
-    """Return why a weight of the source, called ``new`` in the target, went nowhere."""
-    if new is None:
-        return "left out by rename"
-    return (
-        _misfit(arrived[new], held[new])
-        if new in held
-        else f"the target has no {new!r}"
+def _adapted_names(key: Any, function: Any) -> tuple[str, ...]:
+    """Return the names in a key of ``adapt``, or raise DTypeError for a bad entry."""
+    names = key
+    if isinstance(key, str):
+        names = (key,)
+    if not isinstance(names, tuple) or not callable(function):
+        raise DTypeError(
+            f"adapt maps a name of the target, or a tuple of names, to a function of "
+            f"the weight, got {key!r} and {type(function).__name__}"
+        )
+    return names
+
+
+def _check_adaptable(
+    name: str, targets: Mapping[str, Array], candidates: Mapping[str, Array]
+) -> None:
+    """Raise ChannelError unless both target and source have the weight ``name``."""
+    if name not in targets:
+        raise ChannelError(
+            f"adapt contains {name!r}, but the target has no such weight: it has "
+            f"{_list_names(targets)}"
+        )
+    if name in candidates:
+        return
+    message = (
+        f"adapt needs {name!r}, but the source, after renaming, has no such weight: of "
+        f"the target's names it has {_list_names(candidates)}"
     )
+    if name.endswith("bias"):
+        # A layer without a bias is the usual reason. A bias of zeros is equivalent.
+        message += (
+            f"; for a layer without a bias, pass zeros: "
+            f"{{**source, {name!r}: np.zeros(outputs)}}"
+        )
+    raise ChannelError(message)
 
 
-def _misfit(weight: Array, own: Array) -> str:
-    """Return why ``weight`` cannot stand where ``own`` does, or nothing where it can."""
-    if weight.shape != own.shape:
-        return f"shape {weight.shape}, the target's is {own.shape}"
-    if weight.dtype != own.dtype and not (
-        is_floating(weight.dtype) and is_floating(own.dtype)
-    ):
-        return f"dtype {weight.dtype}, the target's is {own.dtype}"
+def _check_results(results: Any, names: tuple[str, ...]) -> None:
+    """Raise unless a function of ``adapt`` returned one weight for each name."""
+    if not isinstance(results, tuple | list):
+        raise DTypeError(
+            f"the function for {names} in adapt must return a tuple of "
+            f"{len(names)} weights, got {type(results).__name__}"
+        )
+    if len(results) != len(names):
+        raise ChannelError(
+            f"the function for {names} in adapt must return {len(names)} weights, got "
+            f"{len(results)}"
+        )
+
+
+def _fit_result(result: ArrayLike, name: str, target: Array) -> Array:
+    """Return a result of ``adapt`` in the target's dtype, if its shape fits."""
+    weight = as_array(result, f"the result of adapt for {name!r}")
+    mismatch = _mismatch(weight, target)
+    if mismatch:
+        raise LayoutError(
+            f"the result of adapt for {name!r} does not fit the target: {mismatch}"
+        )
+    return cast(weight, target.dtype, repr(name))
+
+
+def _skip_reason(
+    new_name: str | None,
+    targets: Mapping[str, Array],
+    candidates: Mapping[str, Array],
+) -> str:
+    """Return why a weight of the source is not used, for the report."""
+    if new_name is None:
+        return "left out by rename"
+    if new_name not in targets:
+        return f"the target has no {new_name!r}"
+    return _mismatch(candidates[new_name], targets[new_name])
+
+
+def _mismatch(weight: Array, target: Array) -> str:
+    """Return why ``weight`` cannot replace ``target``, or "" if it can."""
+    if weight.shape != target.shape:
+        return f"shape {weight.shape}, the target's is {target.shape}"
+    both_floating = is_floating(weight.dtype) and is_floating(target.dtype)
+    if weight.dtype != target.dtype and not both_floating:
+        return f"dtype {weight.dtype}, the target's is {target.dtype}"
     return ""
 
 
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(repr(name) for name in list(names)[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
+def _list_names(names: Collection[str]) -> str:
+    """Return the first few names, quoted, for an error message."""
+    if not names:
+        return "none"
+    listed = ", ".join(repr(name) for name in list(names)[:MAX_LISTED_NAMES])
+    remaining = len(names) - MAX_LISTED_NAMES
+    if remaining > 0:
+        return f"{listed} and {remaining} more"
+    return listed

@@ -157,11 +157,11 @@ HARD = {
 def test_tensors_that_numpy_cannot_take_are_refused_by_name(kind):
     held = HARD[kind]()
     with pytest.raises(
-        gp.DTypeError, match="'w' of the target is an array or what NumPy makes one of"
+        gp.DTypeError, match="'w' of the target must convert to a NumPy array"
     ):
         transfer_into(holding(w=held, v=torch.zeros(2)), {"v": np.ones(2, "float32")})
     with pytest.raises(
-        gp.DTypeError, match="'w' of the source is an array or what NumPy makes one of"
+        gp.DTypeError, match="'w' of the source must convert to a NumPy array"
     ):
         transfer_into(holding(w=torch.zeros(4, 4)), {"w": held})
 
