@@ -87,9 +87,7 @@ def shown_by_pydicom(dataset, index=0):
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT"])
 @pytest.mark.parametrize("index", [0, 1])
-def test_twelve_bits_in_sixteen_with_slope_intercept_and_windows_are_shown_as_pydicom_shows_them(
-    tmp_path, kind, function, index
-):
+def test_windows_of_12_bits_equal_those_of_pydicom(tmp_path, kind, function, index):
     pixels = RNG.integers(0, 4096, (21, 34), dtype=np.uint16)
     pixels.flat[:2] = 0, 4095
     dataset = dicom_file(
@@ -111,9 +109,7 @@ def test_twelve_bits_in_sixteen_with_slope_intercept_and_windows_are_shown_as_py
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_twelve_bits_in_sixteen_without_a_window_keep_every_level_into_a_backbone(
-    tmp_path, kind
-):
+def test_12_bits_without_a_window_keep_every_level(tmp_path, kind):
     pixels = RNG.permutation(np.arange(4096, dtype=np.uint16)).reshape(64, 64)
     dataset = dicom_file(
         tmp_path / "image.dcm", pixels, bits=12, kind=kind, RescaleSlope=2, RescaleIntercept=-1024, WindowCenter=40,
@@ -135,7 +131,7 @@ def test_twelve_bits_in_sixteen_without_a_window_keep_every_level_into_a_backbon
     assert len(np.unique(made[0])) == 4096
 
 
-def test_a_signed_ct_with_padding_is_windowed_in_hounsfield_units_and_its_padding_is_the_mean(
+def test_a_signed_ct_is_windowed_and_its_padding_is_the_mean(
     tmp_path,
 ):
     units = RNG.integers(-1024, 3072, (33, 47))
@@ -167,7 +163,7 @@ def test_a_signed_ct_with_padding_is_windowed_in_hounsfield_units_and_its_paddin
     oracle.assert_matches(made, y, scale)
 
 
-def test_a_lung_window_on_unsigned_pixels_reaches_below_what_they_hold(tmp_path):
+def test_a_lung_window_reaches_below_unsigned_pixels(tmp_path):
     pixels = RNG.integers(0, 4096, (21, 34), dtype=np.uint16)
     dataset = dicom_file(
         tmp_path / "ct.dcm",
@@ -183,7 +179,7 @@ def test_a_lung_window_on_unsigned_pixels_reaches_below_what_they_hold(tmp_path)
     np.testing.assert_allclose(made, shown_by_pydicom(dataset), rtol=0, atol=1e-12)
 
 
-def test_stray_bits_and_padding_beyond_the_stored_ones_do_not_pass_for_intensities(
+def test_bits_above_bits_stored_are_no_intensities(
     tmp_path,
 ):
     pixels = np.array([[0xF123, 0x0FFF]], np.uint16)
@@ -200,7 +196,7 @@ def test_stray_bits_and_padding_beyond_the_stored_ones_do_not_pass_for_intensiti
 
 @pytest.mark.parametrize("planar", [0, 1])
 @pytest.mark.parametrize("frames", [None, 3])
-def test_colour_comes_band_last_however_it_is_stored(tmp_path, planar, frames):
+def test_rgb_is_hwc_in_either_planar_configuration(tmp_path, planar, frames):
     pixels = RNG.integers(
         0, 256, (21, 34, 3) if frames is None else (frames, 21, 34, 3), dtype=np.uint8
     )
@@ -214,7 +210,7 @@ def test_colour_comes_band_last_however_it_is_stored(tmp_path, planar, frames):
     np.testing.assert_array_equal(made, pixels)
 
 
-def test_frames_of_an_enhanced_image_share_what_is_said_once(tmp_path):
+def test_frames_of_an_enhanced_image_share_a_rescaling(tmp_path):
     from pydicom import Dataset, Sequence
 
     rescaling = Dataset()
@@ -239,7 +235,7 @@ def test_frames_of_an_enhanced_image_share_what_is_said_once(tmp_path):
         gp.Source.from_dicom(dataset, window=(-160, 240))
 
 
-def test_elements_that_are_there_but_empty_say_nothing(tmp_path):
+def test_empty_elements_count_as_missing(tmp_path):
     dataset = dicom_file(
         tmp_path / "empty.dcm", np.zeros((2, 3), np.uint16), bits=12, RescaleSlope=None, RescaleIntercept=None,
         WindowCenter=None, WindowWidth=None, VOILUTFunction=None, PixelPaddingValue=None, NumberOfFrames=None,
@@ -285,7 +281,7 @@ def true_colour(pixels):
     )
 
 
-def test_sentinel_2_is_shown_in_true_colour_by_the_names_in_its_file(tmp_path):
+def test_sentinel_2_in_true_colour_by_its_band_descriptions(tmp_path):
     pixels = scene()
     path = geotiff(tmp_path / "scene.tif", pixels, names=BANDS, nodata=0)
     with rasterio.open(path) as file:
@@ -300,7 +296,7 @@ def test_sentinel_2_is_shown_in_true_colour_by_the_names_in_its_file(tmp_path):
     assert made[:, 4:, 5:].all()
 
 
-def test_reflectance_by_the_scales_and_offsets_of_the_file_is_the_same_picture(
+def test_scales_and_offsets_give_the_same_image(
     tmp_path,
 ):
     pixels = scene()
@@ -323,7 +319,7 @@ def test_reflectance_by_the_scales_and_offsets_of_the_file_is_the_same_picture(
     )
 
 
-def test_one_band_is_read_as_rows_and_columns_where_the_layout_says_so(tmp_path):
+def test_one_band_of_a_raster_is_read_as_hw(tmp_path):
     pixels = RNG.normal(250, 20, (1, 21, 34)).astype(np.float32)
     pixels[0, 0] = np.nan
     with rasterio.open(
@@ -342,7 +338,7 @@ def test_one_band_is_read_as_rows_and_columns_where_the_layout_says_so(tmp_path)
     assert (made[0] == 0).all()
 
 
-def test_a_palette_is_no_intensity(tmp_path):
+def test_a_raster_with_a_palette_is_refused(tmp_path):
     path = geotiff(
         tmp_path / "classes.tif",
         RNG.integers(0, 3, (1, 8, 9), dtype=np.uint8),

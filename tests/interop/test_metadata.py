@@ -40,7 +40,7 @@ CT = {
 }
 
 
-def test_without_a_window_the_range_is_all_that_the_stored_bits_hold():
+def test_without_a_window_the_range_is_that_of_bits_stored():
     assert gp.Source.from_dicom(dicom(HighBit=11)) == gp.Source(
         "gray", "HW", dtype="uint16", range=(0, 4095)
     )
@@ -50,7 +50,7 @@ def test_without_a_window_the_range_is_all_that_the_stored_bits_hold():
     assert one_bit == gp.Source("gray", dtype="uint8", range=(0, 1))
 
 
-def test_monochrome1_reverses_the_range_and_so_does_a_negative_slope():
+def test_monochrome1_and_negative_slopes_reverse_the_range():
     falling = {"RescaleSlope": -2, "RescaleIntercept": 8190}
     for attributes, expected in [
         ({"PhotometricInterpretation": "MONOCHROME1"}, (4095, 0)),
@@ -61,7 +61,7 @@ def test_monochrome1_reverses_the_range_and_so_does_a_negative_slope():
     assert gp.Source.from_dicom(dicom(**falling), window=(0, 8190)).range == (4095, 0)
 
 
-def test_a_window_in_hounsfield_units_is_clipped_to_in_stored_values():
+def test_a_window_in_hounsfield_units_clips_stored_values():
     source = gp.Source.from_dicom(dicom(**CT), window=(-160, 240))
     assert source == gp.Source("gray", dtype="int16", range=(864, 1264), clip=True)
     np.testing.assert_array_equal(
@@ -90,15 +90,13 @@ def test_a_window_in_hounsfield_units_is_clipped_to_in_stored_values():
         ("LINEAR_EXACT", 0, 0.5, (-0.25, 0.25)),
     ],
 )
-def test_a_window_of_the_data_set_has_the_ends_that_the_standard_gives_it(
-    function, center, width, ends
-):
+def test_windows_of_the_data_set_have_the_ends_of_ps3_3(function, center, width, ends):
     window = {"WindowCenter": center, "WindowWidth": width, "VOILUTFunction": function}
     source = gp.Source.from_dicom(dicom(**CT, **window), window=0)
     assert (source.range, source.clip) == (tuple(end + 1024 for end in ends), True)
 
 
-def test_one_window_of_several_is_picked_by_its_index():
+def test_one_window_of_several_is_chosen_by_its_index():
     several = dicom(**CT, WindowCenter=[40, -600], WindowWidth=[400, 1500])
     assert gp.Source.from_dicom(several, window=np.int64(0)).range == (864, 1263)
     assert gp.Source.from_dicom(several, window=1).range == (-326, 1173)
@@ -108,7 +106,7 @@ def test_one_window_of_several_is_picked_by_its_index():
             gp.Source.from_dicom(several, window=index)
 
 
-def test_slopes_count_as_they_are_written_in_decimal():
+def test_slopes_are_decimal_numbers():
     source = gp.Source.from_dicom(
         dicom(RescaleSlope=0.0001, RescaleIntercept=-0.1), window=(0, 0.7)
     )
@@ -116,7 +114,7 @@ def test_slopes_count_as_they_are_written_in_decimal():
     assert (0.7 + 0.1) / 0.0001 != 8000  # what arithmetic in binary makes of it
 
 
-def test_a_window_further_than_the_pixels_reach_widens_the_dtype_that_is_asked_for():
+def test_a_window_beyond_the_pixels_widens_the_dtype():
     lung = gp.Source.from_dicom(
         dicom(RescaleSlope=1, RescaleIntercept=-1024), window=(-1350, 150)
     )
@@ -134,7 +132,7 @@ def test_a_window_further_than_the_pixels_reach_widens_the_dtype_that_is_asked_f
         gp.Source.from_dicom(full, window=(0, 1e30))
 
 
-def test_padding_is_nodata_before_anything_is_rescaled():
+def test_padding_is_nodata_in_stored_values():
     source = gp.Source.from_dicom(
         dicom(**CT, PixelPaddingValue=-2000), window=(-160, 240)
     )
@@ -147,7 +145,7 @@ def test_padding_is_nodata_before_anything_is_rescaled():
     assert gp.Source.from_dicom(same).nodata == -2000
 
 
-def test_frames_are_a_leading_n_and_may_be_called_otherwise():
+def test_frames_are_a_leading_n_and_can_become_d():
     import dataclasses
 
     source = gp.Source.from_dicom(dicom(NumberOfFrames="5"))
@@ -166,7 +164,7 @@ def test_frames_are_a_leading_n_and_may_be_called_otherwise():
     )
 
 
-def test_what_is_for_gray_alone_does_not_touch_rgb():
+def test_rescaling_windows_and_padding_do_not_affect_rgb():
     colour = dicom(
         PhotometricInterpretation="RGB", SamplesPerPixel=3, BitsAllocated=8, BitsStored=8, PlanarConfiguration=1,
         RescaleSlope=0, WindowCenter=1, WindowWidth=1, PixelPaddingValue=0,
@@ -178,7 +176,7 @@ def test_what_is_for_gray_alone_does_not_touch_rgb():
         gp.Source.from_dicom(colour, window=0)
 
 
-def test_frames_that_agree_say_it_together():
+def test_frames_with_equal_attributes_are_one_source():
     transformed = {"RescaleSlope": 2, "RescaleIntercept": -100}
     for said in (
         {
@@ -289,14 +287,12 @@ VOI = {"WindowCenter": 40, "WindowWidth": 400}
         (VOI, (0, nan), gp.RangeError, "finite"),
     ],
 )
-def test_what_no_source_can_say_is_refused_with_what_to_do(
-    attributes, window, error, says
-):
+def test_unsupported_data_sets_are_refused_with_a_cure(attributes, window, error, says):
     with pytest.raises(error, match=says):
         gp.Source.from_dicom(dicom(**attributes), window=window)
 
 
-def test_what_is_no_data_set_of_an_image_is_refused():
+def test_other_objects_than_image_data_sets_are_refused():
     for thing in ("scan.dcm", None, SimpleNamespace(Modality="RTSTRUCT")):
         with pytest.raises(gp.RangeError, match="dcmread"):
             gp.Source.from_dicom(thing)
@@ -316,7 +312,7 @@ def raster(count=2, **attributes):
     )
 
 
-def test_a_raster_is_bands_first_with_its_names_type_and_nodata():
+def test_a_raster_is_chw_with_its_names_dtype_and_nodata():
     source = gp.Source.from_rasterio(raster(nodatavals=(0.0, 0.0)), range=(1000, 11000))
     assert source == gp.Source(
         ("B02", "B03"), "CHW", dtype="uint16", range=(1000, 11000), nodata=0
@@ -327,7 +323,7 @@ def test_a_raster_is_bands_first_with_its_names_type_and_nodata():
     )
 
 
-def test_keywords_come_before_what_the_file_says():
+def test_keywords_override_the_raster():
     one = raster(1, descriptions=(None,), nodatavals=(0.0,))
     source = gp.Source.from_rasterio(
         one, bands="gray", layout="HW", bits=12, clip=True, nodata=None, dtype="int32"
@@ -337,7 +333,7 @@ def test_keywords_come_before_what_the_file_says():
     assert gp.Source.from_rasterio(mixed, dtype="uint16", nodata=0).dtype == "uint16"
 
 
-def test_physical_values_are_carried_back_by_each_bands_scale_and_offset():
+def test_physical_values_use_scale_and_offset_of_each_band():
     reflectance = raster(scales=(0.0001, 0.0001), offsets=(-0.1, -0.1))
     assert gp.Source.from_rasterio(reflectance, physical=(0, 1)).range == (1000, 11000)
     each = raster(scales=(0.5, 0.1), offsets=(10.0, 0.0))
@@ -354,7 +350,7 @@ def test_physical_values_are_carried_back_by_each_bands_scale_and_offset():
     ("dtype", "expected"),
     [("uint8", "int16"), ("uint16", "int32"), ("float32", "float32")],
 )
-def test_physical_values_that_the_pixels_do_not_reach_widen_the_dtype(dtype, expected):
+def test_physical_values_beyond_the_pixels_widen_the_dtype(dtype, expected):
     file = raster(
         1, dtypes=(dtype,), scales=(2.0,), offsets=(100.0,), nodatavals=(255.0,)
     )
@@ -402,11 +398,11 @@ def test_physical_values_that_the_pixels_do_not_reach_widen_the_dtype(dtype, exp
         ({}, {"gain": 2}, TypeError, "gain"),
     ],
 )
-def test_what_a_raster_leaves_open_is_asked_for(attributes, keywords, error, says):
+def test_undecidable_rasters_are_refused(attributes, keywords, error, says):
     with pytest.raises(error, match=says):
         gp.Source.from_rasterio(raster(**attributes), **keywords)
 
 
-def test_what_is_no_raster_is_refused():
+def test_other_objects_than_rasters_are_refused():
     with pytest.raises(gp.ChannelError, match=r"rasterio\.open"):
         gp.Source.from_rasterio("scene.tif")

@@ -99,7 +99,7 @@ def test_parts_merge_in_any_order_to_the_same_json(data, draw):
 
 @settings(max_examples=40, deadline=None)
 @given(data_sets())
-def test_json_and_pickle_give_equal_statistics_that_go_on_growing(data):
+def test_json_and_pickle_round_trips_can_be_updated(data):
     source, images = data
     stats = gather(source, images)
     for again in (
@@ -129,7 +129,7 @@ def test_sums_of_squares_beyond_64_bits_stay_exact():
     assert gp.BandStats.from_json(both.to_json()) == both
 
 
-def test_more_pixels_than_64_bits_count_are_refused_and_not_wrapped():
+def test_merging_more_than_63_bits_of_pixels_is_an_error():
     stats = gather("gray", [np.zeros((1, 2), np.uint8)])
     for _ in range(61):
         stats.merge(stats)
@@ -198,14 +198,14 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_nothing_seen_is_an_error_and_never_nan(query):
+def test_queries_without_pixels_are_an_error_and_never_nan(query):
     with pytest.raises(
         gp.RangeError, match="no pixel that holds data has been seen: update"
     ):
         QUERIES[query](gp.BandStats("RGB"))
 
 
-def test_what_is_no_image_of_the_source_is_refused_and_nothing_is_added():
+def test_update_refuses_other_images_and_adds_nothing():
     stats = gather("RGB", [RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)])
     before = stats.to_json()
     for image, error, says in (
@@ -221,7 +221,7 @@ def test_what_is_no_image_of_the_source_is_refused_and_nothing_is_added():
     assert stats.to_json() == before
 
 
-def test_a_first_image_that_is_refused_leaves_no_dtype_behind():
+def test_a_refused_first_image_does_not_fix_the_dtype():
     stats = gp.BandStats(gp.Source(bits=12))
     with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
         stats.update(np.zeros((2, 2), np.uint8))
@@ -301,7 +301,7 @@ CONTRADICTIONS = {
 
 
 @pytest.mark.parametrize("contradiction", CONTRADICTIONS)
-def test_json_whose_parts_contradict_each_other_is_refused(contradiction):
+def test_json_with_contradictory_parts_is_refused(contradiction):
     source = gp.Source("gray", range=(3.5, 200), clip=True)
     record = json.loads(gather(source, [np.array([[3, 4, 201]], np.uint8)]).to_json())
     CONTRADICTIONS[contradiction](record["statistics"])
@@ -311,7 +311,7 @@ def test_json_whose_parts_contradict_each_other_is_refused(contradiction):
         gp.BandStats.from_json(json.dumps(record))
 
 
-def test_json_of_more_pixels_than_64_bits_count_is_refused_and_not_wrapped():
+def test_json_with_more_than_63_bits_of_pixels_is_an_error():
     held = gather("gray", [np.array([[0, 1, 1]], np.uint8)]).to_json()
     most = 2**63 - 1
     sums = f"[[{most + 2},{most}],[{most},{most}]]"
@@ -327,7 +327,7 @@ def test_json_of_more_pixels_than_64_bits_count_is_refused_and_not_wrapped():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("clip", [False, True])
-def test_json_of_every_level_of_clipped_bands_comes_back(dtype, clip):
+def test_json_round_trip_of_every_level_of_clipped_bands(dtype, clip):
     low, high = (
         (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     )
@@ -337,7 +337,7 @@ def test_json_of_every_level_of_clipped_bands_comes_back(dtype, clip):
     assert gp.BandStats.from_json(stats.to_json()) == stats
 
 
-def test_the_repr_says_what_was_seen_and_which_bands_are_constant():
+def test_repr_shows_dtype_pixels_and_constant_bands():
     assert repr(gp.BandStats("RGB")) == "BandStats('RGB', nothing seen yet)"
     image = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     image[..., 1] = 7
@@ -347,13 +347,13 @@ def test_the_repr_says_what_was_seen_and_which_bands_are_constant():
     )
 
 
-def test_statistics_grow_so_they_have_no_hash():
+def test_statistics_are_mutable_and_not_hashable():
     with pytest.raises(TypeError, match="unhashable"):
         hash(gp.BandStats("gray"))
     assert gp.BandStats("gray") != "gray"
 
 
-def test_floats_and_wide_integers_name_the_extra_that_they_need(monkeypatch):
+def test_floats_and_wide_integers_need_the_extra_io(monkeypatch):
     monkeypatch.setitem(sys.modules, "fastdigest", None)
     for dtype in ("float16", "float32", "int32", "uint64"):
         with pytest.raises(

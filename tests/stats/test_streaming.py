@@ -62,7 +62,7 @@ def test_moments_equal_numpy_on_all_pixels_at_once(dtype, offset):
     st.integers(0, 2**32 - 1),
     st.sampled_from(WIDE),
 )
-def test_merging_one_image_is_updating_with_it_to_the_last_bit(sizes, seed, dtype):
+def test_merging_one_image_equals_updating_with_it(sizes, seed, dtype):
     rng = np.random.default_rng(seed)
     source = gp.Source("RG", nodata=0)
     data = [rng.integers(0, 900, (1, size, 2)).astype(dtype) for size in sizes]
@@ -90,7 +90,7 @@ print(stats.to_json())
 """
 
 
-def test_the_number_of_threads_of_the_process_changes_no_bit():
+def test_statistics_do_not_depend_on_the_number_of_threads():
     found = {
         subprocess.run(
             [sys.executable, "-c", PROCESS],
@@ -143,7 +143,7 @@ def sketched(name):
 
 
 @pytest.mark.parametrize("name", distributions())
-def test_percentiles_lie_within_the_documented_share_of_the_pixels(name):
+def test_percentiles_are_within_the_documented_rank_error(name):
     values, stats = sketched(name)
     ordered = np.sort(values)
     for q, allowed in ALLOWED.items():
@@ -172,7 +172,7 @@ def test_few_values_have_the_percentiles_of_numpy():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize("clip", [False, True])
-def test_a_plan_with_what_was_fitted_gives_mean_0_and_std_1(dtype, clip):
+def test_plans_with_fitted_statistics_give_mean_0_and_std_1(dtype, clip):
     data = images(dtype)
     data[0][3, 4, 1] = data[1][7, 8, 2] = 5
     source = gp.Source(
@@ -194,7 +194,7 @@ def test_a_plan_with_what_was_fitted_gives_mean_0_and_std_1(dtype, clip):
     np.testing.assert_allclose(np.cov(z.T, ddof=0), np.eye(3), atol=1e-9)
 
 
-def test_g14_nan_is_left_out_where_it_is_declared_and_refused_where_it_is_not():
+def test_nan_is_nodata_if_declared_and_otherwise_an_error():
     image = RNG.random((6, 7, 3), np.float32)
     image[2, 3, 1] = np.nan
     stats = gp.BandStats("RGB")
@@ -223,7 +223,7 @@ def test_values_whose_squares_exceed_float64_are_refused():
 
 
 @pytest.mark.parametrize("value", [0.1, 273.15, 1 / 3, -1e10])
-def test_t16_a_constant_band_has_a_std_of_exactly_0_however_it_is_merged(value):
+def test_a_constant_band_has_std_0_in_any_order_of_merging(value):
     source = gp.Source(range=(-1e12, 1e12))
     stats = gather(source, [np.full((3, size), value) for size in (1, 7, 1000, 3)])
     stats.merge(stats)
@@ -233,7 +233,7 @@ def test_t16_a_constant_band_has_a_std_of_exactly_0_however_it_is_merged(value):
         stats.normalization()
 
 
-def test_t08_floats_beyond_the_implied_range_show_their_window_and_refuse_a_normalization():
+def test_floats_outside_0_to_1_refuse_a_normalization():
     data = images("float32")
     stats = gather("RGB", data)
     for query in (stats.normalization, stats.pca):
@@ -246,7 +246,7 @@ def test_t08_floats_beyond_the_implied_range_show_their_window_and_refuse_a_norm
     assert 0.3 < min(mean) <= max(mean) < 0.7
 
 
-def test_t10_32_bit_integers_ask_for_a_range_and_use_it():
+def test_int32_needs_a_declared_range_for_a_normalization():
     data = images("int32")
     with pytest.raises(
         gp.RangeError, match="int32 says nothing about black and white: declare range="
@@ -317,7 +317,7 @@ CONTRADICTIONS = {
 
 
 @pytest.mark.parametrize("contradiction", CONTRADICTIONS)
-def test_json_whose_parts_contradict_each_other_is_refused(contradiction):
+def test_json_with_contradictory_parts_is_refused(contradiction):
     data = [
         image.reshape(10, 30, 3) for image in images("float32", 3)[0].reshape(2, -1, 3)
     ]

@@ -51,7 +51,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_plan_with_the_fitted_normalization_gives_mean_0_and_std_1(name):
+def test_a_plan_with_the_normalization_gives_mean_0_and_std_1(name):
     source, images = SOURCES[name], scenes()
     mean, std = gather(source, images).normalization()
     keep = np.concatenate(
@@ -65,7 +65,7 @@ def test_a_plan_with_the_fitted_normalization_gives_mean_0_and_std_1(name):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_principal_components_arrive_with_mean_0_std_1_and_no_correlation(name):
+def test_components_have_mean_0_std_1_and_no_correlation(name):
     source, images = SOURCES[name], scenes()
     keep = np.concatenate(
         [(image != source.nodata).all(-1).ravel() for image in images]
@@ -85,7 +85,7 @@ def test_principal_components_arrive_with_mean_0_std_1_and_no_correlation(name):
     np.testing.assert_allclose(unit.std(0), STD, atol=1e-9)
 
 
-def test_principal_components_are_those_of_a_singular_value_decomposition():
+def test_components_equal_a_singular_value_decomposition():
     images = scenes()
     via = gather(gp.Source("RGBY", bits=12), images).pca("RGB", like=gp.Target("RGB"))
     unit = np.stack(images).reshape(-1, 4) / 4095
@@ -151,20 +151,20 @@ def test_a_window_of_a_reversed_range_stays_reversed():
 @pytest.mark.parametrize(
     "percentiles", [(98, 2), (5, 5), (-1, 50), (0, 101), (float("nan"), 5), ("2", 98)]
 )
-def test_percentiles_that_span_nothing_are_refused(percentiles):
+def test_windows_of_invalid_percentiles_are_refused(percentiles):
     stats = gather("gray", [np.arange(10, dtype=np.uint8).reshape(2, 5)])
     with pytest.raises(gp.RangeError, match="percentile"):
         stats.window(*percentiles)
 
 
-def test_stored_values_are_described_before_clipping_and_unit_intensities_after():
+def test_only_unit_intensities_are_clipped():
     image = np.array([[0, 100, 200, 255]], np.uint8)
     stats = gather(gp.Source(range=(100, 200), clip=True), [image])
     assert (stats.min, stats.max, stats.mean) == (0, 255, 138.75)
     np.testing.assert_allclose(stats.normalization(), [[0.5], [0.5]], rtol=1e-15)
 
 
-def test_g05_a_range_that_is_open_is_asked_for_where_it_is_needed():
+def test_an_unknown_range_is_an_error_where_it_is_needed():
     image = RNG.integers(-100, 100, (5, 6), dtype=np.int16)
     stats = gather("gray", [image])
     np.testing.assert_allclose(stats.mean, image.mean())
@@ -184,7 +184,7 @@ def test_g05_a_range_that_is_open_is_asked_for_where_it_is_needed():
         gp.BandStats(gp.Source(clip=True)).update(image)
 
 
-def test_g13_statistics_travel_with_their_bands():
+def test_statistics_stay_with_their_bands():
     images = scenes(5)
     stats = gather(gp.Source(OCEAN, bits=12), images)
     mean, std = stats.normalization()
@@ -202,7 +202,7 @@ def test_g13_statistics_travel_with_their_bands():
     assert stats.pca().inputs == OCEAN
 
 
-def test_g14_nodata_becomes_the_mean_of_the_data_set():
+def test_nodata_becomes_the_mean_of_the_data_set():
     images = scenes()
     source = gp.Source("RGBY", bits=12, nodata=900)
     mean, std = gather(source, images).normalization()
@@ -211,7 +211,7 @@ def test_g14_nodata_becomes_the_mean_of_the_data_set():
     assert (y[3, 4] == 0).all()
 
 
-def test_t06_statistics_of_uint16_are_never_taken_on_the_scale_of_uint8():
+def test_uint16_is_never_scaled_by_255():
     images = scenes()
     mean, _ = gather("RGBY", images).normalization()
     np.testing.assert_allclose(
@@ -226,7 +226,7 @@ def test_t06_statistics_of_uint16_are_never_taken_on_the_scale_of_uint8():
         )
 
 
-def test_t11_12_bits_in_uint16_have_the_statistics_of_their_declared_range():
+def test_12_bits_in_uint16_use_the_declared_range():
     images = scenes()
     stats = gather(gp.Source("RGBY", bits=12), images)
     unit = np.stack(images).reshape(-1, 4) / 4095
@@ -236,7 +236,7 @@ def test_t11_12_bits_in_uint16_have_the_statistics_of_their_declared_range():
     assert stats.max.max() <= 4095
 
 
-def test_t16_constant_bands_are_named_and_nothing_is_divided_by_0():
+def test_constant_bands_are_named_and_never_divide_by_0():
     images = scenes()
     for image in images:
         image[..., 1] = 77
@@ -256,7 +256,7 @@ def test_t16_constant_bands_are_named_and_nothing_is_divided_by_0():
         stats.window(2, 98)
 
 
-def test_t16_a_band_that_clipping_makes_constant_is_named():
+def test_a_band_that_clipping_makes_constant_is_named():
     images = [image + np.uint16(100) for image in scenes()]
     source = gp.Source(
         "RGBY", range=((0, 4095), (0, 50), (0, 4095), (0, 4095)), clip=True
@@ -269,7 +269,7 @@ def test_t16_a_band_that_clipping_makes_constant_is_named():
         stats.normalization()
 
 
-def test_t23_statistics_of_other_bands_or_another_order_are_not_mixed():
+def test_statistics_of_other_bands_are_not_mixed():
     stats, other = gp.BandStats("RGBY"), gather("YBGR", scenes())
     with pytest.raises(gp.ChannelError, match="of one source merge"):
         stats.merge(other)
@@ -281,7 +281,7 @@ def test_t23_statistics_of_other_bands_or_another_order_are_not_mixed():
         other.pca("BGY", like=gp.preset("imagenet"))
 
 
-def test_t24_statistics_are_not_stretched_over_more_bands():
+def test_statistics_are_not_stretched_over_more_bands():
     stats = gather("RGBY", scenes())
     mean, std = stats.normalization()
     with pytest.raises(gp.ChannelError, match="mean holds one number per band"):
@@ -292,7 +292,7 @@ def test_t24_statistics_are_not_stretched_over_more_bands():
         gather("RG", scenes(2)).pca("RGB")
 
 
-def test_bands_that_are_mixtures_of_others_have_no_further_component():
+def test_dependent_bands_give_fewer_components():
     images = [
         np.concatenate([image[..., :2], image[..., :1], image[..., 1:2]], -1)
         for image in scenes()
@@ -305,7 +305,7 @@ def test_bands_that_are_mixtures_of_others_have_no_further_component():
     assert len(stats.pca("RG", like=gp.Target("RG")).outputs) == 2
 
 
-def test_components_are_given_statistics_of_unit_intensities_alone():
+def test_like_must_have_statistics_of_unit_intensities():
     stats = gather("RGBY", scenes())
     with pytest.raises(
         gp.RangeError, match=r"values from 0 to 255, expected those of unit intensities"

@@ -65,7 +65,7 @@ def error(y, expected):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_fold_is_its_definition_in_every_layout(layout):
+def test_fold_equals_its_definition_in_every_layout(layout):
     kernel, bias = kernel_of(layout, 4, 3), BIAS[:4]
     channel_map = gp.ChannelMap(
         RNG.normal(size=(3, 2)), RNG.normal(size=3), inputs=("a", "b"), outputs="RGB"
@@ -88,7 +88,7 @@ def test_fold_is_its_definition_in_every_layout(layout):
     )
 
 
-def test_s11_summing_the_first_kernel_is_folding_a_replication():
+def test_summing_the_kernel_is_folding_a_replication():
     pytorch = RNG.normal(size=(64, 3, 7, 7)).astype("float32")
     kernel, bias = gp.weights.fold(pytorch, None, gp.replicate(), layout="OIHW")
     assert (kernel.shape, kernel.dtype, bias) == ((64, 1, 7, 7), np.float32, None)
@@ -102,14 +102,14 @@ def test_s11_summing_the_first_kernel_is_folding_a_replication():
     )
 
 
-def test_s14_yellow_gets_a_copy_of_the_blue_kernel():
+def test_yellow_gets_a_copy_of_the_blue_kernel():
     vgg = RNG.normal(size=(3, 3, 3, 64)).astype("float32")
     kernel, bias = gp.weights.fold(vgg, np.ones(64, "float32"), RGBY, layout="HWIO")
     np.testing.assert_array_equal(kernel, np.concatenate([vgg, vgg[:, :, 2:]], axis=2))
     np.testing.assert_array_equal(bias, np.ones(64))
 
 
-def test_s14_with_the_gain_kept_blue_and_yellow_share_the_kernel():
+def test_blue_and_yellow_share_the_kernel_with_weights_of_half():
     shared = gp.mix({"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}}, of="RGBY")
     kernel, _ = gp.weights.fold(KERNEL, BIAS, shared, layout="OIHW")
     np.testing.assert_array_equal(
@@ -118,7 +118,7 @@ def test_s14_with_the_gain_kept_blue_and_yellow_share_the_kernel():
     )
 
 
-def test_s15_numpy_resize_cycles_so_yellow_gets_the_red_kernel():
+def test_cycling_kernels_gives_yellow_the_red_kernel():
     cycled = np.resize(KERNEL.transpose(1, 0, 2, 3), (4, 5, 3, 3)).transpose(1, 0, 2, 3)
     red = gp.mix({"R": {"R": 1, "Y": 1}, "G": "G", "B": "B"}, of="RGBY")
     np.testing.assert_array_equal(
@@ -126,7 +126,7 @@ def test_s15_numpy_resize_cycles_so_yellow_gets_the_red_kernel():
     )
 
 
-def test_fold_is_exact_inside_the_image_and_everywhere_without_padding():
+def test_fold_is_exact_wherever_there_is_no_padding():
     feed = gp.plan("gray", gp.Target("gray", "CHW"))
     kernel, bias = gp.weights.fold(KERNEL, BIAS, PLAN.unit_map, layout="OIHW")
     assert (
@@ -141,7 +141,7 @@ def test_fold_is_exact_inside_the_image_and_everywhere_without_padding():
     assert error(padded[:, 0], expected[:, 0]) > 0.01
 
 
-def test_at_the_border_fold_differs_by_the_offset_that_the_padding_would_have_carried():
+def test_fold_lacks_the_offset_of_the_padding_at_borders():
     feed = gp.plan("gray", gp.Target("gray", "CHW"))
     kernel, bias = gp.weights.fold(KERNEL, BIAS, PLAN.unit_map, layout="OIHW")
     outside = 1 - np.pad(np.ones(GRAY.shape), 1)  # one where the padding is
@@ -172,7 +172,7 @@ def one_band_more(plan):
     ],
     ids=["gray", "clipped", "with nodata", "three bands"],
 )
-def test_fold_exact_is_exact_at_padded_borders_too_and_beside_guards(source, image):
+def test_fold_exact_is_exact_at_borders_with_clip_and_nodata(source, image):
     plan = gp.plan(source, "imagenet")
     kernel, bias = gp.weights.fold_exact(KERNEL, BIAS, plan.unit_map, layout="OIHW")
     np.testing.assert_array_equal(bias, BIAS)
@@ -180,7 +180,7 @@ def test_fold_exact_is_exact_at_padded_borders_too_and_beside_guards(source, ima
     assert error(folded, convolved(plan(image), KERNEL, BIAS, padding=2)) <= 1e-6
 
 
-def test_plain_fold_cannot_carry_nodata_which_is_zero_in_the_three_bands_and_black_in_the_one():
+def test_plain_fold_turns_nodata_into_black():
     source = gp.Source("gray", range=(0, 255), nodata=GRAY[5, 5])
     plan, feed = gp.plan(source, "imagenet"), gp.plan(source, gp.Target("gray", "CHW"))
     kernel, bias = gp.weights.fold(KERNEL, BIAS, plan.unit_map, layout="OIHW")
@@ -190,7 +190,7 @@ def test_plain_fold_cannot_carry_nodata_which_is_zero_in_the_three_bands_and_bla
     )
 
 
-def test_a_centred_feeding_plan_makes_the_border_of_plain_fold_better():
+def test_a_centred_plan_reduces_the_border_error_of_fold():
     mean, std = np.mean(PLAN.target.mean), np.mean(PLAN.target.std)
     raw, centred = (
         gp.plan("gray", gp.Target("gray", "CHW", mean=m, std=s))
@@ -207,7 +207,7 @@ def test_a_centred_feeding_plan_makes_the_border_of_plain_fold_better():
     assert found[1] < found[0] / 5
 
 
-def test_a_layer_without_a_bias_gets_one_only_where_the_map_has_an_offset():
+def test_fold_adds_a_bias_only_if_the_map_has_an_offset():
     assert gp.weights.fold(KERNEL, None, gp.replicate(), layout="OIHW")[1] is None
     assert gp.weights.fold_exact(KERNEL, None, PLAN.unit_map, layout="OIHW")[1] is None
     shift = gp.weights.fold(
@@ -221,7 +221,7 @@ def test_a_layer_without_a_bias_gets_one_only_where_the_map_has_an_offset():
     ("dtype", "eps"),
     [("float16", 1e-3), (">f4", 1e-7), ("float32", 1e-7), ("float64", 1e-15)],
 )
-def test_kernel_and_bias_keep_their_own_dtypes_and_any_memory_is_read(fold, dtype, eps):
+def test_kernel_and_bias_keep_dtypes_for_any_memory_layout(fold, dtype, eps):
     kernel = np.zeros((5, 3, 3, 6), dtype)[..., ::-2]
     kernel[...] = KERNEL
     kernel.flags.writeable = False
@@ -254,7 +254,7 @@ def test_results_are_fresh_and_contiguous(fold, layout):
 
 
 @pytest.mark.parametrize("fold", FOLDS)
-def test_nan_passes_and_stays_in_the_band_it_came_in(fold):
+def test_nan_stays_in_its_band(fold):
     kernel = KERNEL.copy()
     kernel[:, 0], kernel[:, 1] = np.nan, np.inf
     made, _ = fold(kernel, BIAS, RGBY, layout="OIHW")
@@ -266,7 +266,7 @@ def test_nan_passes_and_stays_in_the_band_it_came_in(fold):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("groups", [2, 4])
-def test_a_grouped_layer_becomes_one_that_reads_every_band(layout, groups):
+def test_a_grouped_layer_becomes_one_group_of_every_band(layout, groups):
     kernel = kernel_of(layout, 8, 4 // groups)
     channel_map = gp.ChannelMap(
         RNG.normal(size=(4, 2)), RNG.normal(size=4), inputs=("a", "b"), outputs="RGBY"
@@ -293,7 +293,7 @@ def test_a_grouped_layer_becomes_one_that_reads_every_band(layout, groups):
     )
 
 
-def test_a_depthwise_kernel_of_keras_is_folded_as_one_of_groups():
+def test_a_depthwise_kernel_of_keras_folds_as_groups():
     depthwise = RNG.normal(size=(3, 3, 3, 2)).astype(
         "float32"
     )  # H, W, bands, multiplier
@@ -398,7 +398,7 @@ def test_folding_twice_is_folding_the_composition(data):
     ],
     ids=lambda held: next(iter(held)) if isinstance(held, dict) else "",
 )
-def test_what_does_not_fit_is_refused(fold, changed, raises, says):
+def test_arguments_that_do_not_fit_are_refused(fold, changed, raises, says):
     call = {
         "kernel": KERNEL,
         "bias": BIAS,

@@ -45,7 +45,7 @@ def inside(y):
 
 
 @pytest.mark.parametrize("biased", [False, True])
-def test_s11_fold_equals_the_three_band_pipeline_in_the_interior_and_fold_exact_everywhere(
+def test_folded_stems_equal_the_three_band_pipeline(
     biased,
 ):
     layer = stem(biased)
@@ -63,7 +63,7 @@ def test_s11_fold_equals_the_three_band_pipeline_in_the_interior_and_fold_exact_
     assert error(exact, expected) <= 1e-5
 
 
-def test_s11_a_stem_without_padding_is_equal_everywhere():
+def test_a_stem_without_padding_is_equal_everywhere():
     kernel = stem().weight.detach()
     folded = run(
         RAW, *gp.weights.fold(kernel, None, PLAN.unit_map, layout="OIHW"), stride=4
@@ -71,7 +71,7 @@ def test_s11_a_stem_without_padding_is_equal_everywhere():
     assert error(folded, run(PLAN, kernel, stride=4)) <= 1e-5
 
 
-def test_s11_summed_kernels_under_averaged_statistics_as_timm_and_smp_make_them_are_not_equal():
+def test_summed_kernels_of_timm_and_smp_are_not_equal():
     layer = stem()
     kernel = layer.weight.detach()
     by_timm = adapt_input_conv(1, kernel)
@@ -152,7 +152,7 @@ def test_a_grouped_layer_of_torch_becomes_one_without_groups(groups):
     assert error(y, expected) <= 1e-5
 
 
-def test_s14_the_map_of_a_plan_makes_rgby_images_right_behind_a_normalised_rgb_stem():
+def test_an_rgb_stem_folds_to_four_bands():
     plan = gp.plan("RGBY", "imagenet", {"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}})
     rgby = RNG.integers(0, 256, (2, 40, 48, 4), dtype=np.uint8)
     kernel = stem().weight.detach()
@@ -165,7 +165,7 @@ def test_s14_the_map_of_a_plan_makes_rgby_images_right_behind_a_normalised_rgb_s
     assert error(functional.conv2d(raw, folded, bias, stride=2), expected) <= 1e-5
 
 
-def test_bfloat16_of_ml_dtypes_is_kept_and_that_of_torch_is_named_with_what_to_do():
+def test_bfloat16_is_kept_from_ml_dtypes_but_not_from_torch():
     kernel = RNG.normal(size=(4, 3, 3, 3)).astype(ml_dtypes.bfloat16)
     made, bias = gp.weights.fold(kernel, None, PLAN.unit_map, layout="OIHW")
     assert made.dtype == bias.dtype == ml_dtypes.bfloat16
@@ -183,7 +183,7 @@ def test_bfloat16_of_ml_dtypes_is_kept_and_that_of_torch_is_named_with_what_to_d
         )
 
 
-def test_a_tensor_that_is_nowhere_is_refused():
+def test_a_meta_tensor_is_refused():
     with pytest.raises(
         gp.DTypeError, match=r"(?s)the kernel.*got Tensor.*pass it on the CPU"
     ):

@@ -34,7 +34,7 @@ def copies(weights):
     return {name: value.copy() for name, value in weights.items()}
 
 
-def test_s17_a_backbone_goes_into_a_u_net_by_name_and_the_report_says_what_became_of_each_weight():
+def test_a_backbone_is_transferred_into_a_u_net_by_name():
     weights, report = gp.weights.transfer(TARGET, SOURCE, rename=renamed)
     assert report.copied == ("encoder.0.bias", "encoder.2.weight", "steps")
     assert report.adapted == ()
@@ -54,7 +54,7 @@ def test_s17_a_backbone_goes_into_a_u_net_by_name_and_the_report_says_what_becam
         np.testing.assert_array_equal(weights[name], TARGET[name])
 
 
-def test_s17_the_first_kernel_is_adapted_by_a_map_its_bias_with_it():
+def test_kernel_and_bias_are_adapted_together_by_a_map():
     channel_map = gp.plan("gray", "imagenet").unit_map
     first = ("encoder.0.weight", "encoder.0.bias")
     weights, report = gp.weights.transfer(
@@ -96,7 +96,7 @@ def test_one_weight_is_adapted_by_its_name():
     )
 
 
-def test_the_report_prints_as_a_table_that_names_every_weight_once_a_side():
+def test_the_report_prints_as_a_table():
     report = gp.weights.transfer(
         TARGET, SOURCE, rename=renamed, adapt={"encoder.0.bias": np.negative}
     )[1]
@@ -118,7 +118,7 @@ def test_the_report_prints_as_a_table_that_names_every_weight_once_a_side():
     assert len({report, gp.weights.transfer({}, {})[1]}) == 2
 
 
-def test_a_mapping_renames_what_it_names_and_none_leaves_out():
+def test_a_mapping_renames_its_keys_and_none_skips():
     mapping = {"features.0.bias": "encoder.0.bias", "steps": None}
     weights, report = gp.weights.transfer(TARGET, SOURCE, rename=mapping)
     assert report.copied == ("encoder.0.bias",)
@@ -127,7 +127,7 @@ def test_a_mapping_renames_what_it_names_and_none_leaves_out():
     assert weights["steps"] == 0
 
 
-def test_arguments_are_never_modified_and_results_share_no_memory_with_them():
+def test_arguments_are_not_modified_or_shared():
     target, source = copies(TARGET), copies(SOURCE)
 
     def careless(weight):
@@ -150,7 +150,7 @@ def test_arguments_are_never_modified_and_results_share_no_memory_with_them():
             np.testing.assert_array_equal(after[name], value)
 
 
-def test_floats_take_the_dtype_of_the_target_and_other_dtypes_are_not_converted():
+def test_only_floats_are_cast_to_the_dtype_of_the_target():
     target = {
         "a": np.zeros(3, "float16"),
         "b": np.zeros(3, "float32"),
@@ -178,7 +178,7 @@ def test_floats_take_the_dtype_of_the_target_and_other_dtypes_are_not_converted(
         gp.weights.transfer(target, {"a": np.array([0, 70000.0, 0])})
 
 
-def test_what_has_no_counterpart_need_not_be_an_array():
+def test_weights_without_counterpart_need_not_be_arrays():
     checkpoint = {"epoch": 3, "optimizer": {"lr": 0.1}, "w": np.ones(2)}
     weights, report = gp.weights.transfer({"w": np.zeros(2)}, checkpoint)
     np.testing.assert_array_equal(weights["w"], 1)
@@ -290,13 +290,13 @@ def test_what_has_no_counterpart_need_not_be_an_array():
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused(call, raises, says):
+def test_invalid_arguments_are_refused(call, raises, says):
     call = {"target": TARGET, "source": SOURCE, "rename": renamed, **call}
     with pytest.raises(raises, match=f"(?s){says}"):
         gp.weights.transfer(call.pop("target"), call.pop("source"), **call)
 
 
-def test_a_bias_that_the_source_lacks_is_asked_for_as_zeros():
+def test_a_missing_bias_is_requested_as_zeros():
     channel_map = gp.plan("gray", "imagenet").unit_map
     source = {
         name: weight for name, weight in SOURCE.items() if name != "features.0.bias"
@@ -315,7 +315,7 @@ def test_a_bias_that_the_source_lacks_is_asked_for_as_zeros():
     np.testing.assert_allclose(weights["encoder.0.bias"], expected, rtol=0, atol=1e-5)
 
 
-def test_names_of_one_weight_share_what_becomes_of_it():
+def test_names_of_a_tied_weight_share_one_outcome():
     report = Report(("b",), ("c",), (("x", "why"),), ("a", "d", "e"))
     places = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
     made = {name: np.zeros(2) for name in places}

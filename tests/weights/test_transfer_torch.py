@@ -21,7 +21,7 @@ def vgg16():
     }
 
 
-def test_s17_vgg16_goes_into_the_encoder_of_a_gray_u_net_which_then_sees_what_vgg16_sees():
+def test_a_gray_u_net_with_vgg16_weights_sees_what_vgg16_sees():
     source, plan = vgg16(), gp.plan("gray", "imagenet")
     unet = smp.Unet(
         "vgg16",
@@ -73,7 +73,7 @@ def test_s17_vgg16_goes_into_the_encoder_of_a_gray_u_net_which_then_sees_what_vg
     assert float((seen - expected).norm() / expected.norm()) <= 1e-5
 
 
-def test_parameters_that_are_being_trained_are_taken_as_they_are():
+def test_parameters_that_require_gradients_are_accepted():
     source, target = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     weights, report = gp.weights.transfer(
         dict(target.named_parameters()), dict(source.named_parameters())
