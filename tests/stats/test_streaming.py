@@ -249,7 +249,8 @@ def test_floats_outside_0_to_1_refuse_a_normalization():
 def test_int32_needs_a_declared_range_for_a_normalization():
     data = images("int32")
     with pytest.raises(
-        gp.RangeError, match="int32 says nothing about black and white: declare range="
+        gp.RangeError,
+        match="int32 does not imply a black and a white level: declare range=",
     ):
         gather("RGB", data).normalization()
     mean, std = gather(gp.Source("RGB", range=(0, 1000)), data).normalization()
