@@ -13,8 +13,7 @@ from ..batch_jobs import local
 from ..batch_jobs.chunks import chunks
 from ..batch_jobs.loading import Failed, Loading
 from ..errors import ReadError
-from ..io.alpha import POLICIES as ALPHA
-from ..io.exif import POLICIES as ORIENTATION
+from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
 from .findings import SUFFIXES, files
 from .progress import progress
 
@@ -26,13 +25,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     reading = parser.add_argument_group("reading, as gp.read takes it")
     reading.add_argument(
         "--alpha",
-        choices=ALPHA,
+        choices=ALPHA_POLICIES,
         default="error",
         help="what becomes of alpha that is not opaque",
     )
     reading.add_argument(
         "--orientation",
-        choices=ORIENTATION,
+        choices=ORIENTATION_POLICIES,
         default="error",
         help="what becomes of turned images",
     )

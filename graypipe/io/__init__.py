@@ -1,7 +1,10 @@
-"""Reading: a file becomes an array and the source that says what its values mean, without losing a bit.
+"""Read image files into arrays, with a `Source` that says what the values mean.
 
-One module a format says what a file holds (`stored.Stored`), after checking it as far as the format allows. What is
-done about alpha, orientation and frames, and how the keywords are checked against the file, is the same for all.
+Each format has a module with two functions: ``decode`` returns a
+`graypipe.io.decoded.DecodedImage` after checking the file as far as the format allows,
+and ``facts`` describes the file from its headers. Everything else is the same for all
+formats: `graypipe.io.policies` treats alpha and orientation, and
+`graypipe.io.source_check` compares the keywords of `read` with the file.
 """
 
 from .read import facts, read

@@ -1,85 +1,99 @@
-"""Orientation: where EXIF and XMP say it, and how it is applied."""
+"""The orientation of an image, as EXIF and XMP metadata state it.
+
+Parsed here rather than by Pillow, which only warns about a damaged EXIF block.
+"""
 
 import re
 import struct
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..errors import ReadError
-
+# The tag in EXIF 2.32, table 4, and in TIFF 6.0, section 8.
 ORIENTATION = 0x0112
-"""The tag in EXIF 2.32, table 4, and in TIFF 6.0, section 8."""
 
-POLICIES = ("error", "apply", "ignore")
+# XMP writes the orientation as an attribute or as an element.
+XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*(\d+)")
 
-XMP = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*(\d+)")
+# First four bytes of a TIFF structure -> byte order for `struct`.
+BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+
+# TIFF field type -> format for `struct`: BYTE, SHORT, LONG, and UNDEFINED, which MPF
+# uses for the offset of its list of images.
+FIELD_FORMATS = {1: "B", 3: "H", 4: "I", 7: "I"}
+
+# A directory entry: tag, type, count and value, 2 + 2 + 4 + 4 bytes.
+ENTRY_SIZE = 12
 
 
-def orientation(exif: bytes | None, xmp: bytes | None = None) -> int | None:
-    """Return the orientation, 1 to 8, that a block of EXIF states, else one of XMP; 1 where neither does.
+def parse_orientation(exif: bytes | None, xmp: bytes | None = None) -> int | None:
+    """Return the orientation that EXIF states, or else XMP.
 
-    None where the block is damaged, or states another. Read here, since Pillow answers such a block with a warning.
+    Parameters
+    ----------
+    exif : bytes or None
+        An EXIF block, with or without its "Exif" prefix.
+    xmp : bytes or None
+        An XMP packet, used if the EXIF block states no orientation.
+
+    Returns
+    -------
+    int or None
+        1 to 8; 1 if neither states it; None if the EXIF block is damaged or the value
+        is invalid.
     """
-    try:
-        found = tag(exif.removeprefix(b"Exif\0\0"), ORIENTATION) if exif else None
-    except (LookupError, struct.error):
-        return None
-    match = XMP.search(xmp) if xmp and found is None else None
-    return known(int(match[1]) if match else found or 1)
+    value = None
+    if exif:
+        try:
+            value = tag_value(exif.removeprefix(b"Exif\0\0"), ORIENTATION)
+        except (LookupError, struct.error):
+            return None
+    if value is None and xmp:
+        match = XMP_ORIENTATION.search(xmp)
+        if match is not None:
+            value = int(match[1])
+    if value is None:
+        return 1
+    return validate_orientation(value)
 
 
-def known(value: int) -> int | None:
-    """Return an orientation from 1 to 8, where 0 stands for none stated; None for another."""
-    return (value or 1) if 0 <= value <= 8 else None
+def validate_orientation(value: int) -> int | None:
+    """Return an orientation of 1 to 8, or None if it is invalid.
 
-
-def tag(block: bytes, number: int) -> int | None:
-    """Return the first value of a tag in the first directory of a TIFF structure, None where it is not there.
-
-    LookupError or struct.error where the structure is damaged.
+    Some writers state 0 for an unknown orientation, which counts as 1, upright.
     """
-    order = {b"II*\0": "<", b"MM\0*": ">"}[block[:4]]
-    (start,) = struct.unpack_from(order + "I", block, 4)
-    (count,) = struct.unpack_from(order + "H", block, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        name, kind = struct.unpack_from(order + "HH", block, entry)
-        if name == number:
-            return int(
-                struct.unpack_from(
-                    order + {1: "B", 3: "H", 4: "I", 7: "I"}[kind], block, entry + 8
-                )[0]
-            )
+    if value == 0:
+        return 1
+    if 1 <= value <= 8:
+        return value
     return None
 
 
-def turn(image: NDArray[Any], layout: str, value: int) -> NDArray[Any]:
-    """Return ``image`` upright: what EXIF calls ``value`` undone, as a fresh array."""
-    pixels = [layout.index("H"), layout.index("W")]
-    if value >= 5:
-        image = image.swapaxes(*pixels)
-    flipped = tuple(
-        axis
-        for axis, turned in zip(pixels, ((3, 4, 7, 8), (2, 3, 6, 7)), strict=True)
-        if value in turned
-    )
-    return np.ascontiguousarray(np.flip(image, flipped))
+def tag_value(block: bytes, tag: int) -> int | None:
+    """Return the first value of a tag in the first directory of a TIFF structure.
 
+    Parameters
+    ----------
+    block : bytes
+        A TIFF structure, as EXIF and MPF contain it.
+    tag : int
+        Number of the tag.
 
-def settle(
-    image: NDArray[Any], layout: str, value: int | None, policy: str
-) -> NDArray[Any]:
-    """Return ``image`` under the policy for an orientation of ``value``, None where what states it is damaged."""
-    if value == 1 or policy == "ignore":
-        return image
-    if value is None:
-        raise ReadError(
-            "its EXIF block, which says how the image is turned, is damaged: orientation='ignore' reads on"
-        )
-    if policy == "apply":
-        return turn(image, layout, value)
-    raise ReadError(
-        f"the file says that the stored image is turned or mirrored (orientation {value}): orientation='apply' undoes "
-        f"that, orientation='ignore' keeps the stored pixels where they are"
-    )
+    Returns
+    -------
+    int or None
+        None if the directory has no such tag.
+
+    Raises
+    ------
+    LookupError, struct.error
+        If the structure is damaged.
+    """
+    order = BYTE_ORDERS[block[:4]]
+    (directory,) = struct.unpack_from(order + "I", block, 4)
+    (entry_count,) = struct.unpack_from(order + "H", block, directory)
+    for number in range(entry_count):
+        entry = directory + 2 + number * ENTRY_SIZE
+        entry_tag, field_type = struct.unpack_from(order + "HH", block, entry)
+        if entry_tag == tag:
+            value_format = order + FIELD_FORMATS[field_type]
+            (value,) = struct.unpack_from(value_format, block, entry + 8)
+            return int(value)
+    return None

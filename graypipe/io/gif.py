@@ -1,60 +1,91 @@
-"""GIF: the blocks of a file, walked before Pillow is handed them. Numbers are those of GIF89a, sections 17 to 27."""
+"""Check the blocks of a GIF file, which Pillow does not do before it composes frames.
+
+Numbers are those of GIF89a, sections 17 to 27.
+"""
 
 import struct
 
 from ..errors import ReadError
 
+EXTENSION = 0x21
+IMAGE = 0x2C
+TRAILER = 0x3B
 
-def check(data: bytes) -> None:
-    """Raise ReadError where blocks are cut, a frame leaves the screen, or the first does not cover it."""
-    from PIL import (
-        Image,
-    )  # only its limit: Pillow would warn above it, while it composes frames
+# Signature and version, 6 bytes; then the logical screen descriptor, 7 bytes.
+SCREEN_OFFSET = 6
+BLOCKS_OFFSET = 13
+
+
+def check_gif(data: bytes) -> None:
+    """Raise ReadError if a GIF file is not complete.
+
+    Raises
+    ------
+    ReadError
+        If a block is truncated, a frame exceeds the screen, or the first does not
+        cover it, so that Pillow would fill in the rest. Also if the screen is larger
+        than PIL.Image.MAX_IMAGE_PIXELS.
+    """
+    # Imported for its limit: Pillow warns above it each time it composes a frame.
+    from PIL import Image
 
     try:
-        width, height, flags = struct.unpack_from("<HHB", data, 6)
-        if (
-            Image.MAX_IMAGE_PIXELS is not None
-            and width * height > Image.MAX_IMAGE_PIXELS
-        ):
+        width, height, flags = struct.unpack_from("<HHB", data, SCREEN_OFFSET)
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and width * height > limit:
             raise ReadError(
-                "the GIF is larger than PIL.Image.MAX_IMAGE_PIXELS: where it is trusted, raise that limit"
+                f"the GIF has {width * height} pixels, PIL.Image.MAX_IMAGE_PIXELS is "
+                f"{limit}: if you trust the file, raise that limit"
             )
-        _frames(data, 13 + _table(flags), (width, height))
+        offset = BLOCKS_OFFSET + _colour_table_size(flags)
+        _check_blocks(data, offset, (width, height))
     except (IndexError, struct.error):
         raise ReadError(
             "the file ends before its last block: it is truncated"
         ) from None
 
 
-def _frames(data: bytes, at: int, screen: tuple[int, int]) -> None:
-    first = True
-    while data[at] != 0x3B:
-        if data[at] == 0x21:
-            at = _after(data, at + 2)
-        elif data[at] == 0x2C:
-            left, top, width, height, flags = struct.unpack_from("<4HB", data, at + 1)
-            if (
-                left + width > screen[0]
-                or top + height > screen[1]
-                or (first and (width, height) != screen)
-            ):
+def _check_blocks(data: bytes, offset: int, screen: tuple[int, int]) -> None:
+    """Raise ReadError if the blocks from `offset` on are damaged."""
+    is_first = True
+    while data[offset] != TRAILER:
+        if data[offset] == EXTENSION:
+            # The second byte is the kind of the extension.
+            offset = _skip_sub_blocks(data, offset + 2)
+        elif data[offset] == IMAGE:
+            descriptor = struct.unpack_from("<4HB", data, offset + 1)
+            left, top, width, height, flags = descriptor
+            exceeds_screen = left + width > screen[0] or top + height > screen[1]
+            if exceeds_screen or (is_first and (width, height) != screen):
                 raise ReadError(
-                    f"a frame of {width} x {height} pixels does not fit its screen of {screen}"
+                    f"a frame of {width} x {height} pixels does not fit its screen of "
+                    f"{screen[0]} x {screen[1]}: the file is damaged"
                 )
-            at, first = _after(data, at + 11 + _table(flags)), False
+            is_first = False
+            # The descriptor has 10 bytes; one byte before the pixels is the code size.
+            pixels = offset + 10 + _colour_table_size(flags) + 1
+            offset = _skip_sub_blocks(data, pixels)
         else:
-            raise ReadError(f"byte {at} begins no block of a GIF: the file is damaged")
-    if first:
+            raise ReadError(
+                f"expected a block of a GIF at byte {offset}: the file is damaged"
+            )
+    if is_first:
         raise ReadError("the file holds no image")
 
 
-def _table(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+def _colour_table_size(flags: int) -> int:
+    """Return the size in bytes of the colour table that follows a descriptor."""
+    has_table = flags & 0x80
+    if not has_table:
+        return 0
+    bits_per_colour = (flags & 0x07) + 1
+    colour_count = 1 << bits_per_colour
+    return 3 * colour_count
 
 
-def _after(data: bytes, at: int) -> int:
-    """Return where the blocks of data that begin at ``at`` end."""
-    while data[at]:
-        at += data[at] + 1
-    return at + 1
+def _skip_sub_blocks(data: bytes, offset: int) -> int:
+    """Return the offset after the sub-blocks at `offset`, which an empty one ends."""
+    while data[offset] != 0:
+        size = data[offset]
+        offset += 1 + size
+    return offset + 1

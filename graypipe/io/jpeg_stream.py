@@ -1,145 +1,290 @@
-"""A JPEG stream taken apart and checked: its segments, scans and restart intervals.
+"""Parse the segments and scans of a JPEG stream, and check that it is complete.
 
-Markers and headers are those of ITU-T T.81, annex B. A decoder goes on where something is missing, so what can be
-counted is counted here: the coefficients that the scans bring, and the restart intervals of each.
+A decoder fills in what is missing without an error, so everything that can be counted
+is counted here: the coefficients that the scans contain, and the restart intervals of
+each scan. Markers and headers are those of ITU-T T.81, annex B.
 """
 
 import re
 import struct
+from collections.abc import Iterator
 from itertools import product
 from math import ceil
 from typing import NamedTuple
 
 from ..errors import ReadError
 
-SOI, EOI, FILL = b"\xff\xd8", b"\xff\xd9", b"\xff\xff"
-SOS, DRI, APP1, APP2, JPEG_LS = 0xDA, 0xDD, 0xE1, 0xE2, 0xF7
-HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-NEEDED = {*range(0xC0, 0xE0), 0xE0, 0xEE}
-"""What a decoder needs: of the segments of applications only JFIF and Adobe, which say how colours are stored."""
+START_OF_IMAGE = b"\xff\xd8"
+END_OF_IMAGE = b"\xff\xd9"
 
-END = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""What ends a scan: a marker that is neither a stuffed zero nor a restart."""
+# Any number of fill bytes, 0xFF, may precede the 0xFF of a marker.
+FILL = b"\xff\xff"
+
+START_OF_SCAN = 0xDA
+RESTART_INTERVAL = 0xDD
+APP1 = 0xE1  # EXIF and XMP
+APP2 = 0xE2  # MPF, the list of images
+JPEG_LS_FRAME = 0xF7
+
+# Start of frame, SOF0 to SOF15, except DHT, JPG and DAC, which lie among them.
+FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+# The segments that a decoder needs. Of the application segments only JFIF (APP0) and
+# Adobe (APP14) are kept, which say how colours are stored.
+DECODER_SEGMENTS = {*range(0xC0, 0xE0), 0xE0, 0xEE}
+
+# A scan ends at a marker that is neither a stuffed zero nor a restart.
+SCAN_END = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
-Component = tuple[int, int]
+# A coefficient of a component: (component, number from 0 to 63).
+Coefficient = tuple[int, int]
 
 
-class Frame(NamedTuple):
-    """The frame header: sizes, and the sampling of each component (across, down)."""
+class Segment(NamedTuple):
+    """One segment of a stream.
+
+    Parameters
+    ----------
+    marker : int
+        Second byte of the marker.
+    offset : int
+        Offset of the content in the file.
+    content : bytes
+        The segment without its marker and length.
+    raw : bytes
+        The segment with both.
+    scan : bytes or None
+        The entropy-coded data after a scan header; None after other segments.
+    """
+
+    marker: int
+    offset: int
+    content: bytes
+    raw: bytes
+    scan: bytes | None
+
+
+class FrameHeader(NamedTuple):
+    """The frame header, which describes the image.
+
+    Parameters
+    ----------
+    height, width : int
+        Size in pixels.
+    components : dict
+        Identifier of a component -> its sampling factors, (horizontal, vertical).
+    progressive : bool
+        Whether scans may contain parts of the coefficients.
+    """
 
     height: int
     width: int
-    components: dict[int, Component]
+    components: dict[int, tuple[int, int]]
     progressive: bool
 
-    def units(self, scanned: list[int]) -> int:
-        """Return how many units of coded pixels a scan of these components holds (T.81, A.2)."""
-        most = [
-            max(sampling[axis] for sampling in self.components.values())
-            for axis in (0, 1)
-        ]
+    def unit_count(self, scanned: list[int]) -> int:
+        """Return the number of coded units in a scan of some components.
+
+        Parameters
+        ----------
+        scanned : list of int
+            Identifiers of the components.
+
+        Returns
+        -------
+        int
+            Of several components: interleaved units of the whole image (MCU). Of one:
+            its own blocks of 8 x 8 samples. T.81, section A.2, defines both.
+        """
+        factors = self.components.values()
+        largest_horizontal = max(horizontal for horizontal, _ in factors)
+        largest_vertical = max(vertical for _, vertical in factors)
         if len(scanned) > 1:
-            return ceil(self.width / (8 * most[0])) * ceil(self.height / (8 * most[1]))
-        across, down = self.components[scanned[0]]
-        return ceil(ceil(self.width * across / most[0]) / 8) * ceil(
-            ceil(self.height * down / most[1]) / 8
-        )
+            columns = ceil(self.width / (8 * largest_horizontal))
+            rows = ceil(self.height / (8 * largest_vertical))
+            return columns * rows
+        horizontal, vertical = self.components[scanned[0]]
+        component_width = ceil(self.width * horizontal / largest_horizontal)
+        component_height = ceil(self.height * vertical / largest_vertical)
+        return ceil(component_width / 8) * ceil(component_height / 8)
 
 
-class Stream(NamedTuple):
-    """One JPEG stream; ``parts`` are for the decoder, the coded pixels of a scan at odd places."""
+class JpegStream(NamedTuple):
+    """One JPEG stream, reduced to what a decoder needs.
 
-    frame: Frame
+    Parameters
+    ----------
+    frame : FrameHeader
+        Size and components.
+    metadata : dict
+        First four bytes of an APP1 or APP2 segment -> (offset of its content in the
+        file, content). Of several such segments, the first.
+    headers : list of bytes
+        For each scan, the segments between the previous scan and its data.
+    scans : list of bytes
+        The entropy-coded data of each scan.
+    trailer : bytes
+        What follows the last scan.
+    """
+
+    frame: FrameHeader
     metadata: dict[bytes, tuple[int, bytes]]
-    parts: list[bytes]
+    headers: list[bytes]
+    scans: list[bytes]
+    trailer: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the stream as a file."""
+        parts = []
+        for header, scan in zip(self.headers, self.scans, strict=True):
+            parts += [header, scan]
+        return b"".join([*parts, self.trailer])
 
 
-def walk(data: bytes) -> Stream:
-    """Return the first JPEG stream in ``data``; ReadError where it is cut, damaged or lacks a part."""
-    frame, interval, at = None, 0, 2
+def parse_stream(data: bytes) -> JpegStream:
+    """Parse the first JPEG stream of a file.
+
+    Parameters
+    ----------
+    data : bytes
+        The file. What follows the end of the first stream is ignored.
+
+    Raises
+    ------
+    ReadError
+        If the stream is truncated or damaged, or lacks scans or restart intervals.
+    """
+    frame: FrameHeader | None = None
+    restart_interval = 0
     metadata: dict[bytes, tuple[int, bytes]] = {}
-    parts, kept, brought = list[bytes](), [SOI], set[Component]()
-    while data[at : at + 2] != EOI:
-        if data[at : at + 2] == FILL:
-            at += 1
-            continue
-        marker, content = _segment(data, at)
-        if marker in HEADERS:
-            frame = _frame(content, progressive=marker % 4 == 2)
-        elif marker == DRI:
-            (interval,) = struct.unpack(">H", content)
-        elif marker in (APP1, APP2):
-            metadata.setdefault(content[:4], (at + 4, content))
-        if marker in NEEDED:
-            kept.append(data[at : at + 4 + len(content)])
-        at += 4 + len(content)
-        if marker == SOS:
-            end = END.search(data, at)
-            if end is None or frame is None:
-                raise ReadError(
-                    "the file ends in the middle of its pixels: it is truncated"
-                )
-            parts += [b"".join(kept), data[at : end.start()]]
-            brought |= _scan(content, parts[-1], frame, interval)
-            kept, at = [], end.end() - 2
-    if frame is None or brought != set(product(frame.components, range(64))):
+    headers: list[bytes] = []
+    scans: list[bytes] = []
+    complete: set[Coefficient] = set()
+    pending = [START_OF_IMAGE]
+    for segment in _segments(data):
+        content = segment.content
+        if segment.marker in FRAME_HEADERS:
+            # SOF2, SOF6, SOF10 and SOF14 are the progressive ones.
+            frame = _parse_frame(content, progressive=segment.marker % 4 == 2)
+        elif segment.marker == RESTART_INTERVAL:
+            (restart_interval,) = struct.unpack(">H", content)
+        elif segment.marker in (APP1, APP2):
+            metadata.setdefault(content[:4], (segment.offset, content))
+        if segment.marker in DECODER_SEGMENTS:
+            pending.append(segment.raw)
+        if segment.scan is not None:
+            if frame is None:
+                raise ReadError("a scan precedes the frame header: the file is damaged")
+            headers.append(b"".join(pending))
+            scans.append(segment.scan)
+            pending = []
+            complete |= _check_scan(content, segment.scan, frame, restart_interval)
+    # Every coefficient of every component must arrive with all its bits. A truncated
+    # progressive file can be closed properly and still lack its last scans.
+    if frame is None or complete != set(product(frame.components, range(64))):
         raise ReadError(
             "some of its scans are missing: the file is damaged or truncated"
         )
-    return Stream(frame, metadata, [*parts, b"".join([*kept, EOI])])
+    trailer = b"".join([*pending, END_OF_IMAGE])
+    return JpegStream(frame, metadata, headers, scans, trailer)
 
 
-def _segment(data: bytes, at: int) -> tuple[int, bytes]:
-    """Return (marker, content) of the segment at ``at``."""
-    if len(data) < at + 4:
+def _segments(data: bytes) -> Iterator[Segment]:
+    """Yield the segments between the start and the end of the first stream."""
+    offset = len(START_OF_IMAGE)
+    while data[offset : offset + 2] != END_OF_IMAGE:
+        if data[offset : offset + 2] == FILL:
+            offset += 1
+            continue
+        marker, content = _parse_segment(data, offset)
+        content_start = offset + 4
+        end = content_start + len(content)
+        raw = data[offset:end]
+        scan = None
+        offset = end
+        if marker == START_OF_SCAN:
+            match = SCAN_END.search(data, end)
+            if match is None:
+                raise ReadError(
+                    "the file ends in the middle of its pixels: it is truncated"
+                )
+            scan = data[end : match.start()]
+            # The marker itself, without the fill bytes before it.
+            offset = match.end() - 2
+        yield Segment(marker, content_start, content, raw, scan)
+
+
+def _parse_segment(data: bytes, offset: int) -> tuple[int, bytes]:
+    """Return (marker, content) of the segment at `offset`."""
+    if len(data) < offset + 4:
         raise ReadError("the file ends before its last segment: it is truncated")
-    start, marker, length = struct.unpack_from(">BBH", data, at)
-    content = data[at + 4 : at + 2 + length]
-    if start != 0xFF or marker < 0xC0 or length < 2 or len(content) != length - 2:
+    prefix, marker, length = struct.unpack_from(">BBH", data, offset)
+    # The length counts its own two bytes.
+    content = data[offset + 4 : offset + 2 + length]
+    if prefix != 0xFF or marker < 0xC0 or length < 2 or len(content) != length - 2:
         raise ReadError(
-            f"byte {at} begins no segment of a JPEG stream: the file is damaged or truncated"
+            f"expected a segment of a JPEG stream at byte {offset}: the file is "
+            f"damaged or truncated"
         )
-    if marker == JPEG_LS:
+    if marker == JPEG_LS_FRAME:
         raise ReadError(
-            "a JPEG-LS stream: decode it with imagecodecs.jpegls_decode, and declare a gp.Source"
+            "expected JPEG, got a JPEG-LS stream: decode it with "
+            "imagecodecs.jpegls_decode, and declare a gp.Source"
         )
     return marker, content
 
 
-def _frame(content: bytes, progressive: bool) -> Frame:
+def _parse_frame(content: bytes, progressive: bool) -> FrameHeader:
+    """Return the frame header; ReadError unless it describes an 8-bit image."""
     depth, height, width, count = struct.unpack_from(">BHHB", content)
     if depth != 8:
         raise ReadError(
-            f"expected 8 bits a sample, got {depth}: decode it with imagecodecs.jpeg_decode, and declare "
-            f"gp.Source(..., bits={depth})"
+            f"expected 8 bits a sample, got {depth}: decode it with "
+            f"imagecodecs.jpeg_decode, and declare gp.Source(..., bits={depth})"
         )
-    listed = [content[at : at + 3] for at in range(6, 6 + 3 * count, 3)]
-    components = {name: (sampling >> 4, sampling & 15) for name, sampling, _ in listed}
-    if (
-        not height
-        or not width
-        or not all(all(sampling) for sampling in components.values())
-    ):
+    components: dict[int, tuple[int, int]] = {}
+    for number in range(count):
+        start = 6 + 3 * number
+        identifier, sampling, _ = content[start : start + 3]
+        # The sampling factors share a byte, four bits each.
+        components[identifier] = (sampling >> 4, sampling & 0x0F)
+    has_zero_factor = any(0 in factors for factors in components.values())
+    if height == 0 or width == 0 or has_zero_factor:
         raise ReadError("its frame header is damaged")
-    return Frame(height, width, components, progressive)
+    return FrameHeader(height, width, components, progressive)
 
 
-def _scan(header: bytes, coded: bytes, frame: Frame, interval: int) -> set[Component]:
-    """Return the coefficients, (component, number), that a scan brings to the last bit; check its restarts."""
+def _check_scan(
+    header: bytes, scan: bytes, frame: FrameHeader, restart_interval: int
+) -> set[Coefficient]:
+    """Return the coefficients that are complete after a scan; check its restarts.
+
+    A progressive scan contains a band of coefficients, and of each only the bits above
+    a given one: a coefficient is complete after the scan that contains its lowest bit.
+    """
     count = header[0]
     scanned = list(header[1 : 1 + 2 * count : 2])
-    first, last, bits = (
-        header[1 + 2 * count : 4 + 2 * count] if frame.progressive else (0, 63, 0)
-    )
-    if interval:
-        expected = [
-            0xD0 + number % 8
-            for number in range(-(-frame.units(scanned) // interval) - 1)
-        ]
-        if [marker[0] for marker in RESTART.findall(coded)] != expected:
-            raise ReadError(
-                "parts of its pixels are missing: the file is damaged or truncated"
-            )
-    return set(product(scanned, range(first, last + 1))) if bits & 15 == 0 else set()
+    if restart_interval:
+        _check_restarts(scan, frame.unit_count(scanned), restart_interval)
+    if not frame.progressive:
+        # These three fields have no meaning here, and some encoders write zeros.
+        return set(product(scanned, range(64)))
+    first, last, approximation = header[1 + 2 * count : 4 + 2 * count]
+    lowest_bit = approximation & 0x0F
+    if lowest_bit > 0:
+        return set()
+    return set(product(scanned, range(first, last + 1)))
+
+
+def _check_restarts(scan: bytes, unit_count: int, restart_interval: int) -> None:
+    """Raise ReadError unless a scan has all its restart markers, in order."""
+    interval_count = ceil(unit_count / restart_interval)
+    # Markers stand between the intervals, and count from 0 to 7 again and again.
+    expected = [0xD0 + number % 8 for number in range(interval_count - 1)]
+    markers = [match[0] for match in RESTART.findall(scan)]
+    if markers != expected:
+        raise ReadError(
+            "parts of its pixels are missing: the file is damaged or truncated"
+        )

@@ -1,9 +1,11 @@
-"""What Pillow decodes without a loss as it stands (GIF, BMP, WebP, PPM), and its modes as bands.
+"""GIF, BMP, WebP and PPM, decoded by Pillow; and the bands of Pillow's modes.
 
-Its plugins are used one by one: `PIL.Image.open` would warn where an image is large or odd, and only a change of the
-warning filters, which are those of every thread, would stop that.
+`PIL.Image.open` is not used, because it warns about large or odd images. Suppressing
+that would change the warning filters of every thread. Opening a file with the class of
+its format does not warn.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -13,21 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
-from . import exif, gif, ppm
-from .decoded import Stored, check_size, choose
+from .decoded import (
+    DecodedImage,
+    apply_palette,
+    check_size,
+    choose_frame,
+    is_gray_palette,
+    split_alpha,
+)
+from .exif import parse_orientation
+from .gif import check_gif
+from .ppm import check_ppm, decode_unscaled, sample_dtype, scaled_maximum
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-PPM = ("PpmImagePlugin", "PpmImageFile")
-PLUGINS = {
+# First bytes of a file -> Pillow's module and class.
+PILLOW_CLASSES = {
     b"GIF8": ("GifImagePlugin", "GifImageFile"),
     b"BM": ("BmpImagePlugin", "BmpImageFile"),
     b"RIFF": ("WebPImagePlugin", "WebPImageFile"),
-    **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf"), PPM),
+    b"P": ("PpmImagePlugin", "PpmImageFile"),
 }
-"""Pillow's module and class, by the first bytes of a file."""
 
+# Pillow's modes -> bands. Palettes ("P") are gray or RGB, depending on their colours.
 MODES = {
     "1": "gray",
     "L": "gray",
@@ -37,128 +48,153 @@ MODES = {
     "RGB": "RGB",
     "RGBA": "RGB",
 }
-"""The bands of Pillow's modes, palettes ("P") apart."""
 
+# The dtype of a mode, if it is not uint8.
 DTYPES = {"1": "bool", "I;16": "uint16", "F": "float32"}
-"""The dtype of a mode, where it is not uint8."""
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Return what a GIF, BMP, WebP or PPM file is, from its headers."""
+    """Describe a GIF, BMP, WebP or PPM file; see `graypipe.io.facts`."""
     with _open(path.read_bytes()) as image:
+        # Mode "I" has 32 bits, but of these formats only PGM with 16 bits uses it.
         mode = "I;16" if image.mode == "I" else image.mode
-        most = ppm.most(image) if image.format == "PPM" else None
-        gray = flat(_palette(image)) if mode == "P" else MODES[mode] == "gray"
+        if mode == "P":
+            is_gray = is_gray_palette(_palette(image))
+        else:
+            is_gray = MODES[mode] == "gray"
+        dtype = DTYPES.get(mode, "uint8")
+        if image.format == "PPM":
+            maximum = scaled_maximum(image)
+            if maximum is not None:
+                dtype = sample_dtype(maximum).name
         return {
             "format": str(image.format).replace("WEBP", "WebP"),
             "mode": mode,
             "width": image.width,
             "height": image.height,
-            "frames": getattr(image, "n_frames", 1),
-            "bands": 1 if gray else 3,
-            "dtype": DTYPES.get(mode, "uint8")
-            if most is None
-            else ppm.dtype(image).name,
+            "frames": _frame_count(image),
+            "bands": 1 if is_gray else 3,
+            "dtype": dtype,
             "alpha": mode in ("LA", "RGBA") or "transparency" in image.info,
             "orientation": _orientation(image),
         }
 
 
-def decode(path: Path, frame: object) -> Stored:
-    """Return frame ``frame`` of a GIF, BMP, WebP or PPM file; colour where palettes may change between frames."""
+def decode(path: Path, frame: object) -> DecodedImage:
+    """Decode one frame of a GIF, BMP, WebP or PPM file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    frame : object
+        The keyword of `graypipe.read`.
+
+    Returns
+    -------
+    DecodedImage
+        Frames of a GIF with several are RGB, because each may have its own palette.
+
+    Raises
+    ------
+    ReadError
+        If the file is damaged, truncated or too large, its mode is not supported, or
+        `frame` is not valid.
+    """
     data = path.read_bytes()
     with _open(data) as image:
         check_size(image.width * image.height * len(image.getbands()), len(data))
-        frames = getattr(image, "n_frames", 1)
-        image.seek(choose(frame, frames))
-        if image.format == "PPM" and ppm.most(image) is not None:
-            return ppm.levels(image, data)
+        frame_count = _frame_count(image)
+        image.seek(choose_frame(frame, frame_count))
+        if image.format == "PPM":
+            maximum = scaled_maximum(image)
+            if maximum is not None:
+                return decode_unscaled(image, data, maximum)
         image.load()
-        composed = frames > 1 and image.mode == "P"
-        stored = from_pillow(
-            image.convert("RGBA" if image.has_transparency_data else "RGB")
-            if composed
-            else image
-        )
-        return stored._replace(orientation=_orientation(image))
+        if frame_count > 1 and image.mode == "P":
+            mode = "RGBA" if image.has_transparency_data else "RGB"
+            decoded = from_pillow(image.convert(mode))
+        else:
+            decoded = from_pillow(image)
+        return replace(decoded, orientation=_orientation(image))
 
 
 def _open(data: bytes) -> "ImageFile":
-    plugin, name = next(
-        held for magic, held in PLUGINS.items() if data.startswith(magic)
-    )
+    """Return the file opened by Pillow, not yet loaded, after checking it."""
     if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
         raise ReadError(
-            f"expected a WebP image, got another kind of RIFF file, {data[8:12]!r}, such as sound or video"
+            f"expected a WebP image, got another kind of RIFF file, {data[8:12]!r}, "
+            f"such as sound or video"
         )
     if data.startswith(b"GIF8"):
-        gif.check(data)
-    image: ImageFile = getattr(import_module(f"PIL.{plugin}"), name)(BytesIO(data))
+        check_gif(data)
+    image: ImageFile = _pillow_class(data)(BytesIO(data))
     if image.format == "PPM":
-        ppm.check(image, len(data))
+        check_ppm(image, len(data))
     return image
 
 
+def _pillow_class(data: bytes) -> Any:
+    """Return Pillow's class for a file, by its first bytes."""
+    for magic, (module_name, class_name) in PILLOW_CLASSES.items():
+        if data.startswith(magic):
+            return getattr(import_module(f"PIL.{module_name}"), class_name)
+    raise ReadError(f"expected GIF, BMP, WebP or PPM, got {data[:8]!r}")
+
+
+def _frame_count(image: "ImageFile") -> int:
+    """Return the number of frames; only formats that can hold several have it."""
+    return int(getattr(image, "n_frames", 1))
+
+
 def _orientation(image: "ImageFile") -> int | None:
-    return exif.orientation(image.info.get("exif"), image.info.get("xmp"))
+    """Return the orientation that EXIF or XMP state."""
+    return parse_orientation(image.info.get("exif"), image.info.get("xmp"))
 
 
-def from_pillow(image: Any) -> Stored:
-    """Return what a Pillow image holds, every level; ReadError for modes that are neither gray nor RGB."""
+def from_pillow(image: Any) -> DecodedImage:
+    """Return the pixels of a Pillow image with every level.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Gray, RGB or a palette, with or without alpha.
+
+    Raises
+    ------
+    ReadError
+        If the mode is neither, or a pixel has an index beyond its palette.
+    """
     pixels = np.array(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    clear = image.info.get("transparency")
+    # An index or a gray level; alpha is 0 where pixels have it.
+    transparent_value = image.info.get("transparency")
     if image.mode == "P":
-        return through_palette(pixels, _palette(image), _opacity(clear))
-    if image.mode == "I":  # a PPM of 16 bits, the only one that is let in here
-        return Stored(pixels.astype(np.uint16), "HW", "gray")
+        palette_alpha = None
+        if transparent_value is not None:
+            palette_alpha = _alpha_of_value(np.arange(256), transparent_value)
+        return apply_palette(pixels, _palette(image), palette_alpha)
+    if image.mode == "I":
+        # Pillow's mode for PGM files of 16 bits. Files of 32 bits are refused earlier.
+        return DecodedImage(pixels.astype(np.uint16), "HW", "gray")
     if image.mode not in MODES:
         raise ReadError(
-            f"expected gray or RGB, got mode {image.mode!r}: convert it first, for what it shows"
+            f"expected gray or RGB, got mode {image.mode!r}: convert it first"
         )
     if image.mode in ("LA", "RGBA"):
-        return with_alpha(pixels)
-    alpha = (
-        None if clear is None else np.where(pixels == clear, 0, 255).astype(np.uint8)
-    )
-    return Stored(pixels, "HW" if pixels.ndim == 2 else "HWC", MODES[image.mode], alpha)
+        return split_alpha(pixels)
+    alpha = None
+    if transparent_value is not None:
+        alpha = _alpha_of_value(pixels, transparent_value)
+    layout = "HW" if pixels.ndim == 2 else "HWC"
+    return DecodedImage(pixels, layout, MODES[image.mode], alpha)
 
 
-def with_alpha(pixels: NDArray[Any]) -> Stored:
-    """Return gray or RGB for (H, W, 2) or (H, W, 4), the last sample of which is alpha."""
-    colour, alpha = pixels[..., :-1], pixels[..., -1]
-    if colour.shape[2] == 1:
-        return Stored(np.ascontiguousarray(colour[..., 0]), "HW", "gray", alpha)
-    return Stored(np.ascontiguousarray(colour), "HWC", "RGB", alpha)
-
-
-def through_palette(
-    indices: NDArray[Any], colours: NDArray[Any], opacity: NDArray[Any] | None = None
-) -> Stored:
-    """Return what the indices show: gray where every listed colour is, else RGB, in the palette's dtype."""
-    if int(indices.max(initial=0)) >= len(colours):
-        raise ReadError(
-            f"a pixel has colour {indices.max()} of a palette of {len(colours)}: the file is damaged"
-        )
-    alpha = None if opacity is None else opacity[indices]
-    if flat(colours):
-        return Stored(np.ascontiguousarray(colours[:, 0])[indices], "HW", "gray", alpha)
-    return Stored(colours[indices], "HWC", "RGB", alpha)
-
-
-def flat(colours: NDArray[Any]) -> bool:
-    """Whether every colour, (n, 3), is a gray."""
-    return bool((colours == colours[:, :1]).all())
+def _alpha_of_value(values: NDArray[Any], transparent: Any) -> NDArray[np.uint8]:
+    """Return alpha that is 0 where `values` are `transparent`, else 255."""
+    return np.where(values == transparent, 0, 255).astype(np.uint8)
 
 
 def _palette(image: "ImageFile") -> NDArray[np.uint8]:
+    """Return the palette, shape (n, 3)."""
     return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-
-
-def _opacity(clear: Any) -> NDArray[np.uint8] | None:
-    """Return the alpha of 256 colours where one of them, by its index, is transparent."""
-    return (
-        None
-        if clear is None
-        else np.where(np.arange(256) == clear, 0, 255).astype(np.uint8)
-    )

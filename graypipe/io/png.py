@@ -1,11 +1,12 @@
-"""PNG, decoded by Pillow, or by imagecodecs where Pillow would cut 16 bits to 8.
+"""PNG, decoded by Pillow, or by imagecodecs where Pillow would reduce 16 bits to 8.
 
-A decoder is handed what makes the pixels and nothing else: what is damaged or odd in a comment, a profile or a time
-stamp has no say.
+The decoder receives only the chunks that make up the pixels. A damaged comment, colour
+profile or time stamp therefore does not matter.
 """
 
 import struct
 import zlib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,16 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 from ..extras import needs
-from . import exif
-from .decoded import Stored, check_size, choose
-from .pillow import flat, from_pillow, through_palette, with_alpha
+from .decoded import (
+    DecodedImage,
+    apply_palette,
+    check_size,
+    choose_frame,
+    is_gray_palette,
+    split_alpha,
+)
+from .exif import parse_orientation
+from .pillow import from_pillow
 from .png_chunks import (
     ADAM7,
     GRAY,
@@ -25,159 +33,251 @@ from .png_chunks import (
     PALETTE,
     RGB,
     RGB_ALPHA,
-    SAMPLES,
+    SAMPLES_PER_PIXEL,
     Chunk,
     Header,
-    check_frames,
-    check_still,
-    chunks,
-    count,
-    first,
-    header,
-    join,
+    check_frames_are_complete,
+    check_still_is_complete,
+    count_frames,
+    find_content,
+    join_chunks,
+    parse_chunks,
+    parse_header,
 )
 
-MODES = {GRAY: "L", RGB: "RGB", PALETTE: "P", GRAY_ALPHA: "LA", RGB_ALPHA: "RGBA"}
-DEEP = {
+# Names of (colour type, bit depth) for `facts`: Pillow's modes, as far as it has them.
+MODES = {
     (GRAY, 1): "1",
+    (GRAY, 2): "L",
+    (GRAY, 4): "L",
+    (GRAY, 8): "L",
     (GRAY, 16): "I;16",
+    (RGB, 8): "RGB",
     (RGB, 16): "RGB;16",
+    (PALETTE, 1): "P",
+    (PALETTE, 2): "P",
+    (PALETTE, 4): "P",
+    (PALETTE, 8): "P",
+    (GRAY_ALPHA, 8): "LA",
     (GRAY_ALPHA, 16): "LA;16",
+    (RGB_ALPHA, 8): "RGBA",
     (RGB_ALPHA, 16): "RGBA;16",
 }
-"""Pillow's modes, as far as it has them."""
+
+# The chunks that make up the pixels of a still image, and of an animation.
+STILL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+ANIMATION_CHUNKS = (*STILL_CHUNKS, b"tRNS", b"acTL", b"fcTL", b"fdAT")
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Return what the file is, from its chunks."""
-    found = chunks(path.read_bytes())
-    held = header(found)
-    gray = (
-        flat(_colours(found))
-        if held.colour == PALETTE
-        else held.colour in (GRAY, GRAY_ALPHA)
-    )
+    """Describe a PNG file from its chunks; see `graypipe.io.facts`."""
+    chunks = parse_chunks(path.read_bytes())
+    header = parse_header(chunks)
+    colour_type, bit_depth = header.colour_type, header.bit_depth
+    if colour_type == PALETTE:
+        is_gray = is_gray_palette(_palette(chunks))
+    else:
+        is_gray = colour_type in (GRAY, GRAY_ALPHA)
+    if colour_type == GRAY and bit_depth == 1:
+        dtype = "bool"
+    else:
+        dtype = "uint16" if bit_depth == 16 else "uint8"
+    has_transparent_colour = find_content(chunks, b"tRNS") is not None
     return {
         "format": "PNG",
-        "mode": DEEP.get((held.colour, held.depth), MODES[held.colour]),
-        "width": held.width,
-        "height": held.height,
-        "frames": count(found),
-        "bands": 1 if gray else 3,
-        "dtype": "bool"
-        if (held.colour, held.depth) == (GRAY, 1)
-        else f"uint{max(8, held.depth)}",
-        "alpha": held.colour in (GRAY_ALPHA, RGB_ALPHA)
-        or first(found, b"tRNS") is not None,
-        "orientation": exif.orientation(first(found, b"eXIf"), first(found, b"iTXt")),
+        "mode": MODES[colour_type, bit_depth],
+        "width": header.width,
+        "height": header.height,
+        "frames": count_frames(chunks),
+        "bands": 1 if is_gray else 3,
+        "dtype": dtype,
+        "alpha": colour_type in (GRAY_ALPHA, RGB_ALPHA) or has_transparent_colour,
+        "orientation": _orientation(chunks),
     }
 
 
-def decode(path: Path, frame: object) -> Stored:
-    """Return frame ``frame`` of a PNG file. Gray of 2 or 4 bits comes in 8, where v of n bits is v·255/(2ⁿ - 1)."""
+def decode(path: Path, frame: object) -> DecodedImage:
+    """Decode one frame of a PNG file.
+
+    Gray of 2 or 4 bits is returned in 8 bits: v of n bits becomes v * 255 / (2**n - 1),
+    which is exact.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    frame : object
+        The keyword of `graypipe.read`. A still image that is not part of the animation
+        is frame 0.
+
+    Raises
+    ------
+    ReadError
+        If the file is damaged, truncated or too large, or `frame` is not valid.
+    MissingExtraError
+        If the file has 16-bit colour or alpha and imagecodecs is not installed.
+    """
     data = path.read_bytes()
-    found = chunks(data)
-    held = header(found)
-    chosen = choose(frame, count(found))
-    check_size(
-        held.width * held.height * SAMPLES[held.colour] * max(1, held.depth // 8),
-        len(data),
-    )
-    stored = _frame(found, held, chosen) if chosen else _still(found, held)
-    return stored._replace(
-        orientation=exif.orientation(first(found, b"eXIf"), first(found, b"iTXt"))
-    )
-
-
-def _still(found: list[Chunk], held: Header) -> Stored:
-    if held.interlaced and held.depth == 16 and held.colour != GRAY:
-        check_still(found, held)
-        image = _interlaced(found, held)
+    chunks = parse_chunks(data)
+    header = parse_header(chunks)
+    chosen = choose_frame(frame, count_frames(chunks))
+    sample_count = header.width * header.height * SAMPLES_PER_PIXEL[header.colour_type]
+    bytes_per_sample = 2 if header.bit_depth == 16 else 1
+    check_size(sample_count * bytes_per_sample, len(data))
+    if chosen == 0:
+        decoded = _decode_still(chunks, header)
     else:
-        image = _pixels(join(found, (b"IHDR", b"PLTE", b"IDAT", b"IEND")), held)
-    if (
-        held.interlaced or not image[-1].any()
-    ):  # a last row of zeros may be one that was never reached
-        check_still(found, held)
-    clear = first(found, b"tRNS")
-    if held.colour == PALETTE:
-        return through_palette(image, _colours(found), _opacity(clear or b""))
-    if held.colour in (GRAY_ALPHA, RGB_ALPHA):
-        return with_alpha(image)
-    layout, bands = ("HW", "gray") if held.colour == GRAY else ("HWC", "RGB")
-    alpha = None if clear is None else _keyed(image, clear, held)
-    return Stored(
-        image, layout, bands, alpha, states={"bits": 8} if held.depth in (2, 4) else {}
+        decoded = _decode_animation_frame(chunks, header, chosen)
+    return replace(decoded, orientation=_orientation(chunks))
+
+
+def _orientation(chunks: list[Chunk]) -> int | None:
+    """Return the orientation; XMP is stored as international text, iTXt."""
+    return parse_orientation(
+        find_content(chunks, b"eXIf"), find_content(chunks, b"iTXt")
     )
 
 
-def _pixels(data: bytes, held: Header) -> NDArray[Any]:
-    """Return (H, W) or (H, W, samples), palettes as indices."""
-    if held.depth == 16 and held.colour != GRAY:
+def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
+    """Return the still image, which is the first frame."""
+    samples = _complete_samples(chunks, header)
+    transparency = find_content(chunks, b"tRNS")
+    if header.colour_type == PALETTE:
+        return apply_palette(samples, _palette(chunks), _palette_alpha(transparency))
+    if header.colour_type in (GRAY_ALPHA, RGB_ALPHA):
+        return split_alpha(samples)
+    alpha = None
+    if transparency is not None:
+        alpha = _alpha_of_transparent_colour(samples, transparency, header)
+    # Pillow scales these depths to 8 bits, so 8 is what the values mean.
+    source_keywords = {"bits": 8} if header.bit_depth in (2, 4) else {}
+    if header.colour_type == GRAY:
+        layout, bands = "HW", "gray"
+    else:
+        layout, bands = "HWC", "RGB"
+    return DecodedImage(samples, layout, bands, alpha, source_keywords=source_keywords)
+
+
+def _complete_samples(chunks: list[Chunk], header: Header) -> NDArray[Any]:
+    """Return all samples of the still image, palettes as indices.
+
+    Decoders fill rows that are missing with zeros, and rows of later passes that are
+    missing with those of earlier ones.
+    """
+    if header.interlaced:
+        check_still_is_complete(chunks, header)
+        if header.bit_depth == 16 and header.colour_type != GRAY:
+            return _decode_passes(chunks, header)
+    samples = _decode_samples(join_chunks(chunks, STILL_CHUNKS), header)
+    # The check decompresses the file once more, so it is left out where the last row
+    # proves that the decoder reached it.
+    if not header.interlaced and not samples[-1].any():
+        check_still_is_complete(chunks, header)
+    return samples
+
+
+def _decode_samples(data: bytes, header: Header) -> NDArray[Any]:
+    """Return the samples of a PNG file, shape (H, W) or (H, W, samples)."""
+    if header.bit_depth == 16 and header.colour_type != GRAY:
+        # Pillow has no mode for them and keeps the upper 8 bits only.
         with needs("io", "imagecodecs"):
             import imagecodecs
         return np.asarray(imagecodecs.png_decode(data))
     from PIL.PngImagePlugin import PngImageFile
 
     with PngImageFile(BytesIO(data)) as image:
-        pixels = np.array(image)
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        samples = np.array(image)
+    return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
-def _interlaced(found: list[Chunk], held: Header) -> NDArray[Any]:
-    """Return 16-bit samples, each pass decoded as an image of its own: for the whole, libpng would warn on stderr."""
-    coded = zlib.decompress(
-        b"".join(content for name, content in found if name == b"IDAT")
-    )
-    image, at = np.empty((held.height, held.width, SAMPLES[held.colour]), np.uint16), 0
-    for left, top, across, down in ADAM7:
-        part = image[top::down, left::across]
-        if part.size:
-            height, width, samples = part.shape
-            size = height * (1 + 2 * width * samples)
-            head = struct.pack(">IIBBBBB", width, height, 16, held.colour, 0, 0, 0)
-            content = zlib.compress(coded[at : at + size], 1)
-            file = [(b"IHDR", head), (b"IDAT", content), (b"IEND", b"")]
-            part[...] = _pixels(join(file, (b"IHDR", b"IDAT", b"IEND")), held)
-            at += size
+def _decode_passes(chunks: list[Chunk], header: Header) -> NDArray[Any]:
+    """Return the samples of an interlaced image of 16-bit colour or alpha.
+
+    Each pass is decoded as an image of its own, because libpng writes a warning to
+    stderr when imagecodecs decodes an interlaced image.
+    """
+    compressed = [chunk.content for chunk in chunks if chunk.type == b"IDAT"]
+    rows = zlib.decompress(b"".join(compressed))
+    sample_count = SAMPLES_PER_PIXEL[header.colour_type]
+    image = np.empty((header.height, header.width, sample_count), np.uint16)
+    offset = 0
+    for left, top, column_step, row_step in ADAM7:
+        pixels = image[top::row_step, left::column_step]
+        if pixels.size == 0:
+            continue
+        height, width, _ = pixels.shape
+        # A row is a filter byte and two bytes for each sample.
+        size = height * (1 + 2 * width * sample_count)
+        pass_rows = rows[offset : offset + size]
+        pixels[...] = _decode_pass(pass_rows, height, width, header)
+        offset += size
     return image
 
 
-def _frame(found: list[Chunk], held: Header, chosen: int) -> Stored:
+def _decode_pass(
+    rows: bytes, height: int, width: int, header: Header
+) -> NDArray[np.uint16]:
+    """Return the samples of filtered rows, decoded as a PNG file of their own."""
+    fields = (width, height, header.bit_depth, header.colour_type, 0, 0, 0)
+    chunks = [
+        Chunk(b"IHDR", struct.pack(">IIBBBBB", *fields)),
+        # Compressed only to be decompressed at once, hence at the fastest level.
+        Chunk(b"IDAT", zlib.compress(rows, 1)),
+        Chunk(b"IEND", b""),
+    ]
+    return _decode_samples(join_chunks(chunks, STILL_CHUNKS), header)
+
+
+def _decode_animation_frame(
+    chunks: list[Chunk], header: Header, chosen: int
+) -> DecodedImage:
     """Return a later frame of an animation, composed by Pillow."""
     from PIL.PngImagePlugin import PngImageFile
 
-    if held.depth != 8:
+    if header.bit_depth != 8:
         raise ReadError(
-            f"frames of {held.depth} bits a sample: only the first can be read"
+            f"expected an animation of 8 bits per sample, got {header.bit_depth}: only "
+            f"frame=0 can be read"
         )
-    check_frames(found, held)
-    kept = (b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND")
-    with PngImageFile(BytesIO(join(found, kept))) as image:
+    check_frames_are_complete(chunks, header)
+    data = join_chunks(chunks, ANIMATION_CHUNKS)
+    with PngImageFile(BytesIO(data)) as image:
         image.seek(chosen)
         return from_pillow(image)
 
 
-def _colours(found: list[Chunk]) -> NDArray[np.uint8]:
-    listed = first(found, b"PLTE") or b""
-    if not listed or len(listed) % 3:
+def _palette(chunks: list[Chunk]) -> NDArray[np.uint8]:
+    """Return the palette, shape (n, 3)."""
+    content = find_content(chunks, b"PLTE")
+    if not content or len(content) % 3 != 0:
         raise ReadError("its palette is missing or damaged")
-    return np.frombuffer(listed, np.uint8).reshape(-1, 3)
+    return np.frombuffer(content, np.uint8).reshape(-1, 3)
 
 
-def _opacity(listed: bytes) -> NDArray[np.uint8] | None:
-    """Return the alpha of the palette's colours, those not listed opaque; None where none is listed."""
-    return np.frombuffer(listed.ljust(256, b"\xff")[:256], np.uint8) if listed else None
+def _palette_alpha(transparency: bytes | None) -> NDArray[np.uint8] | None:
+    """Return the alpha of all 256 possible indices, None if all are opaque."""
+    if not transparency:
+        return None
+    # The chunk may be shorter than the palette: the rest is opaque.
+    return np.frombuffer(transparency.ljust(256, b"\xff")[:256], np.uint8)
 
 
-def _keyed(image: NDArray[Any], clear: bytes, held: Header) -> NDArray[Any]:
-    """Return the alpha that a transparent colour makes: 0 where the pixel has it, full elsewhere."""
-    samples = SAMPLES[held.colour]
-    if len(clear) != 2 * samples:
+def _alpha_of_transparent_colour(
+    samples: NDArray[Any], transparency: bytes, header: Header
+) -> NDArray[Any]:
+    """Return alpha that is 0 where a pixel has the transparent colour, else opaque."""
+    sample_count = SAMPLES_PER_PIXEL[header.colour_type]
+    if len(transparency) != 2 * sample_count:
         raise ReadError("its transparent colour is damaged")
-    key = np.array(struct.unpack(f">{samples}H", clear)) & (2**held.depth - 1)
-    full = 1 if image.dtype == bool else np.iinfo(image.dtype).max
-    if held.depth < 8:
-        key = key * (full // (2**held.depth - 1))  # spread as the pixels are
-    hit = image == key[0] if image.ndim == 2 else (image == key).all(-1)
-    return np.where(hit, 0, full).astype(image.dtype)
+    # Stored as 16 bits per sample, of which only those of the bit depth count.
+    colour = np.array(struct.unpack(f">{sample_count}H", transparency))
+    colour &= 2**header.bit_depth - 1
+    opaque = 1 if samples.dtype == bool else np.iinfo(samples.dtype).max
+    if header.bit_depth < 8:
+        # Scaled to 8 bits as the samples are.
+        colour *= opaque // (2**header.bit_depth - 1)
+    if samples.ndim == 2:
+        is_transparent = samples == colour[0]
+    else:
+        is_transparent = (samples == colour).all(-1)
+    return np.where(is_transparent, 0, opaque).astype(samples.dtype)

@@ -1,21 +1,30 @@
-"""A PNG file taken apart and checked: its chunks, their sums, and that the pixels are all there.
+"""Parse the chunks of a PNG file, and check that it is complete.
 
-Numbers are those of the PNG specification, third edition, sections 5, 8, 9 and 11. Pillow skips the sums of the
-pixels, and leaves black what they do not reach.
+Pillow neither checks the CRC of the pixel data nor reports missing rows, which it
+leaves black. Numbers are those of the PNG specification, third edition, sections 5, 8,
+9 and 11.
 """
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ..errors import ReadError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
-SAMPLES = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGB_ALPHA: 4}
-DEPTHS = {
+# Colour types.
+GRAY = 0
+RGB = 2
+PALETTE = 3
+GRAY_ALPHA = 4
+RGB_ALPHA = 6
+
+SAMPLES_PER_PIXEL = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGB_ALPHA: 4}
+
+# The bit depths that each colour type allows.
+BIT_DEPTHS = {
     GRAY: (1, 2, 4, 8, 16),
     RGB: (8, 16),
     PALETTE: (1, 2, 4, 8),
@@ -23,139 +32,203 @@ DEPTHS = {
     RGB_ALPHA: (8, 16),
 }
 
-WHOLE = ((0, 0, 1, 1),)
-ADAM7 = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-)
-"""Where the passes of an image begin, across and down, and their steps."""
 
-Chunk = tuple[bytes, bytes]
+class Pass(NamedTuple):
+    """The pixels that one pass of an interlaced image holds."""
+
+    left: int
+    top: int
+    column_step: int
+    row_step: int
+
+
+NOT_INTERLACED = (Pass(0, 0, 1, 1),)
+ADAM7 = (
+    Pass(0, 0, 8, 8),
+    Pass(4, 0, 8, 8),
+    Pass(0, 4, 4, 8),
+    Pass(2, 0, 4, 4),
+    Pass(0, 2, 2, 4),
+    Pass(1, 0, 2, 2),
+    Pass(0, 1, 1, 2),
+)
+
+# Length of the content, type and CRC of a chunk, four bytes each.
+CHUNK_OVERHEAD = 12
+
+
+class Chunk(NamedTuple):
+    """One chunk of a file: its type, such as b"IDAT", and its content."""
+
+    type: bytes
+    content: bytes
 
 
 class Header(NamedTuple):
-    """The chunk IHDR."""
+    """The fields of the chunk IHDR."""
 
     width: int
     height: int
-    depth: int
-    colour: int
+    bit_depth: int
+    colour_type: int
     interlaced: bool
 
 
-def chunks(data: bytes) -> list[Chunk]:
-    """Return the chunks of a PNG file, (type, content), each checked against its sum, else ReadError."""
-    found: list[Chunk] = []
-    at = len(SIGNATURE)
-    while at + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        content = data[at + 8 : at + 8 + length]
-        end = at + 8 + length
-        if data[end : end + 4] != struct.pack(
-            ">I", zlib.crc32(content, zlib.crc32(name))
-        ):
+def parse_chunks(data: bytes) -> list[Chunk]:
+    """Return all chunks of a PNG file.
+
+    Raises
+    ------
+    ReadError
+        If a CRC differs, or the file ends before the chunk IEND.
+    """
+    chunks: list[Chunk] = []
+    offset = len(SIGNATURE)
+    while offset + CHUNK_OVERHEAD <= len(data):
+        length, chunk_type = struct.unpack_from(">I4s", data, offset)
+        content_end = offset + 8 + length
+        chunk = Chunk(chunk_type, data[offset + 8 : content_end])
+        if data[content_end : content_end + 4] != _crc(chunk):
             raise ReadError(
-                f"its chunk {name!r} at byte {at} is damaged: the checksum differs"
+                f"its chunk {chunk_type!r} at byte {offset} is damaged: the checksum "
+                f"differs"
             )
-        found.append((name, content))
-        if name == b"IEND":
-            return found
-        at = end + 4
+        chunks.append(chunk)
+        if chunk_type == b"IEND":
+            return chunks
+        offset = content_end + 4
     raise ReadError("the file ends before its last chunk: it is truncated")
 
 
-def join(found: list[Chunk], kept: Iterable[bytes]) -> bytes:
-    """Return a PNG file of the chunks whose type is in ``kept``."""
-    parts = [
-        struct.pack(">I4s", len(content), name)
-        + content
-        + struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
-        for name, content in found
-        if name in kept
-    ]
-    return b"".join([SIGNATURE, *parts])
+def _crc(chunk: Chunk) -> bytes:
+    """Return the CRC of a chunk, as a file stores it."""
+    return struct.pack(">I", zlib.crc32(chunk.content, zlib.crc32(chunk.type)))
 
 
-def first(found: list[Chunk], name: bytes) -> bytes | None:
-    """Return the content of the first chunk of that type, None where there is none."""
-    return next((content for chunk, content in found if chunk == name), None)
+def join_chunks(chunks: list[Chunk], types: Collection[bytes]) -> bytes:
+    """Return a PNG file of those chunks whose type is in `types`."""
+    parts = [SIGNATURE]
+    for chunk in chunks:
+        if chunk.type in types:
+            parts.append(struct.pack(">I4s", len(chunk.content), chunk.type))
+            parts.append(chunk.content)
+            parts.append(_crc(chunk))
+    return b"".join(parts)
 
 
-def header(found: list[Chunk]) -> Header:
-    """Return the header; ReadError where it contradicts the specification."""
-    name, content = found[0]
-    if name == b"IHDR" and len(content) == 13:
-        width, height, depth, colour, _, _, interlaced = struct.unpack(
-            ">IIBBBBB", content
-        )
+def find_content(chunks: list[Chunk], chunk_type: bytes) -> bytes | None:
+    """Return the content of the first chunk of a type, or None if there is none."""
+    for chunk in chunks:
+        if chunk.type == chunk_type:
+            return chunk.content
+    return None
+
+
+def parse_header(chunks: list[Chunk]) -> Header:
+    """Return the header; ReadError if it contradicts the specification."""
+    chunk_type, content = chunks[0]
+    if chunk_type == b"IHDR" and len(content) == 13:
+        fields = struct.unpack(">IIBBBBB", content)
+        width, height, bit_depth, colour_type, _, _, interlace_method = fields
         if (
-            width
-            and height
-            and depth in DEPTHS.get(colour, ())
-            and interlaced in (0, 1)
+            width > 0
+            and height > 0
+            and bit_depth in BIT_DEPTHS.get(colour_type, ())
+            and interlace_method in (0, 1)
         ):
-            return Header(width, height, depth, colour, bool(interlaced))
-    raise ReadError("its header is none of a PNG image: the file is damaged")
+            return Header(width, height, bit_depth, colour_type, interlace_method == 1)
+    raise ReadError("its header is not that of a PNG image: the file is damaged")
 
 
-def count(found: list[Chunk]) -> int:
-    """Return how many frames the file holds: those of the animation, and the still image where it is none of them."""
-    control = first(found, b"acTL")
-    if control is None:
+def count_frames(chunks: list[Chunk]) -> int:
+    """Return the number of frames: those of the animation, plus a separate still image.
+
+    Raises
+    ------
+    ReadError
+        If the animation states another number of frames than it has.
+    """
+    animation_control = find_content(chunks, b"acTL")
+    if animation_control is None:
         return 1
-    names = [name for name, _ in found]
-    frames = names.count(b"fcTL")
+    types = [chunk.type for chunk in chunks]
+    frame_count = types.count(b"fcTL")
     if (
-        not frames
-        or names.count(b"acTL") != 1
-        or control[:4] != struct.pack(">I", frames)
-        or b"IDAT" not in names
+        frame_count == 0
+        or types.count(b"acTL") != 1
+        or animation_control[:4] != struct.pack(">I", frame_count)
+        or b"IDAT" not in types
     ):
         raise ReadError("its animation control is damaged")
-    return frames + (names.index(b"IDAT") < names.index(b"fcTL"))
+    if types.index(b"IDAT") < types.index(b"fcTL"):
+        # Without a frame control of its own, the still image is no animation frame.
+        return frame_count + 1
+    return frame_count
 
 
-def check_still(found: list[Chunk], held: Header) -> None:
-    """Raise ReadError unless the still image has all its pixels."""
-    _check_length([content for name, content in found if name == b"IDAT"], held)
+def check_still_is_complete(chunks: list[Chunk], header: Header) -> None:
+    """Raise ReadError if pixels of the still image are missing."""
+    compressed = [chunk.content for chunk in chunks if chunk.type == b"IDAT"]
+    _check_length(compressed, header)
 
 
-def check_frames(found: list[Chunk], held: Header) -> None:
-    """Raise ReadError unless the frames of an animation have all their pixels."""
-    coded: list[bytes] = []
-    frame = held
-    for name, content in [*found, (b"fcTL", b"")]:
-        if name == b"IDAT":
-            coded.append(content)
-        elif name == b"fdAT":
-            coded.append(content[4:])
-        elif name == b"fcTL":
-            if coded:
-                _check_length(coded, frame)
-            if content:
-                width, height = struct.unpack(">II", content[4:12])
-                frame, coded = held._replace(width=width, height=height), []
+def check_frames_are_complete(chunks: list[Chunk], header: Header) -> None:
+    """Raise ReadError if pixels of a frame of the animation, or the still image, miss.
+
+    Parameters
+    ----------
+    chunks : list of Chunk
+        All chunks of the file.
+    header : Header
+        Frames have its bit depth and colour type, but their own size.
+    """
+    compressed: list[bytes] = []
+    frame_header = header
+    for chunk in chunks:
+        if chunk.type == b"IDAT":
+            compressed.append(chunk.content)
+        elif chunk.type == b"fdAT":
+            # Frame data differ from IDAT by a leading sequence number.
+            compressed.append(chunk.content[4:])
+        elif chunk.type == b"fcTL":
+            # A frame control ends the data of the image before it.
+            if compressed:
+                _check_length(compressed, frame_header)
+            compressed = []
+            width, height = struct.unpack(">II", chunk.content[4:12])
+            frame_header = header._replace(width=width, height=height)
+    if compressed:
+        _check_length(compressed, frame_header)
 
 
-def _check_length(coded: list[bytes], held: Header) -> None:
-    expected = 0
-    for left, top, across, down in ADAM7 if held.interlaced else WHOLE:
-        width, height = (
-            -(-(held.width - left) // across),
-            -(-(held.height - top) // down),
-        )
-        if width > 0:
-            expected += max(0, height) * (
-                1 + (width * SAMPLES[held.colour] * held.depth + 7) // 8
-            )
-    inflate = zlib.decompressobj()
-    length = sum(len(inflate.decompress(content)) for content in coded)
-    if length < expected or not inflate.eof:
+def _check_length(compressed: list[bytes], header: Header) -> None:
+    """Raise ReadError if the compressed pixels of an image end early."""
+    expected = _decompressed_size(header)
+    decompressor = zlib.decompressobj()
+    # Part by part, so that only the length is kept and not the pixels.
+    size = 0
+    for part in compressed:
+        size += len(decompressor.decompress(part))
+    if size < expected or not decompressor.eof:
         raise ReadError(
-            f"its pixels end early, {length} of {expected} bytes: the file is damaged"
+            f"its pixels end early, {size} of {expected} bytes: the file is damaged"
         )
+
+
+def _decompressed_size(header: Header) -> int:
+    """Return the size of the filtered rows of an image, over all passes."""
+    bits_per_pixel = SAMPLES_PER_PIXEL[header.colour_type] * header.bit_depth
+    size = 0
+    for part in ADAM7 if header.interlaced else NOT_INTERLACED:
+        width = _ceil_div(header.width - part.left, part.column_step)
+        height = _ceil_div(header.height - part.top, part.row_step)
+        # Passes of a small image can be empty.
+        if width > 0 and height > 0:
+            filter_byte = 1
+            size += height * (filter_byte + _ceil_div(width * bits_per_pixel, 8))
+    return size
+
+
+def _ceil_div(dividend: int, divisor: int) -> int:
+    """Return the quotient, rounded up."""
+    return -(-dividend // divisor)

@@ -1,4 +1,8 @@
-"""PPM: the levels that a file has, whatever the greatest of them, where Pillow would scale them to 255 or 65535."""
+"""PBM, PGM, PPM and PFM files with the levels that they store.
+
+Pillow scales levels to 255 or 65535 if the header states another maximum. Binary files
+are therefore read here without scaling, and plain text files are refused.
+"""
 
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -6,81 +10,123 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ReadError
-from .decoded import Stored
+from .decoded import DecodedImage
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-BITS = {"1": 1, "L": 8, "I": 16, "RGB": 24, "F": 32}
-"""Bits a pixel takes in the file, by Pillow's mode."""
+# Bits per pixel in the file, by Pillow's mode, where Pillow does not scale.
+BITS_PER_PIXEL = {"1": 1, "L": 8, "I": 16, "RGB": 24, "F": 32}
+
+# The maximum levels that Pillow scales to, by its mode.
+PILLOW_MAXIMUM = {"L": 255, "RGB": 255, "I": 65535}
 
 
-def most(image: "ImageFile") -> int | None:
-    """Return the greatest level of a file whose levels Pillow would scale, else None."""
+def scaled_maximum(image: "ImageFile") -> int | None:
+    """Return the maximum level of a binary file that Pillow would scale, else None."""
+    # Pillow has a decoder of this name for such files, with the maximum as an argument.
     decoder, _, _, arguments = image.tile[0]
-    return (
-        int(arguments[-1])
-        if decoder == "ppm" and isinstance(arguments, tuple)
-        else None
-    )
+    if decoder == "ppm" and isinstance(arguments, tuple):
+        return int(arguments[-1])
+    return None
 
 
-def dtype(image: "ImageFile") -> np.dtype[Any]:
-    """Return the dtype that holds the levels of such a file."""
-    return np.dtype(np.uint16 if (most(image) or 0) > 255 else np.uint8)
+def sample_dtype(maximum: int) -> np.dtype[Any]:
+    """Return the dtype of samples up to `maximum`."""
+    return np.dtype(np.uint16 if maximum > 255 else np.uint8)
 
 
-def check(image: "ImageFile", size: int) -> None:
-    """Raise ReadError where Pillow would scale plain text, or the file, of ``size`` bytes, is not one image long."""
-    if image.mode not in BITS:
+def check_ppm(image: "ImageFile", file_size: int) -> None:
+    """Check a file that Pillow has opened.
+
+    Parameters
+    ----------
+    image : PIL.ImageFile.ImageFile
+        Opened, but not loaded.
+    file_size : int
+        Size of the file in bytes.
+
+    Raises
+    ------
+    ReadError
+        If the size is not that of exactly one image, the mode is unsupported, or the
+        file is plain text whose levels Pillow would scale.
+    """
+    if image.mode not in BITS_PER_PIXEL:
         raise ReadError(
             f"expected gray or RGB, got a PPM of mode {image.mode!r}: convert it first"
         )
-    decoder, _, start, arguments = image.tile[0]
-    if decoder != "ppm_plain":
-        row = (
-            (image.width * BITS[image.mode] + 7) // 8
-            if decoder == "raw"
-            else prod(_shape(image)[1:])
-        )
-        expected = start + row * image.height * (
-            1 if decoder == "raw" else dtype(image).itemsize
-        )
-        if size != expected:
+    decoder, _, data_offset, arguments = image.tile[0]
+    if decoder == "ppm_plain":
+        # Text has no fixed size. Pillow itself raises if numbers are missing.
+        maximum = PILLOW_MAXIMUM.get(image.mode)
+        if isinstance(arguments, tuple) and arguments[-1] != maximum:
             raise ReadError(
-                f"its header promises {expected} bytes, got {size}: damaged, or more than one image"
+                f"the file is plain text with a maximum level of {arguments[-1]}, "
+                f"which Pillow would scale: write it as binary (P5, P6)"
             )
-    elif isinstance(arguments, tuple) and arguments[-1] != (
-        65535 if image.mode == "I" else 255
-    ):
+        return
+    # Pillow ignores what follows the image, which may be further images, and reports a
+    # file that is too short only for some of its decoders.
+    maximum = scaled_maximum(image)
+    if decoder == "raw":
+        bytes_per_row = (image.width * BITS_PER_PIXEL[image.mode] + 7) // 8
+    else:
+        samples_per_row = prod(_shape(image)[1:])
+        bytes_per_row = samples_per_row * sample_dtype(maximum or 0).itemsize
+    expected_size = data_offset + bytes_per_row * image.height
+    if file_size != expected_size:
         raise ReadError(
-            f"plain text with a greatest level of {arguments[-1]}, which Pillow would scale: write it binary (P5, P6)"
+            f"its header promises {expected_size} bytes, got {file_size}: damaged, or "
+            f"more than one image"
         )
 
 
-def levels(image: "ImageFile", data: bytes) -> Stored:
-    """Return the levels of a binary file, unscaled, and what its greatest level says of the range."""
-    high, shape = most(image) or 0, _shape(image)
-    stored = np.frombuffer(
-        data, dtype(image).newbyteorder(">"), prod(shape), image.tile[0].offset
-    )
-    pixels = stored.reshape(shape).astype(dtype(image))
-    if int(pixels.max()) > high:
+def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedImage:
+    """Return the levels of a binary file without scaling.
+
+    Parameters
+    ----------
+    image : PIL.ImageFile.ImageFile
+        The opened file, which tells the size and where the samples start.
+    data : bytes
+        The whole file.
+    maximum : int
+        The maximum level that the header states, which becomes the range of the source.
+
+    Raises
+    ------
+    ReadError
+        If a pixel exceeds `maximum`, which means damage.
+    """
+    shape = _shape(image)
+    dtype = sample_dtype(maximum)
+    stored_dtype = dtype.newbyteorder(">")
+    samples = np.frombuffer(data, stored_dtype, prod(shape), image.tile[0].offset)
+    samples = samples.reshape(shape).astype(dtype)
+    largest_level = int(samples.max())
+    if largest_level > maximum:
         raise ReadError(
-            f"a pixel has {pixels.max()}, the header says {high} at most: the file is damaged"
+            f"a pixel has {largest_level}, the header says {maximum} at most: the file "
+            f"is damaged"
         )
-    bits = high.bit_length()
-    states = {"bits": bits} if high == 2**bits - 1 else {"range": (0.0, float(high))}
-    if high == np.iinfo(pixels.dtype).max:
-        states = {}
-    return Stored(
-        pixels, *(("HW", "gray") if len(shape) == 2 else ("HWC", "RGB")), states=states
-    )
+    source_keywords: dict[str, Any] = {}
+    bits = maximum.bit_length()
+    # A maximum that fills the dtype is what the dtype implies anyway.
+    if maximum != np.iinfo(dtype).max:
+        if maximum == 2**bits - 1:
+            source_keywords["bits"] = bits
+        else:
+            source_keywords["range"] = (0.0, float(maximum))
+    if samples.ndim == 2:
+        layout, bands = "HW", "gray"
+    else:
+        layout, bands = "HWC", "RGB"
+    return DecodedImage(samples, layout, bands, source_keywords=source_keywords)
 
 
 def _shape(image: "ImageFile") -> tuple[int, ...]:
-    return (
-        (image.height, image.width, 3)
-        if image.mode == "RGB"
-        else (image.height, image.width)
-    )
+    """Return the shape of the image as an array."""
+    if image.mode == "RGB":
+        return image.height, image.width, 3
+    return image.height, image.width

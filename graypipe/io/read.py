@@ -1,4 +1,4 @@
-"""`read`, and `facts`: a file is known by its first bytes, never by its name, and every error names it."""
+"""`read` returns the image of a file, `facts` describes a file from its headers."""
 
 import os
 from collections.abc import Iterator
@@ -11,24 +11,42 @@ from numpy.typing import NDArray
 
 from ..errors import GraypipeError, MissingExtraError, ReadError
 from ..source import Source
-from . import alpha as opacity
-from . import exif
-from .declaring import declare
+from .policies import (
+    ALPHA_POLICIES,
+    ORIENTATION_POLICIES,
+    alpha_as_band,
+    apply_orientation,
+    resolve_alpha,
+)
+from .source_check import build_source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMATS = {
+# First bytes of a file -> module of this package that decodes it. A module is imported
+# when such a file is read, so that its decoder is loaded only if needed.
+MODULES_BY_MAGIC = {
     b"\x89PNG\r\n\x1a\n": "png",
     b"\xff\xd8\xff": "jpeg",
-    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff"),
-    **dict.fromkeys(
-        (b"GIF8", b"BM", b"RIFF", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf"),
-        "pillow",
-    ),
-    **dict.fromkeys((b"\x93NUMPY", b"PK\3\4", b"PK\5\6"), "numpy_files"),
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",  # BigTIFF
+    b"MM\0+": "tiff",
+    b"GIF8": "pillow",
+    b"BM": "pillow",
+    b"RIFF": "pillow",  # WebP
+    b"P1": "pillow",  # PBM, PGM and PPM: plain text, then binary
+    b"P2": "pillow",
+    b"P3": "pillow",
+    b"P4": "pillow",
+    b"P5": "pillow",
+    b"P6": "pillow",
+    b"Pf": "pillow",  # PFM, gray
+    b"\x93NUMPY": "numpy_files",
+    b"PK\3\4": "numpy_files",  # ZIP, hence .npz
+    b"PK\5\6": "numpy_files",  # an empty ZIP
 }
-"""The module that reads a file, by its first bytes. It is imported when there is such a file."""
+MAGIC_LENGTH = max(len(magic) for magic in MODULES_BY_MAGIC)
 
 
 def read(
@@ -39,87 +57,184 @@ def read(
     frame: int | str | None = None,
     **source: Any,
 ) -> tuple[NDArray[Any], Source]:
-    """Return (image, source) of a PNG, JPEG, TIFF, GIF, BMP, WebP, PPM, .npy or .npz file, every level kept.
+    """Read an image file with every stored level, and describe it as a `Source`.
 
-    The array is (H, W), (H, W, C) or (C, H, W), as the layout of the source says, in native byte order, fresh and
-    writable; of .npy files, and .npz files that are not compressed, a read-only map with the axes of the file.
-    Palettes become gray or RGB. ``alpha`` that is not fully opaque: "error", "drop", or laid on "white" or "black".
-    ``orientation`` other than upright: "error", "apply" or "ignore". ``frame``: which of several frames or pages, from
-    0 on, or a key of a .npz.
+    Reads PNG, JPEG, TIFF, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy and .npz. The
+    format is recognised by the first bytes of the file, not by its name.
 
-    Other keywords go into the `Source` (``bits=12``, ``bands="B"``) and must fit the file, else ChannelError,
-    DTypeError, LayoutError or RangeError. ReadError for a file that is missing, damaged, of another kind or not to be
-    read without loss; MissingExtraError where the extra ``io`` is needed. Every error names the file.
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    alpha : {"error", "drop", "white", "black"}, default "error"
+        What to do if parts of the image are transparent: raise, keep the colours as
+        they are stored, or put the image on a white or black background. Alpha that is
+        opaque everywhere is always dropped.
+    orientation : {"error", "apply", "ignore"}, default "error"
+        What to do if EXIF, XMP or a TIFF tag says that the stored image is rotated or
+        mirrored: raise, turn it upright, or keep the pixels as they are stored.
+    frame : int or str, optional
+        Which frame or page of a file with several, counted from 0, or which key of a
+        .npz file. Required if there are several.
+    **source
+        Keywords of `Source`, such as ``bits=12``, ``range=(1000, 11000)`` or
+        ``bands=("B04", "B03", "B02")``. They add to what the file states and must not
+        contradict it.
+
+    Returns
+    -------
+    image : ndarray
+        Shape (H, W), (H, W, C) or (C, H, W), as ``source.layout`` says; a new,
+        writable array in native byte order. Palette images become gray or RGB.
+        Of .npy files and uncompressed .npz files: a read-only memory map with the
+        axes and the byte order of the file.
+    source : Source
+        Bands, layout, dtype and range of `image`.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, damaged, of another format, contradicts the keywords,
+        or cannot be read without loss. The message starts with the path, as do those
+        of the other errors.
+    ChannelError, DTypeError, LayoutError, RangeError
+        If the keywords contradict each other or the image.
+    MissingExtraError
+        If the file needs the extra ``io``: TIFF, and PNG with 16-bit colour or alpha.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> import graypipe as gp
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "scan.png"
+    >>> Image.fromarray(np.array([[0, 1000, 4095]], np.uint16)).save(path)
+    >>> image, source = gp.read(path, bits=12)
+    >>> image
+    array([[   0, 1000, 4095]], dtype=uint16)
+    >>> source.bands, source.layout, source.bits
+    (('gray',), 'HW', 12)
+    >>> gp.plan(source, "imagenet")(image).shape
+    (3, 1, 3)
+    >>> folder.cleanup()
     """
-    _check_policies(alpha, orientation)
-    with _reading(path) as held:
-        stored = opacity.as_band(_module(held).decode(held, frame), source.get("bands"))
-        image = opacity.settle(stored, alpha)
-        if stored.layout is not None:
-            image = exif.settle(image, stored.layout, stored.orientation, orientation)
+    _check_policy("alpha", alpha, ALPHA_POLICIES)
+    _check_policy("orientation", orientation, ORIENTATION_POLICIES)
+    with _errors_name_file(path) as file_path:
+        decoded = _format_module(file_path).decode(file_path, frame)
+        decoded = alpha_as_band(decoded, source.get("bands"))
+        image = resolve_alpha(decoded, alpha)
+        if decoded.layout is not None:
+            image = apply_orientation(
+                image, decoded.layout, decoded.orientation, orientation
+            )
+    # Outside of the block above, which turns every error into a ReadError: errors about
+    # the keywords keep the class that `Source` raises.
     try:
-        return image, declare(stored, image, source)
+        return image, build_source(decoded, image, source)
     except GraypipeError as error:
         raise type(error)(f"{path}: {error}") from None
 
 
 def facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a file is, from its headers: never an error over alpha, orientation, frames or mode.
+    """Describe an image file from its headers.
 
-    Keys: format, mode (as Pillow has it; dtype and count elsewhere), width and height (None where an array does not
-    say which axes they are), frames, bands (what `read` would give, None likewise), dtype, alpha (whether anything may
-    be transparent), orientation (1 where nothing is said, None where what says it is damaged). ReadError for a file
-    that is missing, damaged or no image.
+    Never raises because of alpha, orientation, frames or a mode that `read` refuses.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, of any format that `read` recognises.
+
+    Returns
+    -------
+    dict
+        - format: name of the file format.
+        - mode: Pillow's mode, or a text with dtype and count for formats without one.
+        - width, height: in pixels; None if an array does not say which axes they are.
+        - frames: number of frames, pages or arrays.
+        - bands: number of bands that `read` would return; None as for width.
+        - dtype: name of the dtype that `read` would return.
+        - alpha: whether the file has alpha, opaque or not.
+        - orientation: 1 to 8; 1 if not stated; None if its metadata are damaged.
+
+    Raises
+    ------
+    ReadError
+        If the file is missing, damaged or no image. The message starts with the path.
+    MissingExtraError
+        If the file needs the extra ``io``: TIFF.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from graypipe.io import facts
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "scan.png"
+    >>> Image.new("RGBA", (40, 30)).save(path)
+    >>> header = facts(path)
+    >>> header["width"], header["height"], header["bands"], header["alpha"]
+    (40, 30, 3, True)
+    >>> folder.cleanup()
     """
-    with _reading(path) as held:
-        return _module(held).facts(held)  # type: ignore[no-any-return]
+    with _errors_name_file(path) as file_path:
+        return _format_module(file_path).facts(file_path)  # type: ignore[no-any-return]
 
 
-def _check_policies(alpha: str, orientation: str) -> None:
-    for name, policy, known in (
-        ("alpha", alpha, opacity.POLICIES),
-        ("orientation", orientation, exif.POLICIES),
-    ):
-        if policy not in known:
-            raise ReadError(f"{name} is one of {known}, got {policy!r}")
+def _check_policy(name: str, policy: str, policies: tuple[str, ...]) -> None:
+    """Raise ReadError if `policy` is none of `policies`."""
+    if policy not in policies:
+        raise ReadError(f"{name}= must be one of {policies}, got {policy!r}")
 
 
-def _module(path: "Path") -> ModuleType:
+def _format_module(path: "Path") -> ModuleType:
+    """Return the module that decodes the file, by its first bytes."""
     with path.open("rb") as file:
-        start = file.read(8)
-    for magic, name in FORMATS.items():
+        start = file.read(MAGIC_LENGTH)
+    for magic, module_name in MODULES_BY_MAGIC.items():
         if start.startswith(magic):
-            return import_module(f".{name}", __package__)
+            return import_module(f".{module_name}", __package__)
+    received = f"a file that starts with {start!r}" if start else "an empty file"
     raise ReadError(
-        "expected a PNG, JPEG, TIFF, GIF, BMP, WebP, PPM, .npy or .npz file, got "
-        + (f"something else, which begins with {start!r}" if start else "an empty file")
+        f"expected a PNG, JPEG, TIFF, GIF, BMP, WebP, PPM, .npy or .npz file, got "
+        f"{received}"
     )
 
 
 @contextmanager
-def _reading(path: str | os.PathLike[str]) -> Iterator["Path"]:
-    """Let every error name the file: decoders raise many types over damaged files, all of which become ReadError."""
-    from pathlib import Path  # milliseconds that `import graypipe` need not pay
+def _errors_name_file(path: str | os.PathLike[str]) -> Iterator["Path"]:
+    """Yield the path, and turn every error into a ReadError that names the file."""
+    # Importing pathlib takes milliseconds, which `import graypipe` alone need not pay.
+    from pathlib import Path
 
     if not isinstance(path, str | os.PathLike):
         raise ReadError(
-            f"expected the path of a file, got a {type(path).__name__}: write it to a file first"
+            f"expected the path of a file, got a {type(path).__name__}: write it to a "
+            f"file first"
         )
     try:
         yield Path(path)
     except MissingExtraError as error:
         raise MissingExtraError(f"{path}: {error}") from None
-    except ImportError:  # of a package that is there and broken
+    except ImportError:
+        # A package that is installed but broken: its own error says most.
         raise
     except GraypipeError as error:
         raise ReadError(f"{path}: {error}") from None
     except IsADirectoryError as error:
         raise ReadError(
-            f"{path}: is a directory: pass its files one by one, or say what they are with graypipe inspect"
+            f"{path}: is a directory: pass its files one by one, or list them with "
+            f"graypipe inspect"
         ) from error
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror or error}") from error
     except Exception as error:
+        # Decoders raise errors of many types when a file is damaged.
         raise ReadError(
             f"{path}: cannot be read ({type(error).__name__}: {error})"
         ) from error

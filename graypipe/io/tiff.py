@@ -1,13 +1,10 @@
-"""TIFF, always by way of tifffile: a page, or a series of pages where the file names their axes.
-
-Tags and their values are those of TIFF 6.0, section 8.
-"""
+"""TIFF, decoded by tifffile: a page, or a frame of a series whose axes have names."""
 
 import logging
-import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,268 +14,265 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 from ..extras import needs
-from . import exif, tiff_samples
-from .decoded import Stored, check_size, choose
+from .decoded import DecodedImage, apply_palette, choose_frame, is_gray_palette
+from .tiff_band_names import find_band_names
+from .tiff_pages import (
+    IMAGE_AXES,
+    decode_pages,
+    decode_series,
+    find_series,
+    list_pages,
+)
+from .tiff_tags import (
+    ASSOCIATED_ALPHA,
+    BLACK_IS_ZERO,
+    SEPARATED,
+    WHITE_IS_ZERO,
+    check_tags,
+    find_alpha_sample,
+    is_colour,
+    read_nodata,
+    read_orientation,
+    read_palette,
+    source_keywords,
+)
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage, TiffPageSeries
+    from tifffile import TiffFile, TiffPage
 
-REDUCED, MASK = 1, 4
-"""Bits of NewSubfileType: an overview; a mask of what is transparent."""
-
-STK_PLANES = 33629
-"""The tag UIC2, whose count is the number of planes."""
-
+# tifffile's letters for the axes of an image -> layout. S are the samples of a pixel,
+# C are pages that are its channels.
 LAYOUTS = {"YX": "HW", "YXS": "HWC", "SYX": "CHW", "YXC": "HWC", "CYX": "CHW"}
-"""tifffile's letters: S for the samples of a pixel, C for pages that are its channels."""
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Return what the file is, from its tags."""
+    """Describe a TIFF file from its tags; see `graypipe.io.facts`."""
     with _open(path) as (file, tif):
-        pages, masks = _pages(file, tif)
-        series = _series(tif)
+        pages, masks = list_pages(file, tif)
         page = pages[0]
-        axes = dict(zip(series.axes, series.shape, strict=True)) if series else {}
-        frames = (
-            prod(size for axis, size in axes.items() if axis not in "YXSC")
-            if series
-            else len(pages)
-        )
-        samples = page.samplesperpixel * axes.get("C", 1)
-        alpha = tiff_samples.alpha(page)
-        colours = tiff_samples.colours(page)
-        clear = (
-            colours is not None
-            and tiff_samples.nodata(page, np.dtype(page.dtype)) is not None
-        )
+        frame_count, channel_count = _count_frames_and_channels(tif, len(pages))
+        sample_count = page.samplesperpixel * channel_count
+        has_alpha_sample = find_alpha_sample(page) is not None
+        palette = read_palette(page)
+        if palette is None:
+            mode = f"{page.dtype} x {sample_count}"
+            band_count = sample_count - 1 if has_alpha_sample else sample_count
+            dtype = page.dtype
+            palette_has_nodata = False
+        else:
+            mode = f"palette of {len(palette)}"
+            band_count = 1 if is_gray_palette(palette) else 3
+            dtype = palette.dtype
+            nodata = read_nodata(page, np.dtype(page.dtype))
+            palette_has_nodata = nodata is not None
         return {
             "format": "BigTIFF" if tif.is_bigtiff else "TIFF",
-            "mode": f"{page.dtype} x {samples}"
-            if colours is None
-            else f"palette of {len(colours)}",
+            "mode": mode,
             "width": page.imagewidth,
             "height": page.imagelength,
-            "frames": frames,
-            "bands": samples - (alpha is not None)
-            if colours is None
-            else tiff_samples.bands_of(colours),
-            "dtype": str(page.dtype if colours is None else colours.dtype),
-            "alpha": alpha is not None or bool(masks) or clear,
-            "orientation": _orientation(page),
+            "frames": frame_count,
+            "bands": band_count,
+            "dtype": str(dtype),
+            "alpha": has_alpha_sample or bool(masks) or palette_has_nodata,
+            "orientation": read_orientation(page),
         }
 
 
-def decode(path: Path, frame: object) -> Stored:
-    """Return page ``frame`` of a TIFF file, or its ``frame`` along axes such as time and depth, where it names them.
+def _count_frames_and_channels(tif: "TiffFile", page_count: int) -> tuple[int, int]:
+    """Return the number of frames, and of pages that are channels of each."""
+    series = find_series(tif)
+    if series is None:
+        return page_count, 1
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    frame_count = prod(size for axis, size in sizes.items() if axis not in IMAGE_AXES)
+    return frame_count, sizes.get("C", 1)
 
-    Channels that are pages come as CHW, as do samples stored plane by plane; else (H, W) or HWC.
+
+def decode(path: Path, frame: object) -> DecodedImage:
+    """Decode one image of a TIFF file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    frame : object
+        The keyword of `graypipe.read`: a page, or a frame along axes such as time and
+        depth if the file names its axes.
+
+    Returns
+    -------
+    DecodedImage
+        CHW if channels are pages or samples are stored plane by plane; else HW or HWC.
+
+    Raises
+    ------
+    ReadError
+        If the file is damaged, truncated or too large, the axes are not those of an
+        image, its colours are unsupported, or `frame` is not valid.
+    MissingExtraError
+        If tifffile or imagecodecs are not installed.
     """
     with _open(path) as (file, tif):
-        pages, masks = _pages(file, tif)
-        series = _series(tif)
+        pages, masks = list_pages(file, tif)
+        series = find_series(tif)
         if series is None:
-            page = pages[choose(frame, len(pages))]
-            tiff_samples.check(page)
-            image, axes = _decode([page], file), page.axes
+            page = pages[choose_frame(frame, len(pages))]
+            check_tags(page)
+            image, axes = decode_pages([page], file), page.axes
         else:
             page = series.keyframe
-            tiff_samples.check(page)
-            image, axes = _from_series(series, frame, file)
+            check_tags(page)
+            image, axes = decode_series(series, frame, file)
         if axes not in LAYOUTS:
             raise ReadError(
-                f"expected height and width (YX), with bands first (C) or last (S or C), got the axes {axes} of shape "
-                f"{image.shape}: read it with tifffile.imread, order the axes, and declare a gp.Source"
+                f"expected height and width (YX), with bands first (C) or last (S or "
+                f"C), got the axes {axes} of shape {image.shape}: read it with "
+                f"tifffile.imread, order the axes, and declare a gp.Source"
             )
-        stored = tiff_samples.state(
-            image, LAYOUTS[axes], page, tiff_samples.names(tif, page)
-        )
-        if masks and stored.alpha is None:
+        names = find_band_names(tif, page)
+        decoded = _describe_samples(image, LAYOUTS[axes], page, names)
+        if masks and decoded.alpha is None:
+            # Nothing in a file says which mask belongs to which page.
             if len(masks) > 1 or len(pages) > 1:
                 raise ReadError(
-                    f"{len(masks)} masks for {len(pages)} pages: save the page that is meant with its own"
+                    f"expected one mask for one page, got {len(masks)} masks for "
+                    f"{len(pages)} pages: save the page that you want with its own mask"
                 )
-            stored = tiff_samples.masked(stored, _decode(masks, file))
-        return stored._replace(orientation=_orientation(page))
+            decoded = _with_mask(decoded, decode_pages(masks, file))
+        return replace(decoded, orientation=read_orientation(page))
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[BinaryIO, "TiffFile"]]:
+    """Yield the open file, and the same opened by tifffile."""
     with needs("io", "tifffile", "imagecodecs"):
-        import imagecodecs  # noqa: F401  # which tifffile looks for at the first compressed page
+        # tifffile itself imports imagecodecs only at the first compressed page.
+        import imagecodecs  # noqa: F401
         import tifffile
     with (
-        _quiet(),
+        _without_nodata_messages(),
         path.open("rb") as file,
+        # Series that other files continue are refused, so those are not opened.
         tifffile.TiffFile(file, _multifile=False) as tif,
     ):
         yield file, tif
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what tifffile logs, in this thread, of a nodata value that no pixel can have."""
-    thread, logger = threading.get_ident(), logging.getLogger("tifffile")
+def _without_nodata_messages() -> Iterator[None]:
+    """Suppress what tifffile logs in this thread about nodata that no pixel can have.
 
-    def wanted(record: logging.LogRecord) -> bool:
+    Such values are common, and `read_nodata` treats them. Other messages, and those of
+    other threads that use tifffile, are not touched.
+    """
+    thread = threading.get_ident()
+    logger = logging.getLogger("tifffile")
+
+    def is_wanted(record: logging.LogRecord) -> bool:
         return record.thread != thread or "GDAL_NODATA" not in record.getMessage()
 
-    logger.addFilter(wanted)
+    logger.addFilter(is_wanted)
     try:
         yield
     finally:
-        logger.removeFilter(wanted)
+        logger.removeFilter(is_wanted)
 
 
-def _pages(
-    file: BinaryIO, tif: "TiffFile"
-) -> tuple[list["TiffPage"], list["TiffPage"]]:
-    """Return the pages that are images, and those that are masks; overviews are neither.
+def _describe_samples(
+    image: NDArray[Any], layout: str, page: "TiffPage", names: Sequence[str] | None
+) -> DecodedImage:
+    """Return the pixels of a page with their bands, alpha and meaning.
 
-    ReadError where tifffile would only log that the list of pages, or a tag, is damaged, and go on without.
+    `names` are those of all samples, as `find_band_names` returns them.
     """
-    pages: list[Any] = list(tif.pages)
-    if not pages:
-        raise ReadError("the file holds no page")
-    form = "<" if tif.byteorder == "<" else ">"
-    for number, page in enumerate(pages):
-        file.seek(page.offset)
-        width, entry, pointer = ("Q", 20, "Q") if tif.is_bigtiff else ("H", 12, "I")
-        (count,) = struct.unpack(form + width, file.read(struct.calcsize(width)))
-        file.seek(entry * count, 1)
-        following = file.read(struct.calcsize(pointer))
-        last = number == len(pages) - 1
-        if len(following) < struct.calcsize(pointer) or (last and any(following)):
-            raise ReadError("its list of pages is damaged or truncated")
-        if len(page.tags.values()) != count:
-            raise ReadError(
-                f"tags of page {number} are damaged: {count} expected, {len(page.tags.values())} readable"
-            )
-    masks = [
-        page
-        for page in pages
-        if page.subfiletype & MASK and not page.subfiletype & REDUCED
-    ]
-    images = [page for page in pages if not page.subfiletype & (REDUCED | MASK)]
-    _check_whole(pages, images)
-    return images or pages[:1], masks
+    alpha = None
+    alpha_sample = None
+    if "C" in layout:
+        alpha_sample = find_alpha_sample(page)
+    if alpha_sample is not None:
+        band_axis = layout.index("C")
+        alpha = np.ascontiguousarray(image.take(alpha_sample, band_axis))
+        image = np.delete(image, alpha_sample, band_axis)
+        if names is not None:
+            names = [*names[:alpha_sample], *names[alpha_sample + 1 :]]
+        if image.shape[band_axis] == 1:
+            image, layout = image.squeeze(band_axis), "HW"
+    palette = read_palette(page)
+    if palette is not None:
+        nodata = read_nodata(page, image.dtype)
+        return _describe_palette_image(image, palette, alpha, nodata)
+    band_count = 1
+    if "C" in layout:
+        band_count = image.shape[layout.index("C")]
+    return DecodedImage(
+        image.astype(image.dtype.newbyteorder("="), copy=False),
+        layout,
+        _bands(page, band_count, names),
+        alpha,
+        premultiplied=(
+            alpha_sample is not None and ASSOCIATED_ALPHA in page.extrasamples
+        ),
+        alpha_sample=alpha_sample,
+        source_keywords=source_keywords(page, image.dtype),
+    )
 
 
-def _check_whole(pages: list[Any], images: list[Any]) -> None:
-    """Raise ReadError where images lie elsewhere than in the list of pages."""
-    if not images and any(page.subifds for page in pages):
+def _describe_palette_image(
+    indices: NDArray[Any],
+    palette: NDArray[Any],
+    alpha: NDArray[Any] | None,
+    nodata: float | None,
+) -> DecodedImage:
+    """Return the colours of a palette image; nodata, which is an index, is alpha."""
+    if nodata is not None:
+        visible_alpha = np.iinfo(indices.dtype).max if alpha is None else alpha
+        alpha = np.where(indices == nodata, 0, visible_alpha).astype(indices.dtype)
+    decoded = apply_palette(indices, palette)
+    if alpha is None:
+        return decoded
+    # Alpha has the dtype of the indices, and needs that of the colours.
+    scale = np.iinfo(palette.dtype).max // np.iinfo(alpha.dtype).max
+    scaled_alpha = alpha.astype(palette.dtype) * palette.dtype.type(scale)
+    return replace(decoded, alpha=scaled_alpha)
+
+
+def _bands(
+    page: "TiffPage", count: int, names: Sequence[str] | None
+) -> str | tuple[str, ...] | None:
+    """Return the bands of a page, None if the file does not name them.
+
+    Raises ReadError for colours that are neither gray nor RGB.
+    """
+    photometric = page.photometric
+    if not is_colour(page) and photometric not in (BLACK_IS_ZERO, WHITE_IS_ZERO):
+        # tifffile returns a number it does not know as a plain int.
+        colour_space = getattr(photometric, "name", photometric)
+        hint = ", inks rather than light" if photometric == SEPARATED else ""
         raise ReadError(
-            "its pages are previews, the full image lies in a SubIFD, as in camera raw files (DNG, NEF): develop it "
-            "into a TIFF first"
+            f"expected gray, RGB, a palette or bands, got a TIFF of {colour_space}"
+            f"{hint}: convert it first"
         )
-    planes = pages[0].tags.get(STK_PLANES)
-    if pages[0].is_stk and planes is not None and planes.count > len(pages):
-        raise ReadError(
-            f"a MetaMorph stack of {planes.count} images in {len(pages)} page: save it as an ImageJ or OME-TIFF stack, "
-            f"or read it with tifffile.imread and declare a gp.Source"
-        )
-
-
-def _series(tif: "TiffFile") -> "TiffPageSeries | None":
-    """Return the one series of a file whose metadata name its axes, else None: then every page is a frame."""
-    if not (tif.is_ome or tif.is_imagej or tif.is_shaped):
-        return None
-    if len(tif.series) == 1:
-        return tif.series[0]
-    if any(series.is_truncated for series in tif.series):
-        raise ReadError(
-            f"it holds {len(tif.series)} stacks of images in one page each: save the stack that is meant"
-        )
+    if names is not None and len(names) == count:
+        are_distinct = len(set(names)) == count
+        if are_distinct and all(names):
+            return tuple(names)
+    if count == 1:
+        return "gray"
+    if count == 3 and is_colour(page):
+        return "RGB"
     return None
 
 
-def _from_series(
-    series: "TiffPageSeries", frame: object, file: BinaryIO
-) -> tuple[NDArray[Any], str]:
-    """Return frame ``frame`` of a series, and its axes, those of length 1 left out."""
-    axes, shape = series.axes, series.shape
-    others = [axis for axis in axes if axis not in "YXSC"]
-    frames = prod(shape[axes.index(axis)] for axis in others)
-    chosen = choose(frame, frames)
-    pages: list[Any] = list(series.pages)
-    if any(page is None for page in pages):
-        raise ReadError(
-            "parts of it lie in other files: read those one by one, bands with gp.read_bands"
-        )
-    rest = "".join(axis for axis in axes if axis not in others)
-    sizes = tuple(shape[axes.index(axis)] for axis in rest)
-    if axes == "".join(others) + rest and not series.is_truncated:
-        each = len(pages) // frames
-        image = _decode(pages[chosen * each : (chosen + 1) * each], file).reshape(sizes)
+def _with_mask(decoded: DecodedImage, mask: NDArray[Any]) -> DecodedImage:
+    """Return the image with a transparency mask, not 0 where opaque, as its alpha."""
+    if decoded.layout == "CHW":
+        expected_shape = decoded.image.shape[1:]
     else:
-        whole = (
-            _decode(pages, file)
-            if not series.is_truncated
-            else _truncated(series, file)
-        )
-        moved = np.moveaxis(
-            whole.reshape(shape),
-            [axes.index(axis) for axis in others],
-            range(len(others)),
-        )
-        image = np.ascontiguousarray(moved.reshape(frames, *sizes)[chosen])
-    single = tuple(
-        at for at, axis in enumerate(rest) if axis in "SC" and sizes[at] == 1
-    )
-    return image.squeeze(single), "".join(
-        axis for at, axis in enumerate(rest) if at not in single
-    )
-
-
-def _truncated(series: "TiffPageSeries", file: BinaryIO) -> NDArray[Any]:
-    """Return a stack that lies in one piece behind its first page."""
-    if series.dataoffset is None or series.dataoffset + series.nbytes > file.seek(0, 2):
-        raise ReadError("its stack of images ends early: the file is truncated")
-    return series.asarray()
-
-
-def _decode(pages: list["TiffPage"], file: BinaryIO) -> NDArray[Any]:
-    """Return the pixels of one page as they are, of several stacked; ReadError before half an image is made."""
-    size = file.seek(0, 2)
-    for page in pages:
-        _check(page, size)
-    check_size(sum(page.nbytes for page in pages), size)
-    if len(pages) == 1:
-        return pages[0].asarray()
-    first = pages[0].asarray()
-    image = np.empty((len(pages), *first.shape), first.dtype)
-    image[0] = first
-    for number, page in enumerate(pages[1:], 1):
-        image[number] = page.asarray()
-    return image
-
-
-def _check(page: Any, size: int) -> None:
-    """Raise ReadError unless every strip or tile is there, and where tifffile would fill in what is not."""
-    held = page.keyframe
-    if held.dtype is None or held.dtype.kind not in "buif" or not page.nbytes:
+        expected_shape = decoded.image.shape[:2]
+    if mask.shape != expected_shape:
         raise ReadError(
-            f"samples of {held.bitspersample} bits, format {held.sampleformat}, cannot be taken"
+            f"its mask has shape {mask.shape}, its image {expected_shape}: the file is "
+            f"damaged"
         )
-    offsets, counts = page.dataoffsets, page.databytecounts
-    if (
-        len(offsets) != prod(held.chunked)
-        or len(counts) != len(offsets)
-        or not all(counts)
-    ):
-        raise ReadError(
-            f"{prod(held.chunked)} strips or tiles make its image, got {sum(map(bool, counts))}: the file is damaged, "
-            f"or sparse and to be written again in full"
-        )
-    if any(
-        offset + count > size for offset, count in zip(offsets, counts, strict=True)
-    ):
-        raise ReadError("its pixels end behind the end of the file: it is truncated")
-    if held.is_contiguous and sum(counts) < page.nbytes:
-        raise ReadError(
-            f"{page.nbytes} bytes make its image, got {sum(counts)}: the file is damaged"
-        )
-
-
-def _orientation(page: "TiffPage") -> int | None:
-    return exif.known(int(page.tags.valueof(exif.ORIENTATION, default=1)))
+    alpha = np.where(mask != 0, decoded.opaque_level, 0).astype(decoded.image.dtype)
+    return replace(decoded, alpha=alpha)

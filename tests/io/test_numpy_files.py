@@ -145,7 +145,7 @@ def test_arrays_that_do_not_fill_their_file_are_damage(tmp_path):
     with pytest.raises(gp.ReadError, match="no pixels"):
         gp.read(tmp_path / "image.npy")
     np.save(tmp_path / "image.npy", np.full((3, 4), 7, np.uint8).view(bool))
-    with pytest.raises(gp.ReadError, match="truth values"):
+    with pytest.raises(gp.ReadError, match="boolean values"):
         gp.read(tmp_path / "image.npy")
 
 

@@ -335,7 +335,7 @@ def test_inks_and_cut_down_levels_are_refused_with_what_to_do(tmp_path):
         gp.read(tmp_path / "inks.jpg")
     assert facts(tmp_path / "inks.jpg")["mode"] == "CMYK"
     with pytest.raises(
-        gp.ReadError, match=r"levels\.pgm.*greatest level of 4095.*binary"
+        gp.ReadError, match=r"levels\.pgm.*maximum level of 4095.*binary"
     ):
         gp.read(written(tmp_path / "levels.pgm", b"P2 2 1 4095 0 4095"))
 
@@ -402,7 +402,7 @@ def test_keywords_go_into_the_source_and_must_fit_the_file(tmp_path):
         with pytest.raises(error, match=r"image\.png: "):
             gp.read(path, **keywords)
     for policy in ({"alpha": "keep"}, {"orientation": "turn"}):
-        with pytest.raises(gp.ReadError, match="is one of"):
+        with pytest.raises(gp.ReadError, match="must be one of"):
             gp.read(path, **policy)
 
 

@@ -365,7 +365,7 @@ def test_channels_are_bands_with_the_names_of_the_file(tmp_path):
     tifffile.imwrite(
         path, planes, imagej=True, metadata={"axes": "CYX", "Labels": ["A", "A", "B"]}
     )
-    with pytest.raises(gp.ReadError, match="3 bands and does not say which"):
+    with pytest.raises(gp.ReadError, match="3 bands and does not name them: declare"):
         gp.read(path)
     assert gp.read(path, bands="RGB")[1] == gp.Source("RGB", "CHW", dtype="uint16")
 

@@ -1,0 +1,77 @@
+"""Names of the bands of a TIFF file, as GDAL, ImageJ and OME write them."""
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+# The tag in which GDAL stores an XML text; see its GeoTIFF driver.
+GDAL_METADATA = 42112
+
+
+def find_band_names(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
+    """Return the names of the bands of a page, or None if the file has none.
+
+    The caller must compare their number with that of the bands: the names are those of
+    all samples of a pixel, or of all channels of a stack, and may be empty.
+    """
+    if GDAL_METADATA in page.tags:
+        return gdal_descriptions(page)
+    if tif.is_imagej:
+        return _imagej_labels(tif, page)
+    if tif.is_ome:
+        return _ome_channels(tif, page)
+    return None
+
+
+def gdal_descriptions(page: "TiffPage") -> list[str]:
+    """Return GDAL's description of each sample of a pixel, "" for those without one."""
+    descriptions = [""] * page.samplesperpixel
+    try:
+        root = ET.fromstring(page.tags.valueof(GDAL_METADATA, default=""))
+    except ET.ParseError:
+        return descriptions
+    text_by_sample = {}
+    for item in root.iter("Item"):
+        if item.get("role") == "description":
+            text_by_sample[item.get("sample")] = item.text or ""
+    for sample in range(page.samplesperpixel):
+        descriptions[sample] = text_by_sample.get(str(sample), "")
+    return descriptions
+
+
+def _imagej_labels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
+    """Return ImageJ's labels, if they are labels of channels.
+
+    ImageJ labels every plane of a stack. Planes are bands only if the stack has neither
+    depth nor time, and pixels have no samples.
+    """
+    metadata = tif.imagej_metadata or {}
+    plane_count = metadata.get("slices", 1) * metadata.get("frames", 1)
+    if page.samplesperpixel > 1 or plane_count > 1:
+        return None
+    return [str(label) for label in metadata.get("Labels", [])]
+
+
+def _ome_channels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
+    """Return the names of the channels of the OME image that `page` belongs to."""
+    try:
+        root = ET.fromstring(tif.ome_metadata or "")
+    except ET.ParseError:
+        return None
+    # Tags carry the namespace of their OME version: "{http://...}Image".
+    images = [element for element in root.iter() if element.tag.endswith("}Image")]
+    if len(images) != len(tif.series):
+        return None
+    for image, series in zip(images, tif.series, strict=True):
+        # Pages in other files are None.
+        page_indices = [part.index for part in series.pages if part is not None]
+        if page.index not in page_indices:
+            continue
+        return [
+            element.get("Name") or ""
+            for element in image.iter()
+            if element.tag.endswith("}Channel")
+        ]
+    return None

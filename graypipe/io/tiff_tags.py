@@ -1,0 +1,210 @@
+"""Tags of a TIFF page that say what its samples mean.
+
+Values are those of TIFF 6.0, section 8; nodata is that of GDAL's GeoTIFF driver.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine import limits
+from ..errors import ReadError
+from .exif import ORIENTATION, validate_orientation
+from .tiff_band_names import gdal_descriptions
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+BITS_PER_SAMPLE = 258
+GDAL_NODATA = 42113
+
+# PhotometricInterpretation.
+WHITE_IS_ZERO = 0
+BLACK_IS_ZERO = 1
+RGB = 2
+PALETTE = 3
+SEPARATED = 5
+YCBCR = 6
+
+# Compression: tifffile converts YCbCr to RGB only if it is JPEG.
+JPEG = 7
+
+# PlanarConfiguration: samples of a pixel side by side, or plane by plane.
+CONTIGUOUS = 1
+SEPARATE = 2
+
+# ExtraSamples: alpha that colours are multiplied by, and alpha that they are not.
+ASSOCIATED_ALPHA = 1
+UNASSOCIATED_ALPHA = 2
+
+
+def check_tags(page: "TiffPage") -> None:
+    """Raise ReadError if tags contradict each other.
+
+    tifffile would choose one of them, and return an image of other samples.
+    """
+    sample_count = page.samplesperpixel
+    extra_count = len(page.extrasamples)
+    bits_per_sample = page.tags.get(BITS_PER_SAMPLE)
+    # There is one value for all samples, or one for each.
+    counts_differ = bits_per_sample is not None and bits_per_sample.count not in (
+        1,
+        sample_count,
+    )
+    if page.planarconfig not in (CONTIGUOUS, SEPARATE) or counts_differ:
+        raise ReadError(
+            f"its tags disagree on whether a pixel has {sample_count} samples: the "
+            f"file is damaged"
+        )
+    colour_count = 3 if page.photometric in (RGB, YCBCR) else 1
+    if sample_count - extra_count < colour_count:
+        raise ReadError(
+            f"its colours need {colour_count} samples, got {sample_count}, "
+            f"{extra_count} of them extra"
+        )
+
+
+def is_colour(page: "TiffPage") -> bool:
+    """Whether tifffile returns the samples of a page as RGB."""
+    is_converted = page.photometric == YCBCR and page.compression == JPEG
+    return page.photometric == RGB or is_converted
+
+
+def find_alpha_sample(page: "TiffPage") -> int | None:
+    """Return the index of alpha among the samples of a pixel, or None if there is none.
+
+    Raises
+    ------
+    ReadError
+        If several samples are alpha.
+    """
+    extras = [int(extra) for extra in page.extrasamples]
+    # Extra samples are the last ones of a pixel.
+    first_extra = page.samplesperpixel - len(extras)
+    alpha_samples = []
+    for number, extra in enumerate(extras):
+        if extra in (ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA):
+            alpha_samples.append(first_extra + number)
+    if not alpha_samples:
+        return None
+    if len(alpha_samples) > 1:
+        raise ReadError(
+            f"expected at most one sample to be alpha, got {len(alpha_samples)}"
+        )
+    # GDAL marks the fourth band of uint8 as alpha by default, whatever it is. Another
+    # description shows that it is an ordinary band.
+    description = gdal_descriptions(page)[alpha_samples[0]].lower()
+    if description not in ("", "a", "alpha"):
+        return None
+    return alpha_samples[0]
+
+
+def read_palette(page: "TiffPage") -> NDArray[Any] | None:
+    """Return the palette of a page, or None if it has none.
+
+    Returns
+    -------
+    ndarray or None
+        RGB colours, shape (n, 3); uint8 if they are 8-bit colours, else uint16.
+
+    Raises
+    ------
+    ReadError
+        If the palette is missing or has the wrong shape.
+    """
+    if page.photometric != PALETTE:
+        return None
+    colormap = page.colormap
+    if colormap is None or colormap.ndim != 2 or len(colormap) != 3:
+        raise ReadError("its palette is missing or damaged")
+    # A palette always has 16 bits. Writers store 8-bit colours as c * 257, older ones
+    # as c * 256.
+    high, low = np.divmod(colormap.T, 256)
+    if bool((low == high).all()) or not low.any():
+        return high.astype(np.uint8)
+    return np.ascontiguousarray(colormap.T)
+
+
+def read_nodata(page: "TiffPage", dtype: np.dtype[Any]) -> float | None:
+    """Return the value that marks pixels without data.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+    dtype : dtype
+        Element type of the pixels.
+
+    Returns
+    -------
+    float or None
+        An int for integers, which float64 may not represent. None if there is no such
+        value, or `dtype` cannot represent it, so that it marks no pixel.
+
+    Raises
+    ------
+    ReadError
+        If the tag is not a number.
+    """
+    text = str(page.tags.valueof(GDAL_NODATA, default="")).strip(" \0")
+    # Some writers use the decimal comma of their locale.
+    text = text.replace(",", ".")
+    if not text:
+        return None
+    is_integer = text.removeprefix("-").isdecimal()
+    try:
+        if dtype.kind == "f":
+            return float(text)
+        value = int(text) if is_integer else float(text)
+    except ValueError:
+        raise ReadError(
+            f"its nodata value is {text!r}, no number: correct the tag GDAL_NODATA"
+        ) from None
+    low, high = limits(dtype)
+    # NaN and infinity fail these comparisons, as they should.
+    if value % 1 == 0 and low <= value <= high:
+        return int(value)
+    return None
+
+
+def source_keywords(page: "TiffPage", dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return the keywords of `Source` that the tags of a page state.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The page.
+    dtype : dtype
+        Element type of the pixels.
+
+    Returns
+    -------
+    dict
+        bits, if samples do not fill `dtype`; range, if 0 is white; nodata.
+
+    Raises
+    ------
+    ReadError
+        If 0 is white and `dtype` does not say which value is black.
+    """
+    keywords: dict[str, Any] = {}
+    bits = int(page.bitspersample)
+    if page.photometric == WHITE_IS_ZERO:
+        if dtype.kind not in "bu":
+            raise ReadError(
+                f"in this file 0 is white, and {dtype} does not say what is black: "
+                f"save it with 0 as black"
+            )
+        keywords["range"] = (2.0**bits - 1, 0.0)
+    elif dtype.kind == "u" and bits != 8 * dtype.itemsize:
+        keywords["bits"] = bits
+    nodata = read_nodata(page, dtype)
+    if nodata is not None:
+        keywords["nodata"] = nodata
+    return keywords
+
+
+def read_orientation(page: "TiffPage") -> int | None:
+    """Return the orientation of a page, 1 to 8, or None if it is invalid."""
+    return validate_orientation(int(page.tags.valueof(ORIENTATION, default=1)))
