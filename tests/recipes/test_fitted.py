@@ -29,7 +29,7 @@ def test_percentiles_of_all_frames_are_black_and_white_of_each(
 ):
     frames = thermal(tmp_path / "thermal", rng, np.uint16, 100)
 
-    names = run_recipe("Thermal, by percentiles")
+    names = run_recipe("Thermal images, scaled by percentiles")
 
     assert_ready(
         names["x"], *gray(frames[0], *np.percentile(frames, (2, 98)), clip=True)
@@ -43,7 +43,7 @@ def test_the_same_code_estimates_percentiles_of_kelvin_in_float32(
 ):
     frames = thermal(tmp_path / "thermal", rng, np.float32, 1)
 
-    names = run_recipe("Thermal, by percentiles")
+    names = run_recipe("Thermal images, scaled by percentiles")
 
     black, white = names["plan"].source.range
     assert abs((frames < black).mean() - 0.02) < 0.002
@@ -71,7 +71,7 @@ def test_eight_bands_become_the_whitened_components_of_all_scenes(
 ):
     scenes = eight_bands(tmp_path / "scenes", rng)
 
-    names = run_recipe("Eight bands to three components")
+    names = run_recipe("Eight bands to three principal components")
 
     pixels = np.moveaxis(scenes, 1, 0).reshape(8, -1).astype(np.float64)
     axes, _, scores = np.linalg.svd(
@@ -91,7 +91,7 @@ def test_an_image_is_stretched_by_its_own_percentiles(run_recipe, tmp_path, rng)
     image = rng.gamma(4, 150, (24, 32)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "cells.tif", image)
 
-    names = run_recipe("Stretching each image by itself")
+    names = run_recipe("Stretch each image individually")
 
     assert_ready(names["x"], *gray(image, *np.percentile(image, (2, 98)), clip=True))
     brighter = names["stretched"](image * np.uint16(4), gp.Source("gray", bits=14))

@@ -123,7 +123,7 @@ def test_batches_are_adapted_after_the_loader_in_fresh_and_in_used_memory(
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "labels.npy", np.arange(40))
 
-    names = run_recipe("After the loader")
+    names = run_recipe("Convert batches after the DataLoader")
 
     y, scale = gray(images, 0, 255)
     fresh = names["to_backbone"](names["images"])
