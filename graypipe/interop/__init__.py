@@ -1,4 +1,5 @@
-"""What other libraries say of an image beside its pixels, read into the fields of a `Source`.
+"""Derive the fields of a `Source` from the metadata that other libraries read.
 
-Duck-typed: a DICOM data set as pydicom reads it, a raster as rasterio opens it; neither is imported.
+DICOM data sets are read by pydicom, rasters by rasterio. Both are duck-typed: only
+their attributes are used, and neither library is imported.
 """

@@ -1,4 +1,9 @@
-"""DICOM: what the attributes of an image say its stored pixels mean. PS3.3 is the part of the standard that says so."""
+"""Derive the fields of a `Source` from a DICOM data set read by pydicom.
+
+The rules follow the DICOM standard: PS3.3 defines the attributes of an image and what
+they say about its stored values, PS3.5 how the values are encoded in bits. Comments
+name the sections.
+"""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -8,32 +13,73 @@ import numpy as np
 
 from ..errors import ChannelError, DTypeError, RangeError
 from ..validation import is_sequence, pair
-from .rescale import UNSCALED, Line, exact, line, to_stored, wide_enough
+from .rescale import (
+    IDENTITY,
+    Rescaling,
+    parse_decimal,
+    parse_rescaling,
+    to_stored,
+    widen_dtype,
+)
 
-BY_HAND = "or write the gp.Source by hand"
+# Whether the lowest value is shown as white, by PhotometricInterpretation
+# (PS3.3 C.7.6.3.1.2).
+INVERTED = {"MONOCHROME1": True, "MONOCHROME2": False}
 
-LEAST_IS_WHITE = {"MONOCHROME1": True, "MONOCHROME2": False}
-"""PS3.3, C.7.6.3.1.2."""
+# Linear VOI LUT functions, and by how much each narrows a window. LINEAR, the default
+# (PS3.3 C.11.2.1.2.1), spans from c - 0.5 - (w - 1) / 2 to c - 0.5 + (w - 1) / 2 for
+# center c and width w; LINEAR_EXACT (PS3.3 C.11.2.1.3.2) from c - w / 2 to c + w / 2.
+# A narrowing of n takes n off the width and n / 2 off the center.
+WINDOW_NARROWING = {"LINEAR": Fraction(1), "LINEAR_EXACT": Fraction(0)}
 
-WINDOWS = {"LINEAR": Fraction(1), "LINEAR_EXACT": Fraction(0)}
-"""What a function takes off the width, and half of it off the centre: PS3.3, C.11.2.1.2.1 and C.11.2.1.3.2."""
+# Ends several error messages: what to do if the data set itself cannot be corrected.
+DECLARE_BY_HAND = "or declare the gp.Source by hand"
 
 
 def fields(dataset: Any, window: Any) -> dict[str, Any]:
-    """Return the fields of the source that ``dataset.pixel_array`` is; see `Source.from_dicom`."""
-    low, high, dtype = _integers(dataset)
-    frames = "N" if _integer(dataset, "NumberOfFrames", 1) > 1 else ""
-    kind, samples = (
-        _get(dataset, "PhotometricInterpretation"),
-        _integer(dataset, "SamplesPerPixel"),
-    )
-    if (kind, samples) == (
-        "RGB",
-        3,
-    ):  # rescaling, windows and padding are for gray alone: C.11.1, C.11.2, C.7.5.1.1.2
+    """Return the fields of the source that describes ``dataset.pixel_array``.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        A data set with an image, or any object with its attributes.
+    window : pair of float, int or None
+        The ends of a window in rescaled values, the index of a window in the data set,
+        or None for the whole range of the stored bits.
+
+    Returns
+    -------
+    dict
+        Keyword arguments for `Source`.
+
+    Raises
+    ------
+    ChannelError
+        If the photometric interpretation is not grayscale or RGB.
+    DTypeError
+        If the bits of the stored values are declared inconsistently.
+    RangeError
+        If an attribute is missing or invalid, or says something that a source cannot
+        express, such as a lookup table or a range of padding values.
+
+    See Also
+    --------
+    graypipe.Source.from_dicom : The public interface, with the rules in detail.
+    """
+    low, high, dtype = _stored_limits(dataset)
+    # pydicom puts the frames of a multi-frame image on a leading axis.
+    frames = ""
+    if _integer(dataset, "NumberOfFrames", 1) > 1:
+        frames = "N"
+    interpretation = _get(dataset, "PhotometricInterpretation")
+    samples = _integer(dataset, "SamplesPerPixel")
+    if interpretation == "RGB" and samples == 3:
+        # Modality LUT (PS3.3 C.11.1), VOI LUT (C.11.2) and pixel padding (C.7.5.1.1.2)
+        # are defined for grayscale images only.
         if window is not None:
             raise RangeError(
-                "a window is for gray images, and this one is RGB: leave window= away"
+                "a window applies to gray images, but this image is RGB: leave out "
+                "window="
             )
         return {
             "bands": "RGB",
@@ -41,192 +87,246 @@ def fields(dataset: Any, window: Any) -> dict[str, Any]:
             "dtype": dtype,
             "range": (low, high),
         }
-    if kind not in LEAST_IS_WHITE or samples != 1:
+    if interpretation not in INVERTED or samples != 1:
         raise ChannelError(
-            f"expected MONOCHROME1 or MONOCHROME2 with one sample a pixel, or RGB with three, got {kind} with "
-            f"{samples}: make the pixels RGB (pydicom.pixels.apply_color_lut for a palette, convert_color_space for "
-            f"YBR), and write the gp.Source by hand"
+            f"expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, or RGB "
+            f"with three, got {interpretation} with {samples}: convert the pixels to "
+            f"RGB (pydicom.pixels.apply_color_lut for a palette, convert_color_space "
+            f"for YBR), and declare the gp.Source by hand"
         )
-    ends = _ends(dataset, window, (low, high))
+    black_white = _gray_range(dataset, window, (low, high))
+    dtype = widen_dtype(dtype, (low, high, *black_white))
+    if INVERTED[interpretation]:
+        black_white = black_white[::-1]
     return {
         "layout": f"{frames}HW",
-        "dtype": wide_enough(dtype, (low, high, *ends)),
-        "range": ends[::-1] if LEAST_IS_WHITE[kind] else ends,
+        "dtype": dtype,
+        "range": black_white,
         "clip": window is not None,
-        "nodata": _padding(dataset, low, high),
+        "nodata": _padding_value(dataset, low, high),
     }
 
 
-def _integers(dataset: Any) -> tuple[int, int, str]:
-    """Return the least and the greatest integer of the stored bits, and the dtype in which pydicom hands them out."""
-    bits, allocated = (
-        _integer(dataset, "BitsStored"),
-        _integer(dataset, "BitsAllocated"),
-    )
-    signed, highest = (
-        _integer(dataset, "PixelRepresentation"),
-        _integer(dataset, "HighBit", bits - 1),
-    )
-    if (
-        allocated not in (1, 8, 16, 32, 64)
-        or not 1 <= bits <= allocated
-        or signed not in (0, 1)
-    ):
+def _stored_limits(dataset: Any) -> tuple[int, int, str]:
+    """Return the lowest and highest stored value, and the dtype of ``pixel_array``."""
+    bits = _integer(dataset, "BitsStored")
+    allocated = _integer(dataset, "BitsAllocated")
+    signed = _integer(dataset, "PixelRepresentation")
+    high_bit = _integer(dataset, "HighBit", bits - 1)
+    valid_bits = allocated in (1, 8, 16, 32, 64) and 1 <= bits <= allocated
+    if not valid_bits or signed not in (0, 1):
         raise DTypeError(
-            f"expected 1, 8, 16, 32 or 64 BitsAllocated, at most as many BitsStored, and a PixelRepresentation of 0 or "
-            f"1, got {allocated}, {bits} and {signed}: correct the data set {BY_HAND}"
+            f"expected 1, 8, 16, 32 or 64 BitsAllocated, at most as many BitsStored, "
+            f"and a PixelRepresentation of 0 or 1, got {allocated}, {bits} and "
+            f"{signed}: correct the data set, {DECLARE_BY_HAND}"
         )
-    if highest != bits - 1:
+    # PS3.5 8.1.1 requires this. Older files may store the values further to the left.
+    if high_bit != bits - 1:
         raise RangeError(
-            f"{bits} BitsStored end at a HighBit of {bits - 1}, got {highest}, so the stored values are shifted: shift "
-            f"them back and correct the data set {BY_HAND}"
+            f"expected a HighBit of {bits - 1} for {bits} BitsStored, got {high_bit}, "
+            f"so the stored values are shifted: shift them back and correct the data "
+            f"set, {DECLARE_BY_HAND}"
         )
-    dtype = f"{'' if signed else 'u'}int{max(allocated, 8)}"
-    return (
-        (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, dtype)
-        if signed
-        else (0, 2**bits - 1, dtype)
-    )
+    # pydicom unpacks single bits into bytes.
+    width = max(allocated, 8)
+    if signed:
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, f"int{width}"
+    return 0, 2**bits - 1, f"uint{width}"
 
 
-def _ends(dataset: Any, window: Any, whole: tuple[int, int]) -> tuple[float, ...]:
-    """Return the stored values of the least and of the greatest rescaled value that count."""
+def _gray_range(
+    dataset: Any, window: Any, limits: tuple[int, int]
+) -> tuple[float, ...]:
+    """Return the stored values of the lowest and the highest rescaled value to show."""
     rescaling = _rescaling(dataset)
-    if window is None:
-        return whole if rescaling[0] > 0 else whole[::-1]
-    return to_stored(_window(dataset, window), rescaling)
+    if window is not None:
+        return to_stored(_window_ends(dataset, window), rescaling)
+    if rescaling.slope < 0:
+        return limits[::-1]
+    return limits
 
 
-def _rescaling(dataset: Any) -> Line:
-    """Return slope and intercept of all frames: PS3.3, C.11.1."""
+def _rescaling(dataset: Any) -> Rescaling:
+    """Return RescaleSlope and RescaleIntercept of all frames (PS3.3 C.11.1)."""
     if _get(dataset, "ModalityLUTSequence"):
         raise RangeError(
-            "a ModalityLUTSequence is a table, no slope and intercept: apply it (pydicom.pixels.apply_modality_lut) "
-            "and declare what comes out, gp.Source('gray', range=...)"
+            "a ModalityLUTSequence is a lookup table, not a slope and an intercept: "
+            "apply it (pydicom.pixels.apply_modality_lut) and declare the result, "
+            "gp.Source('gray', range=...)"
         )
-    names = ("RescaleSlope", "RescaleIntercept")
-    slope, intercept = (
-        _of_all_frames(dataset, "PixelValueTransformationSequence", name)
-        for name in names
-    )
+    # The macro that holds both in functional groups: PS3.3 C.7.6.16.2.9.
+    macro = "PixelValueTransformationSequence"
+    slope = _shared_by_frames(dataset, macro, "RescaleSlope")
+    intercept = _shared_by_frames(dataset, macro, "RescaleIntercept")
     if (slope is None) != (intercept is None):
         raise RangeError(
-            f"{' and '.join(names)} come together, got {slope} and {intercept}: add what is missing {BY_HAND}"
+            f"expected RescaleSlope and RescaleIntercept together, got {slope} and "
+            f"{intercept}: add what is missing, {DECLARE_BY_HAND}"
         )
-    return UNSCALED if slope is None else line(slope, intercept, "the rescaling")
+    if slope is None:
+        return IDENTITY
+    return parse_rescaling(slope, intercept, "the rescaling")
 
 
-def _window(dataset: Any, window: Any) -> tuple[Fraction, Fraction]:
-    """Return the rescaled values at the ends of ``window``: a pair of them, or the index of one in the data set."""
+def _window_ends(dataset: Any, window: Any) -> tuple[Fraction, Fraction]:
+    """Return the ends of a window, a pair or an index, in rescaled values."""
     if is_sequence(window):
         low, high = pair(window, "window=")
-        return exact(low, "window="), exact(high, "window=")
+        return parse_decimal(low, "window="), parse_decimal(high, "window=")
+    # bool is a subclass of int, but window=True is a mistake.
     if isinstance(window, bool) or not isinstance(window, int | np.integer):
         raise RangeError(
-            f"window= is a pair of rescaled values, or the index of a window in the data set, got {window!r}"
+            f"expected window= to be a pair of rescaled values, or the index of a "
+            f"window in the data set, got {window!r}"
         )
-    names = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
-    center, width, function, table = (
-        _of_all_frames(dataset, "FrameVOILUTSequence", name) for name in names
-    )
-    centers, widths = _several(center), _several(width)
+    # The macro that holds windows in functional groups: PS3.3 C.7.6.16.2.10.
+    macro = "FrameVOILUTSequence"
+    centers = _values(_shared_by_frames(dataset, macro, "WindowCenter"))
+    widths = _values(_shared_by_frames(dataset, macro, "WindowWidth"))
+    function = _shared_by_frames(dataset, macro, "VOILUTFunction")
+    table = _shared_by_frames(dataset, macro, "VOILUTSequence")
     if len(centers) != len(widths) or not 0 <= window < len(centers):
-        hint = (
-            "apply its VOILUTSequence with pydicom.pixels.apply_voi_lut"
-            if table
-            else "count from 0"
-        )
+        hint = "count from 0"
+        if table:
+            hint = "apply its VOILUTSequence with pydicom.pixels.apply_voi_lut"
         raise RangeError(
-            f"no window {window} in a data set of {len(centers)} WindowCenter and {len(widths)} WindowWidth: {hint}, "
-            f"or pass the ends in rescaled values, window=(-160, 240)"
+            f"no window {window} in a data set of {len(centers)} WindowCenter and "
+            f"{len(widths)} WindowWidth: {hint}, or pass the ends in rescaled values, "
+            f"window=(-160, 240)"
         )
-    return _of_function(
+    return _apply_window_function(
         function or "LINEAR",
-        exact(centers[window], names[0]),
-        exact(widths[window], names[1]),
+        parse_decimal(centers[window], "WindowCenter"),
+        parse_decimal(widths[window], "WindowWidth"),
     )
 
 
-def _of_function(
+def _apply_window_function(
     function: str, center: Fraction, width: Fraction
 ) -> tuple[Fraction, Fraction]:
-    if function not in WINDOWS:
+    """Return the values that a linear VOI LUT function maps to black and to white."""
+    if function not in WINDOW_NARROWING:
         raise RangeError(
-            f"expected a VOILUTFunction of {' or '.join(WINDOWS)}, got {function}, which is no straight line: apply it "
-            f"with pydicom.pixels.apply_voi_lut, or pass the ends of a linear window, window=(-160, 240)"
+            f"expected a VOILUTFunction of {' or '.join(WINDOW_NARROWING)}, got "
+            f"{function}, which is not linear: apply it with "
+            f"pydicom.pixels.apply_voi_lut, or pass the ends of a linear window, "
+            f"window=(-160, 240)"
         )
-    less = WINDOWS[function]
-    if width <= less:
+    narrowing = WINDOW_NARROWING[function]
+    if width <= narrowing:
         raise RangeError(
-            f"a {function} window is wider than {less}, got a WindowWidth of {float(width):g}: pass the ends in "
-            f"rescaled values, window=(-160, 240)"
+            f"expected the WindowWidth of a {function} window to be wider than "
+            f"{narrowing}, got {float(width):g}: pass the ends in rescaled values, "
+            f"window=(-160, 240)"
         )
-    middle, half = center - less / 2, (width - less) / 2
-    return middle - half, middle + half
+    center = center - narrowing / 2
+    half_width = (width - narrowing) / 2
+    return center - half_width, center + half_width
 
 
-def _padding(dataset: Any, low: int, high: int) -> int | None:
-    """Return the stored value of pixels that are no part of the image, None where there is none: PS3.3, C.7.5.1.1.2."""
+def _padding_value(dataset: Any, low: int, high: int) -> int | None:
+    """Return the stored value of padding pixels, None without (PS3.3 C.7.5.1.1.2)."""
     if _get(dataset, "PixelPaddingValue") is None:
         return None
     value = _integer(dataset, "PixelPaddingValue")
-    limit = _integer(dataset, "PixelPaddingRangeLimit", value)
-    if limit != value:
+    range_limit = _integer(dataset, "PixelPaddingRangeLimit", value)
+    if range_limit != value:
         raise RangeError(
-            f"the padding is every value from {value} to {limit}, and a source has one nodata value: set those pixels "
-            f"to one and write the gp.Source by hand"
+            f"the padding is every value from {value} to {range_limit}, but a source "
+            f"has one nodata value: set those pixels to one value and declare the "
+            f"gp.Source by hand"
         )
-    if (
-        not low <= value <= high
-    ):  # pydicom keeps the stored bits of a pixel alone, so that none equals it
+    # pydicom masks all bits above BitsStored, so no pixel would equal such a value.
+    if not low <= value <= high:
         raise RangeError(
-            f"a PixelPaddingValue of {value} is none of the stored {low} to {high}: correct it, delete it, {BY_HAND}"
+            f"expected a PixelPaddingValue within the stored {low} to {high}, got "
+            f"{value}: correct it, delete it, {DECLARE_BY_HAND}"
         )
     return value
 
 
-def _of_all_frames(dataset: Any, macro: str, name: str) -> Any:
-    """Return what holds for all frames: each takes it from its own functional group, the shared one or the data set."""
-    shared = _items(_items([dataset], "SharedFunctionalGroupsSequence"), macro)
+def _shared_by_frames(dataset: Any, macro: str, name: str) -> Any:
+    """Return an attribute that has the same value for all frames, None if missing.
+
+    An enhanced multi-frame image holds the attribute in a functional group of each
+    frame or in the shared one (PS3.3 C.7.6.16), other images in the data set itself.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        The image.
+    macro : str
+        The sequence in a functional group that contains the attribute.
+    name : str
+        The keyword of the attribute.
+
+    Returns
+    -------
+    object
+        The value, with that of the frame before the shared one.
+
+    Raises
+    ------
+    RangeError
+        If the frames have different values.
+    """
+    shared_groups = _items([dataset], "SharedFunctionalGroupsSequence")
+    shared = _items(shared_groups, macro)
+    # An image without functional groups counts as one frame with an empty group.
     frames = _items([dataset], "PerFrameFunctionalGroupsSequence") or [None]
-    said = [
-        _first([*_items([frame], macro), *shared, dataset], name) for frame in frames
-    ]
-    if any(value != said[0] for value in said[1:]):
+    candidates = [[*_items([frame], macro), *shared, dataset] for frame in frames]
+    values = [_first_value(datasets, name) for datasets in candidates]
+    if any(value != values[0] for value in values[1:]):
         raise RangeError(
-            f"the frames differ in {name}, and a source says one thing of all: take them apart and write the gp.Source "
-            f"of each by hand"
+            f"the frames differ in {name}, but a source describes all frames: split "
+            f"them and declare the gp.Source of each by hand"
         )
-    return said[0]
+    return values[0]
 
 
-def _items(parents: Iterable[Any], sequence: str) -> list[Any]:
-    return [item for parent in parents for item in _get(parent, sequence, ())]
+def _items(datasets: Iterable[Any], sequence: str) -> list[Any]:
+    """Return the items of a sequence attribute in all ``datasets``."""
+    items: list[Any] = []
+    for dataset in datasets:
+        items += _get(dataset, sequence, ())
+    return items
 
 
-def _first(places: Iterable[Any], name: str) -> Any:
-    return next(
-        (found for place in places if (found := _get(place, name)) is not None), None
-    )
+def _first_value(datasets: Iterable[Any], name: str) -> Any:
+    """Return an attribute of the first data set that has it, or None."""
+    for dataset in datasets:
+        value = _get(dataset, name)
+        if value is not None:
+            return value
+    return None
 
 
 def _get(dataset: Any, name: str, default: Any = None) -> Any:
+    """Return an attribute, or ``default`` if it is missing or empty."""
     value = getattr(dataset, name, None)
-    return (
-        default if value is None or value == "" else value
-    )  # pydicom reads an empty element as one or the other
+    # pydicom reads an element without a value as None or as an empty string.
+    if value is None or value == "":
+        return default
+    return value
 
 
 def _integer(dataset: Any, name: str, default: int | None = None) -> int:
+    """Return an attribute as an int, or raise RangeError if it is not one."""
     value = _get(dataset, name, default)
     try:
         return int(value)
     except (TypeError, ValueError):
         raise RangeError(
-            f"expected an integer {name} in an image of integers, as pydicom.dcmread returns it, got {value!r} in a "
-            f"{type(dataset).__name__}: correct it {BY_HAND}"
+            f"expected an integer {name} in an image of integers, as pydicom.dcmread "
+            f"returns it, got {value!r} in a {type(dataset).__name__}: correct it, "
+            f"{DECLARE_BY_HAND}"
         ) from None
 
 
-def _several(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if is_sequence(value) else [value]
+def _values(value: Any) -> list[Any]:
+    """Return the values of an attribute that may have none, one or several."""
+    if value is None:
+        return []
+    if is_sequence(value):
+        return list(value)
+    return [value]

@@ -1,106 +1,174 @@
-"""Rasters as rasterio opens them: the names, types, nodata values and scales of their bands."""
+"""Derive the fields of a `Source` from a raster opened by rasterio.
+
+rasterio exposes the GDAL data model: each band has a description, a data type, an
+optional nodata value, a color interpretation, and a scale and an offset that turn
+stored values into physical ones.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
-from .. import bands as names
+from .. import bands as band_names
 from ..engine import element_type, limits
 from ..errors import ChannelError, RangeError
 from ..validation import is_sequence, pair
-from .rescale import UNSCALED, Line, exact, line, to_stored, wide_enough
+from .rescale import (
+    IDENTITY,
+    Rescaling,
+    parse_decimal,
+    parse_rescaling,
+    to_stored,
+    widen_dtype,
+)
 
 
 def fields(dataset: Any, physical: Any, declared: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of the source that ``dataset.read()`` is; see `Source.from_rasterio`."""
+    """Return the fields of the source that describes ``dataset.read()``.
+
+    Parameters
+    ----------
+    dataset : rasterio.io.DatasetReader
+        An open raster, or any object with its attributes.
+    physical : sequence or None
+        Black and white in physical values: one pair, or one pair per band.
+    declared : dict
+        Fields that the caller declares. They override the metadata of the raster.
+
+    Returns
+    -------
+    dict
+        Keyword arguments for `Source`.
+
+    Raises
+    ------
+    ChannelError
+        If ``dataset`` is not a raster, has a palette, or its bands lack usable names.
+    RangeError
+        If the bands differ in dtype or nodata, or if black and white are ambiguous.
+
+    See Also
+    --------
+    graypipe.Source.from_rasterio : The public interface, with the rules in detail.
+    """
     if not hasattr(dataset, "descriptions"):
         raise ChannelError(
-            f"expected a raster as rasterio.open returns it, got a {type(dataset).__name__}"
+            f"expected a raster as rasterio.open returns it, got a "
+            f"{type(dataset).__name__}"
         )
-    found = {
-        "layout": "CHW",
+    source: dict[str, Any] = {
+        "layout": "CHW",  # DatasetReader.read() returns (bands, rows, columns).
         **declared,
-        "bands": _bands(dataset, declared.get("bands")),
+        "bands": _source_bands(dataset, declared.get("bands")),
     }
-    for name, values in (("dtype", dataset.dtypes), ("nodata", dataset.nodatavals)):
-        if name not in declared:
-            found[name] = _alike(values, name)
-    lines = [
-        line(*both, "a band")
-        for both in zip(dataset.scales, dataset.offsets, strict=True)
-    ]
-    ranged = any(declared.get(name) is not None for name in ("range", "bits"))
-    if physical is None:
-        if not ranged and set(lines) != {UNSCALED}:
-            raise RangeError(
-                f"the raster scales its values (scales {dataset.scales}, offsets {dataset.offsets}), so its dtype says "
-                f"nothing about black and white: declare physical=(black, white) as it scales, or range= in stored ones"
-            )
-        return found
-    if ranged:
-        raise RangeError(
-            "physical= says the same thing as range= or bits=: declare one of them"
-        )
-    found["range"] = _stored(physical, lines)
+    # GDAL keeps a dtype and a nodata value for each band, a Source has one of each.
     if "dtype" not in declared:
-        found["dtype"] = _holding(found["dtype"], found["range"])
-    return found
-
-
-def _bands(dataset: Any, declared: Any) -> tuple[str, ...]:
-    said = tuple(dataset.descriptions)
-    if "palette" in [
-        getattr(color, "name", color) for color in getattr(dataset, "colorinterp", ())
-    ]:
-        raise ChannelError(
-            "the raster holds indices into a palette, no intensities: look the colours up in dataset.colormap(1), and "
-            "write the gp.Source of what comes out by hand"
-        )
-    if declared is None:
-        if not all(said) or len(set(said)) < len(said):
-            raise ChannelError(
-                f"expected a description of its own for each band, got {said}: name the bands in their order, "
-                f"bands={'gray' if len(said) == 1 else ('B02', 'B03', '...')!r}"
+        source["dtype"] = _common_value(dataset.dtypes, "dtype")
+    if "nodata" not in declared:
+        source["nodata"] = _common_value(dataset.nodatavals, "nodata")
+    rescalings = []
+    for scale, offset in zip(dataset.scales, dataset.offsets, strict=True):
+        rescalings.append(parse_rescaling(scale, offset, "a band"))
+    range_declared = (
+        declared.get("range") is not None or declared.get("bits") is not None
+    )
+    if physical is None:
+        if not range_declared and set(rescalings) != {IDENTITY}:
+            raise RangeError(
+                f"the raster scales its values (scales {dataset.scales}, offsets "
+                f"{dataset.offsets}), so its dtype does not imply black and white: "
+                f"declare physical=(black, white) in scaled values, or range= in "
+                f"stored values"
             )
-        return said
-    named = names.parse(declared)
-    if len(named) != len(said):
-        raise ChannelError(
-            f"the raster has {len(said)} bands, bands= names {len(named)}: name each, in their order"
-        )
-    if set(named) == set(said) and named != said:
-        raise ChannelError(
-            f"the raster holds {said} in this order, bands= says {named}: declare what is there, a plan puts bands "
-            f"into another order"
-        )
-    return named
-
-
-def _alike(values: Sequence[Any], name: str) -> Any:
-    if len(set(map(repr, values))) > 1:  # by repr, in which a NaN equals another
+        return source
+    if range_declared:
         raise RangeError(
-            f"the bands differ in {name}, got {tuple(values)}: declare {name}= of the array that you read"
+            "physical= and range= or bits= both declare black and white: declare only "
+            "one of them"
+        )
+    source["range"] = _stored_range(physical, rescalings)
+    if "dtype" not in declared:
+        source["dtype"] = _widen(source["dtype"], source["range"])
+    return source
+
+
+def _source_bands(dataset: Any, declared: Any) -> tuple[str, ...]:
+    """Return the names of the bands: those declared, or their GDAL descriptions."""
+    descriptions = tuple(dataset.descriptions)
+    # GDAL marks a band of indices into a color table by its color interpretation.
+    for interpretation in getattr(dataset, "colorinterp", ()):
+        if getattr(interpretation, "name", interpretation) == "palette":
+            raise ChannelError(
+                "the raster holds indices into a palette, not intensities: look up the "
+                "colors in dataset.colormap(1), and declare the gp.Source of the "
+                "resulting array"
+            )
+    if declared is None:
+        _check_descriptions(descriptions)
+        return descriptions
+    names = band_names.parse(declared)
+    if len(names) != len(descriptions):
+        raise ChannelError(
+            f"the raster has {len(descriptions)} bands, but bands= names {len(names)}: "
+            f"name each band, in the order of the raster"
+        )
+    # The same names in another order would silently swap bands.
+    if set(names) == set(descriptions) and names != descriptions:
+        raise ChannelError(
+            f"the raster has the bands {descriptions} in this order, but bands= is "
+            f"{names}: leave bands= out, and let the plan reorder the bands"
+        )
+    return names
+
+
+def _check_descriptions(descriptions: tuple[Any, ...]) -> None:
+    """Raise ChannelError unless each band has a description of its own."""
+    if all(descriptions) and len(set(descriptions)) == len(descriptions):
+        return
+    example: Any = ("B02", "B03", "...")
+    if len(descriptions) == 1:
+        example = "gray"
+    raise ChannelError(
+        f"expected a distinct description for each band, got {descriptions}: name the "
+        f"bands in their order, bands={example!r}"
+    )
+
+
+def _common_value(values: Sequence[Any], name: str) -> Any:
+    """Return the value that all bands share, or raise RangeError if they differ."""
+    # Compare by repr, because NaN is a common nodata value and does not equal itself.
+    if len({repr(value) for value in values}) > 1:
+        raise RangeError(
+            f"the bands differ in {name}, got {tuple(values)}: declare {name}= of the "
+            f"array that you read"
         )
     return values[0]
 
 
-def _stored(physical: Any, lines: Sequence[Line]) -> list[tuple[float, ...]]:
-    """Return (black, white) in stored values, a pair a band."""
-    each = is_sequence(physical) and all(is_sequence(part) for part in physical)
-    pairs = [pair(part, "physical=") for part in (physical if each else [physical])]
-    if each and len(pairs) != len(lines):
-        raise ChannelError(
-            f"physical holds one (black, white), or one per band: expected {len(lines)} pairs, got {len(pairs)}"
-        )
-    pairs = pairs if each else pairs * len(lines)
-    return [
-        to_stored([exact(level, "physical=") for level in ends], scaling)
-        for ends, scaling in zip(pairs, lines, strict=True)
-    ]
+def _stored_range(
+    physical: Any, rescalings: Sequence[Rescaling]
+) -> list[tuple[float, ...]]:
+    """Return (black, white) in stored values for each band."""
+    per_band = is_sequence(physical) and all(is_sequence(part) for part in physical)
+    if per_band:
+        pairs = [pair(part, "physical=") for part in physical]
+        if len(pairs) != len(rescalings):
+            raise ChannelError(
+                f"expected physical to be one (black, white), or {len(rescalings)} "
+                f"pairs, one per band, got {len(pairs)}"
+            )
+    else:
+        pairs = [pair(physical, "physical=")] * len(rescalings)
+    stored = []
+    for levels, rescaling in zip(pairs, rescalings, strict=True):
+        exact = [parse_decimal(level, "physical=") for level in levels]
+        stored.append(to_stored(exact, rescaling))
+    return stored
 
 
-def _holding(dtype: str, pairs: Sequence[Sequence[float]]) -> str:
-    known = element_type(dtype)
-    levels = [level for ends in pairs for level in ends]
-    return wide_enough(
-        dtype, levels if known.kind == "f" else [*limits(known), *levels]
-    )
+def _widen(dtype: str, ranges: Sequence[Sequence[float]]) -> str:
+    """Return a dtype that holds the pixels and both ends of each range."""
+    levels = [level for ends in ranges for level in ends]
+    element = element_type(dtype)
+    if element.kind != "f":
+        levels += limits(element)
+    return widen_dtype(dtype, levels)

@@ -1,12 +1,14 @@
-"""Rescaled values, such as Hounsfield units or reflectances, carried back to the stored ones.
+"""Linear rescaling of stored values, inverted exactly.
 
-Numbers count as they are written, in decimal: a scale of 0.0001 is 1/10000. With it a reflectance of 1 is the stored
-10000, not its neighbour in binary.
+DICOM and GDAL files say how stored values become physical ones, such as Hounsfield
+units or reflectances: ``physical = slope * stored + intercept``. Numbers are taken as
+the decimals they are written as. A scale of 0.0001 is 1/10000, so that a reflectance of
+1 is the stored value 10000, which binary floating-point arithmetic would miss.
 """
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,51 +16,130 @@ from ..engine import holds
 from ..errors import RangeError
 from ..validation import finite
 
-Line = tuple[Fraction, Fraction]
-"""(slope, intercept) of rescaled = slope · stored + intercept."""
 
-UNSCALED: Line = (Fraction(1), Fraction(0))
+class Rescaling(NamedTuple):
+    """The map ``physical = slope * stored + intercept``."""
+
+    slope: Fraction
+    intercept: Fraction
 
 
-def exact(value: Any, what: str) -> Fraction:
-    """Return the number ``value`` as it is written; RangeError where it is none, or not finite."""
-    if not finite(value, what):  # also what underflows, such as 1e-999999999
+IDENTITY = Rescaling(Fraction(1), Fraction(0))
+
+
+def parse_decimal(value: Any, name: str) -> Fraction:
+    """Return a number as the fraction that its decimal notation stands for.
+
+    Parameters
+    ----------
+    value : object
+        A number, such as a float or the decimal string (DS) type of pydicom.
+    name : str
+        What the number is called in the error message.
+
+    Returns
+    -------
+    Fraction
+
+    Raises
+    ------
+    RangeError
+        If ``value`` is not one finite number.
+    """
+    if not finite(value, name):
+        # Also for a value that underflows to 0: the fraction of 1e-999999999 is huge.
         return Fraction(0)
     try:
         return Fraction(str(value))
     except ValueError:
-        raise RangeError(f"{what} is a number in decimal, got {value!r}") from None
-
-
-def line(slope: Any, intercept: Any, what: str) -> Line:
-    """Return the line of ``slope`` and ``intercept``; RangeError for a slope of 0."""
-    rise, start = (
-        exact(slope, f"the slope of {what}"),
-        exact(intercept, f"the intercept of {what}"),
-    )
-    if not rise:
         raise RangeError(
-            f"the slope of {what} is 0, which leaves one value of all: correct it"
-        )
-    return rise, start
+            f"expected {name} to be a decimal number, got {value!r}"
+        ) from None
 
 
-def to_stored(ends: Iterable[Fraction], line: Line) -> tuple[float, ...]:
-    """Return the stored values, rounded once, that ``line`` rescales to ``ends``."""
-    slope, intercept = line
-    return tuple(
-        finite((end - intercept) / slope, f"the stored value of {float(end):g}")
-        for end in ends
+def parse_rescaling(slope: Any, intercept: Any, name: str) -> Rescaling:
+    """Return the rescaling with this slope and intercept.
+
+    Parameters
+    ----------
+    slope, intercept : object
+        Numbers, as `parse_decimal` accepts them.
+    name : str
+        What is rescaled, for the error message.
+
+    Returns
+    -------
+    Rescaling
+
+    Raises
+    ------
+    RangeError
+        If a number is not finite, or the slope is 0.
+    """
+    rescaling = Rescaling(
+        parse_decimal(slope, f"the slope of {name}"),
+        parse_decimal(intercept, f"the intercept of {name}"),
     )
+    if not rescaling.slope:
+        raise RangeError(
+            f"the slope of {name} is 0, which maps all values to one: correct the slope"
+        )
+    return rescaling
 
 
-def wide_enough(dtype: str, values: Iterable[float]) -> str:
-    """Return ``dtype``, or the smallest signed integer type that holds what it holds of ``values`` and the rest too."""
-    wanted = list(values)
-    for wider in (dtype, "int16", "int32", "int64"):
-        if all(holds(np.dtype(wider), value) for value in wanted):
-            return wider
+def to_stored(physical: Iterable[Fraction], rescaling: Rescaling) -> tuple[float, ...]:
+    """Return the stored values that a rescaling maps to physical ones.
+
+    Parameters
+    ----------
+    physical : iterable of Fraction
+        The physical values.
+    rescaling : Rescaling
+        The rescaling to invert.
+
+    Returns
+    -------
+    tuple of float
+        The exact results, each rounded once.
+
+    Raises
+    ------
+    RangeError
+        If a stored value exceeds float64.
+    """
+    stored = []
+    for value in physical:
+        exact = (value - rescaling.intercept) / rescaling.slope
+        stored.append(finite(exact, f"the stored value of {float(value):g}"))
+    return tuple(stored)
+
+
+def widen_dtype(dtype: str, values: Iterable[float]) -> str:
+    """Return a dtype that holds all ``values``, widened only if needed.
+
+    Parameters
+    ----------
+    dtype : str
+        The dtype of the pixels. Floating dtypes are never widened.
+    values : iterable of float
+        The values to hold, including the range of the pixels.
+
+    Returns
+    -------
+    str
+        ``dtype`` if it holds the values, otherwise the smallest signed integer that
+        does. A signed integer, since a range widens mostly to values below zero.
+
+    Raises
+    ------
+    RangeError
+        If no integer dtype holds the values.
+    """
+    values = list(values)
+    for candidate in (dtype, "int16", "int32", "int64"):
+        if all(holds(np.dtype(candidate), value) for value in values):
+            return candidate
     raise RangeError(
-        f"no integer type holds the stored values {min(wanted):g} to {max(wanted):g} that the range needs: correct the "
-        f"range, or the slope and intercept"
+        f"no integer type holds the stored values {min(values):g} to {max(values):g} "
+        f"that the range requires: correct the range, or the slope and intercept"
     )

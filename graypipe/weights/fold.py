@@ -103,18 +103,20 @@ def fold(
     >>> bool((folded == kernel.sum(axis=1, keepdims=True)).all()), bias
     (True, None)
     """
-    kernel, bias = _check_arguments(kernel, bias, channel_map, layout, groups)
-    weights, constant = _fold_taps(kernel, channel_map, layout, groups)
+    weights, biases = _check_arguments(kernel, bias, channel_map, layout, groups)
+    folded, constant = _fold_taps(weights, channel_map, layout, groups)
     if any(channel_map.offset):
         taps = tuple(range(1, constant.ndim))
         shift = constant.sum(axis=taps)
-        if bias is None:
-            folded_bias = cast(shift, kernel.dtype, "the folded bias")
+        if biases is None:
+            folded_bias = cast(shift, weights.dtype, "the folded bias")
         else:
-            folded_bias = cast(bias + shift, bias.dtype, "the folded bias")
+            folded_bias = cast(biases + shift, biases.dtype, "the folded bias")
+    elif biases is None:
+        folded_bias = None
     else:
-        folded_bias = _copy(bias)
-    return _restore_layout(weights, layout, kernel.dtype), folded_bias
+        folded_bias = biases.copy()
+    return _restore_layout(folded, layout, weights.dtype), folded_bias
 
 
 def fold_exact(
@@ -181,10 +183,13 @@ def fold_exact(
     <BLANKLINE>
            [[1., 1.]]], dtype=float32)
     """
-    kernel, bias = _check_arguments(kernel, bias, channel_map, layout, groups)
-    weights, constant = _fold_taps(kernel, channel_map, layout, groups)
-    weights = np.concatenate([weights, constant[:, None]], axis=1)
-    return _restore_layout(weights, layout, kernel.dtype), _copy(bias)
+    weights, biases = _check_arguments(kernel, bias, channel_map, layout, groups)
+    folded, constant = _fold_taps(weights, channel_map, layout, groups)
+    folded = np.concatenate([folded, constant[:, None]], axis=1)
+    folded_kernel = _restore_layout(folded, layout, weights.dtype)
+    if biases is None:
+        return folded_kernel, None
+    return folded_kernel, biases.copy()
 
 
 def _check_arguments(
@@ -284,13 +289,7 @@ def _fold_taps(
     return folded, constant
 
 
-def _restore_layout(weights: Array, layout: str, dtype: np.dtype[Any]) -> Array:
+def _restore_layout(folded: Array, layout: str, dtype: np.dtype[Any]) -> Array:
     """Return weights of shape (O, I, *taps) in the layout and dtype of the kernel."""
     axes = (layout.index("O"), layout.index("I"))
-    return cast(np.moveaxis(weights, (0, 1), axes), dtype, "the folded kernel")
-
-
-def _copy(bias: Array | None) -> Array | None:
-    if bias is None:
-        return None
-    return bias.copy()
+    return cast(np.moveaxis(folded, (0, 1), axes), dtype, "the folded kernel")
