@@ -1,7 +1,9 @@
-"""Fitting: the statistics of a data set, in one pass, per band, mergeable.
+"""Statistics of data sets, per band, computed in one pass and mergeable.
 
-Integers of up to 16 bits are counted (`counts.Counts`): exact, so the order in which parts are merged changes nothing.
-Wider and floating values are summed up in float64 (`partials.Partials`), with a sketch of bounded size for percentiles.
+`BandStats` is the public class. It hands the pixels to one of two accumulators:
+booleans and integers of up to 16 bits are counted exactly (`exact`), floating and wider
+values are summed in float64, with a sketch of bounded size for percentiles
+(`streaming`). Principal components become channel maps in `pca`.
 """
 
 from .band_stats import BandStats

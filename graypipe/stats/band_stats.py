@@ -1,242 +1,702 @@
-"""`BandStats`: what the bands of a data set are like, gathered image by image."""
+"""`BandStats`: the statistics of a data set, per band, gathered image by image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as names
+from .. import bands as band_names
 from .. import engine, layouts, serialization
 from ..channel_map import Bands, ChannelMap
+from ..engine import numpy_engine
 from ..errors import ChannelError, DTypeError, RangeError
 from ..source import Pair, Source
 from ..target import Target
 from ..validation import finite, is_sequence
-from . import pca, pixels, tallies, units
-from .tallies import Tally
+from .exact import ExactAccumulator
+from .pca import principal_components
+from .streaming import StreamingAccumulator
 
 Floats = NDArray[np.float64]
+Accumulator = ExactAccumulator | StreamingAccumulator
+
+# The number of float64 values that a block of pixels may take in an accumulator: 8 MiB,
+# whatever the size of the image. `ExactAccumulator.add` relies on fewer than 2**20
+# pixels per block.
+BLOCK_VALUES = 1 << 20
 
 
 class BandStats:
-    """Statistics of the images of ``source`` (a Source or band names), each looked at once, pixels of nodata left out.
+    """Statistics of the bands of a data set, computed in one pass.
 
-    All images have one dtype, that of the first. Integers of up to 16 bits are counted exactly: parts merged in any
-    order are equal. Others are summed up in float64 as they come, `update` and `merge` alike: ``merge`` of one image's
-    statistics equals ``update`` with that image, bit for bit. They need the extra ``io``.
+    Each image is looked at once and not kept. Statistics of parts of a data set can be
+    merged. Pixels that hold the nodata value of the source in any band are left out.
 
-    Per band, in stored units before any clipping, as float64 arrays in the order of ``source.bands``: ``mean``, ``std``
-    and ``covariance`` (divided by the count, like `numpy.std`), ``min``, ``max``, `percentile`. What looks at unit
-    intensities, `normalization` and `pca`, clips where the source does, as a plan would. Without a single pixel of data
-    each of them is a RangeError. Statistics are picklable, and equal after a JSON round trip.
+    ``mean``, ``std``, ``covariance``, ``min``, ``max`` and `percentile` describe stored
+    values before clipping. `normalization` and `pca` describe the unit intensities that
+    a plan computes from them, clipped if the source clips. All of them raise
+    `RangeError` as long as no valid pixel has been seen.
+
+    Parameters
+    ----------
+    source : Source, str or iterable of str
+        What the images are: a source, or the names of its bands.
+
+    Attributes
+    ----------
+    source : Source
+        The source that all images belong to.
+    dtype : str or None
+        The dtype of all images, None before the first one.
+
+    Notes
+    -----
+    Booleans and integers of up to 16 bits are counted exactly, so that parts can be
+    merged in any order with the same result. Other dtypes are summed in float64 in the
+    order of the images, with a t-digest for percentiles; this requires the extra
+    ``io``. For them, merging the statistics of one image equals updating with that
+    image, bit for bit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import graypipe as gp
+    >>> stats = gp.BandStats("RG")
+    >>> stats.update(np.array([[[0, 10], [100, 30]]], np.uint8))
+    >>> stats.update(np.array([[[50, 20], [50, 20]]], np.uint8))
+    >>> stats
+    BandStats('RG', uint8, 4 pixels)
+    >>> stats.mean
+    array([50., 20.])
     """
 
     def __init__(self, source: Source | Bands) -> None:
-        self.source = source if isinstance(source, Source) else Source(source)
+        if not isinstance(source, Source):
+            source = Source(source)
+        self.source = source
         self.dtype: str | None = None
-        self._tally: Tally | None = None  # from the first image on
+        # None before the first image, since the dtype decides the class.
+        self._accumulator: Accumulator | None = None
 
     def update(self, image: NDArray[Any]) -> None:
-        """Add the pixels of ``image``, an array of the source's layout and bands.
+        """Add the pixels of an image.
 
-        LayoutError or ChannelError for another shape, DTypeError for another dtype, RangeError where the dtype cannot
-        hold what the source declares and for values that are not finite; nothing is added then.
+        Parameters
+        ----------
+        image : ndarray
+            An image with the layout and the bands of the source. It is not modified.
+
+        Raises
+        ------
+        ChannelError, LayoutError
+            If the image does not have the bands or the axes of the source.
+        DTypeError
+            If ``image`` is not an array of a supported dtype, or its dtype differs from
+            that of the images before.
+        MissingExtraError
+            If the dtype needs the extra ``io``, and it is not installed.
+        RangeError
+            If the dtype cannot hold the range of the source, or a value is not finite.
+
+        Notes
+        -----
+        After an exception the statistics are as they were before.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats(gp.Source("gray", nodata=0))
+        >>> stats.update(np.array([[0, 2], [4, 6]], np.uint8))
+        >>> stats.count
+        3
         """
         image = engine.check_image(image)
         layouts.check_shape(image.shape, self.source.layout, len(self.source.bands))
         dtype = self._check_dtype(engine.element_type(image.dtype).name)
-        part = tallies.nothing(self.source, dtype)
-        part.add(pixels.blocks(image, self.source, part.rows))
-        self._add(dtype, part)
+        # A separate accumulator keeps these statistics unchanged if a pixel is refused,
+        # and makes `update` the same computation as `merge`.
+        addition = empty_accumulator(self.source, dtype)
+        addition.add(valid_blocks(image, self.source, addition.rows))
+        self._merge(dtype, addition)
 
     def merge(self, other: "BandStats") -> None:
-        """Add the statistics ``other``, which stay as they are; ChannelError unless they are of an equal source."""
+        """Add the statistics of other images of the same source.
+
+        Parameters
+        ----------
+        other : BandStats
+            The statistics to add. They stay as they are.
+
+        Raises
+        ------
+        ChannelError
+            If ``other`` has another source.
+        DTypeError
+            If ``other`` is not a `BandStats`, or describes images of another dtype.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> first, second = gp.BandStats("gray"), gp.BandStats("gray")
+        >>> first.update(np.zeros((2, 3), np.uint8))
+        >>> second.update(np.ones((2, 3), np.uint8))
+        >>> first.merge(second)
+        >>> first.count, first.mean
+        (12, array([0.5]))
+        """
         if not isinstance(other, BandStats):
-            raise DTypeError(
-                f"expected other statistics, a gp.BandStats, got {type(other).__name__}"
-            )
+            raise DTypeError(f"expected a gp.BandStats, got {type(other).__name__}")
         if other.source != self.source:
             raise ChannelError(
-                f"statistics of one source merge, expected those of {self.source}, got {other.source}"
+                f"expected statistics of the same source, {self.source}, got "
+                f"{other.source}: merge statistics of equal sources only"
             )
         if other.dtype is not None:
-            self._add(self._check_dtype(other.dtype), other._tally)
+            self._merge(self._check_dtype(other.dtype), other._accumulator)
+
+    def _merge(self, dtype: str, addition: Any) -> None:
+        """Merge an accumulator of ``dtype`` into this one's."""
+        accumulator = self._accumulator
+        if accumulator is None:
+            # Merge even the first one: sharing it would let both statistics change it.
+            accumulator = empty_accumulator(self.source, dtype)
+        accumulator.merge(addition)
+        self.dtype = dtype
+        self._accumulator = accumulator
 
     def _check_dtype(self, dtype: str) -> str:
+        """Return ``dtype`` if images of it can be added, or raise."""
         if self.dtype not in (None, dtype):
             raise DTypeError(
-                f"the images so far are {self.dtype}, got {dtype}: gather the statistics of each dtype by themselves, "
-                f"or convert the images"
+                f"all images so far are {self.dtype}, got {dtype}: use separate "
+                f"statistics for each dtype, or convert the images"
             )
-        # Stored values need no black and white: where none are declared, one bit stands in, which every dtype holds.
-        needed = self.source._declares_range or self.source.clip
-        (self.source if needed else replace(self.source, bits=1))._pairs(dtype)
+        source = self.source
+        if not (source._declares_range or source.clip):
+            # Statistics of stored values do not need black and white. Check the rest of
+            # the source with the range of one bit, which every dtype holds.
+            source = replace(source, bits=1)
+        source._pairs(dtype)
         return dtype
-
-    def _add(self, dtype: str, part: Any) -> None:
-        tally = (
-            tallies.nothing(self.source, dtype) if self._tally is None else self._tally
-        )
-        tally.merge(part)
-        self.dtype, self._tally = dtype, tally
 
     @property
     def count(self) -> int:
-        """The number of pixels that hold data."""
-        return 0 if self._tally is None else self._tally.count
+        """Number of valid pixels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("RGB")
+        >>> stats.count
+        0
+        >>> stats.update(np.zeros((4, 5, 3), np.uint8))
+        >>> stats.count
+        20
+        """
+        if self._accumulator is None:
+            return 0
+        return self._accumulator.count
 
     @property
     def mean(self) -> Floats:
-        """The mean of each band, (bands,)."""
-        return self._seen().moments()[0]
+        """Mean of each band in stored units: float64, shape (bands,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("gray")
+        >>> stats.update(np.array([[1, 2, 6]], np.uint8))
+        >>> stats.mean
+        array([3.])
+        """
+        mean, _ = self._valid_accumulator().moments()
+        return mean
 
     @property
     def covariance(self) -> Floats:
-        """The covariance of the bands, divided by the count, (bands, bands)."""
-        return self._seen().moments()[1]
+        """Covariance of the bands in stored units: float64, shape (bands, bands).
+
+        It is divided by the number of pixels, like ``numpy.cov(..., ddof=0)``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("RG")
+        >>> stats.update(np.array([[[0, 10], [2, 14]]], np.uint8))
+        >>> stats.covariance
+        array([[1., 2.],
+               [2., 4.]])
+        """
+        _, covariance = self._valid_accumulator().moments()
+        return covariance
 
     @property
     def std(self) -> Floats:
-        """The standard deviation of each band, from the sum of squares divided by the count, (bands,)."""
+        """Standard deviation of each band in stored units: float64, shape (bands,).
+
+        The variance is divided by the number of pixels, like that of `numpy.std`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("gray")
+        >>> stats.update(np.array([[4, 8]], np.uint8))
+        >>> stats.std
+        array([2.])
+        """
         return np.sqrt(np.diagonal(self.covariance))
 
     @property
     def min(self) -> Floats:
-        """The least value of each band, (bands,)."""
-        return self._seen().extremes()[0].copy()
+        """Minimum of each band in stored units: float64, shape (bands,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("gray")
+        >>> stats.update(np.array([[4, 8]], np.uint8))
+        >>> stats.min
+        array([4.])
+        """
+        minimum, _ = self._valid_accumulator().extremes()
+        return minimum.copy()
 
     @property
     def max(self) -> Floats:
-        """The greatest value of each band, (bands,)."""
-        return self._seen().extremes()[1].copy()
+        """Maximum of each band in stored units: float64, shape (bands,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("gray")
+        >>> stats.update(np.array([[4, 8]], np.uint8))
+        >>> stats.max
+        array([8.])
+        """
+        _, maximum = self._valid_accumulator().extremes()
+        return maximum.copy()
 
     @property
     def constant(self) -> tuple[str, ...]:
-        """The names of the bands that hold one and the same value everywhere."""
-        least, greatest = self._seen().extremes()
-        return self._named(least == greatest)
+        """Names of the bands that have the same value in all pixels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("RG")
+        >>> stats.update(np.array([[[0, 7], [2, 7]]], np.uint8))
+        >>> stats.constant
+        ('G',)
+        """
+        minimum, maximum = self._valid_accumulator().extremes()
+        return self._select_names(minimum == maximum)
 
     def percentile(self, q: float | Sequence[float]) -> Floats:
-        """Return the ``q``-th percentile (0 to 100) of each band: (bands,), for a sequence (len(q), bands).
+        """Return percentiles of each band in stored units.
 
-        As `numpy.percentile` gives it for all pixels at once. Of values that are floating or wider than 16 bits it is
-        an estimate (docs/fitting.md says how near), except at 0 and 100. RangeError for what is no percentile.
+        Parameters
+        ----------
+        q : float or sequence of float
+            One or several percentiles, from 0 to 100.
+
+        Returns
+        -------
+        ndarray of float64, shape (bands,) or (len(q), bands)
+            For booleans and integers of up to 16 bits, the result of
+            `numpy.percentile` on all pixels at once. For other dtypes an estimate,
+            except at 0 and 100; see docs/fitting.md for its accuracy.
+
+        Raises
+        ------
+        RangeError
+            If a percentile is not between 0 and 100.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("gray")
+        >>> stats.update(np.arange(101, dtype=np.uint8).reshape(1, 101))
+        >>> stats.percentile(50)
+        array([50.])
+        >>> stats.percentile([2, 98])
+        array([[ 2.],
+               [98.]])
         """
-        tally = self._seen()
-        if is_sequence(q):
-            return np.array([tally.percentile(_percent(part)) for part in q])  # type: ignore[union-attr]
-        return tally.percentile(_percent(q))
+        accumulator = self._valid_accumulator()
+        if not is_sequence(q):
+            return accumulator.percentile(_check_percentile(q))
+        percentiles = [_check_percentile(part) for part in q]  # type: ignore[union-attr]
+        return np.array([accumulator.percentile(number) for number in percentiles])
 
     def window(self, low: float, high: float) -> Pair | tuple[Pair, ...]:
-        """Return the percentiles ``low`` and ``high`` as the ``range`` of a Source: one pair, or one per band.
+        """Return two percentiles as the range of a source.
 
-        Where the source's range is reversed, so is the window. RangeError for a band in which both are one value.
+        Parameters
+        ----------
+        low, high : float
+            The percentiles that become black and white, such as 2 and 98.
+
+        Returns
+        -------
+        tuple of float, or tuple of such tuples
+            (black, white) in stored units for ``Source(range=...)``: one pair for one
+            band, otherwise one pair per band. Reversed for bands whose range is
+            reversed in the source.
+
+        Raises
+        ------
+        RangeError
+            If ``low`` is not less than ``high``, or both percentiles of a band are the
+            same value.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("gray")
+        >>> stats.update(np.arange(101, dtype=np.uint8).reshape(1, 101))
+        >>> stats.window(2, 98)
+        (2.0, 98.0)
+        >>> source = gp.Source("gray", range=stats.window(2, 98), clip=True)
         """
-        if not _percent(low) < _percent(high):
+        if not _check_percentile(low) < _check_percentile(high):
             raise RangeError(
-                f"a window spans from a lower to a higher percentile, such as 2 and 98, got {low}, {high}"
+                f"expected a lower and a higher percentile, such as 2 and 98, got "
+                f"{low}, {high}"
             )
-        return units.window(
-            (low, high), self.percentile((low, high)), self.source, self.dtype
-        )
+        black, white = self.percentile((low, high))
+        flat = self._describe_bands(black == white)
+        if flat:
+            raise RangeError(
+                f"percentiles {low:g} and {high:g} are the same value in {flat}: use "
+                f"percentiles further apart, or declare the range of a constant band "
+                f"by hand"
+            )
+        pairs = list(zip(black.tolist(), white.tolist(), strict=True))
+        if self.source._declares_range:
+            declared = self.source._pairs(self.dtype)
+            for band, (declared_black, declared_white) in enumerate(declared):
+                if declared_black > declared_white:
+                    pairs[band] = pairs[band][::-1]
+        if len(pairs) == 1:
+            return pairs[0]
+        return tuple(pairs)
 
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return (mean, std) of the unit intensities of each band, for a Target with range (0, 1).
+        """Return the mean and the standard deviation of the unit intensities.
 
-        A plan from the source to ``gp.Target(bands, mean=mean, std=std)`` gives these images mean 0 and std 1 in every
-        band. RangeError where black and white are open, and for a constant band, which has no std to divide by.
+        A plan from the source to ``gp.Target(bands, mean=mean, std=std)`` gives the
+        images of this data set mean 0 and standard deviation 1 in each band.
+
+        Returns
+        -------
+        mean, std : tuple of float
+            One number per band, for a target with range (0, 1).
+
+        Raises
+        ------
+        RangeError
+            If the source does not declare or imply a range, if floating values are
+            outside the implied range, or if a band is constant.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats(gp.Source("gray", range=(0, 100)))
+        >>> stats.update(np.array([[40, 60]], np.uint8))
+        >>> mean, std = stats.normalization()
+        >>> mean, std
+        ((0.5,), (0.1,))
+        >>> plan = gp.plan(stats.source, gp.Target("gray", "HW", mean=mean, std=std))
         """
-        mean, covariance = units.moments(self._seen(), self.source, self.dtype)
-        return tuple(mean.tolist()), tuple(np.sqrt(np.diagonal(covariance)).tolist())
+        mean, covariance = self._unit_moments()
+        std = np.sqrt(np.diagonal(covariance))
+        return tuple(mean.tolist()), tuple(std.tolist())
 
     def pca(
         self, outputs: Bands = "RGB", like: Target | str = "imagenet"
     ) -> ChannelMap:
-        """Return the map from unit intensities onto the first principal components, for ``via=``.
+        """Return a map from unit intensities to their first principal components.
 
-        Output i is the i-th component by variance: whitened, then given the mean and std that ``like`` (a preset, or a
-        Target of range (0, 1)) has for that band. After the normalisation of ``like`` it has mean 0 and std 1. The
-        largest loading of a component is positive, of equal ones that of the first band.
-        ChannelError for more outputs than bands, and where ``like`` has no statistics for them; RangeError for constant
-        bands, and where fewer components vary.
+        The components are whitened and then given the mean and the standard deviation
+        that ``like`` expects, so that after the normalization of ``like`` they are
+        uncorrelated with mean 0 and standard deviation 1.
+
+        Parameters
+        ----------
+        outputs : str or iterable of str, default "RGB"
+            The names of the output bands. The first one gets the component with the
+            largest variance.
+        like : Target or str, default "imagenet"
+            A target with range (0, 1), or the name of such a preset. Its statistics are
+            matched to the output bands by name.
+
+        Returns
+        -------
+        ChannelMap
+            The map from the bands of the source to ``outputs``, for ``via=`` of
+            `plan`. The largest loading of a component is positive; if several are
+            equal, the first of them is.
+
+        Raises
+        ------
+        ChannelError
+            If there are more outputs than bands, or ``like`` has no statistics for an
+            output.
+        DTypeError
+            If ``like`` is neither a target nor a name.
+        RangeError
+            As `normalization`, and if fewer components than outputs vary, or ``like``
+            has another range than (0, 1).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> rng = np.random.default_rng(0)
+        >>> image = rng.integers(0, 4096, (20, 30, 5), np.uint16)
+        >>> stats = gp.BandStats(gp.Source(("B1", "B2", "B3", "B4", "B5"), bits=12))
+        >>> stats.update(image)
+        >>> plan = gp.plan(stats.source, "imagenet", stats.pca("RGB"))
+        >>> plan(image).shape
+        (3, 20, 30)
         """
-        mean, covariance = units.moments(self._seen(), self.source, self.dtype)
-        return pca.components(
+        mean, covariance = self._unit_moments()
+        return principal_components(
             mean, covariance, inputs=self.source.bands, outputs=outputs, like=like
         )
 
-    def _seen(self) -> Tally:
-        if self._tally is None or not self.count:
-            raise RangeError(
-                "no pixel that holds data has been seen: update with an image first"
-                + (
-                    f"; every pixel so far is nodata ({self.source.nodata:g})"
-                    if self._tally is not None
-                    else ""
-                )
-            )
-        return self._tally
+    def _unit_moments(self) -> tuple[Floats, Floats]:
+        """Return mean and covariance of the unit intensities that a plan computes.
 
-    def _named(self, chosen: NDArray[np.bool_]) -> tuple[str, ...]:
-        return tuple(
-            band
-            for band, is_chosen in zip(self.source.bands, chosen, strict=True)
-            if is_chosen
-        )
+        Raises RangeError if the range is unknown, or a band is constant.
+        """
+        accumulator = self._valid_accumulator()
+        pairs = self.source._pairs(self.dtype)
+        implied = not self.source._declares_range
+        if implied and np.dtype(self.dtype).kind == "f":
+            # The check that a plan applies to floating images with the implied range.
+            minimum, maximum = accumulator.extremes()
+            numpy_engine.check_implied(minimum.min(), maximum.max())
+        mean, covariance = accumulator.moments(clipped=True)
+        flat = self._describe_bands(np.diagonal(covariance) <= 0)
+        if flat:
+            clipped = ""
+            if self.source.clip:
+                clipped = " after clipping"
+            raise RangeError(
+                f"{flat}: the same value in all pixels{clipped}, so std is 0: leave "
+                f"such bands out of the images, or write mean and std (such as 1) by "
+                f"hand"
+            )
+        black, white = np.array(pairs).T
+        scale = white - black
+        return (mean - black) / scale, covariance / np.outer(scale, scale)
+
+    def _valid_accumulator(self) -> Accumulator:
+        """Return the accumulator, or raise RangeError if no valid pixel was seen."""
+        if self._accumulator is None:
+            raise RangeError("no images have been added: call update(image) first")
+        if not self.count:
+            reason = "all images so far are empty"
+            if self.source.nodata is not None:
+                reason = f"every pixel so far is nodata ({self.source.nodata:g})"
+            raise RangeError(
+                f"no valid pixels have been added, {reason}: call update(image) with "
+                f"valid pixels first"
+            )
+        return self._accumulator
+
+    def _select_names(self, mask: NDArray[np.bool_]) -> tuple[str, ...]:
+        """Return the names of the bands for which ``mask`` is True."""
+        return tuple(self.source.bands[i] for i in np.flatnonzero(mask))
+
+    def _describe_bands(self, mask: NDArray[np.bool_]) -> str:
+        """Return "band 'R'" or "bands 'R', 'G'", or "" if ``mask`` is all False."""
+        names = [repr(name) for name in self._select_names(mask)]
+        if not names:
+            return ""
+        if len(names) == 1:
+            return f"band {names[0]}"
+        return f"bands {', '.join(names)}"
 
     def to_json(self) -> str:
-        """Return the statistics as canonical JSON; `from_json` gives equal ones back."""
+        """Return the statistics as JSON.
+
+        Returns
+        -------
+        str
+            Canonical text: equal statistics have equal text.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> stats = gp.BandStats("gray")
+        >>> stats.update(np.array([[1, 2]], np.uint8))
+        >>> gp.BandStats.from_json(stats.to_json()) == stats
+        True
+        """
         record: dict[str, Any] = {"source": serialization.to_record(self.source)}
         if self.dtype is not None:
             record["dtype"] = self.dtype
         if self.count:
-            record["statistics"] = self._seen().to_record()
+            record["statistics"] = self._valid_accumulator().to_record()
         return serialization.to_text(record)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the statistics that `to_json` wrote; ValueError where the text is something else."""
+        """Create statistics from the text that `to_json` returned.
+
+        Parameters
+        ----------
+        text : str
+            The JSON text. Counts, sums, extremes and percentiles are checked for
+            consistency.
+
+        Returns
+        -------
+        BandStats
+            Statistics equal to the original ones, which can be updated further.
+
+        Raises
+        ------
+        ChannelError
+            If the JSON does not hold consistent statistics.
+        ValueError
+            If the text is not JSON.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> text = gp.BandStats("RGB").to_json()
+        >>> gp.BandStats.from_json(text)
+        BandStats('RGB', no images)
+        """
         record = serialization.from_text(text)
-        if sorted(record) not in (
-            ["source"],
-            ["dtype", "source"],
-            ["dtype", "source", "statistics"],
-        ):
+        expected_fields = (
+            {"source"},
+            {"source", "dtype"},
+            {"source", "dtype", "statistics"},
+        )
+        if set(record) not in expected_fields:
             raise ChannelError(
-                f"expected source, dtype and statistics in the JSON, got {sorted(record)}"
+                f"expected source, dtype and statistics in the JSON, got "
+                f"{sorted(record)}"
             )
         stats = cls(serialization.from_record(Source, record["source"], "bands"))
         if "dtype" in record:
             dtype = stats._check_dtype(engine.element_type(record["dtype"]).name)
-            tally = tallies.nothing(stats.source, dtype)
+            accumulator = empty_accumulator(stats.source, dtype)
             if "statistics" in record:
-                tallies.load(tally, record["statistics"])
-            stats._add(dtype, tally)
+                _load(accumulator, record["statistics"])
+            stats._merge(dtype, accumulator)
         return stats
 
     def __eq__(self, other: object) -> bool:
-        return (
-            self.to_json() == other.to_json()
-            if isinstance(other, BandStats)
-            else NotImplemented
-        )
+        if not isinstance(other, BandStats):
+            return NotImplemented
+        return self.to_json() == other.to_json()
 
-    __hash__ = None  # type: ignore[assignment]  # statistics grow
+    __hash__ = None  # type: ignore[assignment]  # statistics are mutable
 
     def __repr__(self) -> str:
-        seen = (
-            f", {self.dtype}, {self.count:,} pixels"
-            if self.dtype
-            else ", nothing seen yet"
-        )
-        flat = self.constant if self.count else ()
-        return f"BandStats({names.show(self.source.bands)}{seen}{f', constant: {flat}' if flat else ''})"
+        parts = [band_names.show(self.source.bands)]
+        if self.dtype is None:
+            parts.append("no images")
+        else:
+            parts += [self.dtype, f"{self.count:,} pixels"]
+        if self.count and self.constant:
+            parts.append(f"constant: {self.constant}")
+        return f"BandStats({', '.join(parts)})"
 
 
-def _percent(q: Any) -> float:
+def empty_accumulator(source: Source, dtype: str) -> Accumulator:
+    """Return an accumulator without pixels, of the class that suits the dtype.
+
+    Parameters
+    ----------
+    source : Source
+        The source of the pixels.
+    dtype : str
+        The dtype of the pixels.
+
+    Returns
+    -------
+    ExactAccumulator or StreamingAccumulator
+    """
+    bounds = []
+    if source.clip:
+        # A reversed range inverts the band, but it is clipped to the same bounds.
+        bounds = [(min(pair), max(pair)) for pair in source._pairs(dtype)]
+    element = np.dtype(dtype)
+    if element.kind in "iub" and element.itemsize <= 2:
+        return ExactAccumulator(len(source.bands), bounds, dtype)
+    return StreamingAccumulator(len(source.bands), bounds)
+
+
+def valid_blocks(
+    image: NDArray[Any], source: Source, rows: int
+) -> Iterator[NDArray[Any]]:
+    """Yield the pixels of an image without nodata, in blocks of bounded size.
+
+    Parameters
+    ----------
+    image : ndarray
+        An image of the source.
+    source : Source
+        The source, which declares layout and nodata.
+    rows : int
+        How many float64 values the accumulator makes of each pixel.
+
+    Yields
+    ------
+    ndarray of shape (bands, pixels)
+        Pixels in the order of the axes N, T, D, H and W, in the dtype of the image. A
+        pixel that holds nodata in any band is left out, as in a plan.
+    """
+    conversion = layouts.conversion(source.layout, source.layout)
+    planes = conversion.source_planes(image)
+    nodata = None
+    if source.nodata is not None:
+        nodata = numpy_engine.stored_nodata(source.nodata, image.dtype)
+    block_size = max(1, BLOCK_VALUES // rows)
+    for block in numpy_engine.blocks(planes.shape[1:], block_size):
+        pixels = planes[(slice(None), *block)].reshape(len(planes), -1)
+        if nodata is not None:
+            missing = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
+            pixels = pixels[:, ~missing.any(axis=0)]
+        if pixels.size:
+            yield pixels
+
+
+def _load(accumulator: Accumulator, record: Any) -> None:
+    """Load a record from JSON, or raise ChannelError if it is not consistent."""
+    try:
+        accumulator.load(record)
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ChannelError(
+            f"expected statistics written by gp.BandStats.to_json, got inconsistent "
+            f"ones ({error!r}): compute them again"
+        ) from None
+
+
+def _check_percentile(q: Any) -> float:
+    """Return ``q`` as a float, or raise RangeError unless it is from 0 to 100."""
     number = finite(q, "a percentile")
     if not 0 <= number <= 100:
-        raise RangeError(f"a percentile lies between 0 and 100, got {number:g}")
+        raise RangeError(f"expected a percentile from 0 to 100, got {number:g}")
     return number

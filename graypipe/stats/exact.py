@@ -1,6 +1,8 @@
-"""Exact statistics of integers of up to 16 bits: how often each level occurs, and sums of products as Python integers.
+"""Exact statistics of booleans and of integers of up to 16 bits.
 
-Whole numbers add up to the same in any order, so parts merge in any order to the same counts, bit for bit.
+A histogram of each band yields extremes and percentiles; a matrix of sums of products,
+in Python integers, yields mean and covariance. Integer sums do not depend on the order
+of their terms, so merging the same parts in any order gives identical statistics.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,170 +16,261 @@ from ..engine import limits
 from ..errors import RangeError
 from ..source import Pair
 
-MOST_PIXELS = 2**63 - 1
+Floats = NDArray[np.float64]
+
+# The histograms count in int64.
+MAX_PIXELS = 2**63 - 1
 
 
-class Counts:
-    """Histograms (bands, levels) and the matrix of products of the rows that `_rows` makes of the pixels.
+class ExactAccumulator:
+    """Histograms and sums of products of integer pixels.
 
-    The first of the rows is constant one, so the first row of ``products`` holds the count and the sums. ``bounds``
-    holds (low, high) per band where the source clips, else nothing; ``rows`` is how many numbers a pixel becomes.
+    Parameters
+    ----------
+    bands : int
+        The number of bands.
+    bounds : sequence of (float, float)
+        The lower and upper clip bound of each band, or empty if nothing is clipped.
+    dtype : str
+        The name of a boolean or integer dtype of up to 16 bits.
+
+    Attributes
+    ----------
+    rows : int
+        How many numbers `_expand_pixels` makes of a pixel.
+    histograms : ndarray of int64, shape (bands, levels)
+        How many pixels have each level, from the lowest level of the dtype upwards.
+    products : ndarray of int, shape (rows, rows)
+        The products of each pair of rows, summed over all pixels, as Python integers.
+        The first row of pixels is constant 1, so ``products[0]`` holds the number of
+        pixels and the sums of the other rows.
     """
 
     def __init__(self, bands: int, bounds: Sequence[Pair], dtype: str) -> None:
-        low, high = limits(np.dtype(dtype))
-        self.rows = 1 + bands * (4 if bounds else 1)
-        self.low = low
+        lowest, highest = limits(np.dtype(dtype))
+        # The constant row, one row per band, and three more for each clipped band.
+        self.rows = 1 + bands
+        if bounds:
+            self.rows += 3 * bands
+        self.lowest_level = lowest
         self.bounds = bounds
-        self.histograms = np.zeros((bands, high - low + 1), np.int64)
+        self.histograms = np.zeros((bands, highest - lowest + 1), np.int64)
         self.products: NDArray[Any] = np.zeros((self.rows, self.rows), object)
 
     def add(self, blocks: Iterable[NDArray[Any]]) -> None:
-        """Count the pixels in ``blocks`` of (bands, pixels)."""
+        """Count the pixels of ``blocks``, arrays of shape (bands, pixels)."""
+        levels = self.histograms.shape[1]
         for pixels in blocks:
-            rows = _rows(pixels, self.bounds)
-            # A block sums fewer than 2^20 products of 16-bit numbers: whole numbers below 2^53, exact in any order.
-            self.products += (rows @ rows.T).astype(
-                np.int64
-            )  # they become Python integers here
-            levels = self.histograms.shape[1]
-            self.histograms += [
-                np.bincount(plane.astype(np.intp) - self.low, minlength=levels)
-                for plane in pixels
-            ]
+            rows = _expand_pixels(pixels, self.bounds)
+            # A block has fewer than 2**20 pixels of at most 16 bits, so all sums stay
+            # below 2**53, where float64 is exact in any order of summation. Adding
+            # int64 to an array of objects yields Python integers, which never overflow.
+            self.products += (rows @ rows.T).astype(np.int64)
+            for band, plane in enumerate(pixels):
+                indices = plane.astype(np.intp) - self.lowest_level
+                self.histograms[band] += np.bincount(indices, minlength=levels)
 
     def merge(self, other: Self) -> None:
-        """Add the counts of ``other``."""
-        if self.count + other.count > MOST_PIXELS:
+        """Add the counts of ``other``.
+
+        Parameters
+        ----------
+        other : ExactAccumulator
+            An accumulator with the same bands, bounds and dtype. It stays as it is.
+
+        Raises
+        ------
+        RangeError
+            If the number of pixels exceeds int64.
+        """
+        if self.count + other.count > MAX_PIXELS:
             raise RangeError(
-                f"counts of {self.count} and {other.count} pixels exceed 64 bits: keep them apart"
+                f"{self.count} and {other.count} pixels exceed the 64-bit counters: do "
+                f"not merge these statistics"
             )
         self.products = self.products + other.products
         self.histograms += other.histograms
 
     @property
     def count(self) -> int:
-        """The number of pixels."""
+        """Number of pixels."""
         return int(self.products[0, 0])
 
-    def extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the least and the greatest value of each band."""
-        ends = [
-            np.flatnonzero(histogram)[[0, -1]] + self.low
-            for histogram in self.histograms
-        ]
-        least, greatest = np.array(ends, np.float64).T
-        return least, greatest
+    def extremes(self) -> tuple[Floats, Floats]:
+        """Return the minimum and the maximum of each band."""
+        minimum = np.empty(len(self.histograms))
+        maximum = np.empty(len(self.histograms))
+        for band, histogram in enumerate(self.histograms):
+            levels = np.flatnonzero(histogram) + self.lowest_level
+            minimum[band] = levels[0]
+            maximum[band] = levels[-1]
+        return minimum, maximum
 
-    def moments(
-        self, clipped: bool = False
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and covariance (divided by the count) of the stored or the clipped values, each rounded once."""
-        weights = self._weights(clipped and bool(self.bounds))
+    def moments(self, clipped: bool = False) -> tuple[Floats, Floats]:
+        """Return the mean and the covariance of the bands.
+
+        Parameters
+        ----------
+        clipped : bool, default False
+            Whether to describe the clipped values, if there are bounds, or the stored
+            values.
+
+        Returns
+        -------
+        mean : ndarray of float64, shape (bands,)
+        covariance : ndarray of float64, shape (bands, bands)
+            Divided by the number of pixels.
+
+        Notes
+        -----
+        The arithmetic is exact; each result is rounded once.
+        """
+        weights = self._row_weights(clipped and bool(self.bounds))
         sums = weights @ self.products[0]
         squares = weights @ self.products @ weights.T
         covariance = (squares * self.count - np.outer(sums, sums)) / self.count**2
         return (sums / self.count).astype(np.float64), covariance.astype(np.float64)
 
-    def _weights(self, clipped: bool) -> NDArray[Any]:
-        """Return how the stored or clipped values are summed from the rows: a clipped one is itself, low or high."""
+    def _row_weights(self, clipped: bool) -> NDArray[Any]:
+        """Return (bands, rows), the exact weights that sum rows to values of bands."""
         bands = len(self.histograms)
-        weights = np.zeros((bands, len(self.products)), object)
+        weights = np.zeros((bands, self.rows), object)
         for band in range(bands):
             if clipped:
+                # See `_expand_pixels` for the order of the rows.
+                inside = 1 + bands + band
+                below = inside + bands
+                above = below + bands
                 low, high = self.bounds[band]
-                weights[band, 1 + bands + band :: bands] = (
-                    1,
-                    Fraction(low),
-                    Fraction(high),
-                )
+                weights[band, inside] = 1
+                weights[band, below] = Fraction(low)
+                weights[band, above] = Fraction(high)
             else:
                 weights[band, 1 + band] = 1
         return weights
 
-    def percentile(self, q: float) -> NDArray[np.float64]:
-        """Return the ``q``-th percentile of each band, as `numpy.percentile` defines it: between neighbours, linear."""
-        whole, part = divmod(Fraction(q) / 100 * (self.count - 1), 1)
-        found = []
-        for histogram in self.histograms:
-            ends = np.searchsorted(
-                np.cumsum(histogram),
-                [whole, min(whole + 1, self.count - 1)],
-                side="right",
+    def percentile(self, q: float) -> Floats:
+        """Return the ``q``-th percentile (0 to 100) of each band.
+
+        The definition is the default one of `numpy.percentile`: linear interpolation
+        between the two nearest pixels in sorted order.
+        """
+        rank = Fraction(q) / 100 * (self.count - 1)
+        lower_rank, fraction = divmod(rank, 1)
+        upper_rank = min(lower_rank + 1, self.count - 1)
+        percentiles = np.empty(len(self.histograms))
+        for band, histogram in enumerate(self.histograms):
+            # The level of the pixel at rank r is the first one whose cumulative count
+            # exceeds r.
+            indices = np.searchsorted(
+                np.cumsum(histogram), [lower_rank, upper_rank], side="right"
             )
-            lower, upper = (int(end) + self.low for end in ends)
-            found.append(float(lower + (upper - lower) * part))
-        return np.array(found)
+            lower = int(indices[0]) + self.lowest_level
+            upper = int(indices[1]) + self.lowest_level
+            percentiles[band] = float(lower + (upper - lower) * fraction)
+        return percentiles
 
     def to_record(self) -> dict[str, Any]:
-        """Return the products, and the runs of levels that occur: per band [first level, count, count, ...]."""
+        """Return the state as lists of integers, for JSON.
+
+        Returns
+        -------
+        dict
+            ``products``, and for each band ``runs`` of consecutive levels that occur:
+            lists of the first level and the counts from there on.
+        """
         return {
             "products": self.products.tolist(),
             "runs": [self._runs(histogram) for histogram in self.histograms],
         }
 
     def _runs(self, histogram: NDArray[np.int64]) -> list[list[int]]:
+        """Return the runs of a histogram: [first level, count, count, ...] each."""
         levels = np.flatnonzero(histogram)
-        runs = np.split(levels, np.flatnonzero(np.diff(levels) > 1) + 1)
-        return [[int(run[0]) + self.low, *histogram[run].tolist()] for run in runs]
+        gaps = np.flatnonzero(np.diff(levels) > 1) + 1
+        runs = []
+        for run in np.split(levels, gaps):
+            first_level = int(run[0]) + self.lowest_level
+            runs.append([first_level, *histogram[run].tolist()])
+        return runs
 
     def load(self, record: dict[str, Any]) -> None:
-        """Take over what `to_record` returned; ValueError where the parts contradict each other."""
+        """Load the state that `to_record` returned into an empty accumulator.
+
+        Parameters
+        ----------
+        record : dict
+            The decoded JSON. Its contents are not trusted.
+
+        Raises
+        ------
+        IndexError, KeyError, OverflowError, TypeError, ValueError
+            If the record is malformed, or its parts contradict each other.
+        """
         products = np.array(record["products"], object)
-        if products.shape != self.products.shape or {
-            type(number) for number in products.flat
-        } != {int}:
+        types = {type(number) for number in products.flat}
+        if products.shape != self.products.shape or types != {int}:
             raise ValueError(
-                "the products are not whole, or not of the bands of the source"
+                "products must be integers, one per pair of rows of the source"
             )
         for histogram, runs in zip(self.histograms, record["runs"], strict=True):
-            for first, *counts in runs:
-                histogram[first - self.low : first - self.low + len(counts)] = counts
-        if self.histograms.min() < 0 or record["runs"] != [
-            self._runs(histogram) for histogram in self.histograms
-        ]:
-            raise ValueError(
-                "the runs hold levels that the dtype has not, or counts that are none"
-            )
-        if (
-            products[0, 0] > MOST_PIXELS
-            or (products != products.T).any()
-            or not self._agree(products)
-        ):
-            raise ValueError(
-                "the products are not those of the pixels that the histograms count"
-            )
+            for first_level, *counts in runs:
+                start = first_level - self.lowest_level
+                histogram[start : start + len(counts)] = counts
+        # Levels outside the dtype and fractional counts are lost in the assignment
+        # above, so a record that contains them differs from that of the histograms.
+        runs = [self._runs(histogram) for histogram in self.histograms]
+        if self.histograms.min() < 0 or record["runs"] != runs:
+            raise ValueError("runs must have levels of the dtype and positive counts")
+        if products[0, 0] > MAX_PIXELS:
+            raise ValueError(f"products must count at most {MAX_PIXELS} pixels")
+        symmetric = (products == products.T).all()
+        if not symmetric or not self._match_histograms(products):
+            raise ValueError("products must be those of the pixels that runs count")
         self.products = products
 
-    def _agree(self, products: NDArray[Any]) -> bool:
-        """Whether ``products`` are, within each band, what its histogram adds up to."""
+    def _match_histograms(self, products: NDArray[Any]) -> bool:
+        """Return whether the products within each band follow from its histogram."""
         bands = len(self.histograms)
         for band, histogram in enumerate(self.histograms):
             levels = np.flatnonzero(histogram)
-            rows = (
-                _rows(levels[None] + self.low, self.bounds[band : band + 1])
-                .astype(np.int64)
-                .astype(object)
-            )
-            own = [0, *range(1 + band, self.rows, bands)]
-            if (
-                products[np.ix_(own, own)]
-                != (rows * histogram[levels].astype(object)) @ rows.T
-            ).any():
+            # Compute with Python integers: the products may exceed 64 bits.
+            counts = histogram[levels].astype(object)
+            band_bounds = self.bounds[band : band + 1]
+            rows = _expand_pixels(levels[None] + self.lowest_level, band_bounds)
+            rows = rows.astype(np.int64).astype(object)
+            expected = (rows * counts) @ rows.T
+            indices = [0, *range(1 + band, self.rows, bands)]
+            if (products[np.ix_(indices, indices)] != expected).any():
                 return False
         return True
 
 
-def _rows(pixels: NDArray[Any], bounds: Sequence[Pair]) -> NDArray[np.float64]:
-    """Return (rows, pixels) of whole numbers: one, each band, and with bounds the parts of each clipped band.
+def _expand_pixels(pixels: NDArray[Any], bounds: Sequence[Pair]) -> Floats:
+    """Return the integer rows from which all moments are linear combinations.
 
-    A bound need not be whole, so a clipped band is kept as three rows that are: its values within the bounds, else 0;
-    whether it is below; whether it is above.
+    Bounds need not be integers, so a clipped band is split into three integer rows:
+    its clipped value is ``inside + low * below + high * above``.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (bands, pixels)
+        Stored values.
+    bounds : sequence of (float, float)
+        The clip bounds of each band, or empty if nothing is clipped.
+
+    Returns
+    -------
+    ndarray of float64, shape (rows, pixels)
+        A row of ones and the stored bands. With bounds also the bands with 0 in place
+        of values outside the bounds, then whether each band is below its bounds, then
+        whether it is above them.
     """
     values = pixels.astype(np.float64)
     rows: list[NDArray[Any]] = [np.ones((1, values.shape[1])), values]
     if bounds:
-        low, high = (np.array(ends)[:, None] for ends in zip(*bounds, strict=True))
-        below, above = values < low, values > high
+        low, high = np.array(bounds).T[:, :, None]
+        below = values < low
+        above = values > high
         rows += [np.where(below | above, 0, values), below, above]
     return np.concatenate(rows)

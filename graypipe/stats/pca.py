@@ -1,4 +1,4 @@
-"""Principal components of the bands of a data set, as a channel map with the statistics that a backbone expects."""
+"""Principal components of the bands of a data set, as a channel map."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,21 +6,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as names
+from .. import bands as band_names
 from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, RangeError
 from ..target import Target, preset
 
 Floats = NDArray[np.float64]
 
-LEAST_VARIANCE = 1e-12
-"""A component below this share of the first one's variance is what rounding left: whitened, it would be noise alone."""
+# Components with less than this share of the first one's variance are rounding errors.
+# Whitening would amplify them to noise.
+MIN_VARIANCE_RATIO = 1e-12
 
-SAME_SIZE = 1e-9
-"""Loadings this close in size count as equal, so that rounding does not choose the sign of a component."""
+# Magnitudes of loadings that differ by less than this, relatively, count as equal, so
+# that rounding does not decide the sign of a component.
+LOADING_TOLERANCE = 1e-9
 
 
-def components(
+def principal_components(
     mean: Floats,
     covariance: Floats,
     *,
@@ -28,61 +30,106 @@ def components(
     outputs: str | Iterable[str],
     like: Target | str,
 ) -> ChannelMap:
-    """Return the map onto the first principal components, whitened, then given the mean and std of ``like``.
+    """Return the map onto the first principal components, with given statistics.
 
-    ``mean`` (bands,) and ``covariance`` (bands, bands) are of unit intensities, as are the inputs of the map.
+    Parameters
+    ----------
+    mean : ndarray of float64, shape (inputs,)
+        The mean of the unit intensities of each band.
+    covariance : ndarray of float64, shape (inputs, inputs)
+        The covariance of the unit intensities.
+    inputs : tuple of str
+        The names of the bands.
+    outputs : str or iterable of str
+        The names of the components, in descending order of variance.
+    like : Target or str
+        The target, or the preset, whose mean and std the outputs get.
+
+    Returns
+    -------
+    ChannelMap
+        A map from unit intensities to outputs that are uncorrelated and have the mean
+        and the std of ``like``.
+
+    Raises
+    ------
+    ChannelError
+        If there are more outputs than inputs, or ``like`` has no statistics for an
+        output.
+    DTypeError
+        If ``like`` is neither a target nor a name.
+    RangeError
+        If fewer components than outputs vary, or ``like`` has another range than
+        (0, 1).
     """
-    made = names.parse(outputs)
-    wanted_mean, wanted_std = _statistics(like, made)
-    if len(made) > len(inputs):
+    outputs = band_names.parse(outputs)
+    output_mean, output_std = _statistics(like, outputs)
+    count = len(outputs)
+    if count > len(inputs):
         raise ChannelError(
-            f"{names.show(inputs)} has {len(inputs)} principal components, got {len(made)} outputs "
-            f"{names.show(made)}: ask for fewer, or repeat a band with gp.replicate or gp.mix"
+            f"{band_names.show(inputs)} has {len(inputs)} principal components, got "
+            f"{count} outputs {band_names.show(outputs)}: ask for fewer, or repeat a "
+            f"band with gp.replicate or gp.mix"
         )
-    variance, vectors = np.linalg.eigh(covariance)
-    variance, vectors = variance[::-1], vectors.T[::-1]
-    _check_rank(variance, len(made), inputs)
-    whitened = np.array([_signed(vector) for vector in vectors[: len(made)]])
-    whitened /= np.sqrt(variance[: len(made), None])
-    matrix = wanted_std[:, None] * whitened
-    return ChannelMap(matrix, wanted_mean - matrix @ mean, inputs=inputs, outputs=made)
+    # eigh returns eigenvalues in ascending order and eigenvectors as columns.
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+    variances = eigenvalues[::-1]
+    components = eigenvectors.T[::-1]
+    _check_rank(variances, count, inputs)
+    whitened = np.array([_fix_sign(component) for component in components[:count]])
+    whitened /= np.sqrt(variances[:count, None])
+    matrix = output_std[:, None] * whitened
+    offset = output_mean - matrix @ mean
+    return ChannelMap(matrix, offset, inputs=inputs, outputs=outputs)
 
 
-def _signed(vector: Floats) -> Floats:
-    """Return ``vector`` or its negative: the largest loading is positive, of several equal ones the first."""
-    sizes = np.abs(vector)
-    largest = np.flatnonzero(sizes >= sizes.max() * (1 - SAME_SIZE))[0]
-    return vector if vector[largest] > 0 else -vector
+def _fix_sign(component: Floats) -> Floats:
+    """Return the component or its negative, such that the largest loading is positive.
+
+    If several loadings have the largest magnitude, the first of them is positive.
+    """
+    magnitudes = np.abs(component)
+    threshold = magnitudes.max() * (1 - LOADING_TOLERANCE)
+    largest = np.flatnonzero(magnitudes >= threshold)[0]
+    if component[largest] > 0:
+        return component
+    return -component
 
 
-def _check_rank(variance: Floats, count: int, inputs: tuple[str, ...]) -> None:
-    rank = int((variance > LEAST_VARIANCE * variance[0]).sum())
+def _check_rank(variances: Floats, count: int, inputs: tuple[str, ...]) -> None:
+    """Raise RangeError if fewer than ``count`` components vary."""
+    rank = int((variances > MIN_VARIANCE_RATIO * variances[0]).sum())
     if rank < count:
         raise RangeError(
-            f"the bands {names.show(inputs)} vary in {rank} independent way{'s' if rank > 1 else ''}, expected at "
-            f"least {count}: some are copies or mixtures of others, so ask for {rank} outputs or fewer"
+            f"expected at least {count} independent components of the bands "
+            f"{band_names.show(inputs)}, got {rank}: some bands are copies or mixtures "
+            f"of others, so ask for at most {rank} outputs"
         )
 
 
-def _statistics(like: Any, made: tuple[str, ...]) -> tuple[Floats, Floats]:
-    """Return mean and std of ``like``, each of the bands ``made``, by name."""
-    target = preset(like, bands=made) if isinstance(like, str) else like
+def _statistics(like: Any, outputs: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """Return the mean and the std that ``like`` has for each of the outputs."""
+    target = like
+    if isinstance(like, str):
+        target = preset(like, bands=outputs)
     if not isinstance(target, Target):
         raise DTypeError(
-            f"like is a gp.Target or the name of a preset, got {type(like).__name__}"
+            f"expected like= to be a gp.Target or the name of a preset, got "
+            f"{type(like).__name__}"
         )
-    if set(target.bands) != set(made):
+    if set(target.bands) != set(outputs):
         raise ChannelError(
-            f"like= has the statistics of {names.show(target.bands)}, but the outputs are {names.show(made)}"
+            f"like= has the statistics of {band_names.show(target.bands)}, but the "
+            f"outputs are {band_names.show(outputs)}"
         )
     if target.range != (0, 1):
         raise RangeError(
-            f"like= has statistics for values from {target.range[0]:g} to {target.range[1]:g}, expected those of unit "
-            f"intensities, range (0, 1): like='imagenet' also suits targets that scale them further"
+            f"like= has statistics for values from {target.range[0]:g} to "
+            f"{target.range[1]:g}, expected those of unit intensities, range (0, 1): "
+            f"use like='imagenet' also for targets that scale them further"
         )
-    order = [target.bands.index(band) for band in made]
-    mean, std = (
-        np.broadcast_to(np.array(stat), len(made))[order]
-        for stat in (target.mean, target.std)
-    )
-    return mean, std
+    # Statistics are matched by name: the target may list the bands in another order.
+    indices = [target.bands.index(band) for band in outputs]
+    mean = np.broadcast_to(np.array(target.mean), len(outputs))
+    std = np.broadcast_to(np.array(target.std), len(outputs))
+    return mean[indices], std[indices]

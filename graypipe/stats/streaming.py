@@ -1,179 +1,281 @@
-"""Statistics of wider and floating values: float64 moments of each part, merged in the order they come.
+"""Statistics of floating values and of integers of more than 16 bits.
 
-Moments merge as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
-(1979): stable, but rounded, so another order of merging differs in the last digits. The same order gives the same bits.
+Means and co-moments are merged as in Chan, Golub and LeVeque, "Updating Formulae and a
+Pairwise Algorithm for Computing Sample Variances" (1979), which is numerically stable.
+Results are rounded, so another order of merging changes the last digits; the same order
+gives the same bits.
+
+Percentiles come from t-digests (Dunning and Ertl, "Computing Extremely Accurate
+Quantiles Using t-Digests", 2019) of the library fastdigest. A t-digest approximates a
+distribution by a bounded number of centroids, which are densest at both ends, and uses
+no random numbers. Its error has no proven bound. The error in rank, measured as a share
+of all pixels on normal, uniform, log-normal, bimodal, sorted, drifting and mostly
+constant values, 0.4 to 4 million of them in 20 to 10,000 parts, is at most 0.002. It is
+at most 0.0002 at the 2nd and 98th percentile, and 0.0001 at the 0.1th and 99.9th.
 """
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RangeError
+from ..extras import needs
 from ..source import Pair
-from . import sketches
 
 Floats = NDArray[np.float64]
 
+# Up to this many values are stored individually and have the exact percentiles of
+# `numpy.percentile`. The measured errors above hold for this number.
+MAX_CENTROIDS = 1000
 
-class Partials:
-    """Count, mean and co-moments (sums of products of deviations) of the rows, extremes and sketches of the bands.
 
-    The rows are the bands as stored and, with ``bounds``, (low, high) per band, once more as clipped; ``rows`` counts
-    them.
+class StreamingAccumulator:
+    """Mean, co-moments, extremes and t-digests of pixels, in float64.
+
+    Parameters
+    ----------
+    bands : int
+        The number of bands.
+    bounds : sequence of (float, float)
+        The lower and upper clip bound of each band, or empty if nothing is clipped.
+
+    Attributes
+    ----------
+    rows : int
+        The number of rows that moments describe: the stored bands and, with bounds, the
+        clipped bands after them.
+    count : int
+        The number of pixels.
+    mean : ndarray of float64, shape (rows,)
+    comoment : ndarray of float64, shape (rows, rows)
+        Sums of products of deviations from the mean: the covariance times the count.
+    minimum, maximum : ndarray of float64, shape (bands,)
+    digests : list of fastdigest.TDigest
+        One t-digest for each band.
+
+    Raises
+    ------
+    MissingExtraError
+        If fastdigest is not installed.
     """
 
     def __init__(self, bands: int, bounds: Sequence[Pair]) -> None:
-        self.rows = bands * (2 if bounds else 1)
+        self.rows = bands
+        if bounds:
+            self.rows += bands
         self.bounds = bounds
         self.count = 0
         self.mean: Floats = np.zeros(self.rows)
         self.comoment: Floats = np.zeros((self.rows, self.rows))
-        self.least: Floats = np.full(bands, np.inf)
-        self.greatest: Floats = np.full(bands, -np.inf)
-        self.sketches = [sketches.empty() for _ in range(bands)]
+        self.minimum: Floats = np.full(bands, np.inf)
+        self.maximum: Floats = np.full(bands, -np.inf)
+        self.digests = [
+            _digest_class()(max_centroids=MAX_CENTROIDS) for _ in range(bands)
+        ]
 
     def add(self, blocks: Iterable[NDArray[Any]]) -> None:
-        """Take in the pixels of ``blocks`` of (bands, pixels); RangeError where they are not finite."""
+        """Add the pixels of ``blocks``, arrays of shape (bands, pixels).
+
+        Raises
+        ------
+        RangeError
+            If a value is not finite, or too large for its square to fit float64.
+        """
         for pixels in blocks:
             values = pixels.astype(np.float64, order="C")
             if not np.isfinite(values).all():
                 raise RangeError(
-                    "a value that is not finite (NaN or infinite) has no place in statistics: where NaN marks missing "
-                    "pixels, declare nodata=float('nan') in the source; replace anything else first"
+                    "cannot compute statistics of values that are not finite (NaN or "
+                    "infinite): if NaN marks missing pixels, declare "
+                    "nodata=float('nan') in the source; otherwise replace them first"
                 )
-            self.least = np.minimum(self.least, values.min(axis=1))
-            self.greatest = np.maximum(self.greatest, values.max(axis=1))
-            for sketch, plane in zip(self.sketches, values, strict=True):
-                sketch.batch_update(plane)
-            self._combine(values.shape[1], *_moments(_rows(values, self.bounds)))
+            self.minimum = np.minimum(self.minimum, values.min(axis=1))
+            self.maximum = np.maximum(self.maximum, values.max(axis=1))
+            for digest, plane in zip(self.digests, values, strict=True):
+                digest.batch_update(plane)
+            mean, comoment = _block_moments(_append_clipped(values, self.bounds))
+            self._merge_moments(values.shape[1], mean, comoment)
 
     def merge(self, other: Self) -> None:
-        """Add the statistics of ``other``, which come after these."""
+        """Add the statistics of ``other``, whose pixels come after those seen so far.
+
+        Parameters
+        ----------
+        other : StreamingAccumulator
+            An accumulator with the same bands and bounds. It stays as it is.
+
+        Raises
+        ------
+        RangeError
+            If the co-moments exceed float64.
+        """
         if not other.count:
             return
-        self._combine(
-            other.count, other.mean, other.comoment
-        )  # first, since it may refuse
-        self.least = np.minimum(self.least, other.least)
-        self.greatest = np.maximum(self.greatest, other.greatest)
-        for sketch, more in zip(self.sketches, other.sketches, strict=True):
-            sketch.merge_inplace(more)
+        # First, because it may raise, and nothing must be added in that case.
+        self._merge_moments(other.count, other.mean, other.comoment)
+        self.minimum = np.minimum(self.minimum, other.minimum)
+        self.maximum = np.maximum(self.maximum, other.maximum)
+        for digest, other_digest in zip(self.digests, other.digests, strict=True):
+            digest.merge_inplace(other_digest)
 
-    def _combine(self, count: int, mean: Floats, comoment: Floats) -> None:
+    def _merge_moments(self, count: int, mean: Floats, comoment: Floats) -> None:
+        """Merge the moments of ``count`` more pixels."""
         total = self.count + count
+        # Overflow is detected below, by its result.
         with np.errstate(over="ignore", invalid="ignore"):
-            apart = mean - self.mean
-            comoment = (
-                self.comoment
-                + comoment
-                + np.outer(apart, apart) * (self.count * count / total)
-            )
-        if not np.isfinite(comoment).all():
+            delta = mean - self.mean
+            between = np.outer(delta, delta) * (self.count * count / total)
+            merged = self.comoment + comoment + between
+        if not np.isfinite(merged).all():
             raise RangeError(
-                "the squares of these values exceed float64: where one of them marks missing pixels, declare it as "
-                "nodata= in the source"
+                "the squares of these values exceed float64: if one of them marks "
+                "missing pixels, declare it as nodata= in the source"
             )
-        self.count, self.mean, self.comoment = (
-            total,
-            self.mean + apart * (count / total),
-            comoment,
-        )
+        self.comoment = merged
+        self.mean = self.mean + delta * (count / total)
+        self.count = total
 
     def extremes(self) -> tuple[Floats, Floats]:
-        """Return the least and the greatest value of each band."""
-        return self.least, self.greatest
+        """Return the minimum and the maximum of each band."""
+        return self.minimum, self.maximum
 
     def moments(self, clipped: bool = False) -> tuple[Floats, Floats]:
-        """Return mean and covariance (divided by the count) of the stored or the clipped values."""
-        bands = len(self.least)
-        rows = slice(bands, None) if clipped and self.bounds else slice(bands)
+        """Return the mean and the covariance of the bands.
+
+        Parameters
+        ----------
+        clipped : bool, default False
+            Whether to describe the clipped values, if there are bounds, or the stored
+            values.
+
+        Returns
+        -------
+        mean : ndarray of float64, shape (bands,)
+        covariance : ndarray of float64, shape (bands, bands)
+            Divided by the number of pixels.
+        """
+        bands = len(self.minimum)
+        start = 0
+        if clipped and self.bounds:
+            start = bands
+        rows = slice(start, start + bands)
         return self.mean[rows].copy(), self.comoment[rows, rows] / self.count
 
     def percentile(self, q: float) -> Floats:
-        """Return about the ``q``-th percentile of each band; `sketches` says how near it is."""
-        estimates = [sketch.quantile(q / 100) for sketch in self.sketches]
-        within: Floats = np.clip(estimates, self.least, self.greatest)
+        """Return an estimate of the ``q``-th percentile (0 to 100) of each band."""
+        estimates = [digest.quantile(q / 100) for digest in self.digests]
+        within: Floats = np.clip(estimates, self.minimum, self.maximum)
         return within
 
     def to_record(self) -> dict[str, Any]:
-        """Return the statistics as plain lists and numbers."""
+        """Return the state as lists and numbers, for JSON."""
         return {
             "count": self.count,
             "mean": self.mean.tolist(),
             "comoment": self.comoment.tolist(),
-            "min": self.least.tolist(),
-            "max": self.greatest.tolist(),
-            "sketches": [sketch.to_dict() for sketch in self.sketches],
+            "min": self.minimum.tolist(),
+            "max": self.maximum.tolist(),
+            "sketches": [digest.to_dict() for digest in self.digests],
         }
 
     def load(self, record: dict[str, Any]) -> None:
-        """Take over what `to_record` returned; ValueError where its parts contradict each other or the source."""
-        count, *given = (
-            record[name] for name in ("count", "mean", "comoment", "min", "max")
-        )
-        mean, comoment, least, greatest = held = [
-            np.array(part, np.float64) for part in given
-        ]
-        known = [self.mean, self.comoment, self.least, self.greatest]
-        if [part.shape for part in held] != [part.shape for part in known] or [
-            p.tolist() for p in held
-        ] != given:
-            raise ValueError(
-                "the statistics are not numbers, or not of the bands of the source"
-            )
+        """Load the state that `to_record` returned into an empty accumulator.
+
+        Parameters
+        ----------
+        record : dict
+            The decoded JSON. Its contents are not trusted.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the record is malformed, or its parts contradict each other.
+        """
+        count = record["count"]
+        # JSON has no integer type of its own: refuse True and 5.0.
         if type(count) is not int or count <= 0:
-            raise ValueError(f"the count {count!r} is none")
-        low, high = (
-            _rows(ends[:, None], self.bounds)[:, 0] for ends in (least, greatest)
-        )
-        if (
-            not ((low <= mean) & (mean <= high)).all()
-            or not np.isfinite([least, greatest]).all()
-        ):
-            raise ValueError("the means do not lie between finite extremes")
-        if (
-            not np.isfinite(comoment).all()
-            or (comoment != comoment.T).any()
-            or np.diagonal(comoment).min() < 0
-        ):
-            raise ValueError(
-                "the co-moments are not finite and symmetric, or a variance is negative"
-            )
-        self.sketches = [
-            sketches.load(part, count)
-            for _, part in zip(least, record["sketches"], strict=True)
+            raise ValueError(f"count must be a positive integer, got {count!r}")
+        mean = _load_array(record, "mean", self.mean.shape)
+        comoment = _load_array(record, "comoment", self.comoment.shape)
+        minimum = _load_array(record, "min", self.minimum.shape)
+        maximum = _load_array(record, "max", self.maximum.shape)
+        if not np.isfinite([minimum, maximum]).all():
+            raise ValueError("min and max must be finite")
+        low = _append_clipped(minimum[:, None], self.bounds)[:, 0]
+        high = _append_clipped(maximum[:, None], self.bounds)[:, 0]
+        if not ((low <= mean) & (mean <= high)).all():
+            raise ValueError("mean must lie between min and max")
+        if not np.isfinite(comoment).all() or (comoment != comoment.T).any():
+            raise ValueError("comoment must be finite and symmetric")
+        if np.diagonal(comoment).min() < 0:
+            raise ValueError("comoment must not have negative variances")
+        self.digests = [
+            _load_digest(digest, count)
+            for _, digest in zip(self.digests, record["sketches"], strict=True)
         ]
-        self.count, self.mean, self.comoment, self.least, self.greatest = (
-            count,
-            mean,
-            comoment,
-            least,
-            greatest,
-        )
+        self.count = count
+        self.mean = mean
+        self.comoment = comoment
+        self.minimum = minimum
+        self.maximum = maximum
 
 
-def _rows(values: Floats, bounds: Sequence[Pair]) -> Floats:
+def _append_clipped(values: Floats, bounds: Sequence[Pair]) -> Floats:
+    """Return ``values``, (bands, pixels), followed by their clipped copies if any."""
     if not bounds:
         return values
-    low, high = (np.array(ends)[:, None] for ends in zip(*bounds, strict=True))
+    low, high = np.array(bounds).T[:, :, None]
     return np.concatenate([values, np.clip(values, low, high)])
 
 
-def _moments(rows: Floats) -> tuple[Floats, Floats]:
-    """Return mean and co-moments of (rows, values).
+def _block_moments(rows: Floats) -> tuple[Floats, Floats]:
+    """Return the mean and the co-moments of rows of values.
 
-    Deviations are taken from the first value before the mean, so those of a constant row are exactly 0. Sums are
-    pairwise and in one order: a matrix product would depend on the number of threads of the BLAS.
+    Sums are pairwise and in a fixed order. A matrix product would depend on the number
+    of threads of the BLAS library.
     """
     count, size = rows.shape
+    # Overflow is detected by the caller, when the moments are merged.
     with np.errstate(over="ignore", invalid="ignore"):
-        apart = rows - rows[:, :1]
-        mean = apart.sum(axis=1) / size
-        apart -= mean[:, None]
+        # Subtract the first value before the mean, so that the deviations of a constant
+        # row are exactly 0.
+        deviations = rows - rows[:, :1]
+        mean = deviations.sum(axis=1) / size
+        deviations -= mean[:, None]
         comoment = np.empty((count, count))
         for i in range(count):
             for j in range(i + 1):
-                comoment[i, j] = comoment[j, i] = (apart[i] * apart[j]).sum()
+                total = (deviations[i] * deviations[j]).sum()
+                comoment[i, j] = total
+                comoment[j, i] = total
         return rows[:, 0] + mean, comoment
+
+
+def _load_array(record: dict[str, Any], name: str, shape: tuple[int, ...]) -> Floats:
+    """Return a field of a record as an array, or raise ValueError."""
+    array = np.array(record[name], np.float64)
+    # NumPy converts text and None silently, so compare the result with the record.
+    if array.shape != shape or array.tolist() != record[name]:
+        raise ValueError(f"{name} must hold one number per band of the source")
+    return array
+
+
+def _load_digest(record: dict[str, Any], count: int) -> Any:
+    """Return a t-digest of ``count`` values from its record, or raise ValueError."""
+    centroids = record["centroids"]
+    weights = [centroid["c"] for centroid in centroids]
+    if not sum(weights) == record["n_values"] == count or min(weights) <= 0:
+        raise ValueError(f"a sketch must have positive weights that sum to {count}")
+    if not all(isfinite(centroid["m"]) for centroid in centroids):
+        raise ValueError("a sketch must hold finite values")
+    return _digest_class().from_dict(record)
+
+
+def _digest_class() -> Any:
+    """Return the class of t-digests, or raise MissingExtraError."""
+    with needs("io", "fastdigest"):
+        from fastdigest import TDigest
+    return TDigest

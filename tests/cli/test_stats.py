@@ -122,7 +122,7 @@ def test_t16_guarantee_14_a_constant_band_is_named_and_divides_nothing(
 
     printed = capsys.readouterr().out
     assert "constant: G\n" in printed
-    assert "normalization: none, band 'G': one value everywhere" in printed
+    assert "normalization: none, band 'G': the same value in all pixels" in printed
     assert "window: none, " in printed
     assert "nan" not in printed + (tmp_path / "s.json").read_text()
 

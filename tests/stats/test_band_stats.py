@@ -1,150 +1,15 @@
-"""BandStats of integers of up to 16 bits: exact, in any order, against NumPy on all pixels at once."""
+"""BandStats: updates, merges, windows and normalizations, and what is refused."""
 
-import json
-import pickle
 import sys
 from operator import attrgetter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from strategies import STRIDES, shape_of, stored, strided
+from stats.data_sets import SOURCES, gather, scenes, through
 
 import graypipe as gp
 
-RNG = np.random.default_rng(9)
-DTYPES = ["bool", "int8", "uint8", "int16", "uint16"]
-BANDS = {1: "gray", 2: "RG", 3: "RGB", 4: "RGBY"}
-
-
-def gather(source, images):
-    stats = gp.BandStats(source)
-    for image in images:
-        stats.update(image)
-    return stats
-
-
-def stacked(images, layout):
-    """Return all pixels as (pixels, bands) in float64."""
-    parts = [
-        image[..., None]
-        if "C" not in layout
-        else np.moveaxis(image, layout.index("C"), -1)
-        for image in images
-    ]
-    return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts]).astype(
-        np.float64
-    )
-
-
-def assert_equals_numpy(stats, pixels, percentiles=(0, 2, 12.5, 50, 98, 99.9, 100)):
-    close = {"rtol": 1e-9, "atol": 1e-9}
-    assert stats.count == len(pixels)
-    np.testing.assert_allclose(stats.mean, pixels.mean(0), **close)
-    np.testing.assert_allclose(stats.std, pixels.std(0), **close)
-    np.testing.assert_allclose(
-        stats.covariance,
-        np.cov(pixels.T, ddof=0).reshape(stats.covariance.shape),
-        **close,
-    )
-    np.testing.assert_array_equal(stats.min, pixels.min(0))
-    np.testing.assert_array_equal(stats.max, pixels.max(0))
-    np.testing.assert_allclose(
-        stats.percentile(percentiles),
-        np.percentile(pixels, percentiles, axis=0),
-        **close,
-    )
-    np.testing.assert_array_equal(stats.percentile(2), stats.percentile([2])[0])
-
-
-@st.composite
-def data_sets(draw):
-    """Draw a source and a few images of it, of whatever layout and strides."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    layout = draw(st.sampled_from(["HW", "HWC", "CHW", "HCW", "NHW", "NTHWC", "DCHW"]))
-    count = draw(st.integers(1, 4)) if "C" in layout else 1
-    dtype = draw(st.sampled_from(DTYPES))
-    images = [
-        strided(
-            stored(rng, shape_of(layout, count, rng), dtype),
-            draw(st.sampled_from(STRIDES)),
-            order,
-        )
-        for order in draw(st.lists(st.sampled_from("<>"), min_size=1, max_size=5))
-    ]
-    return gp.Source(BANDS[count], layout), images
-
-
-@settings(max_examples=60, deadline=None)
-@given(data_sets())
-def test_statistics_equal_numpy_on_all_pixels_at_once(data):
-    source, images = data
-    kept = [image.copy() for image in images]
-    assert_equals_numpy(gather(source, images), stacked(images, source.layout))
-    for image, before in zip(images, kept, strict=True):
-        np.testing.assert_array_equal(image, before)
-
-
-@settings(max_examples=60, deadline=None)
-@given(data_sets(), st.data())
-def test_parts_merge_in_any_order_to_the_same_json(data, draw):
-    source, images = data
-    parts = [gather(source, [image]) for image in draw.draw(st.permutations(images))]
-    while len(parts) > 1:  # any tree of merges
-        first = parts.pop(draw.draw(st.integers(0, len(parts) - 1)))
-        parts[draw.draw(st.integers(0, len(parts) - 1))].merge(first)
-    assert parts[0].to_json() == gather(source, images).to_json()
-
-
-@settings(max_examples=40, deadline=None)
-@given(data_sets())
-def test_json_and_pickle_round_trips_can_be_updated(data):
-    source, images = data
-    stats = gather(source, images)
-    for again in (
-        gp.BandStats.from_json(stats.to_json()),
-        pickle.loads(pickle.dumps(stats)),
-    ):
-        assert again == stats
-        assert again.to_json() == stats.to_json()
-        again.update(images[0])
-        assert again == gather(source, [*images, images[0]])
-        assert again != stats
-
-
-def test_sums_of_squares_beyond_64_bits_stay_exact():
-    white = gather("gray", [np.full((512, 512), 65535, np.uint16)])
-    both = gather(
-        "gray", [np.full((512, 512), 65535, np.uint16), np.zeros((512, 512), np.uint16)]
-    )
-    for _ in range(40):
-        white.merge(white)
-        both.merge(both)
-    assert white.count == 2**58
-    assert (white.mean, white.std) == (65535, 0)
-    assert white.constant == ("gray",)
-    assert (both.mean, both.std, both.percentile(50)) == (32767.5, 32767.5, 32767.5)
-    assert both.percentile(25) == 0
-    assert gp.BandStats.from_json(both.to_json()) == both
-
-
-def test_merging_more_than_63_bits_of_pixels_is_an_error():
-    stats = gather("gray", [np.zeros((1, 2), np.uint8)])
-    for _ in range(61):
-        stats.merge(stats)
-    before = stats.to_json()
-    with pytest.raises(gp.RangeError, match="exceed 64 bits"):
-        stats.merge(stats)
-    assert stats.to_json() == before
-
-
-def test_an_image_larger_than_a_block_is_counted_whole():
-    image = RNG.integers(0, 65536, (3, 700, 900), dtype=np.uint16)
-    source = gp.Source("RGB", "CHW")
-    assert_equals_numpy(
-        gather(source, [image]), stacked([image], "CHW"), percentiles=(1, 50, 99)
-    )
+RNG = np.random.default_rng(90)
 
 
 def test_merging_leaves_the_other_statistics_as_they_are():
@@ -155,16 +20,6 @@ def test_merging_leaves_the_other_statistics_as_they_are():
     assert first == second
     first.update(image)
     assert second.to_json() == before
-
-
-@pytest.mark.parametrize("nodata", [0, -1, 7, float("nan")])
-def test_a_pixel_with_nodata_in_any_band_counts_in_none(nodata):
-    images = [RNG.integers(0, 12, (9, 8, 3), dtype=np.uint8) for _ in range(3)]
-    stats = gather(
-        gp.Source("RGB", range=(0, 11), nodata=nodata if nodata != -1 else None), images
-    )
-    pixels = stacked(images, "HWC")
-    assert_equals_numpy(stats, pixels[(pixels != nodata).all(axis=1)])
 
 
 def test_images_without_a_single_pixel_of_data_change_nothing():
@@ -178,7 +33,7 @@ def test_images_without_a_single_pixel_of_data_change_nothing():
     assert gp.BandStats.from_json(stats.to_json()) == stats != gp.BandStats(source)
     with pytest.raises(
         gp.RangeError,
-        match=r"no pixel that holds data.*every pixel so far is nodata \(0\)",
+        match=r"no valid pixels.*every pixel so far is nodata \(0\).*update",
     ):
         _ = stats.mean
     stats.update(full)
@@ -199,9 +54,7 @@ QUERIES = {
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_queries_without_pixels_are_an_error_and_never_nan(query):
-    with pytest.raises(
-        gp.RangeError, match="no pixel that holds data has been seen: update"
-    ):
+    with pytest.raises(gp.RangeError, match="no images have been added: call update"):
         QUERIES[query](gp.BandStats("RGB"))
 
 
@@ -233,7 +86,7 @@ def test_statistics_of_another_source_or_dtype_do_not_merge():
     stats = gather("RGB", [np.zeros((2, 2, 3), np.uint8)])
     with pytest.raises(
         gp.ChannelError,
-        match=r"of one source merge, expected those of .*'R', 'G', 'B'.*got.*'B', 'G'",
+        match=r"of the same source, .*'R', 'G', 'B'.*got.*'B', 'G'",
     ):
         stats.merge(gp.BandStats("BGR"))
     with pytest.raises(gp.DTypeError, match="so far are uint8, got int16"):
@@ -244,101 +97,8 @@ def test_statistics_of_another_source_or_dtype_do_not_merge():
     assert stats.count == 4
 
 
-def test_json_holds_the_levels_that_occur_and_no_others():
-    stats = gather("gray", [np.array([[3, 4, 4, 60000]], np.uint16)])
-    record = json.loads(stats.to_json())
-    assert record["statistics"]["runs"] == [[[3, 1, 2], [60000, 1]]]
-    assert record["statistics"]["products"] == [[4, 60011], [60011, 3600000041]]
-    assert len(stats.to_json()) < 200
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda record: record.update(format=2),
-        lambda record: record.update(more=1),
-        lambda record: record.pop("source"),
-        lambda record: record.pop("dtype"),
-        lambda record: record.update(dtype="uint8"),
-        lambda record: record.update(dtype="int64"),
-        lambda record: record["statistics"].pop("runs"),
-        lambda record: record["statistics"]["runs"][0][0].append(5),
-        lambda record: record["statistics"].update(products=[[1]]),
-        lambda record: record.update(statistics=[]),
-        lambda record: record["source"].update(bands="RGB"),
-    ],
-)
-def test_json_of_something_else_is_refused(change, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fastdigest", None)
-    record = json.loads(
-        gather("gray", [np.array([[3, 4, 4, 60000]], np.uint16)]).to_json()
-    )
-    change(record)
-    with pytest.raises(
-        (gp.ChannelError, gp.MissingExtraError), match=r"expected|fastdigest"
-    ):
-        gp.BandStats.from_json(json.dumps(record))
-
-
-CONTRADICTIONS = {
-    "a level below the dtype": lambda held: held["runs"][0][0].__setitem__(0, -3),
-    "a level above the dtype": lambda held: held["runs"][0][1].__setitem__(0, 256),
-    "a run beyond the dtype": lambda held: held["runs"][0][1].__setitem__(0, 255),
-    "a negative count": lambda held: held["runs"][0].__setitem__(0, [3, 3, -1]),
-    "a count in parts": lambda held: held["runs"][0][0].__setitem__(1, 1.5),
-    "a run counted twice": lambda held: held["runs"][0].append([3, 1]),
-    "products of one side": lambda held: held["products"][0].__setitem__(1, 8),
-    "another sum": lambda held: (
-        held["products"][0].__setitem__(1, 8),
-        held["products"][1].__setitem__(0, 8),
-    ),
-    "another sum of squares": lambda held: held["products"][1].__setitem__(1, 26),
-    "another sum below": lambda held: held["products"][3].__setitem__(3, 2),
-    "text": lambda held: held["products"][1].__setitem__(1, "25"),
-    "parts": lambda held: held["products"][1].__setitem__(1, 25.0),
-    "truth": lambda held: held["products"][0].__setitem__(0, True),
-}
-
-
-@pytest.mark.parametrize("contradiction", CONTRADICTIONS)
-def test_json_with_contradictory_parts_is_refused(contradiction):
-    source = gp.Source("gray", range=(3.5, 200), clip=True)
-    record = json.loads(gather(source, [np.array([[3, 4, 201]], np.uint8)]).to_json())
-    CONTRADICTIONS[contradiction](record["statistics"])
-    with pytest.raises(
-        gp.ChannelError, match=r"expected statistics written by to_json"
-    ):
-        gp.BandStats.from_json(json.dumps(record))
-
-
-def test_json_with_more_than_63_bits_of_pixels_is_an_error():
-    held = gather("gray", [np.array([[0, 1, 1]], np.uint8)]).to_json()
-    most = 2**63 - 1
-    sums = f"[[{most + 2},{most}],[{most},{most}]]"
-    beyond = held.replace("[[3,2],[2,2]]", sums).replace(
-        "[[[0,1,2]]]", f"[[[0,2,{most}]]]"
-    )
-    assert beyond.count(str(most)) == 4
-    with pytest.raises(
-        gp.ChannelError, match=r"expected statistics written by to_json"
-    ):
-        gp.BandStats.from_json(beyond)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("clip", [False, True])
-def test_json_round_trip_of_every_level_of_clipped_bands(dtype, clip):
-    low, high = (
-        (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    )
-    levels = np.arange(low, high + 1).astype(dtype)
-    source = gp.Source("RG", range=((0.25, 0.75), (high, low)), clip=clip)
-    stats = gather(source, [np.stack([levels, levels[::-1]], axis=-1)[None]] * 3)
-    assert gp.BandStats.from_json(stats.to_json()) == stats
-
-
 def test_repr_shows_dtype_pixels_and_constant_bands():
-    assert repr(gp.BandStats("RGB")) == "BandStats('RGB', nothing seen yet)"
+    assert repr(gp.BandStats("RGB")) == "BandStats('RGB', no images)"
     image = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     image[..., 1] = 7
     assert (
@@ -361,3 +121,193 @@ def test_floats_and_wide_integers_need_the_extra_io(monkeypatch):
             match=r'fastdigest is not installed: pip install "graypipe\[io\]"',
         ):
             gp.BandStats("gray").update(np.zeros((2, 2), dtype))
+
+
+OCEAN = ("B01", "B02", "B03", "B04", "B05")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_plan_with_the_normalization_gives_mean_0_and_std_1(name):
+    source, images = SOURCES[name], scenes()
+    mean, std = gather(source, images).normalization()
+    keep = np.concatenate(
+        [(image != source.nodata).all(-1).ravel() for image in images]
+    )
+    assert keep.all() == (source.nodata is None)
+    plan = gp.plan(source, gp.Target("RGBY", "HWC", "float64", mean=mean, std=std))
+    y = through(plan, images, keep)
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(y.std(0), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_window_is_a_range_that_a_source_takes(bands):
+    images = scenes(bands)
+    images = [image[..., 0] for image in images] if bands == 1 else images
+    source = gp.Source("gray" if bands == 1 else "RGB")
+    window = gather(source, images).window(2, 98)
+    expected = np.percentile(np.stack(images).reshape(-1, bands), (2, 98), axis=0)
+    np.testing.assert_allclose(
+        np.array(window).reshape(bands, 2), expected.T, rtol=1e-12
+    )
+    assert gp.Source(source.bands, range=window, clip=True).range == window
+
+
+def test_a_window_of_a_reversed_range_stays_reversed():
+    image = np.arange(101, dtype=np.uint8).reshape(1, 101)
+    assert gather(gp.Source(), [image]).window(10, 90) == (10, 90)
+    assert gather(gp.Source(range=(255, 0)), [image]).window(10, 90) == (90, 10)
+
+
+@pytest.mark.parametrize(
+    "percentiles", [(98, 2), (5, 5), (-1, 50), (0, 101), (float("nan"), 5), ("2", 98)]
+)
+def test_windows_of_invalid_percentiles_are_refused(percentiles):
+    stats = gather("gray", [np.arange(10, dtype=np.uint8).reshape(2, 5)])
+    with pytest.raises(gp.RangeError, match="percentile"):
+        stats.window(*percentiles)
+
+
+def test_only_unit_intensities_are_clipped():
+    image = np.array([[0, 100, 200, 255]], np.uint8)
+    stats = gather(gp.Source(range=(100, 200), clip=True), [image])
+    assert (stats.min, stats.max, stats.mean) == (0, 255, 138.75)
+    np.testing.assert_allclose(stats.normalization(), [[0.5], [0.5]], rtol=1e-15)
+
+
+def test_an_unknown_range_is_an_error_where_it_is_needed():
+    image = RNG.integers(-100, 100, (5, 6), dtype=np.int16)
+    stats = gather("gray", [image])
+    np.testing.assert_allclose(stats.mean, image.mean())
+    assert stats.window(0, 100) == (image.min(), image.max())
+    for query in (
+        stats.normalization,
+        lambda: stats.pca("R", like=gp.Target("R", "HWC")),
+    ):
+        with pytest.raises(
+            gp.RangeError,
+            match=r"int16 does not imply a black and a white level: declare range=",
+        ):
+            query()
+    with pytest.raises(
+        gp.RangeError, match="int16 does not imply a black and a white level"
+    ):
+        gp.BandStats(gp.Source(clip=True)).update(image)
+
+
+def test_statistics_stay_with_their_bands():
+    images = scenes(5)
+    stats = gather(gp.Source(OCEAN, bits=12), images)
+    mean, std = stats.normalization()
+    shuffled = (3, 1, 4, 0, 2)
+    names = tuple(OCEAN[i] for i in shuffled)
+    target = gp.Target(
+        names,
+        "HWC",
+        "float64",
+        mean=[mean[i] for i in shuffled],
+        std=[std[i] for i in shuffled],
+    )
+    y = through(gp.plan(stats.source, target), images)
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-12)
+    assert stats.pca().inputs == OCEAN
+
+
+def test_nodata_becomes_the_mean_of_the_data_set():
+    images = scenes()
+    source = gp.Source("RGBY", bits=12, nodata=900)
+    mean, std = gather(source, images).normalization()
+    images[0][3, 4, 1] = 900
+    y = gp.plan(source, gp.Target("RGBY", "HWC", mean=mean, std=std))(images[0])
+    assert (y[3, 4] == 0).all()
+
+
+def test_uint16_is_never_scaled_by_255():
+    images = scenes()
+    mean, _ = gather("RGBY", images).normalization()
+    np.testing.assert_allclose(
+        mean, (np.stack(images) / 65535).reshape(-1, 4).mean(0), rtol=1e-9
+    )
+    assert max(mean) < 1
+    with pytest.raises(gp.DTypeError, match="declares dtype uint8, got uint16"):
+        gp.BandStats(gp.Source("RGBY", dtype="uint8")).update(images[0])
+    with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
+        gp.BandStats(gp.Source("RGBY", range=(0, 65535))).update(
+            images[0].astype(np.uint8)
+        )
+
+
+def test_12_bits_in_uint16_use_the_declared_range():
+    images = scenes()
+    stats = gather(gp.Source("RGBY", bits=12), images)
+    unit = np.stack(images).reshape(-1, 4) / 4095
+    np.testing.assert_allclose(
+        stats.normalization(), [unit.mean(0), unit.std(0)], rtol=1e-9
+    )
+    assert stats.max.max() <= 4095
+
+
+def test_constant_bands_are_named_and_never_divide_by_0():
+    images = scenes()
+    for image in images:
+        image[..., 1] = 77
+        image[..., 3] = 78
+    stats = gather(gp.Source("RGBY", bits=12), images)
+    assert stats.constant == ("G", "Y")
+    assert (stats.std[[1, 3]] == 0).all()
+    for query in (stats.normalization, stats.pca):
+        with pytest.raises(
+            gp.RangeError,
+            match=r"bands 'G', 'Y': the same value in all pixels, so std is 0: leave",
+        ):
+            query()
+    with pytest.raises(
+        gp.RangeError,
+        match=r"percentiles 2 and 98 are the same value in bands 'G', 'Y'",
+    ):
+        stats.window(2, 98)
+
+
+def test_a_band_that_clipping_makes_constant_is_named():
+    images = [image + np.uint16(100) for image in scenes()]
+    source = gp.Source(
+        "RGBY", range=((0, 4095), (0, 50), (0, 4095), (0, 4095)), clip=True
+    )
+    stats = gather(source, images)
+    assert stats.constant == ()
+    with pytest.raises(
+        gp.RangeError, match=r"band 'G': the same value in all pixels after clipping"
+    ):
+        stats.normalization()
+
+
+def test_statistics_of_other_bands_are_not_mixed():
+    stats, other = gp.BandStats("RGBY"), gather("YBGR", scenes())
+    with pytest.raises(gp.ChannelError, match="statistics of the same source"):
+        stats.merge(other)
+    with pytest.raises(gp.ChannelError, match="none for 'Y'"):
+        other.pca("RGY", like="imagenet")
+    with pytest.raises(
+        gp.ChannelError, match=r"statistics of 'RGB', but the outputs are 'BGY'"
+    ):
+        other.pca("BGY", like=gp.preset("imagenet"))
+
+
+def test_statistics_are_not_stretched_over_more_bands():
+    stats = gather("RGBY", scenes())
+    mean, std = stats.normalization()
+    with pytest.raises(gp.ChannelError, match="mean holds one number per band"):
+        gp.Target("RGB", mean=mean, std=std)
+    with pytest.raises(
+        gp.ChannelError, match=r"'RG' has 2 principal components, got 3 outputs 'RGB'"
+    ):
+        gather("RG", scenes(2)).pca("RGB")
+
+
+def test_a_narrow_range_far_from_zero_keeps_its_digits():
+    image = RNG.integers(60000, 60011, (50, 60), dtype=np.uint16)
+    stats = gather(gp.Source(range=(60000, 60010)), [image])
+    unit = (image.astype(np.float64) - 60000) / 10
+    np.testing.assert_allclose(
+        stats.normalization(), [[unit.mean()], [unit.std()]], rtol=1e-11
+    )
