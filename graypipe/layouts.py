@@ -99,7 +99,8 @@ class LayoutConversion:
     def from_planes(self, planes: NDArray[Any]) -> NDArray[Any]:
         """View ``planes``, of shape ``(bands, *pixels)``, in the target layout."""
         if self.target_order is None:
-            return planes[0]
+            plane: NDArray[Any] = planes[0]
+            return plane
         return planes.transpose(self._inverse_target_order)
 
     def plane_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ formats: `graypipe.io.policies` treats alpha and orientation, and
 `graypipe.io.source_check` compares the keywords of `read` with the file.
 """
 
-from .read import facts, read
-from .read_bands import read_bands
+from .band_files import read_bands
+from .image_file import facts, read
 
 __all__ = ["facts", "read", "read_bands"]

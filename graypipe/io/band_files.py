@@ -12,7 +12,7 @@ from .. import bands as band_names
 from ..errors import ChannelError, ReadError
 from ..source import Source
 from ..validation import is_sequence
-from .read import read
+from .image_file import read
 
 
 def read_bands(
