@@ -48,6 +48,9 @@ MODULES_BY_MAGIC = {
 }
 MAGIC_LENGTH = max(len(magic) for magic in MODULES_BY_MAGIC)
 
+# Characters of a decoder's own error that are quoted.
+MAX_DETAIL = 300
+
 
 def read(
     path: str | os.PathLike[str],
@@ -234,7 +237,7 @@ def _errors_name_file(path: str | os.PathLike[str]) -> Iterator["Path"]:
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror or error}") from error
     except Exception as error:
-        # Decoders raise errors of many types when a file is damaged.
-        raise ReadError(
-            f"{path}: cannot be read ({type(error).__name__}: {error})"
-        ) from error
+        # Decoders raise errors of many types when a file is damaged. Some quote pages
+        # of its content.
+        detail = f"{type(error).__name__}: {error}"[:MAX_DETAIL]
+        raise ReadError(f"{path}: cannot be read ({detail})") from error

@@ -122,7 +122,7 @@ def _check_complete(image: NDArray[Any], stream: JpegStream) -> None:
     padded = stream._replace(scans=padded_scans)
     if not np.array_equal(image, _decode_pixels(padded)):
         raise ReadError(
-            "its pixels end before the image does: the file is damaged or truncated"
+            "the pixels end before the image does: the file is damaged or truncated"
         )
 
 
@@ -153,7 +153,7 @@ def _image_list(stream: JpegStream) -> list[tuple[int, int]]:
     except (LookupError, struct.error):
         images = []
     if not images or len(images) != count:
-        raise ReadError("its list of images is damaged: frame=0 reads the first")
+        raise ReadError("the list of images is damaged: frame=0 reads the first")
     # The first entry is the stream that contains the list, whose offset is stored as 0.
     images[0] = (0, 0)
     return images

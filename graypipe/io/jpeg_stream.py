@@ -184,9 +184,7 @@ def parse_stream(data: bytes) -> JpegStream:
     # Every coefficient of every component must arrive with all its bits. A truncated
     # progressive file can be closed properly and still lack its last scans.
     if frame is None or complete != set(product(frame.components, range(64))):
-        raise ReadError(
-            "some of its scans are missing: the file is damaged or truncated"
-        )
+        raise ReadError("some scans are missing: the file is damaged or truncated")
     trailer = b"".join([*pending, END_OF_IMAGE])
     return JpegStream(frame, metadata, headers, scans, trailer)
 
@@ -252,7 +250,7 @@ def _parse_frame(content: bytes, progressive: bool) -> FrameHeader:
         components[identifier] = (sampling >> 4, sampling & 0x0F)
     has_zero_factor = any(0 in factors for factors in components.values())
     if height == 0 or width == 0 or has_zero_factor:
-        raise ReadError("its frame header is damaged")
+        raise ReadError("the frame header is damaged")
     return FrameHeader(height, width, components, progressive)
 
 
@@ -286,5 +284,5 @@ def _check_restarts(scan: bytes, unit_count: int, restart_interval: int) -> None
     markers = [match[0] for match in RESTART.findall(scan)]
     if markers != expected:
         raise ReadError(
-            "parts of its pixels are missing: the file is damaged or truncated"
+            "parts of the pixels are missing: the file is damaged or truncated"
         )

@@ -137,7 +137,7 @@ def decode(path: Path, frame: object) -> DecodedImage:
     # Any other byte in an array of booleans would be undefined behaviour in NumPy.
     if image.dtype == bool and bool((image.view(np.uint8) > 1).any()):
         raise ReadError(
-            "its boolean values are neither 0 nor 1 everywhere: the file is damaged"
+            "the boolean values are neither 0 nor 1 everywhere: the file is damaged"
         )
     return DecodedImage(image, layout=None, bands=None)
 
@@ -171,11 +171,11 @@ def _parse_header(file: IO[bytes]) -> ArrayHeader:
         complex_match = COMPLEX_HEADER.match(text)
         if complex_match is not None:
             raise ReadError(
-                f"it holds complex{8 * int(complex_match[1])}: save the real part, or "
-                f"the magnitude, by itself"
+                f"the file holds complex{8 * int(complex_match[1])}: save the real "
+                f"part, or the magnitude, by itself"
             )
         raise ReadError(
-            "its header is damaged, or describes objects or records instead of numbers"
+            "the header is damaged, or describes objects or records instead of numbers"
         )
     descr, fortran_order, sizes = match.groups()
     header = ArrayHeader(
@@ -185,7 +185,7 @@ def _parse_header(file: IO[bytes]) -> ArrayHeader:
         offset=len(start) + length_size + length,
     )
     if header.nbytes == 0:
-        raise ReadError(f"its array of shape {header.shape} holds no pixels")
+        raise ReadError(f"the array of shape {header.shape} holds no pixels")
     return header
 
 
@@ -197,8 +197,8 @@ def _map_npy(path: Path, file: BinaryIO, frame: object) -> NDArray[Any]:
         raise ReadError(f"a .npy file holds one array, got frame={frame!r}")
     if file_size != header.end:
         raise ReadError(
-            f"its header promises {header.end} bytes, got {file_size}: the file is "
-            f"damaged"
+            f"the header implies a file of {header.end} bytes, got {file_size}: the "
+            f"file is damaged"
         )
     return _memory_map(path, header)
 
@@ -267,5 +267,6 @@ def _choose_member(members: list[zipfile.ZipInfo], frame: object) -> zipfile.Zip
     if type(frame) is int and 0 <= frame < len(keys):
         return members[frame]
     raise ReadError(
-        f"it holds the arrays {keys}: frame= must be one of these keys, got {frame!r}"
+        f"the file holds the arrays {keys}: frame= must be one of these keys, got "
+        f"{frame!r}"
     )

@@ -123,8 +123,8 @@ def _open(data: bytes) -> "ImageFile":
     """Return the file opened by Pillow, not yet loaded, after checking it."""
     if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
         raise ReadError(
-            f"expected a WebP image, got another kind of RIFF file, {data[8:12]!r}, "
-            f"such as sound or video"
+            f"expected a WebP image, got a RIFF file of type {data[8:12]!r}, which may "
+            f"hold sound or video"
         )
     if data.startswith(b"GIF8"):
         check_gif(data)

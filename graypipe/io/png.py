@@ -250,7 +250,7 @@ def _palette(chunks: list[Chunk]) -> NDArray[np.uint8]:
     """Return the palette, shape (n, 3)."""
     content = find_content(chunks, b"PLTE")
     if not content or len(content) % 3 != 0:
-        raise ReadError("its palette is missing or damaged")
+        raise ReadError("the palette is missing or damaged")
     return np.frombuffer(content, np.uint8).reshape(-1, 3)
 
 
@@ -268,7 +268,7 @@ def _alpha_of_transparent_colour(
     """Return alpha that is 0 where a pixel has the transparent colour, else opaque."""
     sample_count = SAMPLES_PER_PIXEL[header.colour_type]
     if len(transparency) != 2 * sample_count:
-        raise ReadError("its transparent colour is damaged")
+        raise ReadError("the transparent colour is damaged")
     # Stored as 16 bits per sample, of which only those of the bit depth count.
     colour = np.array(struct.unpack(f">{sample_count}H", transparency))
     colour &= 2**header.bit_depth - 1

@@ -90,7 +90,7 @@ def parse_chunks(data: bytes) -> list[Chunk]:
         chunk = Chunk(chunk_type, data[offset + 8 : content_end])
         if data[content_end : content_end + 4] != _crc(chunk):
             raise ReadError(
-                f"its chunk {chunk_type!r} at byte {offset} is damaged: the checksum "
+                f"chunk {chunk_type!r} at byte {offset} is damaged: the checksum "
                 f"differs"
             )
         chunks.append(chunk)
@@ -137,7 +137,7 @@ def parse_header(chunks: list[Chunk]) -> Header:
             and interlace_method in (0, 1)
         ):
             return Header(width, height, bit_depth, colour_type, interlace_method == 1)
-    raise ReadError("its header is not that of a PNG image: the file is damaged")
+    raise ReadError("the header is not that of a PNG image: the file is damaged")
 
 
 def count_frames(chunks: list[Chunk]) -> int:
@@ -159,7 +159,7 @@ def count_frames(chunks: list[Chunk]) -> int:
         or animation_control[:4] != struct.pack(">I", frame_count)
         or b"IDAT" not in types
     ):
-        raise ReadError("its animation control is damaged")
+        raise ReadError("the animation control is damaged")
     if types.index(b"IDAT") < types.index(b"fcTL"):
         # Without a frame control of its own, the still image is no animation frame.
         return frame_count + 1
@@ -211,7 +211,7 @@ def _check_length(compressed: list[bytes], header: Header) -> None:
         size += len(decompressor.decompress(part))
     if size < expected or not decompressor.eof:
         raise ReadError(
-            f"its pixels end early, {size} of {expected} bytes: the file is damaged"
+            f"the pixels end early, {size} of {expected} bytes: the file is damaged"
         )
 
 

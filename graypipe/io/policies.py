@@ -149,7 +149,7 @@ def apply_orientation(
         return image
     if orientation is None:
         raise ReadError(
-            "its EXIF block, which states the orientation of the image, is damaged: "
+            "the EXIF block, which states the orientation of the image, is damaged: "
             "orientation='ignore' reads the stored pixels"
         )
     if policy == "apply":

@@ -77,8 +77,8 @@ def check_ppm(image: "ImageFile", file_size: int) -> None:
     expected_size = data_offset + bytes_per_row * image.height
     if file_size != expected_size:
         raise ReadError(
-            f"its header promises {expected_size} bytes, got {file_size}: damaged, or "
-            f"more than one image"
+            f"the header implies a file of {expected_size} bytes, got {file_size}: it "
+            f"is damaged, or holds more than one image"
         )
 
 

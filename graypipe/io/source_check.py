@@ -123,6 +123,6 @@ def _check_range_is_known(source: Source, dtype: np.dtype[Any]) -> None:
         if source._declares_range:
             raise
         raise ReadError(
-            f"the file holds {dtype}, which does not imply levels of black and white: "
+            f"the file holds {dtype}, which does not imply a black and a white level: "
             f"declare range=(black, white), such as range=(0, 4095), or bits="
         ) from None

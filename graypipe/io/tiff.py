@@ -247,7 +247,7 @@ def _bands(
     if not is_colour(page) and photometric not in (BLACK_IS_ZERO, WHITE_IS_ZERO):
         # tifffile returns a number it does not know as a plain int.
         colour_space = getattr(photometric, "name", photometric)
-        hint = ", inks rather than light" if photometric == SEPARATED else ""
+        hint = " (printing inks)" if photometric == SEPARATED else ""
         raise ReadError(
             f"expected gray, RGB, a palette or bands, got a TIFF of {colour_space}"
             f"{hint}: convert it first"
@@ -271,7 +271,7 @@ def _with_mask(decoded: DecodedImage, mask: NDArray[Any]) -> DecodedImage:
         expected_shape = decoded.image.shape[:2]
     if mask.shape != expected_shape:
         raise ReadError(
-            f"its mask has shape {mask.shape}, its image {expected_shape}: the file is "
+            f"the mask has shape {mask.shape}, the image {expected_shape}: the file is "
             f"damaged"
         )
     alpha = np.where(mask != 0, decoded.opaque_level, 0).astype(decoded.image.dtype)

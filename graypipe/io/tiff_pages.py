@@ -98,7 +98,7 @@ def _check_directory(
     # An offset of 0 ends the list. tifffile also ends it at an invalid offset.
     last_page_has_successor = is_last and any(next_offset)
     if len(next_offset) < next_offset_size or last_page_has_successor:
-        raise ReadError("its list of pages is damaged or truncated")
+        raise ReadError("the list of pages is damaged or truncated")
     readable_count = len(page.tags.values())
     if readable_count != tag_count:
         raise ReadError(
@@ -111,7 +111,7 @@ def _check_images_are_pages(pages: list[Any], images: list[Any]) -> None:
     """Raise ReadError if the images of the file are not in its list of pages."""
     if not images and any(page.subifds for page in pages):
         raise ReadError(
-            "its pages are previews, the full image is in a SubIFD, as in camera raw "
+            "the pages are previews, the full image is in a SubIFD, as in camera raw "
             "files (DNG, NEF): develop it into a TIFF first"
         )
     planes = pages[0].tags.get(UIC2)
@@ -168,18 +168,18 @@ def _check_pixels_are_complete(page: Any, file_size: int) -> None:
     if len(offsets) != expected_count or len(sizes) != len(offsets) or 0 in sizes:
         stored_count = sum(size > 0 for size in sizes)
         raise ReadError(
-            f"{expected_count} strips or tiles make up its image, got {stored_count}: "
+            f"{expected_count} strips or tiles make up the image, got {stored_count}: "
             f"the file is damaged, or sparse and has to be written again in full"
         )
     for offset, size in zip(offsets, sizes, strict=True):
         if offset + size > file_size:
             raise ReadError(
-                "its pixels end behind the end of the file: it is truncated"
+                "the pixels extend beyond the end of the file: it is truncated"
             )
     # Without compression the sizes are known; a strip that is too short is damage.
     if keyframe.is_contiguous and sum(sizes) < page.nbytes:
         raise ReadError(
-            f"{page.nbytes} bytes make up its image, got {sum(sizes)}: the file is "
+            f"{page.nbytes} bytes make up the image, got {sum(sizes)}: the file is "
             f"damaged"
         )
 
@@ -202,8 +202,8 @@ def find_series(tif: "TiffFile") -> "TiffPageSeries | None":
         return tif.series[0]
     if any(series.is_truncated for series in tif.series):
         raise ReadError(
-            f"it holds {len(tif.series)} stacks of images in one page each: save the "
-            f"stack that you want as a file of its own"
+            f"the file holds {len(tif.series)} stacks of images in one page each: save "
+            f"the stack that you want as a file of its own"
         )
     return None
 
@@ -244,7 +244,7 @@ def decode_series(
     if any(page is None for page in pages):
         # OME-TIFF can spread a series over several files.
         raise ReadError(
-            "parts of it are in other files: read those one by one, bands with "
+            "parts of the image are in other files: read those one by one, bands with "
             "gp.read_bands"
         )
     frames_are_consecutive = list(axes) == frame_axes + image_axes
@@ -275,7 +275,7 @@ def _decode_contiguous_stack(series: "TiffPageSeries", file: BinaryIO) -> NDArra
     """
     offset = series.dataoffset
     if offset is None or offset + series.nbytes > file.seek(0, 2):
-        raise ReadError("its stack of images ends early: the file is truncated")
+        raise ReadError("the stack of images ends early: the file is truncated")
     stack: NDArray[Any] = series.asarray()
     return stack
 

@@ -54,13 +54,13 @@ def check_tags(page: "TiffPage") -> None:
     )
     if page.planarconfig not in (CONTIGUOUS, SEPARATE) or counts_differ:
         raise ReadError(
-            f"its tags disagree on whether a pixel has {sample_count} samples: the "
+            f"the tags disagree on whether a pixel has {sample_count} samples: the "
             f"file is damaged"
         )
     colour_count = 3 if page.photometric in (RGB, YCBCR) else 1
     if sample_count - extra_count < colour_count:
         raise ReadError(
-            f"its colours need {colour_count} samples, got {sample_count}, "
+            f"the colours need {colour_count} samples, got {sample_count}, "
             f"{extra_count} of them extra"
         )
 
@@ -117,7 +117,7 @@ def read_palette(page: "TiffPage") -> NDArray[Any] | None:
         return None
     colormap = page.colormap
     if colormap is None or colormap.ndim != 2 or len(colormap) != 3:
-        raise ReadError("its palette is missing or damaged")
+        raise ReadError("the palette is missing or damaged")
     # A palette always has 16 bits. Writers store 8-bit colours as c * 257, older ones
     # as c * 256.
     high, low = np.divmod(colormap.T, 256)
@@ -159,7 +159,7 @@ def read_nodata(page: "TiffPage", dtype: np.dtype[Any]) -> float | None:
         value = int(text) if is_integer else float(text)
     except ValueError:
         raise ReadError(
-            f"its nodata value is {text!r}, no number: correct the tag GDAL_NODATA"
+            f"the nodata value is {text!r}, not a number: correct the tag GDAL_NODATA"
         ) from None
     low, high = limits(dtype)
     # NaN and infinity fail these comparisons, as they should.

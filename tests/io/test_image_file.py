@@ -363,7 +363,7 @@ def test_ppm_of_any_greatest_level_keeps_its_levels_and_states_its_range(
     assert source._pairs(None) == ((0, most),) * (1 if magic == b"P5" else 3)
     whole = path.read_bytes()
     for wrong, says in [
-        (whole[:-1], "promises"),
+        (whole[:-1], "header implies"),
         (whole + b"\0", "more than one image"),
     ]:
         with pytest.raises(gp.ReadError, match=rf"levels\.ppm: .*{says}"):

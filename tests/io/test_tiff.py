@@ -521,7 +521,7 @@ def test_jpeg_in_tiff_is_colour_and_inks_are_refused(tmp_path):
             )
         assert np.abs(image.astype(int) - smooth).mean() < 12
     Image.new("CMYK", (5, 4)).save(path)
-    with pytest.raises(gp.ReadError, match=r"photo\.tif: .*SEPARATED, inks"):
+    with pytest.raises(gp.ReadError, match=r"photo\.tif: .*SEPARATED \(printing inks\)"):
         gp.read(path)
     Image.new("LAB", (5, 4)).save(path)
     with pytest.raises(gp.ReadError, match=r"photo\.tif: .*CIELAB"):

@@ -33,7 +33,7 @@ def test_a_preview_is_not_taken_for_the_image_in_its_subifd(tmp_path):
         )
         out.write(GRAY16, subfiletype=0, photometric="minisblack")
     with pytest.raises(
-        gp.ReadError, match=r"raw\.dng: its pages are previews.*SubIFD.*TIFF first"
+        gp.ReadError, match=r"raw\.dng: the pages are previews.*SubIFD.*TIFF first"
     ):
         gp.read(path)
 
@@ -146,7 +146,7 @@ def test_a_nodata_that_is_no_number_is_an_error(tmp_path):
     tifffile.imwrite(tmp_path / "scene.tif", GRAY8, **nodata("none"))
     with pytest.raises(
         gp.ReadError,
-        match=r"scene\.tif: its nodata value is 'none', no number: correct",
+        match=r"scene\.tif: the nodata value is 'none', not a number: correct",
     ):
         gp.read(tmp_path / "scene.tif")
 
