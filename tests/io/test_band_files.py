@@ -1,7 +1,9 @@
-"""One file a band: read into one array, in the order of the mapping, or an error that names the files."""
+"""`read_bands`: one file per band, in the order of the mapping, or errors that name the files."""
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 
 import graypipe as gp
@@ -9,6 +11,7 @@ import graypipe as gp
 RNG = np.random.default_rng(7)
 PLANES = {band: RNG.integers(0, 4096, (21, 34), dtype=np.uint16) for band in "RGBY"}
 WORDS = {"R": "red", "G": "green", "B": "blue", "Y": "yellow"}
+MERGED = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
 
 
 @pytest.fixture
@@ -18,7 +21,7 @@ def files(tmp_path):
     return {band: tmp_path / f"17_{word}.png" for band, word in WORDS.items()}
 
 
-def test_files_of_one_band_each_become_one_image(files):
+def test_files_of_one_band_each_are_stacked(files):
     image, source = gp.read_bands(files, bits=12)
     np.testing.assert_array_equal(image, np.stack(list(PLANES.values())))
     assert (image.dtype, image.flags.c_contiguous, image.flags.writeable) == (
@@ -29,7 +32,7 @@ def test_files_of_one_band_each_become_one_image(files):
     assert source == gp.Source("RGBY", "CHW", dtype="uint16", bits=12)
 
 
-def test_the_mapping_gives_the_order_and_any_names(files):
+def test_the_mapping_sets_order_and_names(files):
     image, source = gp.read_bands({"nuclei": files["B"], "tubules": str(files["R"])})
     np.testing.assert_array_equal(image, np.stack([PLANES["B"], PLANES["R"]]))
     assert source.bands == ("nuclei", "tubules")
@@ -37,7 +40,7 @@ def test_the_mapping_gives_the_order_and_any_names(files):
     assert (one.shape, alone.bands, alone.layout) == ((1, 21, 34), ("DAPI",), "CHW")
 
 
-def test_a_pattern_takes_the_word_of_each_band(files):
+def test_the_pattern_takes_the_word_of_each_band(files):
     pattern = files["R"].parent / "17_{}.png"
     expected = gp.read_bands(files, bits=12)
     for form in (pattern, str(pattern)):
@@ -49,7 +52,7 @@ def test_a_pattern_takes_the_word_of_each_band(files):
             gp.read_bands(WORDS, pattern=wrong)
 
 
-def test_ranges_are_one_for_all_or_one_a_band(files):
+def test_the_range_is_shared_or_one_per_band(files):
     assert gp.read_bands(files, range=(0, 4095))[1].range == (0.0, 4095.0)
     pairs = ((0, 4095), (10, 900), (0, 65535), (5, 6))
     assert gp.read_bands(files, range=pairs)[1].range == pairs
@@ -57,7 +60,7 @@ def test_ranges_are_one_for_all_or_one_a_band(files):
         gp.read_bands(files, range=pairs[:2])
 
 
-def test_other_sizes_dtypes_and_files_of_several_bands_are_refused_by_name(files):
+def test_files_that_do_not_match_are_named(files):
     other = files["G"]
     Image.fromarray(PLANES["G"][:-1]).save(other)
     with pytest.raises(
@@ -78,7 +81,7 @@ def test_other_sizes_dtypes_and_files_of_several_bands_are_refused_by_name(files
         gp.read_bands(files)
 
 
-def test_bands_and_layout_are_not_said_twice(files):
+def test_bands_and_layout_keywords_are_refused(files):
     for keywords in ({"bands": "RGBY"}, {"layout": "HWC"}):
         with pytest.raises(gp.ChannelError, match=r"omit (bands|layout)="):
             gp.read_bands(files, **keywords)
@@ -87,7 +90,7 @@ def test_bands_and_layout_are_not_said_twice(files):
             gp.read_bands(wrong)
 
 
-def test_policies_hold_for_every_file(tmp_path):
+def test_policies_apply_to_every_file(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     for band in "RG":
@@ -99,3 +102,38 @@ def test_policies_hold_for_every_file(tmp_path):
     np.testing.assert_array_equal(
         image, np.stack([np.rot90(PLANES[band], -1) for band in "RG"])
     )
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """Write three cells as four files each, 12 bits in 16; return folder and pixels."""
+    stored = np.random.default_rng(16).integers(
+        0, 4096, (3, 4, 64, 72), dtype=np.uint16
+    )
+    for number, cell in enumerate(stored):
+        for plane, word in zip(cell, WORDS.values(), strict=True):
+            Image.fromarray(plane).save(tmp_path / f"{number}_{word}.png")
+    return tmp_path, stored
+
+
+def test_four_files_per_cell_feed_a_timm_model(cells):
+    folder, stored = cells
+    model = timm.create_model("resnet18", pretrained=False, num_classes=5).eval()
+    target = gp.Target.from_timm(model.pretrained_cfg)
+    images, sources = zip(
+        *(
+            gp.read_bands(WORDS, pattern=folder / f"{number}_{{}}.png", bits=12)
+            for number in range(3)
+        ),
+        strict=True,
+    )
+    assert set(sources) == {gp.Source("RGBY", "CHW", dtype="uint16", bits=12)}
+    batch = gp.plan(sources[0], target, via=MERGED).batch(list(images))
+    red, green, blue, yellow = np.moveaxis(stored / 4095, 1, 0)
+    merged = np.stack([(red + yellow) / 2, (green + yellow) / 2, blue], 1)
+    mean, std = (
+        np.array(model.pretrained_cfg[name])[:, None, None] for name in ("mean", "std")
+    )
+    np.testing.assert_allclose(batch, (merged - mean) / std, rtol=0, atol=4e-6)
+    with torch.inference_mode():
+        assert model(torch.from_numpy(batch)).shape == (3, 5)

@@ -1,7 +1,7 @@
-"""A sweep over damaged files: a right image or a ReadError, and nothing else.
+"""Randomly damaged files are read correctly or raise ReadError.
 
-Right is what was written, or what a decoder that shares nothing with the reading makes of the damaged file (a flipped
-bit in a BMP is just another pixel). Formats with sums leave no such choice: there only what was written is right.
+Correct is the image that was written. Formats without checksums may also return what an
+independent decoder returns: a flipped bit in a BMP is just another pixel.
 """
 
 import io
@@ -45,7 +45,7 @@ def tiff(pixels, **keywords):
     return lambda file: tifffile.imwrite(file, pixels, **colour, **keywords)
 
 
-WITH_SUMS = {
+WITH_CHECKSUMS = {
     "png 8": pillow(GRAY8, "PNG"),
     "png 16": pillow(GRAY16, "PNG"),
     "png 16 colour": lambda file: file.write(imagecodecs.png_encode(RGB16)),
@@ -53,7 +53,7 @@ WITH_SUMS = {
     "npz compressed": lambda file: np.savez_compressed(file, GRAY16),
 }
 
-WITHOUT = {
+WITHOUT_CHECKSUMS = {
     "jpeg": pillow(RGB8, "JPEG", quality=90),
     "jpeg progressive": pillow(RGB8, "JPEG", progressive=True),
     "jpeg restarts": pillow(GRAY8, "JPEG", restart_marker_blocks=2),
@@ -84,7 +84,7 @@ WITHOUT = {
 
 
 def damaged(data, random):
-    """Return ``data`` with one to three places cut, flipped or filled up, a third of them in what come first."""
+    """Return `data` with up to three places deleted, changed or extended, a third early."""
     data = bytearray(data)
     for _ in range(random.integers(1, 4)):
         reach = min(len(data), 300) if random.random() < 1 / 3 else len(data)
@@ -103,12 +103,12 @@ def damaged(data, random):
 @cache
 def written(name):
     file = io.BytesIO()
-    (WITH_SUMS | WITHOUT)[name](file)
+    (WITH_CHECKSUMS | WITHOUT_CHECKSUMS)[name](file)
     return file.getvalue()
 
 
 def decoders(data):
-    """Yield what others make of ``data``, colours as RGB, and indices through their palette."""
+    """Yield independent decoders of `data`, some of which return RGB."""
     yield lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     yield lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     yield lambda: imagecodecs.imread(io.BytesIO(data))
@@ -118,26 +118,27 @@ def decoders(data):
     yield lambda: tifffile.imread(io.BytesIO(data))
 
 
-def is_right(image, data):
-    """Whether another decoder makes ``image`` of ``data``, in whatever order of the axes."""
+def matches_another_decoder(image, data):
+    """Whether an independent decoder returns `image`, in any order of axes or bands."""
     for decode in decoders(data):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 other = decode()
-            except Exception:  # which decoder takes a damaged file, and what the others raise, is theirs to say
+            # Any error means that this decoder refuses the file.
+            except Exception:
                 continue
         if other is not None and other.ndim == image.ndim:
-            for seen in (other, other[..., ::-1], np.moveaxis(other, -1, 0)):
-                if seen.shape == image.shape and np.array_equal(
-                    seen, image, equal_nan=image.dtype.kind == "f"
+            for candidate in (other, other[..., ::-1], np.moveaxis(other, -1, 0)):
+                if candidate.shape == image.shape and np.array_equal(
+                    candidate, image, equal_nan=image.dtype.kind == "f"
                 ):
                     return True
     return False
 
 
 def sweep(name, path):
-    """Yield (image, source, data) of every damaged file that can be read; anything but a ReadError gets through."""
+    """Yield (image, source, data) of damaged files that are read; only catch ReadError."""
     random = np.random.default_rng(list(name.encode()))
     read = refused = 0
     for _ in range(FILES):
@@ -154,20 +155,18 @@ def sweep(name, path):
     assert refused > FILES / 20
 
 
-@pytest.mark.parametrize("name", WITH_SUMS)
-def test_a_format_with_sums_gives_what_was_written_or_nothing(tmp_path, name):
+@pytest.mark.parametrize("name", WITH_CHECKSUMS)
+def test_files_with_checksums_are_intact_or_refused(tmp_path, name):
     path = tmp_path / "image"
     path.write_bytes(written(name))
     expected, source = gp.read(path)
-    for image, held, _ in sweep(name, path):
+    for image, read_source, _ in sweep(name, path):
         np.testing.assert_array_equal(image, expected)
-        assert held == source
+        assert read_source == source
 
 
-@pytest.mark.parametrize("name", WITHOUT)
-def test_a_format_without_sums_gives_what_another_decoder_gives_or_nothing(
-    tmp_path, name
-):
+@pytest.mark.parametrize("name", WITHOUT_CHECKSUMS)
+def test_files_without_checksums_match_another_decoder(tmp_path, name):
     path = tmp_path / "image"
     path.write_bytes(written(name))
     expected = np.array(gp.read(path)[0])
@@ -175,15 +174,15 @@ def test_a_format_without_sums_gives_what_another_decoder_gives_or_nothing(
         (image.shape, image.dtype)
         for image, _, data in sweep(name, path)
         if not (image.shape == expected.shape and (image == expected).all())
-        and not is_right(image, data)
+        and not matches_another_decoder(image, data)
     ]
     assert wrong == []
 
 
-def test_no_damaged_file_stays_open(tmp_path):
+def test_damaged_files_are_closed(tmp_path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     random = np.random.default_rng(13)
-    for name in (*WITH_SUMS, *WITHOUT):
+    for name in (*WITH_CHECKSUMS, *WITHOUT_CHECKSUMS):
         for _ in range(10):
             (tmp_path / "image").write_bytes(damaged(written(name), random))
             try:

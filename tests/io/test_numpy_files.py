@@ -1,4 +1,4 @@
-"""Reading NumPy's own files: mapped where they are not compressed, never unpickled, their axes declared."""
+"""NumPy files: memory-mapped unless compressed, never unpickled, with declared axes."""
 
 import zipfile
 
@@ -18,7 +18,7 @@ THIRTEEN = tuple(f"B{number:02}" for number in range(1, 14))
     "dtype", ["bool", "uint8", "<u2", ">u2", "<f4", ">f8", "float16"]
 )
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_an_array_of_one_band_is_mapped(tmp_path, dtype, order):
+def test_arrays_of_two_axes_are_mapped(tmp_path, dtype, order):
     expected = np.asarray(
         DEEP % 2 if dtype == "bool" else DEEP % 256, dtype, order=order
     )
@@ -31,8 +31,8 @@ def test_an_array_of_one_band_is_mapped(tmp_path, dtype, order):
     assert not image.flags.writeable
     assert source.dtype == expected.dtype.name
     assert gp.plan(source, "imagenet")(image).shape == (3, 21, 34)
-    known = facts(tmp_path / "image.npy")
-    assert (known["format"], known["height"], known["width"], known["dtype"]) == (
+    header = facts(tmp_path / "image.npy")
+    assert (header["format"], header["height"], header["width"], header["dtype"]) == (
         "NPY",
         21,
         34,
@@ -49,7 +49,7 @@ def test_a_mapped_array_follows_its_file(tmp_path):
     assert image[-1, -1] == DEEP[-1, -1] ^ 1
 
 
-def test_axes_are_declared_never_guessed(tmp_path):
+def test_axes_must_be_declared(tmp_path):
     path = tmp_path / "cube.npy"
     np.save(path, CUBE)
     with pytest.raises(gp.LayoutError, match=r"cube\.npy: .*\(13, 7, 9\).*HWC.*CHW"):
@@ -63,7 +63,7 @@ def test_axes_are_declared_never_guessed(tmp_path):
     assert facts(path)["width"] is None
 
 
-def test_integers_without_a_white_level_ask_for_one(tmp_path):
+def test_integers_without_implied_range_require_one(tmp_path):
     path = tmp_path / "scan.npy"
     for dtype in ("int8", "int16", "int32", "uint32", "int64"):
         np.save(path, (DEEP % 100).astype(dtype))
@@ -75,7 +75,7 @@ def test_integers_without_a_white_level_ask_for_one(tmp_path):
         assert (image.dtype, source.bits) == (np.dtype(dtype), 7)
 
 
-def test_one_array_of_an_archive_is_taken_by_its_key(tmp_path):
+def test_npz_arrays_are_chosen_by_key_or_index(tmp_path):
     path = tmp_path / "pair.npz"
     for save, mapped in ((np.savez, True), (np.savez_compressed, False)):
         save(path, image=DEEP, mask=DEEP > 9, turned=np.asfortranarray(DEEP))
@@ -102,26 +102,26 @@ def test_one_array_of_an_archive_is_taken_by_its_key(tmp_path):
         assert facts(path)["mode"] == "uint16 (21, 34)"
 
 
-def test_objects_and_records_are_refused_unread(tmp_path):
+def test_objects_and_records_are_never_unpickled(tmp_path):
     class Trap:
         def __reduce__(self):
             return (pytest.fail, ("the file was unpickled",))
 
-    for held in (
+    for array in (
         np.array([[Trap()]]),
         np.zeros((2, 2), "u1,u2"),
         np.zeros((2, 2), complex),
         np.zeros((2, 2), "M8[s]"),
     ):
-        np.save(tmp_path / "other.npy", held)
-        np.savez(tmp_path / "other.npz", held)
+        np.save(tmp_path / "other.npy", array)
+        np.savez(tmp_path / "other.npz", array)
         for name in ("other.npy", "other.npz"):
             with pytest.raises(gp.ReadError, match=rf"{name}: "):
                 gp.read(tmp_path / name)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
-def test_complex_numbers_are_named_and_not_called_damage(tmp_path, dtype):
+def test_complex_arrays_are_refused_with_a_cure(tmp_path, dtype):
     np.save(tmp_path / "other.npy", np.zeros((2, 2), dtype))
     with pytest.raises(
         gp.ReadError, match=f"holds {dtype}: save the real part, or the magnitude"
@@ -129,7 +129,7 @@ def test_complex_numbers_are_named_and_not_called_damage(tmp_path, dtype):
         gp.read(tmp_path / "other.npy")
 
 
-def test_arrays_that_do_not_fill_their_file_are_damage(tmp_path):
+def test_arrays_of_the_wrong_size_are_damage(tmp_path):
     np.save(tmp_path / "image.npy", DEEP)
     whole = (tmp_path / "image.npy").read_bytes()
     for content in (
@@ -149,16 +149,14 @@ def test_arrays_that_do_not_fill_their_file_are_damage(tmp_path):
         gp.read(tmp_path / "image.npy")
 
 
-def test_an_archive_of_something_else_is_refused(tmp_path):
+def test_archives_without_arrays_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "words.zip", "w") as archive:
         archive.writestr("words.txt", "no image")
     with pytest.raises(gp.ReadError, match=r"words\.zip: expected arrays"):
         gp.read(tmp_path / "words.zip")
 
 
-def test_an_archive_that_unpacks_to_far_more_than_it_is_needs_trust(
-    tmp_path, monkeypatch
-):
+def test_compressed_bombs_are_refused(tmp_path, monkeypatch):
     from PIL import Image
 
     np.savez_compressed(tmp_path / "bomb.npz", np.zeros((2000, 2000), np.uint8))
@@ -169,7 +167,7 @@ def test_an_archive_that_unpacks_to_far_more_than_it_is_needs_trust(
     assert gp.read(tmp_path / "bomb.npz")[0].shape == (2000, 2000)
 
 
-def test_a_mapped_archive_is_compared_with_its_sum_as_a_whole(tmp_path):
+def test_the_crc_of_a_mapped_array_is_checked(tmp_path):
     path = tmp_path / "large.npz"
     np.savez(path, np.zeros((300, 400), np.uint16))
     data = bytearray(path.read_bytes())
