@@ -167,7 +167,7 @@ def from_pillow(image: Any) -> DecodedImage:
     """
     pixels = np.array(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    # An index or a gray level; alpha is 0 where pixels have it.
+    # The palette index or gray level whose pixels are transparent.
     transparent_value = image.info.get("transparency")
     if image.mode == "P":
         palette_alpha = None

@@ -149,7 +149,8 @@ def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
     alpha = None
     if transparency is not None:
         alpha = _alpha_of_transparent_colour(samples, transparency, header)
-    # Pillow scales these depths to 8 bits, so 8 is what the values mean.
+    # Pillow scales these depths to 8 bits. Stating that refuses bits=4, which would be
+    # right for the file but wrong for the image.
     source_keywords = {"bits": 8} if header.bit_depth in (2, 4) else {}
     if header.colour_type == GRAY:
         layout, bands = "HW", "gray"
@@ -161,8 +162,8 @@ def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
 def _complete_samples(chunks: list[Chunk], header: Header) -> NDArray[Any]:
     """Return all samples of the still image, palettes as indices.
 
-    Decoders fill rows that are missing with zeros, and rows of later passes that are
-    missing with those of earlier ones.
+    If data are missing, decoders leave rows at zero, and in an interlaced image repeat
+    the pixels of earlier passes.
     """
     if header.interlaced:
         check_still_is_complete(chunks, header)
