@@ -72,7 +72,7 @@ def test_ppm_of_any_maximum_keeps_its_levels(tmp_path, maximum, magic):
             gp.read(write(path, wrong))
     if maximum < 65535:
         with pytest.raises(
-            gp.ReadError, match=f"header says {maximum} at maximum: the file is damaged"
+            gp.ReadError, match=f"header says {maximum} at most: the file is damaged"
         ):
             gp.read(write(path, head + b"\xff" * levels.nbytes))
 

@@ -205,7 +205,7 @@ def test_nodata_of_a_palette_is_alpha(tmp_path):
         "transform": NORTH_UP,
     }
     colours = RNG.integers(0, 256, (256, 3))
-    with rasterio.open(path, "w", "GTiff", 18, 16, 1, **keywords) as out:
+    with rasterio.open(path, "w", "GTiff", 50, 37, 1, **keywords) as out:
         out.write(GRAY8, 1)
         out.write_colormap(
             1, {at: (*map(int, colour), 255) for at, colour in enumerate(colours)}
