@@ -1,19 +1,21 @@
-"""torchvision: plans as a transform, for `torchvision.transforms.v2` and v1 pipelines."""
+"""torchvision: plans as a transform for pipelines of `torchvision.transforms`."""
 
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as names
-from ..errors import ChannelError, DTypeError
+from .. import bands as band_names
+from ..errors import ChannelError, DTypeError, GraypipeError
 from ..extras import needs
 from ..plan import Plan
-from ._shared.pil import open_picture, planes
+from ._shared.pil import check_file, to_planes
 from ._shared.plan_choice import choose_plan, index_by_band_count
-from .torch.tensor_plan import TensorPlan, describe, in_engine, pick
+from .torch.tensor_plan import TensorPlan, choose_tensor_plan, describe_plan, run_engine
 
 with needs("torch", "torch", "torchvision"):
+    import PIL.Image
     import torch
     from PIL.Image import Image as Picture
     from torchvision import tv_tensors
@@ -25,126 +27,288 @@ __all__ = ["ToBackbone", "open_picture"]
 
 Array = NDArray[Any]
 
-IMAGES = (Image, Video, Picture)
+IMAGE_TYPES = (Image, Video, Picture)
 
 
-def _is_taken(leaf: Any) -> bool:
-    return isinstance(leaf, IMAGES) or is_pure_tensor(leaf)
+def open_picture(path: "str | PathLike[str]") -> Picture:
+    """Open an image file without converting it, after checking what Pillow can keep.
+
+    Use it as the loader of `torchvision.datasets.ImageFolder`, whose default loader
+    converts every image to 8-bit RGB.
+
+    Parameters
+    ----------
+    path : str or path-like
+        An image file of a format that Pillow reads.
+
+    Returns
+    -------
+    PIL.Image.Image
+        The loaded image. Its file is closed, and EXIF orientation is not applied.
+
+    Raises
+    ------
+    DTypeError
+        If Pillow would cut, wrap, scale or invert levels of the file, as it does for
+        16-bit colour, or does not tell.
+    ReadError
+        If the file holds several images.
+    OSError
+        If the file does not exist or is no image, as `PIL.Image.open` raises it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import PIL.Image
+    >>> from graypipe.adapters.torchvision import open_picture
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "deep.png")
+    >>> PIL.Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(path)
+    >>> picture = open_picture(path)
+    >>> picture.mode, picture.size, np.asarray(picture).max().item()
+    ('I;16', (6, 4), 40000)
+    >>> folder.cleanup()
+    """
+    with PIL.Image.open(path) as picture:
+        try:
+            check_file(picture)
+        except GraypipeError as error:
+            raise type(error)(f"{path}: {error}") from None
+        picture.load()
+        # A copy does not refer to the file, which is closed here. It can be pickled,
+        # and later checks do not look for the file again.
+        return picture.copy()
+
+
+def _is_image(leaf: Any) -> bool:
+    """Return whether a value in a sample is an image, or may be one."""
+    return isinstance(leaf, IMAGE_TYPES) or is_pure_tensor(leaf)
 
 
 class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """The images of a sample as the backbone expects them: (..., C, H, W) in the target's dtype, fresh memory.
+    """Transform the images of a sample into what a backbone expects.
 
-    Takes PIL images (gray, palette and RGB modes, every level kept; alpha has to be opaque, or a band A of the plan),
-    plain tensors, ``tv_tensors.Image`` and ``Video``, in samples of any nesting, and a NumPy array in the plan's own
-    layout as the whole sample. Masks, boxes, labels and every other leaf stay as they are; as everywhere in v2, a plain
-    tensor is the image where no leaf says that it is one, and then the first of them. A tensor stays of its type; PIL
-    images and arrays become ``tv_tensors.Image``. EXIF orientation is not applied: masks and boxes would no longer fit.
+    Works in `torchvision.transforms.v2` and v1 pipelines. Images are
 
-    Several plans with one target serve a mixed folder: the band count of each image picks one. CPU tensors are read
-    without a copy, on one thread; those on a device, with gradients or in a graph run in elementwise operations, where
-    an implied range is not tested, and torch.export takes declared ranges only.
+    - PIL images in gray, RGB or a palette of them, with every level kept. Alpha must
+      be opaque and is dropped, unless a plan takes it as a band "A". EXIF orientation
+      is not applied: masks and boxes would no longer fit.
+    - ``tv_tensors.Image`` and ``tv_tensors.Video``, of shape (..., C, H, W), and plain
+      tensors. As everywhere in v2, a plain tensor is an image only if the sample has
+      no other image, and then the first one is.
+    - a NumPy array that is the whole sample, in the source layout of its plan.
 
-    Raises DTypeError, which is a TypeError, for samples without an image and for arrays inside a sample; LayoutError,
-    ChannelError, DTypeError and RangeError for images that are not what the plans take; DTypeError and ReadError for
-    PIL images that know their file and are less than that holds, see `open_picture`.
+    Masks, boxes, labels and everything else in the sample stay as they are.
+
+    Parameters
+    ----------
+    *plans : Plan
+        Plans with one target that take different numbers of bands: the band count of
+        each image picks its plan. Except for arrays, their layouts are replaced by
+        those of the images.
+
+    Raises
+    ------
+    ChannelError
+        If there is no plan, or if the band count cannot choose between them.
+    DTypeError
+        If an argument is no plan.
+
+    Notes
+    -----
+    Tensors in host memory run in the engine, without a copy and on one thread. Tensors
+    on a device, with gradients or in a graph run in elementwise operations. Those do
+    not test an implied range, and `torch.export` requires a declared one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import PIL.Image
+    >>> import graypipe as gp
+    >>> from graypipe.adapters.torchvision import ToBackbone
+    >>> to_backbone = ToBackbone(gp.plan("gray", "unit"), gp.plan("RGB", "unit"))
+    >>> gray = PIL.Image.fromarray(np.full((4, 6), 51, np.uint8))
+    >>> image, label = to_backbone(gray, 7)
+    >>> image.shape, image.dtype, label
+    (torch.Size([3, 4, 6]), torch.float32, 7)
+    >>> round(image.max().item(), 6)
+    0.2
+
+    Images of several bit depths, gray and colour, form one batch:
+
+    >>> deep = PIL.Image.fromarray(np.full((4, 6), 13107, np.uint16))
+    >>> colour = PIL.Image.fromarray(np.full((4, 6, 3), 51, np.uint8))
+    >>> import torch
+    >>> batch = torch.stack([to_backbone(picture) for picture in (gray, deep, colour)])
+    >>> batch.shape, round(batch.min().item(), 6)
+    (torch.Size([3, 3, 4, 6]), 0.2)
     """
 
-    _transformed_types = (_is_taken,)
+    # v2 transforms the values of a sample for which one of these predicates holds.
+    _transformed_types = (_is_image,)
 
     def __init__(self, *plans: Plan) -> None:
         super().__init__()
-        self._plans = {
-            count: TensorPlan(plan)
-            for count, plan in index_by_band_count(plans).items()
-        }
-        self._own = tuple(plan.with_layouts(target="CHW") for plan in plans)
-        self._takes_alpha = {
+        self._plans = tuple(index_by_band_count(plans).values())
+        self._tensor_plans = self._make_tensor_plans()
+        # Arrays keep the source layout of their plan.
+        self._array_plans = tuple(plan.with_layouts(target="CHW") for plan in plans)
+        self._alpha_band_counts = {
             len(plan.source.bands) for plan in plans if "A" in plan.source.bands
         }
 
+    def _make_tensor_plans(self) -> dict[int, TensorPlan]:
+        """Return the plans for tensors and PIL images, by band count."""
+        tensor_plans = map(TensorPlan, self._plans)
+        return {tensor_plan.band_count: tensor_plan for tensor_plan in tensor_plans}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tensor plans are derived from the plans. Without them, saved pipelines name
+        # only public import paths.
+        state = self.__dict__.copy()
+        del state["_tensor_plans"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._tensor_plans = self._make_tensor_plans()
+
     def forward(self, *inputs: Any) -> Any:
-        """Return the sample with its images transformed."""
-        if len(inputs) == 1 and isinstance(inputs[0], np.ndarray):
-            return torch.from_numpy(self._plan_of(inputs[0])(inputs[0])).as_subclass(
-                Image
-            )
-        if len(inputs) == 1 and _is_taken(inputs[0]):
-            return self.transform(
-                inputs[0], {}
-            )  # without a walk through the sample, which costs a quarter of the time
+        """Return the sample with its images transformed.
+
+        Parameters
+        ----------
+        *inputs : Any
+            A sample: images and other values, in any nesting of lists, tuples and
+            dicts.
+
+        Returns
+        -------
+        Any
+            The sample in the same structure. Images have shape (..., bands out, H, W),
+            the dtype of the target and fresh memory. A tensor keeps its type; PIL
+            images and arrays become ``tv_tensors.Image``.
+
+        Raises
+        ------
+        DTypeError
+            If the sample contains no image, or an array among other values, or if the
+            plan does not take the dtype or mode of an image.
+        LayoutError, ChannelError, RangeError
+            If an image does not have the axes, bands or range that the plans take.
+        ReadError
+            If a PIL image comes from a file of several images.
+        """
+        if len(inputs) == 1:
+            sample = inputs[0]
+            if isinstance(sample, np.ndarray):
+                return self._transform_array(sample)
+            if _is_image(sample):
+                # Flattening a sample of one image takes a quarter of the time.
+                return self.transform(sample, {})
         return super().forward(*inputs)
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
-        """Raise DTypeError for a sample that holds an array, or nothing to transform."""
+        """Check that a flattened sample contains images and no array.
+
+        Raises
+        ------
+        DTypeError
+            Otherwise.
+        """
         if any(isinstance(leaf, np.ndarray) for leaf in flat_inputs):
             raise DTypeError(
-                "got a NumPy array inside a sample, which may be an image or a label: put v2.ToImage() first for "
-                "images, torch.as_tensor for the rest"
+                "got a NumPy array inside a sample, which may be an image or a label: "
+                "put v2.ToImage() first for images, torch.as_tensor for the rest"
             )
-        if not any(map(_is_taken, flat_inputs)):
+        if not any(map(_is_image, flat_inputs)):
             kinds = sorted({type(leaf).__name__ for leaf in flat_inputs})
             raise DTypeError(
-                f"expected a PIL image, a tensor, a tv_tensors.Image or Video in the sample, got {', '.join(kinds)}"
+                f"expected a PIL image, a tensor, a tv_tensors.Image or Video in the "
+                f"sample, got {', '.join(kinds)}"
             )
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002  # the signature of v2
-        """Return one image, transformed."""
+        """Return one image, transformed. Called by `torchvision.transforms.v2`."""
         if isinstance(inpt, Picture):
-            return self._from_picture(inpt).as_subclass(Image)
+            return self._transform_picture(inpt)
         if is_pure_tensor(inpt):
-            return pick(self._plans, inpt)(inpt)
+            return choose_tensor_plan(self._tensor_plans, inpt)(inpt)
         x = inpt.as_subclass(torch.Tensor)
-        return tv_tensors.wrap(pick(self._plans, x)(x), like=inpt)
+        y = choose_tensor_plan(self._tensor_plans, x)(x)
+        return tv_tensors.wrap(y, like=inpt)
 
     def extra_repr(self) -> str:
         """Return source and target of each plan, for the repr."""
-        return "\n".join(describe(held.plan) for held in self._plans.values())
+        tensor_plans = self._tensor_plans.values()
+        return "\n".join(describe_plan(choice.plan) for choice in tensor_plans)
 
-    def _plan_of(self, image: Array) -> Plan:
-        if len(self._own) == 1:
-            return self._own[0]
-        fitting = [plan for plan in self._own if _fits(plan, image.shape)]
+    def _transform_array(self, image: Array) -> Image:
+        """Return the result for an array in the source layout of its plan."""
+        plan = self._choose_array_plan(image.shape)
+        return torch.from_numpy(plan(image)).as_subclass(Image)
+
+    def _choose_array_plan(self, shape: tuple[int, ...]) -> Plan:
+        """Return the plan whose source layout and bands fit an array of ``shape``."""
+        if len(self._array_plans) == 1:
+            return self._array_plans[0]  # which checks the shape itself
+        fitting = [plan for plan in self._array_plans if _fits(plan, shape)]
         if len(fitting) == 1:
             return fitting[0]
+        sources = ", ".join(
+            f"{plan.source.layout} of {band_names.show(plan.source.bands)}"
+            for plan in self._array_plans
+        )
+        cure = "use v2.ToImage() first" if fitting else "add a plan for such images"
         raise ChannelError(
-            f"expected an array of one of the layouts {', '.join(_reading(plan) for plan in self._own)}, got shape "
-            f"{image.shape}, which fits {len(fitting)} of them: "
-            f"{'say v2.ToImage() first' if fitting else 'add a plan for such images'}"
+            f"expected an array of one of the layouts {sources}, got shape {shape}, "
+            f"which fits {len(fitting)} of them: {cure}"
         )
 
-    def _from_picture(self, picture: Picture) -> torch.Tensor:
-        what = f"a picture of mode {picture.mode!r}"
-        pixels, bands = planes(picture, self._takes_alpha)
-        if picture.mode in ("LA", "RGBA") and len(bands) != len(picture.getbands()):
-            what += " without its alpha, which is a band only where a plan calls it 'A'"
-        elif bands == tuple("RGB") and 3 not in self._plans:
-            raise ChannelError(
-                f"expected a band count of {' or '.join(map(str, self._plans))}, got {what}. Where the file is gray, "
-                'its loader converted it: ImageFolder calls convert("RGB") unless it is given loader=PIL.Image.open, '
-                "or loader=open_picture of graypipe.adapters.torchvision, which checks the file too. Where it is not "
-                "gray, add a plan for RGB"
+    def _transform_picture(self, picture: Picture) -> Image:
+        """Return the result for a PIL image."""
+        pixels, bands = to_planes(picture, self._alpha_band_counts)
+        plan = self._choose_picture_plan(picture, bands)
+        y = run_engine(plan._execution(pixels.dtype), pixels)
+        return y.as_subclass(Image)
+
+    def _choose_picture_plan(self, picture: Picture, bands: tuple[str, ...]) -> Plan:
+        """Return the plan for a PIL image whose pixels have these ``bands``."""
+        description = f"a picture of mode {picture.mode!r}"
+        has_alpha = picture.mode in ("LA", "RGBA")
+        if has_alpha and len(bands) != len(picture.getbands()):
+            description += (
+                " without its alpha, which is a band only where a plan calls it 'A'"
             )
-        plan = choose_plan(
-            {count: held.plan for count, held in self._plans.items()}, len(bands), what
-        )
-        if any(
-            name in bands and name != there
-            for name, there in zip(plan.source.bands, bands, strict=True)
-        ):
+        elif bands == ("R", "G", "B") and 3 not in self._tensor_plans:
+            counts = " or ".join(map(str, self._tensor_plans))
             raise ChannelError(
-                f"the plan takes {names.show(plan.source.bands)} in this order, {what} holds {names.show(bands)}: "
-                f"declare what is there, a plan puts bands into another order"
+                f"expected a band count of {counts}, got {description}. If the file is "
+                f'gray, its loader converted it: ImageFolder calls convert("RGB") '
+                f"unless it is given loader=PIL.Image.open, or loader=open_picture of "
+                f"graypipe.adapters.torchvision, which checks the file too. If it is "
+                f"not gray, add a plan for RGB"
             )
-        return in_engine(plan._execution(pixels.dtype), pixels)
+        plans = {count: choice.plan for count, choice in self._tensor_plans.items()}
+        plan = choose_plan(plans, len(bands), description)
+        # A plan may call the bands of a picture by other names, such as those of
+        # satellite bands, but not R what the picture calls B.
+        for plan_name, picture_name in zip(plan.source.bands, bands, strict=True):
+            if plan_name in bands and plan_name != picture_name:
+                raise ChannelError(
+                    f"the plan takes {band_names.show(plan.source.bands)} in this "
+                    f"order, {description} holds {band_names.show(bands)}: declare the "
+                    f"bands in their order, a plan puts them into another one"
+                )
+        return plan
 
 
 def _fits(plan: Plan, shape: tuple[int, ...]) -> bool:
+    """Return whether an array of ``shape`` can be an image of the plan's source."""
     layout = plan.source.layout
-    return len(shape) == len(layout) and (
-        "C" not in layout or shape[layout.index("C")] == len(plan.source.bands)
-    )
-
-
-def _reading(plan: Plan) -> str:
-    return f"{plan.source.layout} of {names.show(plan.source.bands)}"
+    if len(shape) != len(layout):
+        return False
+    if "C" not in layout:
+        return True
+    return shape[layout.index("C")] == len(plan.source.bands)

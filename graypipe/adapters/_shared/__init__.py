@@ -1,1 +1,1 @@
-"""Code that several adapters share; none of it imports a framework."""
+"""Code shared by several adapters. No module in here imports a framework."""

@@ -1,4 +1,4 @@
-"""Layers: what a plan must be to become one, and what a trainable one starts from; what torch and Keras share."""
+"""Turn a plan into a layer of a model: the part that torch and Keras share."""
 
 from itertools import chain
 from typing import Any
@@ -12,66 +12,97 @@ from ...plan import plan as build_plan
 from ...target import Target
 from .plan_choice import check_range_declared, index_by_band_count
 
+# The greatest n such that each dtype represents every integer from 0 to n: 2 to the
+# number of bits of its significand, the implicit one included (11 and 8).
 MAX_EXACT_INTEGER = {"float16": 2048, "bfloat16": 256}
-"""The greatest whole number up to which each of them holds all: 2 to the bits of its significand."""
 
 
 def check_layer(
     plan: Plan, trainable: bool, kernel_size: int, *, why: str, instead: str
 ) -> None:
-    """Raise DTypeError, RangeError or LayoutError unless ``plan`` and ``kernel_size`` make a layer.
+    """Check the arguments of a ChannelLayer.
 
-    ``why`` says who may cast the pixels before the layer sees them, ``instead`` what takes a plan that rounds.
+    Parameters
+    ----------
+    plan, trainable, kernel_size
+        The arguments.
+    why : str
+        Why the range must be declared, as for `check_range_declared`.
+    instead : str
+        What to use for a plan with an integer target, for the error message.
+
+    Raises
+    ------
+    DTypeError
+        If ``plan`` is not a plan, or its target is not floating.
+    RangeError
+        If the source does not declare its range.
+    LayoutError
+        If ``kernel_size`` is not an odd positive integer, or greater than 1 without
+        ``trainable``.
     """
     index_by_band_count((plan,))
     check_range_declared(plan, why)
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(
-            f"a layer does not round: expected a target of floats, got {plan.target.dtype}; give the target "
-            f"dtype='float32', or {instead}"
+            f"a layer does not round: expected a target of floats, got "
+            f"{plan.target.dtype}; give the target dtype='float32', or {instead}"
         )
-    if (
-        isinstance(kernel_size, bool)
-        or not isinstance(kernel_size, int)
-        or kernel_size < 1
-        or kernel_size % 2 == 0
-    ):
+    is_integer = isinstance(kernel_size, int) and not isinstance(kernel_size, bool)
+    if not is_integer or kernel_size < 1 or kernel_size % 2 == 0:
         raise LayoutError(
-            f"kernel_size is an odd positive integer, so that H and W stay, got {kernel_size!r}"
+            f"kernel_size is an odd positive integer, so that the result keeps the "
+            f"height and width of the image, got {kernel_size!r}: pass 1, 3 or 5"
         )
     if kernel_size > 1 and not trainable:
         raise LayoutError(
-            f"only a trainable layer looks at neighbours: kernel_size={kernel_size} needs trainable=True"
+            f"only a trainable layer reads neighbouring pixels: "
+            f"kernel_size={kernel_size} needs trainable=True"
         )
 
 
 def largest_level(plan: Plan) -> float:
-    """Return the greatest magnitude among the levels that the source of ``plan`` declares."""
-    levels = [*chain.from_iterable(plan.source._pairs(None)), plan.source.nodata or 0]
+    """Return the largest magnitude among black, white and nodata of the source."""
+    pairs = plan.source._pairs(None)
+    levels = [*chain.from_iterable(pairs), plan.source.nodata or 0]
+    # nodata may be NaN, which every floating dtype represents.
     return float(np.nanmax(np.abs(levels)))
 
 
 def layer_dtype(plan: Plan) -> str:
-    """Return the dtype that a layer computes in and learns in: float64 where the target is, else float32."""
-    return "float64" if plan.target.dtype == "float64" else "float32"
+    """Return the dtype in which a layer computes and keeps its weights.
+
+    float32 also for a float16 target: small updates of float16 weights round to 0.
+    """
+    if plan.target.dtype == "float64":
+        return "float64"
+    return "float32"
 
 
 def unit_plan(plan: Plan) -> Plan:
-    """Return what stands before the affine part of ``plan``: its guards, and stored values as unit intensities.
+    """Return the plan that stands before the trainable part of ``plan``.
 
-    nodata is 0 there, which is black.
+    It applies the guards, nodata and clip, and converts stored values to unit
+    intensities, 0 for black and 1 for white. nodata becomes 0, which is black.
     """
-    return build_plan(
-        plan.source, Target(plan.source.bands, plan.target.layout, layer_dtype(plan))
-    )
+    target = Target(plan.source.bands, plan.target.layout, layer_dtype(plan))
+    return build_plan(plan.source, target)
 
 
 def initial_weights(plan: Plan, kernel_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return kernel (O, I, k, k) and bias (O,) of a convolution on unit intensities that is the affine part of it."""
-    matrix, offset = (
-        np.array(part, layer_dtype(plan))
-        for part in (plan.unit_map.matrix, plan.unit_map.offset)
-    )
-    kernel = np.zeros((*matrix.shape, kernel_size, kernel_size), matrix.dtype)
-    kernel[:, :, kernel_size // 2, kernel_size // 2] = matrix
-    return kernel, offset
+    """Return the convolution on unit intensities that equals the affine part.
+
+    Returns
+    -------
+    kernel : ndarray of shape (bands out, bands in, kernel_size, kernel_size)
+        The matrix of the plan at the centre tap, 0 elsewhere.
+    bias : ndarray of shape (bands out,)
+        The offset of the plan.
+    """
+    dtype = layer_dtype(plan)
+    matrix = np.array(plan.unit_map.matrix, dtype)
+    bias = np.array(plan.unit_map.offset, dtype)
+    kernel = np.zeros((*matrix.shape, kernel_size, kernel_size), dtype)
+    centre = kernel_size // 2
+    kernel[:, :, centre, centre] = matrix
+    return kernel, bias

@@ -1,6 +1,6 @@
-"""Adapting: channel maps fold themselves into kernels that are transferred from one model into another."""
+"""Let channel maps adapt the kernels that are transferred from model to model."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,68 +15,101 @@ Array = NDArray[Any]
 
 def resolve_adapt(
     adapt: Mapping[Any, Any] | None,
-    held: Collection[str],
-    layouts: Mapping[int, str],
-    kernel: str,
+    target_names: Collection[str],
+    kernel_layouts: Mapping[int, str],
+    kernel_suffix: str,
 ) -> dict[Any, Any]:
-    """Return ``adapt`` for `graypipe.weights.transfer`, where channel maps stand for the functions that fold them.
+    """Return ``adapt`` with each ChannelMap replaced by a function that folds it.
 
-    ``held`` are the names of the target's weights, ``layouts`` those of kernels by their number of axes; a name of a
-    kernel ends in ``kernel``, that of its bias in "bias" instead. A map with an offset takes and makes the bias too.
+    Parameters
+    ----------
+    adapt : mapping or None
+        The ``adapt`` argument of an adapter's ``transfer_into``.
+    target_names : collection of str
+        Names of the weights of the target.
+    kernel_layouts : mapping of int to str
+        Layout of a kernel by its number of axes, such as ``{4: "OIHW"}``.
+    kernel_suffix : str
+        How the names of kernels end. The bias of a layer has the same name with
+        ``"bias"`` at the end.
+
+    Returns
+    -------
+    dict
+        The ``adapt`` argument of `graypipe.weights.transfer`. A map with an offset is
+        stored under the names of kernel and bias, because it changes both.
+
+    Raises
+    ------
+    ChannelError
+        If a map stands for something other than a kernel, or has an offset and the
+        layer has no bias. The functions raise it if the kernel does not read the
+        bands that the map makes.
     """
-    return dict(
-        _folding(name, made, held, layouts, kernel)
-        if isinstance(made, ChannelMap)
-        else (name, made)
-        for name, made in (adapt or {}).items()
-    )
+    resolved: dict[Any, Any] = {}
+    for name, value in (adapt or {}).items():
+        if not isinstance(value, ChannelMap):
+            resolved[name] = value
+            continue
+        if not isinstance(name, str) or not name.endswith(kernel_suffix):
+            raise ChannelError(
+                f"expected a channel map for the kernel of the layer that reads the "
+                f"image, whose name ends in {kernel_suffix!r}, got one for {name!r}: "
+                f"give a function for other weights"
+            )
+        fold = _folding_function(name, value, kernel_layouts)
+        if not any(value.offset):
+            resolved[name] = fold
+            continue
+        bias = f"{name.removesuffix(kernel_suffix)}bias"
+        if name in target_names and bias not in target_names:
+            raise ChannelError(
+                f"the map that adapts {name!r} has an offset, which becomes part of "
+                f"the bias of the layer, but the layer has none: build the target's "
+                f"layer with a bias, or adapt by a map without an offset"
+            )
+        resolved[name, bias] = fold
+    return resolved
 
 
-def _folding(
-    name: Any,
+def _folding_function(
+    name: str, channel_map: ChannelMap, kernel_layouts: Mapping[int, str]
+) -> Callable[..., Any]:
+    """Return the function that folds ``channel_map`` into the weights of a layer."""
+
+    def fold(kernel: Array, bias: Array | None = None) -> Any:
+        layout = _kernel_layout(name, kernel, channel_map, kernel_layouts)
+        folded, folded_bias = weights.fold(kernel, bias, channel_map, layout=layout)
+        if bias is None:
+            return folded
+        return folded, folded_bias
+
+    return fold
+
+
+def _kernel_layout(
+    name: str,
+    kernel: Array,
     channel_map: ChannelMap,
-    held: Collection[str],
-    layouts: Mapping[int, str],
-    kernel: str,
-) -> tuple[Any, Any]:
-    if not isinstance(name, str) or not name.endswith(kernel):
-        raise ChannelError(
-            f"a channel map adapts the kernel of the layer that reads the image, whose name ends in {kernel!r}, got "
-            f"{name!r}: give a function for other weights"
-        )
-
-    def folded(weight: Array, bias: Array | None = None) -> Any:
-        layout = _layout(name, weight, channel_map, layouts)
-        made = weights.fold(weight, bias, channel_map, layout=layout)
-        return made[0] if bias is None else made
-
-    if not any(channel_map.offset):
-        return name, folded
-    bias = f"{name.removesuffix(kernel)}bias"
-    if name in held and bias not in held:
-        raise ChannelError(
-            f"the map that adapts {name!r} has an offset, which goes into the bias of the layer, and it has none: "
-            f"build the target's layer with a bias, or adapt by a map without an offset"
-        )
-    return (name, bias), folded
-
-
-def _layout(
-    name: str, weight: Array, channel_map: ChannelMap, layouts: Mapping[int, str]
+    kernel_layouts: Mapping[int, str],
 ) -> str:
-    """Return the layout of ``weight``, a kernel that reads what ``channel_map`` makes; ChannelError otherwise."""
-    layout = layouts.get(weight.ndim)
+    """Return the layout of ``kernel``, which must read what ``channel_map`` makes."""
+    layout = kernel_layouts.get(kernel.ndim)
     if layout is None:
         raise ChannelError(
-            f"a channel map adapts kernels of {min(layouts)} to {max(layouts)} axes, and {name!r} of the source has "
-            f"shape {weight.shape}: give a function for it"
+            f"a channel map adapts kernels of {min(kernel_layouts)} to "
+            f"{max(kernel_layouts)} axes, and {name!r} of the source has shape "
+            f"{kernel.shape}: give a function for it"
         )
-    bands, read = channel_map.outputs, weight.shape[layout.index("I")]
-    if read != len(bands):
+    bands = channel_map.outputs
+    band_count = kernel.shape[layout.index("I")]
+    if band_count != len(bands):
         raise ChannelError(
-            f"the map that adapts {name!r} makes {len(bands)} bands, {show(bands)}, but the kernel of the source, "
-            f"{layout} of shape {weight.shape}, reads {read}: give the map that makes what it reads; for a grouped or "
-            f"depthwise kernel a function, adapt={{{name!r}: lambda w: gp.weights.fold(w, None, channel_map, "
-            f"layout={layout!r}, groups=...)[0]}}"
+            f"the map that adapts {name!r} makes {len(bands)} bands, {show(bands)}, "
+            f"but the kernel of the source, {layout} of shape {kernel.shape}, reads "
+            f"{band_count}: give the map that makes what it reads; for a grouped or "
+            f"depthwise kernel give a function, adapt={{{name!r}: lambda w: "
+            f"gp.weights.fold(w, None, channel_map, layout={layout!r}, "
+            f"groups=...)[0]}}"
         )
     return layout

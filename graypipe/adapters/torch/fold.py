@@ -1,4 +1,4 @@
-"""Folding into torch: a copy of a model whose first convolution does what a plan did, and how far the two differ."""
+"""Fold a plan into the first convolution of a torch model, and compare the two."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from ...extras import needs
 from ...plan import Plan
 from .._shared import folding
 from .._shared.folding import Comparison
-from .running import copied, evaluated, placed, run
-from .trace import CONVOLUTIONS, Reading, trace
-from .transfer import KERNELS, in_dtype, to_array
-from .verify import check_sole
+from .evaluation import copy_model, evaluation_copy, run_model, to_model
+from .trace import CONVOLUTIONS, ImageLayer, find_image_layer
+from .transfer import KERNEL_LAYOUTS, to_array, to_dtype
+from .verify import check_only_reader
 
 with needs("torch", "torch"):
     import torch
@@ -25,42 +25,106 @@ Array = NDArray[Any]
 def fold_into(
     model: nn.Module, plan: Plan, *, layer: str | None = None, exact: bool = False
 ) -> tuple[nn.Module, Plan]:
-    """Return (folded, feed): a copy of ``model`` that does what ``plan`` does, and the plan that feeds it.
+    """Fold a plan into the first convolution of a model.
 
-    ``folded(feed(image))`` is ``model(plan(image))``, with one band read where the model read three: exact where no
-    zero padding is involved, close to it at padded borders (`compare` says how close), and exact there too with
-    ``exact=True``, which feeds a constant band "one" beside the others. Up to rounding in the dtype of the weights, on
-    CUDA to TF32 where torch.backends.cudnn.allow_tf32 says so.
+    ``folded(feed(image))`` equals ``model(plan(image))`` up to rounding, but the model
+    reads the bands of the plan's source instead of those of its target: one gray band
+    instead of three, for example. Without ``exact`` that holds wherever no zero
+    padding is involved, and approximately at zero-padded borders; `compare` measures
+    the difference.
 
-    The layer that reads the image, a Conv2d or Conv3d, is found by running the model on noise in evaluation mode (what
-    acts in training alone, such as dropout of the image, is not seen). Its input must be the tensor that the model is
-    given, at most padded with zeros, and nothing else may read that: ChannelError with the reason else, and with the
-    candidates where there are several, of which ``layer`` names one; ChannelError too for layers that are lazy still,
-    for outputs without a tensor or a finite number, and where, on images of the source, the folded layer does not make
-    what it made before. It keeps stride, padding, dilation, dtype, device, bias and requires_grad, and has one group;
-    where the plan has an offset it gets a bias. The centre is that of two sizes, one odd, where the model takes it. The
-    model is not changed: copies of it run.
+    The layer that reads the image is found by running a copy of the model, in
+    evaluation mode, on noise. What acts in training only, such as dropout of the
+    image, is not seen. Before the result is returned, it is verified that the layer is
+    the only part that reads the image, and that the folded layer gives the outputs
+    of the original one on images of the source.
 
-    ``feed`` has the plan's source, and unit intensities less a centre for each band as target, (C, H, W): see
-    `folding.fold`. RangeError where the source declares no range, for nodata without ``exact``, and where the dtype of
-    the weights cannot hold a folded one; DTypeError for a target of integers.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model whose first layer is a Conv2d or Conv3d that reads the image as it is
+        given, at most padded with zeros. It is neither changed nor run.
+    plan : Plan
+        Plan that feeds ``model``. Its source declares its range, and its target is
+        floating. Its layouts are replaced by those of torch.
+    layer : str, optional
+        Name of the layer to fold, if several read the image and the others reach no
+        output.
+    exact : bool, default False
+        Feed a constant band "one" beside the others, which makes the fold exact at
+        zero-padded borders too. Required if the source has nodata.
+
+    Returns
+    -------
+    folded : torch.nn.Module
+        Copy of ``model``. The convolution has other input bands and one group, and a
+        bias if the plan has an offset. Stride, padding, dilation, dtype, device and
+        ``requires_grad`` stay.
+    feed : Plan
+        Plan that feeds ``folded``: from the source of ``plan``, with its nodata and
+        clip, to unit intensities less a centre for each band, in layout CHW (or CDHW).
+        The centres make the error at zero padding least.
+
+    Raises
+    ------
+    ChannelError
+        If no convolution reads the image as it is, if the model reads it elsewhere
+        too, if the layer computes more than a convolution by its weight, if layers are
+        lazy, or if the model returns no finite number that could be compared.
+    RangeError
+        If the source declares no range, if it has nodata and ``exact`` is False, or if
+        the dtype of the weights cannot hold a folded weight.
+    DTypeError
+        If ``model`` is no module, ``plan`` is no plan, or its target is not floating.
+    LayoutError
+        If the model reads volumes and the source is no volume.
+
+    Notes
+    -----
+    The weights keep their dtype. On CUDA, convolutions in float32 may round to TF32,
+    as ``torch.backends.cudnn.allow_tf32`` says.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import graypipe as gp
+    >>> from graypipe.adapters.torch import fold_into
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten())
+    >>> plan = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
+    >>> folded, feed = fold_into(model, plan)
+    >>> folded[0]
+    Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1))
+    >>> feed.target.bands
+    ('gray',)
+
+    The folded model gives the outputs of the original one:
+
+    >>> image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    >>> expected = model(torch.from_numpy(plan(image)[None]))
+    >>> actual = folded(torch.from_numpy(feed(image)[None]))
+    >>> torch.allclose(actual, expected, atol=1e-4)
+    True
     """
     folding.check_foldable(plan, exact=exact)
-    reading = trace(model, len(plan.target.bands), layer)
-    conv = reading.layer
+    reader = find_image_layer(model, len(plan.target.bands), layer)
+    convolution = reader.layer
+    bias = None
+    if convolution.bias is not None:
+        bias = to_array(convolution.bias)
     kernel, bias, feed = folding.fold(
-        plan.with_layouts(target=_layout(plan, len(reading.size))),
-        to_array(conv.weight),
-        None if conv.bias is None else to_array(conv.bias),
-        reading.positions,
-        layout=KERNELS[conv.weight.ndim],
-        groups=conv.groups,
+        plan.with_layouts(target=_target_layout(plan, len(reader.size))),
+        to_array(convolution.weight),
+        bias,
+        reader.taps_inside,
+        layout=KERNEL_LAYOUTS[convolution.weight.ndim],
+        groups=convolution.groups,
         exact=exact,
     )
-    folded = copied(model)
-    _replace(folded.get_submodule(reading.name), kernel, bias, reading.name)
-    check_sole(folded, reading, len(feed.target.bands))
-    _check_equal((model, folded), (plan, feed), reading, exact)
+    folded = copy_model(model)
+    _replace_weights(folded.get_submodule(reader.name), kernel, bias, reader.name)
+    check_only_reader(folded, reader, len(feed.target.bands))
+    _check_layer_outputs((model, folded), (plan, feed), reader, exact)
     return folded, feed
 
 
@@ -72,128 +136,215 @@ def compare(
     *,
     layer: str | None = None,
 ) -> Comparison:
-    """Return how far ``folded`` is from ``model``, each fed by its plan with the same random images of the source.
+    """Measure how far a folded model is from the original one.
 
-    Of the layer that was folded, apart for the interior and the zero-padded border, and of all that the models return;
-    copies of both run in evaluation mode. The images have a size that the model names, or 64 x 64, and as many again 7
-    pixels more on each side where the model takes that: padding may depend on the size. ``layer`` as for `fold_into`.
-    ChannelError where the plans have different sources, or the models different layers or outputs.
+    Copies of both models run in evaluation mode on the same random images of the
+    source, each fed by its plan. The images have a size that the model names, or 64 by
+    64 pixels, and as many more are 7 pixels larger on each side if the model accepts
+    that, because padding may depend on the size.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The original model.
+    plan : Plan
+        Plan that feeds it.
+    folded : torch.nn.Module
+        The folded model: the result of `fold_into`, or another model with a layer of
+        the same name that should give the same outputs.
+    folded_plan : Plan
+        Plan that feeds it, from the source of ``plan``.
+    layer : str, optional
+        Name of the folded layer, as for `fold_into`.
+
+    Returns
+    -------
+    Comparison
+        Largest and relative L2 difference of the folded layer's outputs, separately
+        for the ``interior`` and the zero-padded ``border``, and of the outputs of the
+        ``model``. Printing it shows a table.
+
+    Raises
+    ------
+    ChannelError
+        If the plans have different sources, if the models differ in their layers or
+        the shapes of their outputs, or if no convolution of ``model`` reads the image.
+    DTypeError
+        If a model is no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import graypipe as gp
+    >>> from graypipe.adapters.torch import compare, fold_into
+    >>> convolution = torch.nn.Conv2d(3, 8, 3, padding=1)
+    >>> model = torch.nn.Sequential(convolution, torch.nn.ReLU())
+    >>> plan = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
+    >>> comparison = compare(model, plan, *fold_into(model, plan))
+    >>> comparison.layer
+    '0'
+    >>> comparison.interior.relative < 1e-5
+    True
+
+    With ``exact=True`` the zero-padded border is exact too:
+
+    >>> comparison = compare(model, plan, *fold_into(model, plan, exact=True))
+    >>> comparison.border.relative < 1e-5
+    True
     """
-    reading = trace(model, len(plan.target.bands), layer)
-    (expected, returned), (found, others) = _run_both(
-        (model, folded), (plan, folded_plan), reading
-    )
-    shapes = [
-        [held.shape for held in arrays]
-        for arrays in ((expected, *returned), (found, *others))
-    ]
-    if shapes[0] != shapes[1]:
+    reader = find_image_layer(model, len(plan.target.bands), layer)
+    original_run, folded_run = _run_both((model, folded), (plan, folded_plan), reader)
+    expected_layer, expected_outputs = original_run
+    actual_layer, actual_outputs = folded_run
+    expected_shapes = [array.shape for array in (expected_layer, *expected_outputs)]
+    actual_shapes = [array.shape for array in (actual_layer, *actual_outputs)]
+    if expected_shapes != actual_shapes:
         raise ChannelError(
-            f"expected models that differ in the bands they read alone, but {reading.name!r} and what is returned have "
-            f"the shapes {shapes[0]} in one, {shapes[1]} in the other: compare a model with what fold_into made of it"
+            f"expected models that differ only in the bands they read, but "
+            f"{reader.name!r} and the outputs have the shapes {expected_shapes} in one "
+            f"model, {actual_shapes} in the other: {folding.COMPARE_HINT}"
         )
-    interior, border = folding.compare_layer_outputs(found, expected, reading.positions)
-    return Comparison(
-        reading.name, interior, border, folding.Difference.between(others, returned)
+    interior, border = folding.compare_layer_outputs(
+        actual_layer, expected_layer, reader.taps_inside
     )
+    outputs = folding.Difference.between(actual_outputs, expected_outputs)
+    return Comparison(reader.name, interior, border, outputs)
 
 
-def _check_equal(
-    models: tuple[nn.Module, ...],
-    plans: tuple[Plan, ...],
-    reading: Reading,
+def _check_layer_outputs(
+    models: tuple[nn.Module, nn.Module],
+    plans: tuple[Plan, Plan],
+    reader: ImageLayer,
     exact: bool,
 ) -> None:
-    """Raise ChannelError unless the layer of ``reading`` makes the same in both models, each fed by its plan.
+    """Raise ChannelError unless the folded layer gives the outputs of the original.
 
-    Up to rounding, at its padded border with ``exact`` alone: the proof that nothing but the convolution met the image.
+    The noise of the other checks cannot cover every value that images of the source
+    have, nor every size: a model may clamp beyond 2000, or pad by a number other than
+    zero at some sizes. Here the layers run on images of the source, in two sizes, each
+    fed by its plan. At the padded border they are equal with ``exact`` only.
     """
-    (expected, _), (found, _) = _run_both(models, plans, reading, count=1)
-    interior, border = folding.compare_layer_outputs(found, expected, reading.positions)
-    off = np.array([interior.relative, border.relative if exact else 0])
-    if not (
-        off <= _tolerance(reading.made, plans[0])
-    ).all():  # NaN is no equality either
+    (expected, _), (actual, _) = _run_both(models, plans, reader, count=1)
+    interior, border = folding.compare_layer_outputs(
+        actual, expected, reader.taps_inside
+    )
+    differences = [interior.relative]
+    if exact:
+        differences.append(border.relative)
+    tolerance = _tolerance(reader.output, plans[0])
+    # "not <=" rather than ">": NaN is a difference too.
+    if not all(difference <= tolerance for difference in differences):
         raise ChannelError(
-            f"{reading.name!r}, folded, does not make of the source's images what it made of the plan's: the relative "
-            f"L2 difference is {off.max():.1g}. The model does more to the image than convolve it (clamps it, scales "
-            f"it by its values, changes the weight): use a ChannelLayer in front of the model"
+            f"{reader.name!r}, folded, does not make of the source's images what it "
+            f"made of the plan's: the relative L2 difference is "
+            f"{np.max(differences):.1g}. The model does more to the image than "
+            f"convolve it (clamps it, scales it by its values, changes the weight): "
+            f"use a ChannelLayer in front of the model"
         )
 
 
-def _tolerance(made: Tensor, plan: Plan) -> float:
-    """Return half the digits of the coarser of what the plan makes and what the layer ``made``, as under autocast."""
-    tf32 = (
-        made.is_cuda and made.dtype == torch.float32 and torch.backends.cudnn.allow_tf32
-    )
-    computed = 2**-10 if tf32 else torch.finfo(made.dtype).eps
-    return float(max(computed, float(np.finfo(plan.target.dtype).eps)) ** 0.5)
+def _tolerance(output: Tensor, plan: Plan) -> float:
+    """Return the relative difference of ``output`` that rounding may cause.
+
+    The square root of the machine epsilon, which is half the digits, of the less
+    precise of the plan and the layer. The dtype of ``output`` is that of the layer,
+    also under autocast.
+    """
+    is_float32_on_cuda = output.is_cuda and output.dtype == torch.float32
+    if is_float32_on_cuda and torch.backends.cudnn.allow_tf32:
+        layer_epsilon = 2**-10  # TF32 has 10 bits of mantissa
+    else:
+        layer_epsilon = torch.finfo(output.dtype).eps
+    plan_epsilon = float(np.finfo(plan.target.dtype).eps)
+    return float(max(layer_epsilon, plan_epsilon) ** 0.5)
 
 
 def _run_both(
-    models: tuple[nn.Module, ...],
-    plans: tuple[Plan, ...],
-    reading: Reading,
+    models: tuple[nn.Module, nn.Module],
+    plans: tuple[Plan, Plan],
+    reader: ImageLayer,
     count: int = 2,
 ) -> list[tuple[Array, list[Array]]]:
-    """Return what `_run` returns of each model, fed by its plan with ``count`` images of each size of ``reading``."""
-    fed = [plan.with_layouts(target=_layout(plan, len(reading.size))) for plan in plans]
-    images = zip(
-        *(folding.sample_inputs(fed, size, count) for size in reading.seen), strict=True
+    """Run both models on the same ``count`` images of each size of ``reader``.
+
+    Returns the results of `_run_on_batches`, for each model.
+    """
+    axes = len(reader.size)
+    feeds = [plan.with_layouts(target=_target_layout(plan, axes)) for plan in plans]
+    # For each size, the inputs of the original model and those of the folded one.
+    inputs = [folding.sample_inputs(feeds, size, count) for size in reader.taps_by_size]
+    results = []
+    for model, batches in zip(models, zip(*inputs, strict=True), strict=True):
+        results.append(_run_on_batches(model, reader.name, batches))
+    return results
+
+
+def _run_on_batches(
+    model: nn.Module, layer: str, batches: tuple[Array, ...]
+) -> tuple[Array, list[Array]]:
+    """Run a copy of ``model`` on ``batches``.
+
+    Returns what ``layer`` made of them, (N, outputs of all sizes, channels), and all
+    tensors that the model returned.
+    """
+    layer_calls: list[Tensor] = []
+
+    def record(_layer: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
+        layer_calls.append(output.clone())  # a layer that works in place may follow
+
+    layer_outputs: list[Tensor] = []
+    model_outputs: list[Tensor] = []
+    with evaluation_copy(model) as copy:
+        if not isinstance(dict(copy.named_modules()).get(layer), CONVOLUTIONS):
+            raise ChannelError(
+                f"the folded model has no convolution {layer!r}, which reads the image "
+                f"in the original one: {folding.COMPARE_HINT}, both wrapped or neither"
+            )
+        copy.get_submodule(layer).register_forward_hook(record)
+        for images in batches:
+            model_outputs += run_model(copy, to_model(torch.from_numpy(images), copy))
+            layer_outputs.append(layer_calls[-1].flatten(2))
+    channels_last: Array = (
+        torch.cat(layer_outputs, 2).movedim(1, -1).double().cpu().numpy()
     )
-    return [
-        _run(model, reading.name, sizes)
-        for model, sizes in zip(models, images, strict=True)
-    ]
+    return channels_last, [_to_float64(output) for output in model_outputs]
 
 
-def _layout(plan: Plan, axes: int) -> str:
-    """Return the layout of a target that torch's convolutions of that many axes take."""
+def _to_float64(tensor: Tensor) -> Array:
+    """Return ``tensor`` as an array of float64; a complex one as pairs of them."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    array: Array = tensor.double().cpu().numpy()
+    return array
+
+
+def _target_layout(plan: Plan, axes: int) -> str:
+    """Return the target layout for a convolution over ``axes`` spatial axes."""
     spatial = plan.source.layout.replace("C", "").replace("N", "")
     if len(spatial) < axes:
         raise LayoutError(
-            f"the model reads volumes, (C, D, H, W), and the layout of the source is {plan.source.layout!r}: declare "
-            f"that of its volumes, such as layout='DHW' or 'THW'"
+            f"the model reads volumes, (C, D, H, W), and the layout of the source is "
+            f"{plan.source.layout!r}: declare that of its volumes, such as "
+            f"layout='DHW' or 'THW'"
         )
     return "C" + spatial[len(spatial) - axes :]
 
 
-def _replace(conv: Any, kernel: Array, bias: Array | None, name: str) -> None:
-    old = conv.weight
-    conv.in_channels, conv.groups = kernel.shape[1], 1
-    conv.weight = nn.Parameter(
-        in_dtype(kernel, old.dtype, f"{name}.weight").to(old),
-        requires_grad=old.requires_grad,
-    )
-    if bias is not None:
-        trained = old.requires_grad if conv.bias is None else conv.bias.requires_grad
-        conv.bias = nn.Parameter(
-            in_dtype(bias, old.dtype, f"{name}.bias").to(old), requires_grad=trained
-        )
-
-
-def _run(
-    model: nn.Module, layer: str, batches: tuple[Array, ...]
-) -> tuple[Array, list[Array]]:
-    """Return what ``layer`` made of ``batches``, (N, outputs of all, channels), and what ``model`` returned."""
-    made: list[Tensor] = []
-    last: list[Tensor] = []
-    returned: list[Tensor] = []
-    with evaluated(model) as probe:
-        if not isinstance(dict(probe.named_modules()).get(layer), CONVOLUTIONS):
-            raise ChannelError(
-                f"the folded model has no convolution {layer!r}, which reads the image in the original one: compare a "
-                f"model with what fold_into made of it, both wrapped or neither"
-            )
-        probe.get_submodule(layer).register_forward_hook(
-            lambda *held: made.append(held[-1].clone())
-        )
-        for images in batches:
-            returned += run(probe, placed(torch.from_numpy(images), probe))
-            last.append(made[-1].flatten(2))
-    outputs: Array = torch.cat(last, 2).movedim(1, -1).double().cpu().numpy()
-    return outputs, [_reals(held).double().cpu().numpy() for held in returned]
-
-
-def _reals(held: Tensor) -> Tensor:
-    return torch.view_as_real(held.resolve_conj()) if held.is_complex() else held
+def _replace_weights(
+    convolution: Any, kernel: Array, bias: Array | None, name: str
+) -> None:
+    """Give ``convolution``, called ``name`` in its model, folded weights."""
+    old_weight = convolution.weight
+    old_bias = convolution.bias
+    convolution.in_channels = kernel.shape[1]
+    convolution.groups = 1
+    weight = to_dtype(kernel, old_weight.dtype, f"{name}.weight").to(old_weight)
+    convolution.weight = nn.Parameter(weight, requires_grad=old_weight.requires_grad)
+    if bias is None:
+        return
+    # A layer without a bias gets one that trains if its weight does.
+    requires_grad = old_weight.requires_grad
+    if old_bias is not None:
+        requires_grad = old_bias.requires_grad
+    new_bias = to_dtype(bias, old_weight.dtype, f"{name}.bias").to(old_weight)
+    convolution.bias = nn.Parameter(new_bias, requires_grad=requires_grad)

@@ -1,6 +1,10 @@
-"""Tensors: plans on torch tensors (..., C, H, W), for the adapters of torch and torchvision."""
+"""Run plans on torch tensors (..., C, H, W), for the adapters of torch and torchvision.
 
-from collections.abc import Iterator, Mapping
+A tensor in host memory shares it with NumPy, so the engine reads and writes it without
+a copy. All other tensors run in elementwise operations of torch.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ from ...errors import DTypeError, GraypipeError, LayoutError
 from ...extras import needs
 from ...plan import Plan
 from .._shared import elementwise
+from .._shared.elementwise import ElementwiseSpec
 from .._shared.plan_choice import check_range_declared, choose_plan
 
 with needs("torch", "torch"):
@@ -19,140 +24,197 @@ with needs("torch", "torch"):
     from torch import Tensor
     from torch.jit import is_tracing  # type: ignore[attr-defined]  # documented, but not in its __all__
 
-DTYPES = {getattr(torch, name): np.dtype(name) for name in sorted(SUPPORTED)}
-NAMED = {dtype.name: known for known, dtype in DTYPES.items()}
+# The dtypes that plans take, in NumPy by that of torch, and in torch by name.
+NUMPY_DTYPES = {getattr(torch, name): np.dtype(name) for name in sorted(SUPPORTED)}
+TORCH_DTYPES = {dtype.name: torch_dtype for torch_dtype, dtype in NUMPY_DTYPES.items()}
 
 
 class TensorPlan:
-    """A plan on tensors (..., C, H, W), whatever their leading axes. Results are fresh and C-contiguous.
+    """Run a plan on tensors of shape (..., C, H, W).
 
-    In the engine where that sees the pixels, without a copy in either direction; in elementwise operations on other
-    devices, with gradients and in graphs.
+    Results are fresh and C-contiguous. The plan runs in the engine if NumPy can see
+    the memory of the tensor, and otherwise, on devices, with gradients and in graphs,
+    in elementwise operations.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its layouts are replaced by CHW.
+
+    Attributes
+    ----------
+    plan : Plan
+    band_count : int
+        Number of bands of the source.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan.with_layouts("CHW", "CHW")
-        self.count = len(plan.source.bands)
-        self._steps = dict(
-            _steps(self.plan)
-        )  # all of them now: a graph that is traced can look up, not prepare
+        self.band_count = len(plan.source.bands)
+        # Made now, because while torch traces a graph it can follow a look-up in a
+        # dict, but not the code that makes these.
+        self._specs = _make_specs(self.plan)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the result for ``x``, of the plan's band count; DTypeError or RangeError as the plan raises them."""
-        if torch.compiler.is_compiling() or is_tracing():  # type: ignore[no-untyped-call]
+        """Return the result for ``x``, which has the band count of the plan.
+
+        Raises
+        ------
+        DTypeError, RangeError
+            As the plan itself, and for dtypes that NumPy lacks. RangeError also if
+            the source of an exported graph declares no range.
+        """
+        in_graph = torch.compiler.is_compiling()
+        if in_graph or is_tracing():  # type: ignore[no-untyped-call]
             if torch.compiler.is_exporting():
                 check_range_declared(
                     self.plan,
                     "an exported graph is fed by others, who may cast the pixels",
                 )
-            return self._elementwise(x)
-        if x.dtype not in DTYPES:
-            raise _unknown(x.dtype)
-        execution = self.plan._execution(DTYPES[x.dtype])
-        image = _memory(x)
+            return self._run_elementwise(x)
+        if x.dtype not in NUMPY_DTYPES:
+            raise _unsupported_dtype(x.dtype)
+        execution = self.plan._execution(NUMPY_DTYPES[x.dtype])
+        image = _as_numpy(x)
         if image is not None:
-            return in_engine(execution, image)
+            return run_engine(execution, image)
         if execution.spec.implied and x.device.type == "cpu":
-            _test_implied(execution, x)
-        return self._elementwise(x)
+            _check_implied_range(execution, x)
+        return self._run_elementwise(x)
 
-    def blank(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``y``, made from ``x``, with 0 in the pixels where ``x`` holds nodata."""
-        blank: Tensor = elementwise.zero_nodata(
-            self._steps_for(x.dtype), x, y, -3, Ops(x.device)
+    def zero_nodata(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``y`` with 0 in the pixels where a band of ``x`` is nodata."""
+        result: Tensor = elementwise.zero_nodata(
+            self._spec_for(x.dtype), x, y, -3, TorchOps(x.device)
         )
-        return blank
+        return result
 
-    def _elementwise(self, x: Tensor) -> Tensor:
-        y: Tensor = elementwise.run(self._steps_for(x.dtype), x, -3, Ops(x.device))
-        return (
-            y.clone(memory_format=torch.contiguous_format) if y is x else y.contiguous()
-        )
+    def _run_elementwise(self, x: Tensor) -> Tensor:
+        """Return the result for ``x`` in operations of torch."""
+        spec = self._spec_for(x.dtype)
+        y: Tensor = elementwise.run(spec, x, -3, TorchOps(x.device))
+        if y is x:  # a plan that changes nothing still returns fresh memory
+            return y.clone(memory_format=torch.contiguous_format)
+        return y.contiguous()
 
-    def _steps_for(self, dtype: torch.dtype) -> elementwise.ElementwiseSpec:
-        steps = self._steps.get(dtype)
-        if isinstance(steps, elementwise.ElementwiseSpec):
-            return steps
-        raise _unknown(dtype) if steps is None else type(steps)(*steps.args)
+    def _spec_for(self, dtype: torch.dtype) -> ElementwiseSpec:
+        """Return the spec for tensors of ``dtype``, or raise the error of that dtype."""
+        spec = self._specs.get(dtype)
+        if isinstance(spec, ElementwiseSpec):
+            return spec
+        if spec is None:
+            raise _unsupported_dtype(dtype)
+        # A new exception: raising the stored one again would collect tracebacks in it.
+        raise type(spec)(*spec.args)
 
-    def __reduce__(self) -> tuple[type["TensorPlan"], tuple[Plan]]:
-        return TensorPlan, (self.plan,)
 
+def choose_tensor_plan(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan:
+    """Return the plan for the bands of ``x``.
 
-def pick(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan:
-    """Return the plan for the bands of ``x``; DTypeError, LayoutError or ChannelError where there is none."""
+    Parameters
+    ----------
+    plans : mapping of int to TensorPlan
+        Plans by band count.
+    x : Tensor of shape (..., C, H, W)
+
+    Raises
+    ------
+    DTypeError
+        If ``x`` is not a tensor.
+    LayoutError
+        If it has fewer than three axes.
+    ChannelError
+        If no plan takes its band count.
+    """
     if not isinstance(x, Tensor):
         raise DTypeError(f"expected a tensor, got {type(x).__name__}")
     if x.ndim < 3:
         raise LayoutError(
-            f"expected a tensor (..., C, H, W), got shape {tuple(x.shape)}: a gray image (H, W) is x[None], a batch of "
-            f"them (N, H, W) is x[:, None]"
+            f"expected a tensor (..., C, H, W), got shape {tuple(x.shape)}: pass "
+            f"x[None] for a gray image (H, W), x[:, None] for a batch of them (N, H, W)"
         )
     count = int(x.shape[-3])  # torch.jit.trace has a tensor there
     if count not in plans:
-        choose_plan(
-            {known: held.plan for known, held in plans.items()},
-            count,
-            f"a tensor of shape {tuple(x.shape)}",
-        )
+        by_count = {number: choice.plan for number, choice in plans.items()}
+        choose_plan(by_count, count, f"a tensor of shape {tuple(x.shape)}")  # raises
     return plans[count]
 
 
-def in_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
-    """Return the result for ``image`` (..., C, H, W), whose shape was checked, as a tensor."""
+def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
+    """Return the result of the engine for ``image`` as a tensor that owns its memory.
+
+    Parameters
+    ----------
+    execution : Execution
+        What to compute.
+    image : ndarray of shape (..., C, H, W)
+        Stored values, whose shape was checked.
+    """
     lead = image.ndim - 3
-    bands_first = (lead, *range(lead), lead + 1, lead + 2)
-    made = np.empty(
-        (*image.shape[:lead], len(execution.spec.matrix), *image.shape[lead + 1 :]),
-        execution.target,
+    lead_shape = image.shape[:lead]
+    spatial_shape = image.shape[lead + 1 :]
+    result = np.empty(
+        (*lead_shape, len(execution.spec.matrix), *spatial_shape), execution.target
     )
-    execution.kernel(image.transpose(bands_first), made.transpose(bands_first))
-    return torch.from_numpy(made)
+    # Kernels take the bands on the first axis, and any number of axes after it.
+    bands_first = (lead, *range(lead), lead + 1, lead + 2)
+    execution.kernel(image.transpose(bands_first), result.transpose(bands_first))
+    return torch.from_numpy(result)
 
 
-def describe(plan: Plan) -> str:
+def describe_plan(plan: Plan) -> str:
     """Return source and target of ``plan`` in one line."""
     return f"{plan.source} -> {plan.target}"
 
 
-def _steps(
-    plan: Plan,
-) -> Iterator[tuple[torch.dtype, elementwise.ElementwiseSpec | GraypipeError]]:
-    """Yield the steps for each dtype, or the error that tensors of it meet."""
-    for known, dtype in DTYPES.items():
+def _make_specs(plan: Plan) -> dict[torch.dtype, ElementwiseSpec | GraypipeError]:
+    """Return the spec for tensors of each dtype, or the error to raise for them."""
+    specs: dict[torch.dtype, ElementwiseSpec | GraypipeError] = {}
+    for torch_dtype, dtype in NUMPY_DTYPES.items():
         try:
-            yield known, elementwise.make_spec(plan._execution(dtype))
+            specs[torch_dtype] = elementwise.make_spec(plan._execution(dtype))
         except GraypipeError as error:
-            yield known, error
+            specs[torch_dtype] = error
+    return specs
 
 
-def _unknown(dtype: torch.dtype) -> DTypeError:
+def _unsupported_dtype(dtype: torch.dtype) -> DTypeError:
+    """Return the error for dtypes that NumPy lacks."""
     return DTypeError(  # type: ignore[no-any-return]  # its constructor is that of Exception
-        f"expected a tensor of bool, integers of 8-64 bits or floats of 16-64 bits, got {dtype}: keep the integers of "
-        f"the file up to here, also in front of a model in bfloat16, or convert with x.float()"
+        f"expected a tensor of bool, integers of 8-64 bits or floats of 16-64 bits, "
+        f"got {dtype}: pass the integers of the file, also in front of a model in "
+        f"bfloat16, or convert with x.float()"
     )
 
 
-def _memory(x: Tensor) -> NDArray[Any] | None:
-    """Return the memory of ``x``, or None: on a device, with gradients, in torch.func and as a fake there is none."""
+def _as_numpy(x: Tensor) -> NDArray[Any] | None:
+    """Return an array that shares the memory of ``x``, or None.
+
+    None on a device, with gradients, inside torch.func and for fake tensors.
+    """
     try:
-        memory: NDArray[Any] = x.numpy()
+        array: NDArray[Any] = x.numpy()
     except (RuntimeError, TypeError):
         return None
-    return memory
+    return array
 
 
-def _test_implied(execution: Execution, x: Tensor) -> None:
-    """Let the engine test the range of ``x``, where the values are at hand; what it computes has no gradient."""
-    image = _memory(x.detach())
+def _check_implied_range(execution: Execution, x: Tensor) -> None:
+    """Raise RangeError if the values of ``x`` are not in the implied range.
+
+    Elementwise operations do not test that. For a tensor with gradients the values
+    are at hand, so the engine runs for its test; its result has no gradient.
+    """
+    image = _as_numpy(x.detach())
     if image is not None:
-        in_engine(execution, image)
+        run_engine(execution, image)
 
 
-class Ops:
+class TorchOps:
     """The functions of `keras.ops` that `elementwise` calls, on one device.
 
-    Constants are filled in there: one copied to a device waits for all that was queued before.
+    Constants are filled in on the device. Copying them there would wait for all
+    operations that were queued before.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -160,18 +222,21 @@ class Ops:
 
     def convert_to_tensor(self, values: list[list[list[float]]], dtype: str) -> Tensor:
         """Return (bands, 1, 1) for nested lists of that shape."""
-        parts = [
-            torch.full((1, 1), value, dtype=NAMED[dtype], device=self._device)
-            for ((value,),) in values
-        ]
+        parts = []
+        for ((value,),) in values:
+            parts.append(
+                torch.full(
+                    (1, 1), value, dtype=TORCH_DTYPES[dtype], device=self._device
+                )
+            )
         return torch.stack(parts)
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         """Return ``x`` with the dtype of that name."""
-        return x.to(NAMED[dtype])
+        return x.to(TORCH_DTYPES[dtype])
 
     def take(self, x: Tensor, indices: int | tuple[int, ...], axis: int) -> Tensor:
-        """Return the bands of ``x``; one index drops the axis."""
+        """Return the bands ``indices`` of ``x``; a single integer drops the axis."""
         if isinstance(indices, int):
             return x.select(axis, indices)
         return torch.stack([x.select(axis, index) for index in indices], axis)

@@ -1,4 +1,4 @@
-"""Transferring: weights go into a torch model, in place, from another one or from a file, by name and shape."""
+"""Transfer weights into a torch model, in place, from a model or a file."""
 
 from collections.abc import Mapping
 from os import PathLike
@@ -20,10 +20,11 @@ with needs("torch", "torch"):
     import torch
     from torch import Tensor, nn
 
-KERNELS = {3: "OIW", 4: "OIHW", 5: "OIDHW"}
-"""The layouts of kernels by their number of axes."""
+# Layouts of kernels by their number of axes.
+KERNEL_LAYOUTS = {3: "OIW", 4: "OIHW", 5: "OIDHW"}
 
-PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+# Suffixes of files that torch.load reads.
+PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 
 def transfer_into(
@@ -34,102 +35,155 @@ def transfer_into(
     freeze: bool = False,
     adapt: Adapt | None = None,
 ) -> Report:
-    """Copy weights of ``source`` into ``model``, in place, by name and shape; return what became of each.
+    """Copy weights into a model, in place, by name and shape.
 
-    ``source``: a model, a state dict, or the path of a .safetensors file or of a pickle (.pt, .pth, .bin, .ckpt) that
-    holds weights alone. ``rename`` and ``adapt`` as for `graypipe.weights.transfer`, whose arrays are (O, I, H, W); a
-    ChannelMap in ``adapt`` folds itself: ``adapt={"conv1.weight": gp.replicate()}``. ``freeze`` sets requires_grad to
-    False for what was copied or adapted; running statistics of a batch normalisation are no parameters, and stay
-    where they are only in evaluation mode. Nothing is written unless everything fits.
+    A weight is copied if the model has one of the same name and shape. Nothing is
+    written unless everything that is to be written fits.
 
-    Names of one tensor, tied weights, share what becomes of it. ChannelError where the source has two weights for it,
-    and for what cannot be written: expanded parameters, and copies that a hook puts into the state dict. Other errors
-    as `graypipe.weights.transfer`; DTypeError for weights that NumPy cannot take (lazy, meta, sparse, quantised);
-    ReadError for files that are no weights, or a part of them.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model to write to. Its parameters keep their dtype, device and memory.
+    source : torch.nn.Module, mapping or path
+        A model, a state dict, or the path of a file: .safetensors, or a pickle (.pt,
+        .pth, .bin, .ckpt) that holds weights only.
+    rename : mapping or callable, optional
+        Names of the model by names of the source, as for
+        `graypipe.weights.transfer`. None as the new name omits a weight.
+    freeze : bool, default False
+        Set ``requires_grad`` of what was copied or adapted to False. Running
+        statistics of a batch normalisation are no parameters: only evaluation mode
+        keeps them as they are.
+    adapt : mapping, optional
+        Functions by names of the model, as for `graypipe.weights.transfer`; they get
+        arrays, whose kernels are (O, I, H, W). A ChannelMap stands for the function
+        that folds it: ``adapt={"conv1.weight": gp.replicate()}``.
+
+    Returns
+    -------
+    Report
+        What was copied, adapted, skipped and left untouched. Tied weights, several
+        names of one tensor, are reported alike.
+
+    Raises
+    ------
+    DTypeError
+        If ``model`` or ``source`` has another type, or if a weight to transfer cannot
+        be an array: lazy, meta, sparse or quantised tensors.
+    ReadError
+        If a file holds something other than weights, or only a part of them.
+    ChannelError
+        If the source has different weights for one tied weight, or if the model
+        cannot be written to: expanded parameters, or a state dict made of copies. Also
+        for names in ``rename`` or ``adapt`` that do not exist.
+    LayoutError
+        If an adapted weight has a shape that does not fit.
+    RangeError
+        If a value is beyond the range of the model's dtype.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import graypipe as gp
+    >>> from graypipe.adapters.torch import transfer_into
+    >>> rgb = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 1))
+    >>> gray = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.Conv2d(8, 2, 1))
+    >>> print(transfer_into(gray, rgb, adapt={"0.weight": gp.replicate()}))
+    copied 1, adapted 1, skipped 2, untouched 2
+    copied     0.bias
+    adapted    0.weight
+    skipped    1.weight  shape (4, 8, 1, 1), the target's is (2, 8, 1, 1)
+    skipped    1.bias    shape (4,), the target's is (2,)
+    untouched  1.weight
+    untouched  1.bias
     """
     if not isinstance(model, nn.Module):
         raise DTypeError(f"expected a torch.nn.Module, got {type(model).__name__}")
-    held = _state(model)
-    made, report = weights.transfer(
-        {name: to_array(weight) for name, weight in held.items()},
-        {name: to_array(weight) for name, weight in _weights(source).items()},
+    state = _tensors_of(model)
+    new_weights, report = weights.transfer(
+        {name: to_array(weight) for name, weight in state.items()},
+        {name: to_array(weight) for name, weight in _source_weights(source).items()},
         rename=rename,
-        adapt=resolve_adapt(adapt, held, KERNELS, "weight"),
+        adapt=resolve_adapt(adapt, state, KERNEL_LAYOUTS, "weight"),
     )
-    written = {
-        name: in_dtype(made[name], held[name].dtype, name)
-        for name in (*report.copied, *report.adapted)
-    }
-    report = resolve_tied_weights(
-        report, made, {name: _place(weight) for name, weight in held.items()}
-    )
-    _check_writable(model, {name: held[name] for name in written})
+    written = {}
+    for name in (*report.copied, *report.adapted):
+        written[name] = to_dtype(new_weights[name], state[name].dtype, name)
+    locations = {name: _memory_location(weight) for name, weight in state.items()}
+    report = resolve_tied_weights(report, new_weights, locations)
+    _check_writable(model, {name: state[name] for name in written})
     with torch.no_grad():
         for name, weight in written.items():
-            held[name].copy_(weight)
+            state[name].copy_(weight)
     if freeze:
-        places = {_place(held[name]) for name in written}
-        for parameter in model.parameters():
-            parameter.requires_grad_(
-                parameter.requires_grad and _place(parameter) not in places
-            )
+        _freeze(model, {locations[name] for name in written})
     return report
 
 
-def _place(weight: Tensor) -> tuple[Any, ...]:
-    """Return what tied weights have in common."""
+def _memory_location(weight: Tensor) -> tuple[Any, ...]:
+    """Return what two tensors have in common if they are one weight."""
     return weight.device, weight.data_ptr(), weight.shape, weight.stride()
 
 
-def _check_writable(model: nn.Module, held: Mapping[str, Tensor]) -> None:
-    """Raise ChannelError unless what is written to ``held`` reaches the model, each value in a place of its own."""
-    own = {
-        part.untyped_storage().data_ptr()
-        for part in (*model.parameters(), *model.buffers())
-    }
-    for name, weight in held.items():
-        if weight.untyped_storage().data_ptr() not in own:
+def _freeze(model: nn.Module, locations: set[tuple[Any, ...]]) -> None:
+    """Set ``requires_grad`` of the parameters at ``locations`` to False."""
+    # By location: a hook may have renamed the weights in the state dict, so that its
+    # names are not those of the parameters.
+    for parameter in model.parameters():
+        if _memory_location(parameter) in locations:
+            parameter.requires_grad_(False)
+
+
+def _check_writable(model: nn.Module, targets: Mapping[str, Tensor]) -> None:
+    """Raise ChannelError unless writing to ``targets`` sets weights of the model."""
+    storages = set()
+    for tensor in (*model.parameters(), *model.buffers()):
+        storages.add(tensor.untyped_storage().data_ptr())
+    for name, weight in targets.items():
+        if weight.untyped_storage().data_ptr() not in storages:
             raise ChannelError(
-                f"{name!r} in the state dict of the model is a copy, made by a hook, so what is written there does not "
-                f"reach it: pass the part of the model that holds it, or rename it to None, which leaves it out"
+                f"{name!r} in the state dict of the model is a copy, made by a hook, "
+                f"so what is written there does not reach the model: pass the part of "
+                f"the model that holds it, or rename it to None, which leaves it out"
             )
-        if any(
-            step == 0 and side > 1
-            for step, side in zip(weight.stride(), weight.shape, strict=True)
-        ):
+        axes = zip(weight.stride(), weight.shape, strict=True)
+        if any(stride == 0 and side > 1 for stride, side in axes):
             raise ChannelError(
-                f"{name!r} of shape {tuple(weight.shape)} is expanded, several of its values are one in memory: make "
-                f"it a parameter of its own (contiguous()), or rename it to None, which leaves it out"
+                f"{name!r} of shape {tuple(weight.shape)} is expanded, several of its "
+                f"values are one in memory: make it a parameter of its own "
+                f"(contiguous()), or rename it to None, which leaves it out"
             )
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: held
-        for name, held in model.state_dict().items()
-        if isinstance(held, Tensor)
-    }
+def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of ``model`` without what is not a tensor."""
+    state = model.state_dict()
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _weights(source: Any) -> Mapping[str, Any]:
-    """Return names and weights of ``source``; DTypeError or ReadError where it holds something else."""
+def _source_weights(source: Any) -> Mapping[str, Any]:
+    """Return names and weights of ``source``."""
     if isinstance(source, nn.Module):
-        return _state(source)
-    held = _load(Path(source)) if isinstance(source, str | PathLike) else source
-    if not isinstance(held, Mapping):
+        return _tensors_of(source)
+    if isinstance(source, str | PathLike):
+        source = _load(Path(source))
+    if not isinstance(source, Mapping):
         raise DTypeError(
-            f"expected a model, a state dict or the path of a file that holds one, got {type(held).__name__}"
+            f"expected a model, a state dict or the path of a file that holds one, got "
+            f"{type(source).__name__}"
         )
-    for name, part in held.items():
-        if isinstance(part, Mapping):
+    for name, value in source.items():
+        if isinstance(value, Mapping):
             raise DTypeError(
-                f"{name!r} of the source is itself a mapping, so this is a checkpoint around a state dict: pass "
-                f"checkpoint[{name!r}], a file loaded by torch.load(path, weights_only=True)"
+                f"{name!r} of the source is itself a mapping, so this is a checkpoint "
+                f"around a state dict: pass checkpoint[{name!r}], a file loaded by "
+                f"torch.load(path, weights_only=True)"
             )
-    return held
+    return source
 
 
 def _load(path: Path) -> Any:
+    """Return what a file of weights holds, without running code from the file."""
     if path.suffix == ".safetensors":
         with needs("torch", "safetensors"):
             from safetensors import SafetensorError
@@ -138,66 +192,88 @@ def _load(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise ReadError(
-                f"{path} {_broken(path)} ({error}): fetch it again"
+                f"{path} {_describe_broken(path)} ({error}): fetch it again"
             ) from error
-    if path.suffix not in PICKLES:
+    if path.suffix not in PICKLE_SUFFIXES:
         raise ReadError(
-            f"{path} is neither .safetensors nor {', '.join(PICKLES)}: save model.state_dict() as one"
+            f"{path} is neither .safetensors nor {', '.join(PICKLE_SUFFIXES)}: save "
+            f"model.state_dict() as one"
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # whatever torch raises for bytes that are no state dict
-        raise ReadError(f"{path} {_flaw(path, error)}") from error
+    except Exception as error:  # torch raises many types for files it cannot read
+        raise ReadError(f"{path} {_explain_load_error(path, error)}") from error
 
 
-def _flaw(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that torch.load refuses by ``error``, and what to do."""
+def _explain_load_error(path: Path, error: Exception) -> str:
+    """Return what is wrong with a file that torch.load refuses, and what to do."""
     if "TorchScript" in str(error):
-        return "is a TorchScript archive, which is a program: pass torch.jit.load(path) where you trust it"
-    if isinstance(error, UnpicklingError) and _start(path).startswith((b"PK", b"\x80")):
         return (
-            "holds more than weights, and to unpickle that runs whatever it says: where the file was made, save "
-            "model.state_dict(), best with safetensors"
+            "is a TorchScript archive, which is a program: pass torch.jit.load(path) "
+            "if you trust it"
         )
-    return f"{_broken(path)}: fetch it again"
+    # torch also raises UnpicklingError for files that are no pickle. Those of torch
+    # start as a zip archive or, saved by old versions, as a pickle.
+    is_pickle = _first_bytes(path).startswith((b"PK", b"\x80"))
+    if isinstance(error, UnpicklingError) and is_pickle:
+        return (
+            "holds more than weights, and unpickling that can run any code: where the "
+            "file was made, save model.state_dict(), best with safetensors"
+        )
+    return f"{_describe_broken(path)}: fetch it again"
 
 
-def _broken(path: Path) -> str:
-    return f"is no {path.suffix} file, or a part of one: {path.stat().st_size} bytes, which start with {_start(path)!r}"
+def _describe_broken(path: Path) -> str:
+    """Return size and first bytes of a file, which tell what it is instead."""
+    return (
+        f"is no {path.suffix} file, or a part of one: {path.stat().st_size} bytes, "
+        f"which start with {_first_bytes(path)!r}"
+    )
 
 
-def _start(path: Path) -> bytes:
+def _first_bytes(path: Path) -> bytes:
+    """Return the first 16 bytes of a file."""
     with path.open("rb") as file:
         return file.read(16)
 
 
 def to_array(weight: Any) -> Any:
-    """Return a tensor as an array, in float32 where NumPy has no such floats; anything else as it is.
+    """Return a tensor as an array, and anything else as it is.
 
-    So is a tensor that NumPy cannot take (lazy, meta, sparse, quantised): who needs it refuses it, by its name.
+    Floats that NumPy lacks, such as bfloat16, become float32. A tensor that cannot be
+    an array (lazy, meta, sparse, quantised) is returned as it is: it matters only if
+    it is to be transferred, and the transfer then raises an error that names it.
     """
     if not isinstance(weight, Tensor):
         return weight
-    known = not weight.is_floating_point() or weight.dtype in (
-        torch.float16,
-        torch.float32,
-        torch.float64,
-    )
+    numpy_floats = (torch.float16, torch.float32, torch.float64)
+    needs_cast = weight.is_floating_point() and weight.dtype not in numpy_floats
     try:
-        return (weight.detach() if known else weight.detach().float()).cpu().numpy()
+        detached = weight.detach()
+        if needs_cast:
+            detached = detached.float()
+        return detached.cpu().numpy()
     except (TypeError, ValueError, RuntimeError):
         return weight
 
 
-def in_dtype(array: NDArray[Any], dtype: torch.dtype, name: str) -> Tensor:
-    """Return ``array`` as a tensor of ``dtype``; RangeError where a finite number is beyond the greatest of those."""
+def to_dtype(array: NDArray[Any], dtype: torch.dtype, name: str) -> Tensor:
+    """Return ``array``, the weight ``name``, as a tensor of ``dtype``.
+
+    Raises
+    ------
+    RangeError
+        If a finite value is beyond the greatest number of ``dtype``.
+    """
     weight = torch.from_numpy(array)
     if weight.dtype != dtype:
-        greatest = float(np.max(np.abs(array), where=np.isfinite(array), initial=0))
-        if greatest > torch.finfo(dtype).max:
+        finite = np.isfinite(array)
+        largest = float(np.max(np.abs(array), where=finite, initial=0))
+        if largest > torch.finfo(dtype).max:
             raise RangeError(
-                f"{name!r} holds ±{greatest:g}, which {dtype} cannot: convert the model to float32 first"
+                f"{name!r} holds ±{largest:g}, which {dtype} cannot: convert the model "
+                f"to float32 first"
             )
     return weight.to(dtype)
