@@ -1,4 +1,4 @@
-"""The public names of the adapters, their import paths and signatures, as docs/design.md pins them."""
+"""Public names of the adapters, their import paths and signatures, as docs/design.md has them."""
 
 import inspect
 from importlib import import_module
@@ -24,7 +24,7 @@ SIGNATURES = {
 
 
 @pytest.mark.parametrize("path", SIGNATURES)
-def test_the_signature_is_the_pinned_one(path):
+def test_signatures_are_as_documented(path):
     module, name = path.split(".")
     held = getattr(import_module(f"graypipe.adapters.{module}"), name)
     parameters = inspect.signature(held).parameters.values()
@@ -36,7 +36,7 @@ def test_the_signature_is_the_pinned_one(path):
     assert inspect.getdoc(held)
 
 
-def test_the_one_of_albumentations_takes_plans_by_position():
+def test_albumentations_takes_plans_by_position():
     import graypipe as gp
     from graypipe.adapters.albumentations import ToBackbone
 

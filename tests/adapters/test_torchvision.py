@@ -1,4 +1,4 @@
-"""ToBackbone: which leaves of a sample it takes, what it makes of them, and what it refuses."""
+"""ToBackbone of torchvision: which values of a sample are images, results and errors."""
 
 import copy
 import pickle
@@ -26,7 +26,7 @@ MIXED = ToBackbone(gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet"))
 
 
 def assert_imagenet(x, unit):
-    """Assert that ``x`` is normalised ``unit``, (..., 1 or 3, H, W) intensities."""
+    """Assert that ``x`` is ``unit``, intensities (..., 1 or 3, H, W), normalised for ImageNet."""
     mean, std = np.reshape(MEAN, (3, 1, 1)), np.reshape(STD, (3, 1, 1))
     wanted = (np.asarray(unit, np.float64) - mean) / std
     oracle.assert_matches(
@@ -36,7 +36,7 @@ def assert_imagenet(x, unit):
     assert x.dtype == torch.float32
 
 
-def test_the_type_of_a_tensor_stays_and_pictures_and_arrays_become_images():
+def test_tensors_keep_their_type_and_others_become_images():
     tensor = torch.from_numpy(GRAY)[None]
     for given, kind in [
         (tensor, torch.Tensor),
@@ -55,12 +55,12 @@ def test_the_type_of_a_tensor_stays_and_pictures_and_arrays_become_images():
 @pytest.mark.parametrize(
     "lead", [(), (0,), (3,), (2, 3), (2, 1, 3), (1, 2, 1, 2)], ids=str
 )
-def test_g11_leading_axes_are_free_and_shapes_survive(lead):
+def test_leading_axes_are_free_and_shapes_are_kept(lead):
     image = RNG.integers(0, 65536, (*lead, 1, 4, 5), np.uint16)
     assert_imagenet(TO_BACKBONE(torch.from_numpy(image)), image / 65535)
 
 
-def test_g12_only_the_image_of_a_sample_is_touched():
+def test_only_images_of_a_sample_change():
     sample = {
         "image": tv_tensors.Image(GRAY),
         "mask": tv_tensors.Mask(GRAY > 9),
@@ -89,7 +89,7 @@ class Sample(NamedTuple):
     label: object
 
 
-def test_named_tuples_and_several_arguments_keep_their_structure():
+def test_samples_keep_their_structure():
     out = TO_BACKBONE(Sample(Image.fromarray(GRAY), torch.tensor(3)))
     assert type(out) is Sample
     assert out.label == 3
@@ -98,7 +98,7 @@ def test_named_tuples_and_several_arguments_keep_their_structure():
     assert label == 3
 
 
-def test_of_plain_tensors_the_first_is_the_image_where_no_leaf_says_so():
+def test_the_first_plain_tensor_is_the_image_if_none_is_marked():
     image, labels = torch.from_numpy(GRAY)[None], torch.zeros(1, 2, 2)
     x, y = TO_BACKBONE((image, labels))
     assert_imagenet(x, GRAY[None] / 255)
@@ -111,7 +111,7 @@ def test_of_plain_tensors_the_first_is_the_image_where_no_leaf_says_so():
     [3, "path.png", None, {}, [], {"mask": tv_tensors.Mask(GRAY)}, (1, "two")],
     ids=str,
 )
-def test_g12_a_sample_without_an_image_is_a_type_error(sample):
+def test_a_sample_without_an_image_is_a_type_error(sample):
     with pytest.raises(TypeError, match="expected a PIL image, a tensor"):
         TO_BACKBONE(sample)
 
@@ -126,7 +126,7 @@ def test_g12_a_sample_without_an_image_is_a_type_error(sample):
         (torch.zeros(3), {"image": GRAY}),
     ],
 )
-def test_an_array_inside_a_sample_is_a_type_error_that_says_what_to_do(sample):
+def test_an_array_inside_a_sample_is_refused(sample):
     with pytest.raises(TypeError, match=r"v2\.ToImage\(\) first"):
         TO_BACKBONE(sample)
     assert_imagenet(
@@ -134,7 +134,7 @@ def test_an_array_inside_a_sample_is_a_type_error_that_says_what_to_do(sample):
     )
 
 
-def test_an_array_as_the_whole_sample_is_read_in_the_layout_of_the_plan():
+def test_an_array_has_the_layout_of_its_plan():
     batch = RNG.integers(0, 256, (4, 6, 9), np.uint8)
     assert_imagenet(
         ToBackbone(gp.plan(gp.Source("gray", "NHW"), "imagenet"))(batch),
@@ -162,7 +162,7 @@ def test_an_array_as_the_whole_sample_is_read_in_the_layout_of_the_plan():
         TO_BACKBONE(np.ma.masked_array(GRAY))
 
 
-def test_t12_a_batch_of_gray_images_without_a_band_axis_is_never_guessed():
+def test_a_batch_without_a_band_axis_is_refused():
     batch = torch.from_numpy(RNG.integers(0, 256, (8, 16, 12), np.uint8))
     with pytest.raises(
         gp.ChannelError, match=r"'gray' \(1\), got 8 in a tensor of shape \(8, 16, 12\)"
@@ -176,7 +176,7 @@ def test_t12_a_batch_of_gray_images_without_a_band_axis_is_never_guessed():
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 13])
-def test_t02_t14_another_band_count_neither_passes_nor_broadcasts(count):
+def test_another_band_count_is_refused(count):
     for bands, taken in (("gray", 1), ("RGB", 3)):
         if count != taken:
             with pytest.raises(
@@ -187,7 +187,7 @@ def test_t02_t14_another_band_count_neither_passes_nor_broadcasts(count):
         ToBackbone(gp.plan("RGB", "imagenet"))(torch.zeros(1, 4, 5))
 
 
-def test_t05_sixteen_bits_do_not_wrap():
+def test_16_bits_do_not_wrap():
     picture = Image.fromarray(np.array([[0, 32767, 32768, 65535]], np.uint16))
     unit = ToBackbone(gp.plan("gray", "unit"))
     np.testing.assert_allclose(
@@ -195,7 +195,7 @@ def test_t05_sixteen_bits_do_not_wrap():
     )
 
 
-def test_t19_channels_are_memory_of_their_own():
+def test_channels_do_not_share_memory():
     x = TO_BACKBONE(torch.from_numpy(GRAY)[None])
     assert x.stride() == (54, 9, 1)
     before = x.clone()
@@ -203,14 +203,14 @@ def test_t19_channels_are_memory_of_their_own():
     assert torch.equal(x[1:], before[1:])
 
 
-def test_t20_mixed_files_leave_with_one_shape():
+def test_images_of_a_mixed_folder_have_one_shape():
     batch = torch.stack([MIXED(Image.fromarray(image)) for image in (GRAY, RGB, DEEP)])
     assert_imagenet(batch[0], GRAY[None] / 255)
     assert_imagenet(batch[1], RGB.transpose(2, 0, 1) / 255)
     assert_imagenet(batch[2], DEEP[None] / 65535)
 
 
-def test_t21_a_read_only_array_stays_what_it_is():
+def test_read_only_arrays_are_not_changed():
     image = GRAY.copy()
     image.flags.writeable = False
     for given in (image, Image.fromarray(image)):
@@ -223,7 +223,7 @@ def test_t21_a_read_only_array_stays_what_it_is():
 
 
 @pytest.mark.parametrize("compose", [v1.Compose, v2.Compose])
-def test_s06_the_lambda_that_broadcasts_is_one_picklable_transform(compose):
+def test_it_replaces_a_lambda_and_can_be_pickled(compose):
     by_hand = v1.Compose(
         [
             v1.ToTensor(),
@@ -245,7 +245,7 @@ def test_s06_the_lambda_that_broadcasts_is_one_picklable_transform(compose):
 @pytest.mark.parametrize(
     "dtype", ["bool", "uint8", "uint16", "float16", "float32", "float64"]
 )
-def test_g15_one_specification_gives_the_numbers_of_the_plan_bit_for_bit(dtype):
+def test_results_equal_those_of_the_plan_bit_for_bit(dtype):
     plan = gp.Plan.from_json(gp.plan("gray", "imagenet").to_json())
     batch = RNG.uniform(0, 1 if dtype.startswith("f") else 256, (3, 7, 5)).astype(dtype)
     expected = plan.batch(batch)

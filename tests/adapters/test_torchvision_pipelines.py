@@ -1,4 +1,4 @@
-"""Files to logits: ToBackbone in pipelines of torchvision and timm, against pipelines written out by hand."""
+"""From files to logits: ToBackbone against pipelines of torchvision and timm written by hand."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ TIMM = {"vit_tiny_patch16_224": {"img_size": SIZE}, "resnet10t": {}}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder of two classes: gray of 8 and of 16 bits, and colour."""
+    """Return a folder of two classes, each with 8-bit gray, 16-bit gray and colour."""
     rng, root = np.random.default_rng(4), tmp_path_factory.mktemp("mixed")
     for label in ("cat", "dog"):
         (root / label).mkdir()
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=[*WEIGHTS, *TIMM])
 def backbone(request):
-    """Return a model with random weights, its target, and the mean and standard deviation it documents."""
+    """Return a model with random weights, its target, and its documented mean and std."""
     torch.manual_seed(0)
     if request.param in WEIGHTS:
         weights = WEIGHTS[request.param]
@@ -64,7 +64,7 @@ def backbone(request):
 
 
 def by_hand(path, mean, std):
-    """Return the batch of one that careful NumPy makes of a file."""
+    """Return a file as a batch of one, prepared in NumPy."""
     pixels = np.asarray(Image.open(path))
     top, left = (72 - SIZE) // 2, (80 - SIZE) // 2
     unit = pixels[top : top + SIZE, left : left + SIZE] / np.iinfo(pixels.dtype).max
@@ -74,7 +74,7 @@ def by_hand(path, mean, std):
     )
 
 
-def test_logits_of_gray_deep_and_colour_files_are_those_of_the_pipeline_by_hand(
+def test_logits_equal_those_of_a_pipeline_by_hand(
     backbone, folder
 ):
     model, target, mean, std = backbone
@@ -90,7 +90,7 @@ def test_logits_of_gray_deep_and_colour_files_are_those_of_the_pipeline_by_hand(
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_gray_files_equal_the_transforms_of_the_weights_on_repeated_pixels(
+def test_gray_files_equal_the_transforms_of_the_weights(
     name, folder
 ):
     weights = WEIGHTS[name]
@@ -106,7 +106,7 @@ def test_gray_files_equal_the_transforms_of_the_weights_on_repeated_pixels(
     )
 
 
-def test_the_layer_in_front_of_a_model_equals_the_transform_in_front_of_the_loader(
+def test_the_layer_equals_the_transform(
     backbone, folder
 ):
     model, target, mean, std = backbone
@@ -118,7 +118,7 @@ def test_the_layer_in_front_of_a_model_equals_the_transform_in_front_of_the_load
         torch.testing.assert_close(whole(stored), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_the_default_loader_of_a_folder_is_named_as_the_cause(folder):
+def test_the_error_names_the_default_loader_of_a_folder(folder):
     files = ImageFolder(folder, ToBackbone(gp.plan("gray", "imagenet")))
     with pytest.raises(
         gp.ChannelError,
@@ -131,7 +131,7 @@ def test_the_default_loader_of_a_folder_is_named_as_the_cause(folder):
 @pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded:DeprecationWarning"
 )
-def test_t20_a_mixed_folder_is_batched_by_worker_processes(workers, folder):
+def test_worker_processes_batch_a_mixed_folder(workers, folder):
     both = ToBackbone(gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet"))
     files = ImageFolder(
         folder, v2.Compose([v2.CenterCrop(SIZE), both]), loader=Image.open
@@ -150,7 +150,7 @@ def test_t20_a_mixed_folder_is_batched_by_worker_processes(workers, folder):
 
 
 @pytest.mark.parametrize("lead", [(), (1,)], ids=["H, W", "1, H, W"])
-def test_after_the_loader_and_into_a_reused_buffer_equal_the_transform_of_each_image(
+def test_batches_equal_the_transform_of_each_image(
     lead,
 ):
     rng = np.random.default_rng(6)

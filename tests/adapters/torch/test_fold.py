@@ -1,4 +1,4 @@
-"""fold_into and compare for torch, on small models: geometry, what is kept, which layer is found, what is refused."""
+"""fold_into and compare of torch on small models: geometries, and what stays as it was."""
 
 import copy
 
@@ -26,7 +26,7 @@ def _seeded():
 
 
 def three_bands(images=IMAGES):
-    """What the three-band model is fed, by hand."""
+    """Return the input of the three-band model, computed by hand."""
     return torch.from_numpy(
         ((images[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype(
             "float32"
@@ -73,7 +73,7 @@ GEOMETRIES = {
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_s12_the_folded_model_is_the_three_band_one_exactly_so_with_a_constant_band(
+def test_folded_models_equal_the_original_ones(
     geometry,
 ):
     model = net(GEOMETRIES[geometry]()).eval()
@@ -105,7 +105,7 @@ STEMS_WITHOUT_PADDING = {
 
 
 @pytest.mark.parametrize("stem", STEMS_WITHOUT_PADDING)
-def test_fold_is_exact_everywhere_where_no_zeros_are_padded(stem):
+def test_folds_are_exact_without_zero_padding(stem):
     model = net(STEMS_WITHOUT_PADDING[stem]()).eval()
     folded, feed = fold_into(model, GRAY)
     assert feed == gp.plan(GRAY.source, gp.Target("gray", "CHW"))
@@ -114,7 +114,7 @@ def test_fold_is_exact_everywhere_where_no_zeros_are_padded(stem):
     assert (found.border.largest, found.border.relative) == (0, 0)
 
 
-def test_s13_compare_reports_interior_border_and_model_of_the_layers_it_names():
+def test_compare_measures_interior_border_and_model():
     model = net(GEOMETRIES["resnet"]()).eval()
     summed = copy.deepcopy(model)
     summed[0] = nn.Conv2d(1, 8, 7, stride=2, padding=3, bias=False)
@@ -152,7 +152,7 @@ def test_s13_compare_reports_interior_border_and_model_of_the_layers_it_names():
 
 
 class Fitted(nn.Module):
-    """Pads to a multiple of 32, as timm's dynamic_img_pad does to one of the patch."""
+    """Pads to a multiple of 32, as timm's dynamic_img_pad pads to one of the patch size."""
 
     def forward(self, x):
         return nn.functional.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32))
@@ -171,7 +171,7 @@ PADDED_BY_SIZE = {
 
 
 @pytest.mark.parametrize("kind", PADDED_BY_SIZE)
-def test_padding_that_depends_on_the_size_is_centred_and_reported(kind):
+def test_padding_that_depends_on_the_size_is_considered(kind):
     model = PADDED_BY_SIZE[kind]()
     images = RNG.integers(0, 256, (2, 70, 70), dtype=np.uint8)
     folded, feed = fold_into(model, GRAY)
@@ -232,7 +232,7 @@ def test_a_map_without_offset_leaves_the_layer_without_bias():
     assert feed.target.mean == 0
 
 
-def test_the_model_its_modes_its_statistics_and_the_random_numbers_are_left_alone():
+def test_model_and_random_state_are_not_changed():
     model = net(GEOMETRIES["vgg"]()).train()
     model[1].eval()
     before = {name: held.clone() for name, held in model.state_dict().items()}
@@ -271,7 +271,7 @@ def test_the_folded_model_trains():
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_volumes(exact):
+def test_models_of_volumes_are_folded(exact):
     model = nn.Sequential(
         nn.Conv3d(3, 4, 3, padding=1), nn.AdaptiveAvgPool3d(1), nn.Flatten()
     ).eval()
@@ -285,7 +285,7 @@ def test_volumes(exact):
         fold_into(model, GRAY)
 
 
-def test_the_layout_of_a_plan_made_for_keras_becomes_that_of_torch():
+def test_layouts_of_a_keras_plan_are_replaced():
     plan = gp.plan(GRAY.source, "keras-caffe")
     model = net(nn.Conv2d(3, 8, 3))
     folded, feed = fold_into(model, plan)
@@ -325,7 +325,7 @@ RGBY = {
 
 
 @pytest.mark.parametrize("fed_by", RGBY)
-def test_s14_s15_a_fourth_band_feeds_blue_red_or_all_of_them(fed_by):
+def test_a_fourth_band_can_feed_any_band(fed_by):
     model = net(GEOMETRIES["vgg"]()).eval()
     plan = gp.plan(gp.Source("RGBY", range=(0, 255)), "imagenet", RGBY[fed_by])
     folded, feed = fold_into(model, plan)
@@ -344,7 +344,7 @@ def test_s14_s15_a_fourth_band_feeds_blue_red_or_all_of_them(fed_by):
 
 
 @pytest.mark.parametrize("kind", ["state_dict", "safetensors"])
-def test_s14_the_model_of_four_bands_is_saved_and_loaded(kind, tmp_path):
+def test_a_folded_model_of_four_bands_is_saved_and_loaded(kind, tmp_path):
     plan = gp.plan(gp.Source("RGBY", range=(0, 255)), "imagenet", RGBY["blue"])
     folded, feed = fold_into(net(GEOMETRIES["resnet"]()).eval(), plan)
     if kind == "safetensors":

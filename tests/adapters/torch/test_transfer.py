@@ -1,4 +1,4 @@
-"""transfer_into for torch: sources, renaming, adapting, freezing, and what is refused."""
+"""transfer_into of torch: sources, renaming, adapting, freezing and errors."""
 
 import copy
 import subprocess
@@ -35,7 +35,7 @@ def same(model, expected):
     )
 
 
-def test_s17_the_encoder_of_vgg16_goes_into_a_unet_and_is_frozen():
+def test_an_encoder_is_transferred_into_a_unet_and_frozen():
     torch.manual_seed(1)
     vgg = models.vgg16(num_classes=3, init_weights=False)
     unet = smp.Unet("vgg16", encoder_weights=None)
@@ -73,7 +73,7 @@ def test_s17_the_encoder_of_vgg16_goes_into_a_unet_and_is_frozen():
     assert "skipped    classifier.0.weight" in str(report)
 
 
-def test_s17_the_first_kernel_is_adapted_to_one_band_on_the_way():
+def test_the_first_kernel_is_adapted_to_one_band():
     torch.manual_seed(1)
     vgg = models.vgg11(num_classes=3, init_weights=False)
     unet = smp.Unet("vgg11", encoder_weights=None, in_channels=1)
@@ -104,7 +104,7 @@ def test_a_map_with_an_offset_adapts_kernel_and_bias():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_adapt_a_first_kernel_of_other_bands_is_skipped_and_said_so():
+def test_a_kernel_of_other_bands_is_skipped_and_reported():
     small = encoder(1, seed=1)
     before = state(small)
     report = transfer_into(small, encoder(3))
@@ -118,9 +118,9 @@ def test_without_adapt_a_first_kernel_of_other_bands_is_skipped_and_said_so():
 @pytest.mark.parametrize(
     "kind", ["model", "state dict", "arrays", "safetensors", "pt", "pth"]
 )
-def test_every_source_of_weights(kind, tmp_path):
+def test_weights_come_from_models_mappings_and_files(kind, tmp_path):
     big, target = encoder(seed=3), encoder(seed=4)
-    big(torch.rand(2, 3, 8, 8))  # moves the running statistics
+    big(torch.rand(2, 3, 8, 8))  # updates the running statistics
     held, path = big.state_dict(), tmp_path / f"weights.{kind}"
     if kind == "safetensors":
         save_file(held, path)
@@ -133,7 +133,7 @@ def test_every_source_of_weights(kind, tmp_path):
     assert same(target, held)
 
 
-def test_frozen_is_what_was_copied_and_what_was_frozen_stays_so():
+def test_copied_weights_are_frozen_and_frozen_ones_stay_frozen():
     target = encoder(1, seed=1)
     target[3].bias.requires_grad_(False)
     transfer_into(
@@ -162,7 +162,7 @@ def test_weights_take_dtype_and_memory_of_the_model():
     assert torch.equal(back[3].weight, target[3].weight.float())
 
 
-def test_source_and_target_share_no_memory_and_the_source_is_left_alone():
+def test_source_and_target_share_no_memory():
     source, target = encoder(), encoder(seed=1)
     before = state(source)
     transfer_into(target, source, freeze=True)
@@ -172,7 +172,7 @@ def test_source_and_target_share_no_memory_and_the_source_is_left_alone():
     assert all(parameter.requires_grad for parameter in source.parameters())
 
 
-def test_nothing_is_written_where_something_does_not_fit():
+def test_nothing_is_written_if_something_does_not_fit():
     target = encoder(1, seed=1)
     before = state(target)
     with pytest.raises(gp.LayoutError, match=r"adapt for '0.weight' does not fit"):
@@ -191,7 +191,7 @@ def test_nothing_is_written_where_something_does_not_fit():
     assert all(parameter.requires_grad for parameter in target.parameters())
 
 
-def test_a_pickle_that_holds_more_than_weights_is_refused_unread(tmp_path):
+def test_a_pickle_of_more_than_weights_is_refused(tmp_path):
     torch.save(encoder(), tmp_path / "model.pt")
     with pytest.raises(
         gp.ReadError, match=r"model.pt holds more than weights.*safetensors"
@@ -199,7 +199,7 @@ def test_a_pickle_that_holds_more_than_weights_is_refused_unread(tmp_path):
         transfer_into(encoder(), tmp_path / "model.pt")
 
 
-def test_a_checkpoint_around_a_state_dict_is_named(tmp_path):
+def test_a_checkpoint_around_a_state_dict_is_refused(tmp_path):
     torch.save(
         {"epoch": 3, "state_dict": encoder().state_dict()}, tmp_path / "last.ckpt"
     )
@@ -210,7 +210,7 @@ def test_a_checkpoint_around_a_state_dict_is_named(tmp_path):
         transfer_into(encoder(), tmp_path / "last.ckpt")
 
 
-def test_other_things_are_refused(tmp_path):
+def test_other_sources_and_targets_are_refused(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     for source, raises, says in (
         (
@@ -237,7 +237,7 @@ def test_other_things_are_refused(tmp_path):
         transfer_into(encoder(), tmp_path / "none.safetensors")
 
 
-def test_state_that_is_no_tensor_is_left_alone():
+def test_state_that_is_no_tensor_is_not_transferred():
     class Counted(nn.Linear):
         def get_extra_state(self):
             return {"seen": 3}
@@ -254,7 +254,7 @@ def test_state_that_is_no_tensor_is_left_alone():
     assert report.skipped == (("_extra_state", "the target has no '_extra_state'"),)
 
 
-def test_safetensors_that_is_missing_names_the_extra(tmp_path):
+def test_missing_safetensors_name_the_extra(tmp_path):
     save_file(encoder().state_dict(), tmp_path / "w.safetensors")
     code = (
         "import sys; sys.modules['safetensors'] = None\n"

@@ -1,4 +1,4 @@
-"""fold_into on the models people use: torchvision's, timm's and segmentation_models_pytorch's, with random weights."""
+"""fold_into on models of torchvision, timm and segmentation_models_pytorch, with random weights."""
 
 import imagenet
 import numpy as np
@@ -66,7 +66,7 @@ UNPADDED = {
 
 
 def made(build):
-    """A model that answers: heads and residual gains that start at zero would answer 0 to any image."""
+    """Return a model whose output depends on the image: some heads and gains start at zero."""
     torch.manual_seed(6)
     model = build().eval()
     with torch.no_grad():
@@ -79,7 +79,7 @@ def made(build):
 
 
 def by_hand(model, layer, size):
-    """(logits of the model, logits of the folded one), images normalised by hand."""
+    """Return the logits of the model, for an image normalised by hand, and of the folded one."""
     image = np.random.default_rng(7).integers(0, 256, (1, *size), dtype=np.uint8)
     three = torch.from_numpy(
         ((image[:, None] / 255 - MEAN[:, None, None]) / STD[:, None, None]).astype(
@@ -101,7 +101,7 @@ SIZES = {"timm vit_tiny": (96, 96), "timm swin_tiny": (224, 224)}
 
 
 @pytest.mark.parametrize("name", PADDED)
-def test_s12_s13_folded_exactly_the_logits_are_those_of_the_three_band_model(name):
+def test_exact_folds_keep_the_logits(name):
     model = made(PADDED[name])
     exact = fold_into(model, PLAN, exact=True)
     found = compare(model, PLAN, *exact)
@@ -114,7 +114,7 @@ def test_s12_s13_folded_exactly_the_logits_are_those_of_the_three_band_model(nam
 @pytest.mark.parametrize(
     "name", ["torchvision resnet18", "timm tf_efficientnet_b0", "smp Unet vgg11"]
 )
-def test_s12_s13_folded_plainly_they_differ_at_the_padded_border_alone(name):
+def test_plain_folds_differ_only_at_the_padded_border(name):
     model = made(PADDED[name])
     plain = fold_into(model, PLAN)
     found = compare(model, PLAN, *plain)
@@ -125,7 +125,7 @@ def test_s12_s13_folded_plainly_they_differ_at_the_padded_border_alone(name):
 
 
 @pytest.mark.parametrize("name", UNPADDED)
-def test_s12_s13_on_stems_without_padding_the_plain_fold_is_exact_everywhere(name):
+def test_folds_without_padding_are_exact_everywhere(name):
     model = made(UNPADDED[name])
     plain = fold_into(model, PLAN)
     found = compare(model, PLAN, *plain)
@@ -136,7 +136,7 @@ def test_s12_s13_on_stems_without_padding_the_plain_fold_is_exact_everywhere(nam
     assert relative(logits, expected) <= 1e-4
 
 
-def test_transform_input_is_refused_and_the_cure_it_names_works():
+def test_transform_input_is_refused_with_a_cure_that_works():
     model = made(
         lambda: models.googlenet(
             transform_input=True, init_weights=False, aux_logits=True
@@ -174,7 +174,7 @@ def test_stems_that_do_more_than_convolve_are_refused(name, says):
         fold_into(timm.create_model(name), PLAN)
 
 
-def test_a_model_inside_another_one_is_found_and_its_size_too():
+def test_a_nested_model_and_its_size_are_found():
     inner = timm.create_model(
         "vit_tiny_patch16_224", img_size=96, depth=1, num_classes=0
     )

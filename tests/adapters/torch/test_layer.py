@@ -1,4 +1,4 @@
-"""ChannelLayer: the plan where the model is, fixed and learned."""
+"""ChannelLayer of torch: fixed and trainable, eager and in graphs."""
 
 import copy
 import pickle
@@ -52,7 +52,7 @@ def assert_means_rgby(x, y):
 @pytest.mark.parametrize(
     "dtype", [torch.uint8, torch.int16, torch.float32, torch.float16]
 )
-def test_the_first_output_is_what_the_plan_means_guards_included(kind, dtype):
+def test_the_first_output_follows_the_plan(kind, dtype):
     x = image(RGBY, 5)
     x[:, 1, 2, :3] = 7
     y = ChannelLayer(RGBY, **KINDS[kind])(x.to(dtype))
@@ -75,7 +75,7 @@ def test_leading_axes_are_free(kind, lead):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-def test_s09_the_trainable_convolution_starts_from_the_right_answer_and_learns(
+def test_a_trainable_layer_starts_as_the_plan_and_learns(
     kernel_size,
 ):
     x = image(GRAY, 4)
@@ -105,7 +105,7 @@ def test_s09_the_trainable_convolution_starts_from_the_right_answer_and_learns(
     assert not torch.allclose(layer(x), ChannelLayer(GRAY)(x), atol=1e-3)
 
 
-def test_pixels_of_nodata_stay_zero_whatever_was_learned_and_are_black_to_their_neighbours():
+def test_nodata_stays_zero_and_is_black_to_its_neighbours():
     plan = gp.plan(gp.Source("gray", range=(0, 100), nodata=float("nan")), "unit")
     layer = ChannelLayer(plan, trainable=True, kernel_size=3)
     with torch.no_grad():
@@ -150,17 +150,17 @@ def test_autocast_leaves_it_in_float32(kind, low):
         nn.Module.double,
     ],
 )
-def test_casting_a_model_leaves_range_and_statistics_alone(cast):
+def test_casting_a_model_keeps_range_and_statistics(cast):
     x = image(RGBY, 2)
     assert_means_rgby(x, cast(nn.Sequential(ChannelLayer(RGBY)))(x))
     learned = cast(
         ChannelLayer(RGBY, trainable=True)
-    )  # its parameters are rounded, as those of every layer
+    )  # casting rounds its parameters, as those of every layer
     assert learned(x).dtype == torch.float32
     torch.testing.assert_close(learned(x), ChannelLayer(RGBY)(x), rtol=0, atol=0.05)
 
 
-def test_a_target_of_half_precision_feeds_a_model_of_half_precision():
+def test_a_float16_target_gives_float16():
     plan = gp.plan(gp.Source("gray", bits=16), gp.preset("imagenet", dtype="float16"))
     x = torch.full((1, 4, 5), 65535, dtype=torch.uint16)
     for options in KINDS.values():
@@ -172,7 +172,7 @@ def test_a_target_of_half_precision_feeds_a_model_of_half_precision():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_half_precision_that_does_not_hold_the_declared_levels_is_refused(kind):
+def test_float16_that_cannot_hold_the_levels_is_refused(kind):
     x = torch.tensor([0, 4094, 4095, 65535]).reshape(1, 2, 2)
     for source in (
         gp.Source(bits=12),
@@ -200,12 +200,12 @@ def test_half_precision_that_does_not_hold_the_declared_levels_is_refused(kind):
     )
 
 
-def test_half_precision_that_the_file_stores_is_declared():
+def test_float16_files_declare_their_dtype():
     layer = ChannelLayer(gp.plan(gp.Source(dtype="float16", range=(0, 4096)), "unit"))
     assert layer(torch.tensor([[[2048.0, 4096.0]]]).half())[0, 0].tolist() == [0.5, 1]
 
 
-def test_a_model_in_bfloat16_runs_under_autocast_or_behind_a_cast_and_takes_integers():
+def test_a_bfloat16_model_takes_integers():
     x, layer = image(GRAY, 2), ChannelLayer(GRAY)
     backbone = nn.Conv2d(3, 4, 3)
     wanted = backbone(layer(x))
@@ -219,7 +219,7 @@ def test_a_model_in_bfloat16_runs_under_autocast_or_behind_a_cast_and_takes_inte
         cast(x.bfloat16())
 
 
-def test_only_what_is_learned_is_saved():
+def test_the_state_dict_holds_only_parameters():
     assert not ChannelLayer(GRAY).state_dict()
     assert not list(ChannelLayer(GRAY).parameters())
     layer = ChannelLayer(RGBY, trainable=True, kernel_size=3)
@@ -264,18 +264,18 @@ def test_a_layer_needs_a_declared_range_and_a_floating_target():
 
 
 @pytest.mark.parametrize("size", [0, 2, -1, 3.0, True])
-def test_kernel_sizes_are_odd(size):
+def test_kernel_sizes_must_be_odd(size):
     with pytest.raises(gp.LayoutError, match=r"odd positive integer"):
         ChannelLayer(GRAY, trainable=True, kernel_size=size)
 
 
-def test_a_kernel_belongs_to_a_trainable_layer():
+def test_only_trainable_layers_have_larger_kernels():
     with pytest.raises(gp.LayoutError, match="trainable=True"):
         ChannelLayer(GRAY, kernel_size=3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_plan_does_not_take_is_refused(kind):
+def test_images_that_the_plan_does_not_take_are_refused(kind):
     layer = ChannelLayer(GRAY, **KINDS[kind])
     with pytest.raises(
         gp.LayoutError, match=r"\(\.\.\., C, H, W\).*\(6, 7\).*x\[None\]"
@@ -292,3 +292,43 @@ def test_what_the_plan_does_not_take_is_refused(kind):
     )
     with pytest.raises(gp.DTypeError, match="declares dtype uint16, got float32"):
         declared(torch.zeros(1, 6, 7))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_compiles_into_one_graph(kind):
+    torch._dynamo.reset()
+    for plan, sizes in [(GRAY, (2, 3)), (RGBY, (2,))]:
+        layer = ChannelLayer(plan, **KINDS[kind])
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        for size in sizes:
+            for x in (image(plan, size), image(plan, size).float()):
+                torch.testing.assert_close(compiled(x), layer(x), rtol=1e-6, atol=1e-5)
+
+
+def test_it_compiles_with_the_default_backend():
+    torch._dynamo.reset()
+    layer, x = ChannelLayer(RGBY), image(RGBY, 2)
+    assert_means_rgby(x, torch.compile(layer, fullgraph=True)(x))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_exported_with_a_free_batch_size(kind, strict):
+    layer = ChannelLayer(RGBY, **KINDS[kind]).eval()
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.export.export(
+        layer, (image(RGBY, 2),), dynamic_shapes=(batch,), strict=strict
+    )
+    assert_means_rgby(image(RGBY, 5), program.module()(image(RGBY, 5)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning",
+    "ignore::FutureWarning",
+    "ignore::DeprecationWarning",
+)
+def test_a_traced_layer_computes_other_images_too(kind):
+    traced = torch.jit.trace(ChannelLayer(RGBY, **KINDS[kind]), (image(RGBY, 2),))
+    x = image(RGBY, 2).flip(-1)
+    assert_means_rgby(x, traced(x))

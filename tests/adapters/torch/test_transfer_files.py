@@ -1,4 +1,4 @@
-"""Files that transfer_into is given and cannot use: what is wrong with each is said, and which file it was."""
+"""Errors of transfer_into for files that hold no weights."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ CONTENT = {
 
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
 @pytest.mark.parametrize("kind", CONTENT)
-def test_a_file_that_is_no_checkpoint_or_a_part_of_one_is_named_with_how_it_starts(
+def test_a_broken_file_is_refused_with_its_first_bytes(
     kind, suffix, tmp_path
 ):
     path = tmp_path / f"weights{suffix}"
@@ -52,7 +52,7 @@ def test_a_file_that_is_no_checkpoint_or_a_part_of_one_is_named_with_how_it_star
 @pytest.mark.filterwarnings(
     "ignore:.torch.jit:FutureWarning", "ignore:.*TorchScript archive:UserWarning"
 )
-def test_a_torchscript_archive_is_called_so(tmp_path):
+def test_a_torchscript_archive_is_refused(tmp_path):
     path = tmp_path / "script.pt"
     linear = nn.Linear(3, 2)
     torch.jit.save(torch.jit.trace(linear, torch.zeros(1, 3)), path)
@@ -66,7 +66,7 @@ def test_a_torchscript_archive_is_called_so(tmp_path):
     assert torch.equal(target.weight, linear.weight)
 
 
-def test_a_checkpoint_with_objects_of_numpy_holds_more_than_weights(tmp_path):
+def test_a_checkpoint_with_numpy_objects_is_refused(tmp_path):
     for legacy in (False, True):
         torch.save(
             {"rate": np.float64(0.1)},
@@ -78,6 +78,6 @@ def test_a_checkpoint_with_objects_of_numpy_holds_more_than_weights(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_files_that_are_not_there_raise_what_open_raises(suffix, tmp_path):
+def test_missing_files_raise_what_open_raises(suffix, tmp_path):
     with pytest.raises(FileNotFoundError):
         transfer_into(nn.Linear(3, 2), tmp_path / f"none{suffix}")

@@ -1,4 +1,4 @@
-"""What transfer_into writes to: tied, expanded, copied and low-precision tensors, and those that NumPy cannot take."""
+"""Weights that transfer_into writes to: tied, expanded, copied, of low precision, and unknown to NumPy."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def holding(**tensors):
     return model
 
 
-def test_two_weights_for_tied_tensors_are_refused_and_both_named():
+def test_two_weights_for_tied_tensors_are_refused():
     model = Tied()
     before = model.a.weight.detach().clone()
     with pytest.raises(
@@ -54,7 +54,7 @@ def test_equal_weights_for_tied_tensors_are_copied():
 
 
 @pytest.mark.parametrize("name", ["a.weight", "b.weight"])
-def test_what_becomes_of_one_of_two_tied_names_is_reported_of_both(name):
+def test_tied_names_are_reported_alike(name):
     model = Tied()
     report = transfer_into(model, {name: ONES}, freeze=True)
     assert (report.copied, report.untouched) == (("a.weight", "b.weight"), ())
@@ -69,7 +69,7 @@ def test_what_becomes_of_one_of_two_tied_names_is_reported_of_both(name):
     assert (model.b.weight == 3).all()
 
 
-def test_views_of_one_tensor_that_are_not_the_same_are_not_tied():
+def test_different_views_of_one_tensor_are_not_tied():
     both = torch.zeros(2, 4, 4)
     model = holding(low=both[0], high=both[1])
     report = transfer_into(model, {"high": TWOS})
@@ -90,7 +90,7 @@ def test_a_state_dict_of_copies_is_refused():
         transfer_into(model, {"weight": ONES})
 
 
-def test_names_that_a_hook_gives_are_written_and_frozen_all_the_same():
+def test_names_given_by_a_hook_are_written_and_frozen():
     model = nn.Linear(4, 4)
     model._register_state_dict_hook(
         lambda _, state, *__: {f"plain.{name}": held for name, held in state.items()}
@@ -103,7 +103,7 @@ def test_names_that_a_hook_gives_are_written_and_frozen_all_the_same():
     assert model.bias.requires_grad
 
 
-def test_an_expanded_parameter_is_refused_before_anything_is_written():
+def test_an_expanded_parameter_is_refused():
     model = holding(
         z=nn.Parameter(torch.zeros(4)), w=nn.Parameter(torch.zeros(1, 4).expand(3, 4))
     )
@@ -126,7 +126,7 @@ def test_an_expanded_parameter_is_refused_before_anything_is_written():
         (torch.float8_e5m2, 6e4),
     ],
 )
-def test_numbers_that_the_dtype_of_the_model_cannot_hold_are_refused(dtype, value):
+def test_values_beyond_the_dtype_of_the_model_are_refused(dtype, value):
     model = holding(w=torch.zeros(2).to(dtype), v=torch.zeros(2))
     source = {"v": np.ones(2, "float32"), "w": np.array([0, value], "float32")}
     with pytest.raises(gp.RangeError, match=f"'w' holds ±.*{dtype} cannot"):
@@ -134,7 +134,7 @@ def test_numbers_that_the_dtype_of_the_model_cannot_hold_are_refused(dtype, valu
     assert (model.v == 0).all()
 
 
-def test_infinities_and_the_greatest_number_stay_what_they_are_in_bfloat16():
+def test_infinities_and_the_greatest_number_fit_in_bfloat16():
     model = holding(w=torch.zeros(4, dtype=torch.bfloat16))
     values = np.array(
         [np.inf, -np.inf, torch.finfo(torch.bfloat16).max, np.nan], "float32"
@@ -183,7 +183,7 @@ def test_lazy_layers_are_refused_by_name():
 
 
 @pytest.mark.parametrize("kind", HARD)
-def test_they_may_be_in_a_source_whose_name_the_target_has_not(kind):
+def test_tensors_that_numpy_cannot_take_may_be_skipped(kind):
     model = holding(v=torch.zeros(2))
     report = transfer_into(model, holding(w=HARD[kind](), v=torch.ones(2)))
     assert (report.copied, report.skipped) == (
@@ -193,7 +193,7 @@ def test_they_may_be_in_a_source_whose_name_the_target_has_not(kind):
     assert (model.v == 1).all()
 
 
-def test_lazy_layers_may_be_in_a_source_whose_names_the_target_has_not():
+def test_lazy_layers_of_a_source_may_be_skipped():
     model = holding(v=torch.zeros(2))
     report = transfer_into(model, holding(w=nn.LazyLinear(4), v=torch.ones(2)))
     assert report.copied == ("v",)

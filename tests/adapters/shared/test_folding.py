@@ -1,4 +1,4 @@
-"""What the adapters of torch and Keras share of folding: the plan that feeds the model, its centre, the comparison."""
+"""Folding shared by torch and Keras: the plan that feeds the model, its centre, comparisons."""
 
 import itertools
 
@@ -18,7 +18,7 @@ VIA = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.75, "Y": 0.25}, "B": "B"}
 
 
 def covered(side, taps, stride, padding):
-    """(taps², outputs²) of bool, a tap and an output at a time."""
+    """Return which taps of a square kernel lie inside a square image, one by one."""
     starts = range(-padding, side + padding - taps + 1, stride)
     inside = [[0 <= start + k < side for start in starts] for k in range(taps)]
     return np.array(
@@ -31,7 +31,7 @@ def covered(side, taps, stride, padding):
 
 
 def squared_error(plan, kernel, centre, seen):
-    """What zero padding adds at most: e² summed over outputs and positions, an output at a time."""
+    """Return the sum of e² over output channels and positions, one by one."""
     mapped = np.array(plan.unit_map.matrix) @ np.atleast_1d(centre) + np.array(
         plan.unit_map.offset
     )
@@ -50,7 +50,7 @@ def fold(plan=PLAN, kernel=KERNEL, bias=None, seen=None, exact=False, **options)
 @pytest.mark.parametrize(
     ("taps", "stride", "padding"), [(3, 1, 1), (7, 2, 3), (5, 2, 1)]
 )
-def test_no_other_centre_has_a_smaller_error_at_the_border(
+def test_the_centre_has_the_least_error_at_the_border(
     bands, taps, stride, padding
 ):
     plan = gp.plan(
@@ -62,7 +62,7 @@ def test_no_other_centre_has_a_smaller_error_at_the_border(
     centre = np.array(feed.target.mean)
     least = squared_error(plan, kernel, centre, seen)
     assert least < squared_error(plan, kernel, np.zeros_like(centre), seen)
-    # along yellow alone in RGBY the error may hardly move, so that steps are of every size and direction
+    # The error of RGBY hardly depends on Y alone, hence steps of several sizes in many directions.
     for step in itertools.chain(
         np.eye(len(centre)), RNG.normal(size=(20, len(centre)))
     ):
@@ -72,7 +72,7 @@ def test_no_other_centre_has_a_smaller_error_at_the_border(
             )
 
 
-def test_one_band_has_the_closed_form_of_the_weighted_mean():
+def test_the_centre_of_one_band_has_a_closed_form():
     seen = covered(8, 3, 1, 1)
     _, _, feed = fold(seen=seen)
     lost = [
@@ -88,19 +88,19 @@ def test_one_band_has_the_closed_form_of_the_weighted_mean():
     assert 0.40 < feed.target.mean[0] < 0.49
 
 
-def test_equal_statistics_are_centred_away_so_that_nothing_is_lost_at_the_border():
+def test_equal_statistics_leave_no_error_at_the_border():
     plan = gp.plan(GRAY, "inception")
     _, bias, feed = fold(plan)
     assert feed.target.mean == (0.5,)
     assert bias is None
 
 
-def test_without_padding_the_model_is_fed_unit_intensities():
+def test_without_padding_feed_gives_unit_intensities():
     _, _, feed = fold(seen=np.ones((9, 4), bool))
     assert feed == gp.plan(GRAY, gp.Target("gray", "CHW"))
 
 
-def test_a_band_at_which_no_kernel_looks_does_not_run_away():
+def test_the_centre_of_an_unread_band_stays_small():
     via = {"R": "R", "G": "G", "B": {"B": 1, "Y": 1e-9}}
     _, _, feed = fold(gp.plan(gp.Source("RGBY", range=(0, 1)), "imagenet", via))
     assert abs(feed.target.mean[3]) < 0.01
@@ -108,7 +108,7 @@ def test_a_band_at_which_no_kernel_looks_does_not_run_away():
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_the_plan_that_feeds_has_source_guards_layout_and_dtype_of_the_plan(exact):
+def test_feed_keeps_source_guards_layout_and_dtype(exact):
     source = gp.Source(
         "RGBY", "CHW", range=(10, 200), clip=True, nodata=7 if exact else None
     )
@@ -128,7 +128,7 @@ def test_the_plan_that_feeds_has_source_guards_layout_and_dtype_of_the_plan(exac
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_what_the_layer_makes_of_an_image_stays_what_it_was(exact):
+def test_the_folded_layer_gives_the_same_output(exact):
     kernel, bias, feed = fold(bias=np.ones(5, "float32"), exact=exact)
     window = RNG.integers(0, 256, (3, 3), dtype=np.uint8)
     by_hand = (window / 255 - MEAN[:, None, None]) / STD[:, None, None]
@@ -142,7 +142,7 @@ def test_what_the_layer_makes_of_an_image_stays_what_it_was(exact):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_pixels_of_nodata_are_zero_in_the_constant_band_too():
+def test_nodata_is_zero_in_the_constant_band():
     plan = gp.plan(gp.Source("gray", range=(0, 255), nodata=7), "imagenet")
     _, _, feed = fold(plan, exact=True)
     fed = feed(np.array([[7, 8], [255, 0]], np.uint8))
@@ -215,11 +215,11 @@ def test_samples_are_the_same_images_under_every_plan():
     )
     expected = np.where(blank[..., None], 0, (unit - MEAN) / STD)
     np.testing.assert_allclose(first, expected.transpose(0, 3, 1, 2), atol=1e-5)
-    assert second[..., :4].min() == 0  # beyond the range, and clipped
+    assert second[..., :4].min() == 0  # samples beyond the range are clipped
     assert second[..., :4].max() == 1
 
 
-def test_samples_are_seeded_have_the_dtype_of_the_source_and_fill_its_range():
+def test_samples_are_seeded_and_fill_the_range():
     plans = [gp.plan(gp.Source("gray", dtype="uint8", bits=4), "unit")]
     (first,), (again,), (other,) = (
         folding.sample_inputs(plans, (30, 30), seed=seed) for seed in (0, 0, 1)
@@ -229,7 +229,7 @@ def test_samples_are_seeded_have_the_dtype_of_the_source_and_fill_its_range():
     np.testing.assert_allclose(np.unique(first), np.arange(16) / 15, atol=1e-6)
 
 
-def test_samples_of_volumes():
+def test_samples_can_be_volumes():
     (made,) = folding.sample_inputs(
         [
             gp.plan(gp.Source("gray", "THW", range=(0, 1)), "unit").with_layouts(
@@ -251,7 +251,7 @@ def test_plans_of_different_sources_cannot_be_compared():
         )
 
 
-def test_differences_are_the_largest_and_the_relative_one():
+def test_differences_are_largest_and_relative():
     expected, found = (
         [np.array([3.0, 0.0]), np.array([[4.0]])],
         [np.array([3.0, 0.1]), np.array([[3.8]])],
@@ -262,7 +262,7 @@ def test_differences_are_the_largest_and_the_relative_one():
     assert folding.Difference.between([], []) == folding.Difference(0.0, 0.0)
 
 
-def test_a_difference_that_is_not_a_number_is_not_passed_over():
+def test_nan_makes_a_difference_nan():
     off = folding.Difference.between([np.array([1.0, np.nan])], [np.array([1.0, 1.0])])
     assert np.isnan(off.largest)
     assert np.isnan(off.relative)
@@ -284,7 +284,7 @@ def test_equal_infinities_do_not_differ():
     )
 
 
-def test_outputs_of_other_shapes_are_not_compared():
+def test_outputs_of_different_shapes_are_refused():
     one = np.zeros((2, 9, 4))
     for found in ([np.zeros((2, 9, 1))], [one, one], []):
         with pytest.raises(
@@ -298,7 +298,7 @@ def test_outputs_of_other_shapes_are_not_compared():
         folding.compare_layer_outputs(np.zeros((2, 9, 5)), one, np.ones((9, 9), bool))
 
 
-def test_interior_and_border_are_told_apart_by_the_taps_inside():
+def test_taps_inside_separate_interior_and_border():
     seen = covered(4, 3, 1, 1)
     expected = np.ones((2, 4, 4, 3))
     found = expected.copy()

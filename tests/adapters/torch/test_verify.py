@@ -1,4 +1,4 @@
-"""What fold_into proves before it returns a model: on every kind of output, of precision and of layer."""
+"""What fold_into verifies before it returns: all kinds of outputs, precisions and layers."""
 
 import copy
 from dataclasses import dataclass, make_dataclass
@@ -23,7 +23,7 @@ def _seeded():
 
 
 class Stem(nn.Module):
-    """A model in Python code: what ``flow`` makes of the stem's output and the image."""
+    """A model that returns the function ``flow`` of the output of its convolution and the image."""
 
     def __init__(self, flow=lambda y, _: y, conv=None):
         super().__init__()
@@ -74,7 +74,7 @@ READ_TWICE = {
 
 
 @pytest.mark.parametrize("flow", READ_TWICE)
-def test_a_second_reader_of_the_image_is_seen_whatever_holds_the_output(flow):
+def test_a_second_reader_is_detected_in_any_kind_of_output(flow):
     with pytest.raises(
         gp.ChannelError, match="elsewhere too, not through 'conv' alone"
     ):
@@ -107,13 +107,13 @@ def test_plain_models_fold_whatever_they_return(flow):
 def test_compare_sees_the_imaginary_part():
     model = Stem(lambda y, _: torch.complex(torch.zeros_like(y), y)).eval()
     found = compare(model, GRAY, *fold_into(model, GRAY))
-    assert found.model.relative > 1e-3  # the padded border, in the imaginary part alone
+    assert found.model.relative > 1e-3  # at the padded border, in the imaginary part only
 
 
 @pytest.mark.parametrize(
     ("returned", "kind"), [(None, "NoneType"), ("a cat", "str"), ([3], "list")]
 )
-def test_a_model_that_returns_no_tensor_is_refused_and_what_it_returns_is_named(
+def test_a_model_that_returns_no_tensor_is_refused(
     returned, kind
 ):
     with pytest.raises(
@@ -124,7 +124,7 @@ def test_a_model_that_returns_no_tensor_is_refused_and_what_it_returns_is_named(
 
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
-def test_a_model_that_overflows_on_the_noise_is_refused_because_nothing_shows(value):
+def test_a_model_that_returns_nothing_finite_is_refused(value):
     with pytest.raises(gp.ChannelError, match=r"infinite or NaN.*fold in float32"):
         fold_into(Stem(lambda y, x: pooled(y, x) * value), GRAY)
 
@@ -144,7 +144,7 @@ def test_lazy_layers_are_refused_and_stay_lazy():
 
 
 class Counting(nn.Module):
-    """Counts its runs in a buffer, and says what it was asked to be."""
+    """Counts its runs in a buffer, and the calls that set its mode."""
 
     def __init__(self):
         super().__init__()
@@ -160,7 +160,7 @@ class Counting(nn.Module):
         return x
 
 
-def test_neither_the_model_nor_the_folded_one_is_run_or_switched():
+def test_neither_model_is_run_nor_switched_to_another_mode():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Counting())
     folded, feed = fold_into(model, GRAY)
     compare(model, GRAY, folded, feed)
@@ -168,7 +168,7 @@ def test_neither_the_model_nor_the_folded_one_is_run_or_switched():
         assert (float(one[1].runs), one[1].modes, one.training) == (0, 0, True)
 
 
-def test_a_pruned_layer_behind_the_stem_folds_and_stays_pruned():
+def test_a_pruned_layer_after_the_first_stays_pruned():
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), prune.l1_unstructured(nn.Conv2d(4, 4, 3), "weight", 0.5)
     ).eval()
@@ -209,7 +209,7 @@ class Asserting(nn.Conv2d):
 
 
 class Quantised(nn.Module):
-    """Makes the image one of quantised levels, as torch.ao.quantization does in front of a model."""
+    """Quantises the image, as torch.ao.quantization does in front of a model."""
 
     def forward(self, x):
         return torch.quantize_per_tensor(x, 1.0, 0, torch.qint8)
@@ -245,14 +245,14 @@ REFUSED = {
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 @pytest.mark.parametrize("kind", REFUSED)
-def test_layers_that_cannot_be_folded_are_refused_with_their_own_reason(kind):
+def test_layers_that_cannot_be_folded_are_refused(kind):
     build, says = REFUSED[kind]
     with pytest.raises(gp.ChannelError, match=f"(?s){says}"):
         fold_into(build(), GRAY)
 
 
 @pytest.mark.parametrize("named", [(None, None), [64.0, 64.0], (0, 0), -1])
-def test_sizes_that_are_none_are_not_tried(named):
+def test_invalid_sizes_of_a_model_are_ignored(named):
     model = Stem()
     model.img_size = named
     folded, _ = fold_into(model, GRAY)
@@ -271,7 +271,7 @@ def test_a_fold_that_bfloat16_cannot_hold_is_refused():
         fold_into(model, gp.plan(GRAY.source, "unit"))
 
 
-def test_compare_says_where_models_do_not_belong_together():
+def test_compare_refuses_models_that_do_not_belong_together():
     model = Stem()
     folded, feed = fold_into(model, GRAY)
     other, _ = fold_into(Stem(conv=nn.Conv2d(3, 4, 3)), GRAY)

@@ -1,4 +1,4 @@
-"""Which layer of a torch model reads the image: one is found, and models that a fold would change are refused."""
+"""The layer that reads the image: found in plain models, refused where a fold would change the model."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def net(stem, *before):
 
 
 class Around(nn.Module):
-    """A model in Python code: what ``flow`` makes of the module and the image."""
+    """A model whose forward is the function ``flow`` of the module and the image."""
 
     def __init__(self, flow, **parts):
         super().__init__()
@@ -127,7 +127,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("model", REFUSED)
-def test_a_model_that_a_fold_would_change_is_refused_with_the_reason(model):
+def test_models_that_a_fold_would_change_are_refused(model):
     built, says = REFUSED[model]
     with pytest.raises(gp.ChannelError, match=f"(?s){says}"):
         fold_into(built, GRAY)
@@ -144,7 +144,7 @@ class Centring(nn.Conv2d):
 
 
 class Masked(nn.Conv2d):
-    """As in PixelCNN: no tap looks at what lies below or to the right."""
+    """As in PixelCNN: no tap reads pixels below or to the right."""
 
     def forward(self, x):
         mask = torch.ones(self.kernel_size)
@@ -153,7 +153,7 @@ class Masked(nn.Conv2d):
 
 
 class Brightened(nn.Conv2d):
-    """Convolves, and raises the kernel of three bands alone: the fold sees a plain layer."""
+    """Scales its kernel if it reads three bands, so that tracing with one band sees a plain layer."""
 
     def forward(self, x):
         return self._conv_forward(
@@ -231,7 +231,7 @@ WIDE = gp.plan(
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("model", NEARLY)
-def test_what_is_the_identity_on_some_images_alone_is_refused(model, exact):
+def test_operations_that_change_only_some_images_are_refused(model, exact):
     built, says = NEARLY[model]
     plan = WIDE if model == "scaled where wide" else GRAY
     with pytest.raises(gp.ChannelError, match=f"(?s){says}"):
@@ -239,7 +239,7 @@ def test_what_is_the_identity_on_some_images_alone_is_refused(model, exact):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_plain_stems_of_any_precision_are_accepted_all_the_same(dtype):
+def test_plain_stems_of_any_precision_are_accepted(dtype):
     resized = before(
         lambda x: (
             functional.interpolate(x, (64, 64), mode="nearest")
@@ -256,7 +256,7 @@ def test_plain_stems_of_any_precision_are_accepted_all_the_same(dtype):
         fold_into(model.to(dtype), GRAY, exact=True)
 
 
-def test_layer_names_one_of_several_readers_where_the_others_reach_no_output():
+def test_layer_selects_one_of_several_readers():
     plan = gp.plan(gp.Source("BGR", range=(0, 255)), "imagenet")
     model = Around(lambda m, x: [m.a(x), m.b(x)][0], a=conv(), b=conv()).eval()
     with pytest.raises(
@@ -273,14 +273,14 @@ def test_layer_names_one_of_several_readers_where_the_others_reach_no_output():
         fold_into(model, GRAY, layer="a")
 
 
-def test_same_number_of_bands_in_another_order_is_seen_by_other_readers_too():
+def test_a_second_reader_is_detected_if_bands_only_change_order():
     plan = gp.plan(gp.Source("BGR", range=(0, 255)), "imagenet")
     both = Around(lambda m, x: m.a(x) + m.b(x), a=conv(), b=conv())
     with pytest.raises(gp.ChannelError, match="elsewhere too, not through 'a' alone"):
         fold_into(both, plan, layer="a")
 
 
-def test_what_is_no_model_or_has_no_declared_range_is_refused():
+def test_model_and_plan_are_checked():
     with pytest.raises(gp.DTypeError, match=r"expected a torch.nn.Module, got dict"):
         fold_into({}, GRAY)
     with pytest.raises(gp.RangeError, match="a folded model is fed by others"):

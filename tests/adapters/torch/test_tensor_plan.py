@@ -1,4 +1,4 @@
-"""Plans on tensors: the engine and the elementwise operations against the oracle, and what the result is made of."""
+"""TensorPlan: the engine and the elementwise operations against the oracle; memory of results."""
 
 import copy
 import pickle
@@ -50,7 +50,7 @@ def stored(shape, dtype):
 
 
 def assert_right(kind, x, y):
-    """Assert that ``y`` is what plan ``kind`` means for ``x``."""
+    """Assert that ``y`` is the result of plan ``kind`` for ``x``."""
     source, lead = PLANS[kind].source, x.shape[:-3]
     wanted, scale = oracle.plan(
         x.detach().resolve_neg().reshape(lead.numel(), *x.shape[-3:]).numpy(),
@@ -73,7 +73,7 @@ def assert_right(kind, x, y):
 @pytest.mark.parametrize("lead", LEADS, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", PLANS)
-def test_every_dtype_and_every_leading_shape_is_what_the_plan_means(kind, dtype, lead):
+def test_every_dtype_and_leading_shape_follows_the_plan(kind, dtype, lead):
     if dtype == "bool" and kind == "guards":
         dtype = "int8"
     x = stored((*lead, len(PLANS[kind].source.bands), 4, 5), dtype)
@@ -82,7 +82,7 @@ def test_every_dtype_and_every_leading_shape_is_what_the_plan_means(kind, dtype,
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", PLANS)
-def test_where_no_memory_can_be_seen_elementwise_operations_give_the_same(kind, dtype):
+def test_elementwise_operations_follow_the_plan(kind, dtype):
     if dtype == "bool" and kind == "guards":
         dtype = "int8"
     x = stored((2, 3, len(PLANS[kind].source.bands), 4, 5), dtype)
@@ -90,7 +90,7 @@ def test_where_no_memory_can_be_seen_elementwise_operations_give_the_same(kind, 
 
 
 @pytest.mark.parametrize("kind", PLANS)
-def test_g10_any_strides_are_taken_and_the_result_is_contiguous(kind):
+def test_any_strides_are_accepted_and_results_are_contiguous(kind):
     count = len(PLANS[kind].source.bands)
     whole = stored((3, 8, 10, count), "float32")
     for x in (
@@ -101,7 +101,7 @@ def test_g10_any_strides_are_taken_and_the_result_is_contiguous(kind):
         whole.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last),
         torch.complex(whole, -whole)
         .conj()
-        .imag.permute(0, 3, 1, 2),  # negated when it is read
+        .imag.permute(0, 3, 1, 2),  # a lazily negated view
     ):
         assert_right(kind, x, TensorPlan(PLANS[kind])(x))
         assert_right(
@@ -110,7 +110,7 @@ def test_g10_any_strides_are_taken_and_the_result_is_contiguous(kind):
 
 
 class Recorded(TorchDispatchMode):
-    """The operations of torch that ran."""
+    """Records the operations of torch that run."""
 
     def __init__(self):
         super().__init__()
@@ -121,7 +121,7 @@ class Recorded(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_the_engine_reads_and_writes_the_memory_of_tensors_without_a_copy():
+def test_the_engine_shares_memory_with_tensors():
     x = stored((2, 6, 7, 1), "uint8").permute(0, 3, 1, 2)[..., 1:]
     plan = TensorPlan(gp.plan("gray", "imagenet"))
     with Recorded() as ran:
@@ -129,7 +129,7 @@ def test_the_engine_reads_and_writes_the_memory_of_tensors_without_a_copy():
     assert set(ran.names) <= {
         "aten.detach.default",
         "aten.lift_fresh.default",
-    }  # neither copies
+    }  # neither of them copies
 
 
 IDENTITIES = [
@@ -139,7 +139,7 @@ IDENTITIES = [
 
 
 @pytest.mark.parametrize("plan", IDENTITIES, ids=["RGB", "gray"])
-def test_t19_what_only_moves_is_copied_too(plan):
+def test_moved_pixels_are_copied(plan):
     x = torch.randint(0, 256, (2, len(plan.source.bands), 4, 5), dtype=torch.uint8)
     for result in (TensorPlan(plan)(x), torch.vmap(TensorPlan(plan))(x)):
         kept = x.clone()
@@ -148,7 +148,7 @@ def test_t19_what_only_moves_is_copied_too(plan):
         assert torch.equal(x, kept)
 
 
-def test_t19_three_equal_channels_are_three_pieces_of_memory():
+def test_repeated_channels_do_not_share_memory():
     y = TensorPlan(gp.plan("gray", "unit"))(
         torch.full((1, 4, 5), 51, dtype=torch.uint8)
     )
@@ -156,7 +156,7 @@ def test_t19_three_equal_channels_are_three_pieces_of_memory():
     assert y.unique().tolist() == pytest.approx([0.2, 1.2])
 
 
-def test_uint16_levels_beyond_half_are_not_negative_anywhere():
+def test_uint16_levels_above_32767_are_not_negative():
     x = torch.tensor([[[0, 32767, 32768, 65535]]], dtype=torch.uint16)
     plan = TensorPlan(gp.plan("gray", "unit"))
     for y in (plan(x), torch.vmap(plan)(x[None])[0]):
@@ -178,7 +178,7 @@ def test_integers_without_a_declared_range_ask_for_it(dtype):
 
 
 @pytest.mark.parametrize("needs_gradients", [False, True])
-def test_floats_of_0_to_255_under_the_implied_range_are_refused(needs_gradients):
+def test_floats_beyond_the_implied_range_are_refused(needs_gradients):
     x = torch.full((1, 4, 5), 200.0, requires_grad=needs_gradients)
     with pytest.raises(gp.RangeError, match="looks like 0-255"):
         TensorPlan(gp.plan("gray", "imagenet"))(x)
@@ -214,7 +214,7 @@ def test_it_is_copied_and_pickled(again):
     assert torch.equal(again(plan)(x), plan(x))
 
 
-def test_integers_of_64_bits_are_written_by_the_engine_alone():
+def test_only_the_engine_writes_64_bit_integers():
     plan = TensorPlan(
         gp.plan("gray", gp.Target("gray", "CHW", "int64", range=(0, 255)))
     )

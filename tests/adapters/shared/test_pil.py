@@ -1,4 +1,4 @@
-"""PIL images under ToBackbone: every mode that is gray, RGB or a palette of them, and what is refused."""
+"""PIL images in ToBackbone: gray, RGB and palette modes keep every level; other images are refused."""
 
 import io
 import pickle
@@ -23,7 +23,7 @@ UNIT = ToBackbone(gp.plan("gray", "unit"), gp.plan("RGB", "unit"))
 
 
 def opaque(image, alpha=255):
-    """Return ``image`` with one more band, ``alpha``."""
+    """Return ``image`` with a band of constant ``alpha``."""
     bands = image[..., None] if image.ndim == 2 else image
     return np.concatenate([bands, np.full_like(bands[..., :1], alpha)], -1)
 
@@ -74,7 +74,7 @@ def test_every_mode_keeps_every_level(name):
     np.testing.assert_allclose(UNIT(picture), planes, rtol=0, atol=2e-7)
 
 
-def test_32_bit_integers_need_a_range_and_are_not_cut():
+def test_32_bit_integers_need_a_range():
     picture = Image.fromarray(np.array([[0, 70_000, 100_000]], np.int32))
     assert picture.mode == "I"
     with pytest.raises(gp.RangeError, match="int32 says nothing"):
@@ -97,7 +97,7 @@ def test_transparent_parts_are_refused(name):
         UNIT(TRANSPARENT[name])
 
 
-def test_a_transparent_level_is_refused_where_pixels_have_it():
+def test_a_transparent_level_is_refused_if_pixels_have_it():
     for picture, held, other in [
         (Image.fromarray(np.uint8([[3, 4]])), 3, 5),
         (Image.fromarray(np.uint16([[300, 400]])), 300, 500),
@@ -111,7 +111,7 @@ def test_a_transparent_level_is_refused_where_pixels_have_it():
             UNIT(picture)
 
 
-def test_alpha_is_a_band_where_a_plan_takes_it_as_one():
+def test_alpha_is_a_band_if_a_plan_names_it():
     four = ToBackbone(gp.plan("RGBA", "unit", {"R": "A", "G": "G", "B": "B"}))
     x = four(Image.fromarray(opaque(RGB, 51)))
     np.testing.assert_allclose(x[0], np.full((5, 7), 0.2), rtol=0, atol=1e-7)
@@ -120,7 +120,7 @@ def test_alpha_is_a_band_where_a_plan_takes_it_as_one():
     )
 
 
-def test_alpha_is_never_taken_for_a_band_of_another_name():
+def test_alpha_is_no_band_of_another_name():
     rgbn = ToBackbone(gp.plan("RGBN", "unit", {"R": "N", "G": "G", "B": "B"}))
     with pytest.raises(gp.ChannelError, match="transparent"):
         rgbn(Image.fromarray(opaque(RGB, 51)))
@@ -183,7 +183,7 @@ TIFFS = {
 
 @pytest.mark.parametrize("name", TIFFS)
 @pytest.mark.parametrize("loaded", [False, True])
-def test_a_tiff_that_pillow_cuts_wraps_or_inverts_is_refused(name, loaded, tmp_path):
+def test_tiffs_that_pillow_changes_are_refused(name, loaded, tmp_path):
     pixels, options = TIFFS[name]
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
     with Image.open(tmp_path / "a.tif") as picture:
@@ -231,7 +231,7 @@ WHOLE_TIFFS = {
 
 
 @pytest.mark.parametrize("name", WHOLE_TIFFS)
-def test_a_tiff_that_arrives_whole_is_what_gp_read_makes_of_it(name, tmp_path):
+def test_lossless_tiffs_equal_what_gp_read_returns(name, tmp_path):
     pixels, options = WHOLE_TIFFS[name]
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
     image, source = gp.read(tmp_path / "a.tif")
@@ -257,7 +257,7 @@ def test_signed_tiffs_of_16_and_32_bits_keep_their_sign(tmp_path):
 
 
 def deep_colour(form):
-    """Return a file of 16-bit white in colour; 12-bit for AVIF."""
+    """Return the bytes of a white RGB image of 16 bits (12 bits in AVIF)."""
     white = np.full((8, 8, 3), 65535, np.uint16)
     if form == "jp2":
         return imagecodecs.jpeg2k_encode(white, codecformat="jp2")
@@ -269,7 +269,7 @@ def deep_colour(form):
 
 
 @pytest.mark.parametrize("form", ["png", "jp2", "avif", "ppm"])
-def test_a_colour_file_of_16_bits_is_refused_before_pillow_cuts_it(form, tmp_path):
+def test_16_bit_colour_files_are_refused(form, tmp_path):
     data = deep_colour(form)
     says = {
         "png": r"16 bits a band.*gp\.read",
@@ -285,7 +285,7 @@ def test_a_colour_file_of_16_bits_is_refused_before_pillow_cuts_it(form, tmp_pat
         open_picture(tmp_path / "deep")
 
 
-def test_a_picture_of_a_format_that_tells_no_bits_is_taken_as_a_copy():
+def test_a_format_of_unknown_depth_is_accepted_as_a_copy():
     with Image.open(
         io.BytesIO(imagecodecs.jpeg2k_encode(RGB, codecformat="jp2", level=0))
     ) as picture:
@@ -312,7 +312,7 @@ def test_a_ppm_whose_levels_pillow_scales_is_refused(magic, greatest):
         declared(picture)
 
 
-def test_files_of_8_bits_and_gray_ones_of_16_pass_whatever_their_width(tmp_path):
+def test_8_bit_files_and_16_bit_gray_files_are_accepted(tmp_path):
     wide = np.arange(640, dtype=np.uint16).reshape(4, 160)
     deep = ToBackbone(gp.plan(gp.Source("gray", bits=16), "unit"))
     for name in (
@@ -351,7 +351,7 @@ def test_files_of_8_bits_and_gray_ones_of_16_pass_whatever_their_width(tmp_path)
 
 
 @pytest.mark.parametrize("form", ["tiff", "gif", "webp", "png", "mpo"])
-def test_of_several_pictures_in_a_file_none_is_chosen(form, tmp_path):
+def test_files_of_several_images_are_refused(form, tmp_path):
     first, second = Image.fromarray(GRAY), Image.fromarray(GRAY[::-1].copy())
     options = {"lossless": True} if form == "webp" else {}
     first.save(
@@ -365,7 +365,7 @@ def test_of_several_pictures_in_a_file_none_is_chosen(form, tmp_path):
             ):
                 UNIT(picture)
             shown = UNIT(picture.copy())[0]
-        if form != "mpo":  # which rounds
+        if form != "mpo":  # JPEG is lossy
             np.testing.assert_allclose(
                 shown, (GRAY, GRAY[::-1])[page] / 255, rtol=0, atol=1e-7
             )
@@ -373,7 +373,7 @@ def test_of_several_pictures_in_a_file_none_is_chosen(form, tmp_path):
         open_picture(tmp_path / "a")
 
 
-def test_a_file_is_checked_at_opening_so_that_crops_may_follow(tmp_path):
+def test_files_are_checked_before_they_are_cropped(tmp_path):
     for label, pixels in {"deep": DEEP, "gray": GRAY, "rgb": RGB}.items():
         (tmp_path / label).mkdir()
         assert cv2.imwrite(
@@ -395,7 +395,7 @@ def test_a_file_is_checked_at_opening_so_that_crops_may_follow(tmp_path):
         ImageFolder(tmp_path, crops, loader=open_picture)[1]
 
 
-def test_an_opened_picture_is_plain_closed_and_keeps_its_exif(tmp_path):
+def test_open_picture_closes_the_file_and_keeps_exif(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(GRAY).save(tmp_path / "a.jpg", exif=exif)
@@ -406,7 +406,7 @@ def test_an_opened_picture_is_plain_closed_and_keeps_its_exif(tmp_path):
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_tiff_that_pillow_would_turn_is_refused(compression, tmp_path):
+def test_tiffs_that_pillow_would_rotate_are_refused(compression, tmp_path):
     tifffile.imwrite(
         tmp_path / "a.tif",
         GRAY,
@@ -422,7 +422,7 @@ def test_a_tiff_that_pillow_would_turn_is_refused(compression, tmp_path):
         open_picture(tmp_path / "a.tif")
 
 
-def test_rgb_under_a_gray_plan_names_the_loader_that_converted_it():
+def test_rgb_under_a_gray_plan_names_the_loader():
     with pytest.raises(gp.ChannelError, match=r'convert\("RGB"\).*loader=open_picture'):
         ToBackbone(gp.plan("gray", "imagenet"))(Image.fromarray(RGB))
     with pytest.raises(
@@ -431,7 +431,7 @@ def test_rgb_under_a_gray_plan_names_the_loader_that_converted_it():
         ToBackbone(gp.plan("RGB", "imagenet"))(Image.fromarray(GRAY))
 
 
-def test_a_picture_says_its_bands_and_a_plan_for_another_order_is_refused():
+def test_a_plan_for_another_order_of_bands_is_refused():
     picture = Image.fromarray(RGB)
     with pytest.raises(
         gp.ChannelError, match=r"takes 'BGR' in this order.*holds 'RGB'"
@@ -443,7 +443,7 @@ def test_a_picture_says_its_bands_and_a_plan_for_another_order_is_refused():
     assert (names(picture) == UNIT(picture)).all()
 
 
-def test_the_picture_is_neither_changed_nor_turned():
+def test_pictures_are_neither_changed_nor_rotated():
     for picture, _ in PICTURES.values():
         before = picture.copy()
         UNIT(picture)

@@ -1,4 +1,4 @@
-"""Several plans in one adapter: the band count decides, or it is an error."""
+"""Several plans in one adapter: the band count chooses one, or it is an error."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_the_band_count_picks_the_plan():
 
 
 @pytest.mark.parametrize("count", [2, 4, 13])
-def test_another_band_count_is_an_error_that_names_the_choices(count):
+def test_another_band_count_is_an_error_that_names_the_plans(count):
     plans = plan_choice.index_by_band_count((GRAY, RGB))
     with pytest.raises(
         gp.ChannelError, match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} in shape"
@@ -33,7 +33,7 @@ def test_plans_of_different_targets_are_an_error():
         plan_choice.index_by_band_count((GRAY, gp.plan("RGB", "unit")))
 
 
-def test_no_plan_and_what_is_no_plan_are_errors():
+def test_missing_plans_and_other_types_are_errors():
     with pytest.raises(gp.ChannelError, match="at least one plan"):
         plan_choice.index_by_band_count(())
     with pytest.raises(gp.DTypeError, match=r"expected plans.*got str"):

@@ -1,4 +1,4 @@
-"""The elementwise pass, with NumPy as the tensor library, against the oracle."""
+"""Elementwise operations, with NumPy as the tensor library, against the oracle."""
 
 from types import SimpleNamespace
 
@@ -45,7 +45,7 @@ def run(plan, image, axis):
 )
 @pytest.mark.parametrize("made", ["float32", "float16", "float64", "uint8", "int32"])
 @pytest.mark.parametrize("kind", VIAS)
-def test_it_is_what_the_plan_means(kind, made, dtype, layout):
+def test_the_result_follows_the_plan(kind, made, dtype, layout):
     count, via = VIAS[kind]
     rng = np.random.default_rng(3)
     names = tuple("ABCDE"[:count])
@@ -84,7 +84,7 @@ def test_it_is_what_the_plan_means(kind, made, dtype, layout):
         oracle.assert_matches(result, y, scale)
 
 
-def test_what_only_moves_keeps_its_dtype_and_every_bit():
+def test_moved_pixels_keep_dtype_and_bits():
     image = np.array([[[1, 2**63 - 1]], [[3, -(2**63)]]])
     plan = gp.plan(
         gp.Source("AB", "CHW", range=(0, 1)), gp.Target("BA", "CHW", "int64")

@@ -1,4 +1,4 @@
-"""Channel maps among what adapts the weights of a transfer: they fold themselves, or say why they do not fit."""
+"""Channel maps that adapt the weights of a transfer: folded, or refused with the reason."""
 
 import imagenet
 import numpy as np
@@ -13,7 +13,7 @@ KERNEL = np.random.default_rng(5).normal(size=(5, 3, 3, 3)).astype("float32")
 HELD, LAYOUTS = ("c.weight", "c.bias", "fc.weight"), {3: "OIW", 4: "OIHW", 5: "OIDHW"}
 
 
-def test_a_channel_map_adapts_the_kernel_and_with_an_offset_the_bias():
+def test_a_channel_map_adapts_kernel_and_bias():
     bias = np.ones(5, "float32")
     adapt = resolve_adapt(
         {"c.weight": gp.replicate(), "fc.weight": np.square}, HELD, LAYOUTS, "weight"
@@ -32,7 +32,7 @@ def test_a_channel_map_adapts_the_kernel_and_with_an_offset_the_bias():
     assert resolve_adapt(None, HELD, LAYOUTS, "weight") == {}
 
 
-def test_a_channel_map_for_what_is_no_kernel_is_refused():
+def test_a_channel_map_adapts_only_kernels():
     for name in ("c.bias", ("c.weight", "c.bias")):
         with pytest.raises(
             gp.ChannelError, match=r"name ends in 'weight'.*give a function"
@@ -40,7 +40,7 @@ def test_a_channel_map_for_what_is_no_kernel_is_refused():
             resolve_adapt({name: gp.replicate()}, HELD, LAYOUTS, "weight")
 
 
-def test_an_offset_without_a_bias_to_go_into_is_refused_with_the_reason():
+def test_an_offset_needs_a_bias():
     with pytest.raises(
         gp.ChannelError,
         match=r"'c.weight' has an offset.*has none: build.*with a bias, or",
@@ -51,7 +51,7 @@ def test_an_offset_without_a_bias_to_go_into_is_refused_with_the_reason():
     ) == ["c.weight"]
 
 
-def test_a_map_for_the_weight_of_a_dense_layer_is_refused_by_its_axes():
+def test_a_map_for_a_dense_layer_is_refused():
     adapt = resolve_adapt({"fc.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
     with pytest.raises(
         gp.ChannelError,
@@ -60,7 +60,7 @@ def test_a_map_for_the_weight_of_a_dense_layer_is_refused_by_its_axes():
         adapt["fc.weight"](np.ones((10, 3)))
 
 
-def test_a_depthwise_kernel_is_refused_with_the_function_that_folds_it():
+def test_the_error_for_depthwise_kernels_shows_how_to_fold_them():
     adapt = resolve_adapt({"c.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
     depthwise = KERNEL[:3, :1]
     with pytest.raises(

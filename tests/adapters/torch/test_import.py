@@ -1,4 +1,4 @@
-"""torch and torchvision as an extra: what is said where they are missing, and where they are broken."""
+"""Import errors of torch and torchvision: missing, and broken."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 def test_a_missing_dependency_names_the_extra(adapter, missing):
     found = _failure(f"sys.modules[{missing!r}] = None", adapter)
     if (adapter, missing) == ("torch", "torchvision"):
-        assert found == ""  # it needs torch alone
+        assert found == ""  # it only needs torch
     else:
         assert (
             f'MissingExtraError: {missing} is not installed: pip install "graypipe[torch]"'
@@ -29,7 +29,7 @@ def test_a_broken_dependency_shows_its_own_error(adapter, tmp_path):
 
 
 def _failure(before, adapter):
-    """Return what a new interpreter writes to its standard error that runs ``before`` and imports the adapter."""
+    """Run ``before`` and import the adapter in a new interpreter; return its standard error."""
     code = f"import sys; {before}; import graypipe.adapters.{adapter}"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
