@@ -28,9 +28,9 @@ MIXED = ToBackbone(gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet"))
 def assert_imagenet(x, unit):
     """Assert that ``x`` is ``unit``, intensities (..., 1 or 3, H, W), normalised for ImageNet."""
     mean, std = np.reshape(MEAN, (3, 1, 1)), np.reshape(STD, (3, 1, 1))
-    wanted = (np.asarray(unit, np.float64) - mean) / std
+    expected = (np.asarray(unit, np.float64) - mean) / std
     oracle.assert_matches(
-        np.asarray(x), wanted, np.abs(np.asarray(unit) / std) + np.abs(mean / std)
+        np.asarray(x), expected, np.abs(np.asarray(unit) / std) + np.abs(mean / std)
     )
     assert x.is_contiguous()
     assert x.dtype == torch.float32
@@ -38,14 +38,14 @@ def assert_imagenet(x, unit):
 
 def test_tensors_keep_their_type_and_others_become_images():
     tensor = torch.from_numpy(GRAY)[None]
-    for given, kind in [
+    for value, kind in [
         (tensor, torch.Tensor),
         (tv_tensors.Image(tensor), tv_tensors.Image),
         (tv_tensors.Video(tensor.expand(4, 1, 6, 9)), tv_tensors.Video),
         (Image.fromarray(GRAY), tv_tensors.Image),
         (GRAY, tv_tensors.Image),
     ]:
-        x = TO_BACKBONE(given)
+        x = TO_BACKBONE(value)
         assert type(x) is kind
         assert_imagenet(
             torch.Tensor(x), np.broadcast_to(GRAY / 255, (*x.shape[:-3], 1, 6, 9))
@@ -213,13 +213,13 @@ def test_images_of_a_mixed_folder_have_one_shape():
 def test_read_only_arrays_are_not_changed():
     image = GRAY.copy()
     image.flags.writeable = False
-    for given in (image, Image.fromarray(image)):
+    for value in (image, Image.fromarray(image)):
         x = ToBackbone(
             gp.plan("gray", gp.Target("gray", "CHW", "uint8", range=(0, 255)))
-        )(given)
+        )(value)
         assert np.array_equal(x[0], GRAY)
         x.zero_()
-        assert np.array_equal(np.asarray(given), GRAY)
+        assert np.array_equal(np.asarray(value), GRAY)
 
 
 @pytest.mark.parametrize("compose", [v1.Compose, v2.Compose])
@@ -257,7 +257,7 @@ def test_results_equal_those_of_the_plan_bit_for_bit(dtype):
 
 
 @pytest.mark.parametrize(
-    "again", [copy.deepcopy, lambda held: pickle.loads(pickle.dumps(held))]
+    "again", [copy.deepcopy, lambda transform: pickle.loads(pickle.dumps(transform))]
 )
 def test_it_is_copied_and_pickled_before_and_after_use(again):
     for transform in (ToBackbone(gp.plan("gray", "imagenet")), MIXED):
@@ -297,9 +297,9 @@ def test_it_compiles_and_is_exported_on_plain_tensors():
     torch._dynamo.reset()
     x = torch.from_numpy(RNG.integers(0, 256, (2, 1, 4, 5), np.uint8))
     chain = v2.Compose([v2.CenterCrop((4, 5)), TO_BACKBONE])
-    for given in (x, x.to(torch.uint16) * 257, x / 255):
+    for value in (x, x.to(torch.uint16) * 257, x / 255):
         assert_imagenet(
-            torch.compile(TO_BACKBONE, fullgraph=True, backend="aot_eager")(given),
+            torch.compile(TO_BACKBONE, fullgraph=True, backend="aot_eager")(value),
             x / 255,
         )
     assert_imagenet(
@@ -323,11 +323,11 @@ def test_an_image_type_compiles_with_a_break_in_the_graph():
 
 
 def test_plans_are_checked_when_it_is_built():
-    for wrong, says in [
+    for wrong, message in [
         ((), "at least one"),
         ((gp.plan("gray", "imagenet"), gp.plan("R", "imagenet")), "both have 1"),
     ]:
-        with pytest.raises(gp.ChannelError, match=says):
+        with pytest.raises(gp.ChannelError, match=message):
             ToBackbone(*wrong)
     with pytest.raises(gp.ChannelError, match="share one target"):
         ToBackbone(gp.plan("gray", "imagenet"), gp.plan("RGB", "unit"))

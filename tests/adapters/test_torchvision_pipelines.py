@@ -74,9 +74,7 @@ def by_hand(path, mean, std):
     )
 
 
-def test_logits_equal_those_of_a_pipeline_by_hand(
-    backbone, folder
-):
+def test_logits_equal_those_of_a_pipeline_by_hand(backbone, folder):
     model, target, mean, std = backbone
     to_backbone = ToBackbone(gp.plan("gray", target), gp.plan("RGB", target))
     files = ImageFolder(
@@ -90,9 +88,7 @@ def test_logits_equal_those_of_a_pipeline_by_hand(
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_gray_files_equal_the_transforms_of_the_weights(
-    name, folder
-):
+def test_gray_files_equal_the_transforms_of_the_weights(name, folder):
     weights = WEIGHTS[name]
     documented = weights.transforms(crop_size=SIZE, resize_size=70)
     resize = v2.Resize(
@@ -106,9 +102,7 @@ def test_gray_files_equal_the_transforms_of_the_weights(
     )
 
 
-def test_the_layer_equals_the_transform(
-    backbone, folder
-):
+def test_the_layer_equals_the_transform(backbone, folder):
     model, target, mean, std = backbone
     image, source = gp.read(folder / "dog" / "b_16_bits.png", bits=16)
     stored = torch.from_numpy(image)[None, None, 4:68, 8:72]

@@ -43,9 +43,11 @@ def run(plan, image, axis):
 @pytest.mark.parametrize(
     "dtype", ["uint8", "int16", "uint16", "int64", "float16", "float32", "float64"]
 )
-@pytest.mark.parametrize("made", ["float32", "float16", "float64", "uint8", "int32"])
+@pytest.mark.parametrize(
+    "target_dtype", ["float32", "float16", "float64", "uint8", "int32"]
+)
 @pytest.mark.parametrize("kind", VIAS)
-def test_the_result_follows_the_plan(kind, made, dtype, layout):
+def test_the_result_follows_the_plan(kind, target_dtype, dtype, layout):
     count, via = VIAS[kind]
     rng = np.random.default_rng(3)
     names = tuple("ABCDE"[:count])
@@ -54,21 +56,26 @@ def test_the_result_follows_the_plan(kind, made, dtype, layout):
     if image.dtype.kind == "f":
         image[..., 0] = np.nan
     ranges = [(5.0 * j + 2, 5.0 * j + 90) for j in range(count)]
-    held = image.ravel()[11].item()
+    level = image.ravel()[11].item()
     for clip, nodata in [
         (False, None),
         (True, None),
-        (True, held),
-        (False, held),
+        (True, level),
+        (False, level),
         (False, float("nan")),
     ]:
         source = gp.Source(names, layout, range=ranges, clip=clip, nodata=nodata)
         target = gp.Target(
-            "XYZ", layout, made, range=(0, 255), mean=(1, 20, 3), std=(2, 1, 0.5)
+            "XYZ",
+            layout,
+            target_dtype,
+            range=(0, 255),
+            mean=(1, 20, 3),
+            std=(2, 1, 0.5),
         )
         plan = gp.plan(source, target, gp.ChannelMap(via, inputs=names, outputs="XYZ"))
         result = run(plan, image, layout.index("C") - 3)
-        assert result.dtype == made
+        assert result.dtype == target_dtype
         y, scale = oracle.plan(
             image,
             layout=layout,

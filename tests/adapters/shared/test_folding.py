@@ -50,9 +50,7 @@ def fold(plan=PLAN, kernel=KERNEL, bias=None, seen=None, exact=False, **options)
 @pytest.mark.parametrize(
     ("taps", "stride", "padding"), [(3, 1, 1), (7, 2, 3), (5, 2, 1)]
 )
-def test_the_centre_has_the_least_error_at_the_border(
-    bands, taps, stride, padding
-):
+def test_the_centre_has_the_least_error_at_the_border(bands, taps, stride, padding):
     plan = gp.plan(
         gp.Source(bands, range=(0, 255)), "imagenet", None if bands == "gray" else VIA
     )
@@ -133,13 +131,13 @@ def test_the_folded_layer_gives_the_same_output(exact):
     window = RNG.integers(0, 256, (3, 3), dtype=np.uint8)
     by_hand = (window / 255 - MEAN[:, None, None]) / STD[:, None, None]
     expected = np.einsum("oirc,irc->o", KERNEL.astype(np.float64), by_hand) + 1
-    found = (
+    actual = (
         np.einsum(
             "oirc,irc->o", kernel.astype(np.float64), feed(window).astype(np.float64)
         )
         + bias
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_nodata_is_zero_in_the_constant_band():
@@ -151,7 +149,7 @@ def test_nodata_is_zero_in_the_constant_band():
 
 
 @pytest.mark.parametrize(
-    ("plan", "exact", "raises", "says"),
+    ("plan", "exact", "raises", "message"),
     [
         (
             gp.plan("gray", "imagenet"),
@@ -192,8 +190,8 @@ def test_nodata_is_zero_in_the_constant_band():
     ],
     ids=["undeclared", "integers", "nodata", "nan", "one", "no plan"],
 )
-def test_a_plan_that_cannot_be_folded_is_refused(plan, exact, raises, says):
-    with pytest.raises(raises, match=f"(?s){says}"):
+def test_a_plan_that_cannot_be_folded_is_refused(plan, exact, raises, message):
+    with pytest.raises(raises, match=f"(?s){message}"):
         folding.check_foldable(plan, exact=exact)
 
 
@@ -230,7 +228,7 @@ def test_samples_are_seeded_and_fill_the_range():
 
 
 def test_samples_can_be_volumes():
-    (made,) = folding.sample_inputs(
+    (samples,) = folding.sample_inputs(
         [
             gp.plan(gp.Source("gray", "THW", range=(0, 1)), "unit").with_layouts(
                 target="CTHW"
@@ -238,7 +236,7 @@ def test_samples_can_be_volumes():
         ],
         (4, 5, 6),
     )
-    assert made.shape == (2, 3, 4, 5, 6)
+    assert samples.shape == (2, 3, 4, 5, 6)
 
 
 def test_plans_of_different_sources_cannot_be_compared():
@@ -252,11 +250,11 @@ def test_plans_of_different_sources_cannot_be_compared():
 
 
 def test_differences_are_largest_and_relative():
-    expected, found = (
+    expected, actual = (
         [np.array([3.0, 0.0]), np.array([[4.0]])],
         [np.array([3.0, 0.1]), np.array([[3.8]])],
     )
-    off = folding.Difference.between(found, expected)
+    off = folding.Difference.between(actual, expected)
     assert off.largest == pytest.approx(0.2)
     assert off.relative == pytest.approx(np.sqrt(0.1**2 + 0.2**2) / 5)
     assert folding.Difference.between([], []) == folding.Difference(0.0, 0.0)
@@ -286,12 +284,12 @@ def test_equal_infinities_do_not_differ():
 
 def test_outputs_of_different_shapes_are_refused():
     one = np.zeros((2, 9, 4))
-    for found in ([np.zeros((2, 9, 1))], [one, one], []):
+    for actual in ([np.zeros((2, 9, 1))], [one, one], []):
         with pytest.raises(
             gp.ChannelError,
             match=r"outputs of shapes \[\(2, 9, 4\)\], got.*what fold_into made of it",
         ):
-            folding.Difference.between(found, [one])
+            folding.Difference.between(actual, [one])
     with pytest.raises(
         gp.ChannelError, match=r"a layer that makes \(9, 4\), got \(9, 5\)"
     ):
@@ -301,20 +299,20 @@ def test_outputs_of_different_shapes_are_refused():
 def test_taps_inside_separate_interior_and_border():
     seen = covered(4, 3, 1, 1)
     expected = np.ones((2, 4, 4, 3))
-    found = expected.copy()
-    found[:, 1:3, 1:3] += 0.25
-    found[1, 0, 2, 1] -= 4
-    interior, border = folding.compare_layer_outputs(found, expected, seen)
+    actual = expected.copy()
+    actual[:, 1:3, 1:3] += 0.25
+    actual[1, 0, 2, 1] -= 4
+    interior, border = folding.compare_layer_outputs(actual, expected, seen)
     assert (interior.largest, interior.relative) == (0.25, 0.25)
     assert border.largest == 4
     assert border.relative == pytest.approx(4 / np.sqrt(2 * 12 * 3))
 
 
 def test_a_comparison_prints_as_a_table():
-    held = folding.Comparison(
+    comparison = folding.Comparison(
         "stem.conv1", *(folding.Difference(10.0**-i, 0.5) for i in range(3))
     )
-    assert str(held).splitlines() == [
+    assert str(comparison).splitlines() == [
         "                        largest  relative L2",
         "stem.conv1, interior   1.00e+00     5.00e-01",
         "stem.conv1, border     1.00e-01     5.00e-01",

@@ -98,7 +98,7 @@ def test_transparent_parts_are_refused(name):
 
 
 def test_a_transparent_level_is_refused_if_pixels_have_it():
-    for picture, held, other in [
+    for picture, level, other in [
         (Image.fromarray(np.uint8([[3, 4]])), 3, 5),
         (Image.fromarray(np.uint16([[300, 400]])), 300, 500),
         (Image.fromarray(np.uint8([[[1, 2, 3]]])), (1, 2, 3), (1, 2, 4)),
@@ -106,7 +106,7 @@ def test_a_transparent_level_is_refused_if_pixels_have_it():
         plain = UNIT(picture)
         picture.info["transparency"] = other
         assert (UNIT(picture) == plain).all()
-        picture.info["transparency"] = held
+        picture.info["transparency"] = level
         with pytest.raises(gp.ChannelError, match="transparent"):
             UNIT(picture)
 
@@ -235,12 +235,12 @@ def test_lossless_tiffs_equal_what_gp_read_returns(name, tmp_path):
     pixels, options = WHOLE_TIFFS[name]
     tifffile.imwrite(tmp_path / "a.tif", pixels, **options)
     image, source = gp.read(tmp_path / "a.tif")
-    wanted = gp.plan(source, "unit")(image)
+    expected = gp.plan(source, "unit")(image)
     with Image.open(tmp_path / "a.tif") as picture:
         assert picture.mode == name.split(",")[0]
-        np.testing.assert_allclose(UNIT(picture), wanted, rtol=0, atol=2e-7)
+        np.testing.assert_allclose(UNIT(picture), expected, rtol=0, atol=2e-7)
     np.testing.assert_allclose(
-        UNIT(open_picture(tmp_path / "a.tif")), wanted, rtol=0, atol=2e-7
+        UNIT(open_picture(tmp_path / "a.tif")), expected, rtol=0, atol=2e-7
     )
 
 
@@ -271,13 +271,13 @@ def deep_colour(form):
 @pytest.mark.parametrize("form", ["png", "jp2", "avif", "ppm"])
 def test_16_bit_colour_files_are_refused(form, tmp_path):
     data = deep_colour(form)
-    says = {
+    message = {
         "png": r"16 bits a band.*gp\.read",
         "ppm": "greatest level of the file is 65535.*PNG or TIFF",
     }
     with (
         Image.open(io.BytesIO(data)) as picture,
-        pytest.raises(gp.DTypeError, match=says.get(form, "does not tell")),
+        pytest.raises(gp.DTypeError, match=message.get(form, "does not tell")),
     ):
         UNIT(picture)
     (tmp_path / "deep").write_bytes(data)
@@ -304,10 +304,10 @@ def test_a_ppm_whose_levels_pillow_scales_is_refused(magic, greatest):
     )
     declared = ToBackbone(gp.plan(gp.Source("gray", bits=12), "unit"))
     data = b"%s 2 1 %d\n" % (magic.encode(), greatest) + pixels
-    says = f"level of the file is {greatest}, which Pillow scales"
+    message = f"level of the file is {greatest}, which Pillow scales"
     with (
         Image.open(io.BytesIO(data)) as picture,
-        pytest.raises(gp.DTypeError, match=says),
+        pytest.raises(gp.DTypeError, match=message),
     ):
         declared(picture)
 

@@ -25,8 +25,8 @@ def test_a_channel_map_adapts_kernel_and_bias():
     assert adapt["fc.weight"] is np.square
 
     adapt = resolve_adapt({"c.weight": PLAN.unit_map}, HELD, LAYOUTS, "weight")
-    made, constants = adapt["c.weight", "c.bias"](KERNEL, bias)
-    assert made.shape == (5, 1, 3, 3)
+    kernel, constants = adapt["c.weight", "c.bias"](KERNEL, bias)
+    assert kernel.shape == (5, 1, 3, 3)
     expected = 1 - np.einsum("oirc,i->o", KERNEL.astype(np.float64), MEAN / STD)
     np.testing.assert_allclose(constants, expected, rtol=1e-5, atol=1e-5)
     assert resolve_adapt(None, HELD, LAYOUTS, "weight") == {}

@@ -48,9 +48,9 @@ def net(stem, *before):
     return nn.Sequential(*before, stem, *head)
 
 
-def error(found, expected):
-    found, expected = found.detach().double(), expected.detach().double()
-    return float((found - expected).norm() / expected.norm())
+def error(actual, expected):
+    actual, expected = actual.detach().double(), expected.detach().double()
+    return float((actual - expected).norm() / expected.norm())
 
 
 def fed(feed, images=IMAGES):
@@ -81,17 +81,21 @@ def test_folded_models_equal_the_original_ones(
     exact, feed = fold_into(model, GRAY, exact=True)
     assert feed.target.bands == ("gray", "one")
     assert error(exact(fed(feed)), expected) <= 1e-5
-    found = compare(model, GRAY, exact, feed)
+    comparison = compare(model, GRAY, exact, feed)
     assert (
-        max(found.interior.relative, found.border.relative, found.model.relative)
+        max(
+            comparison.interior.relative,
+            comparison.border.relative,
+            comparison.model.relative,
+        )
         <= 1e-5
     )
 
     folded, feed = fold_into(model, GRAY)
     assert feed.target.bands == ("gray",)
-    found = compare(model, GRAY, folded, feed)
-    assert found.interior.relative <= 1e-5
-    assert 1e-3 < found.border.relative < 0.3
+    comparison = compare(model, GRAY, folded, feed)
+    assert comparison.interior.relative <= 1e-5
+    assert 1e-3 < comparison.border.relative < 0.3
     assert error(folded(fed(feed)), expected) < 0.1
 
 
@@ -110,8 +114,8 @@ def test_folds_are_exact_without_zero_padding(stem):
     folded, feed = fold_into(model, GRAY)
     assert feed == gp.plan(GRAY.source, gp.Target("gray", "CHW"))
     assert error(folded(fed(feed)), model(three_bands())) <= 1e-5
-    found = compare(model, GRAY, folded, feed)
-    assert (found.border.largest, found.border.relative) == (0, 0)
+    comparison = compare(model, GRAY, folded, feed)
+    assert (comparison.border.largest, comparison.border.relative) == (0, 0)
 
 
 def test_compare_measures_interior_border_and_model():
@@ -123,13 +127,17 @@ def test_compare_measures_interior_border_and_model():
     averaged = gp.plan(
         GRAY.source, gp.Target("gray", "CHW", mean=MEAN.mean(), std=STD.mean())
     )
-    found = compare(model, GRAY, summed, averaged)
-    assert found.layer == "0"
+    comparison = compare(model, GRAY, summed, averaged)
+    assert comparison.layer == "0"
     assert (
-        min(found.interior.relative, found.border.relative, found.model.relative)
+        min(
+            comparison.interior.relative,
+            comparison.border.relative,
+            comparison.model.relative,
+        )
         > 0.001
     )
-    off, wanted, heads = [], [], []
+    off, expected, heads = [], [], []
     for side in (64, 71):
         images = np.random.default_rng(0).random((2, side, side, 1)) * 255
         unit = images.transpose(0, 3, 1, 2) / 255
@@ -139,16 +147,18 @@ def test_compare_measures_interior_border_and_model():
         one = torch.from_numpy((unit - MEAN.mean()) / STD.mean()).float()
         inner = slice(2, -1 if side == 64 else -2)
         with torch.no_grad():
-            wanted.append(model[0](three)[..., inner, inner].flatten())
-            off.append(summed[0](one)[..., inner, inner].flatten() - wanted[-1])
+            expected.append(model[0](three)[..., inner, inner].flatten())
+            off.append(summed[0](one)[..., inner, inner].flatten() - expected[-1])
             heads.append((summed(one) - model(three)).flatten())
-    off, wanted, heads = map(torch.cat, (off, wanted, heads))
-    assert found.interior.largest == pytest.approx(float(off.abs().max()), rel=1e-3)
-    assert found.interior.relative == pytest.approx(
-        float(off.norm() / wanted.norm()), rel=1e-3
+    off, expected, heads = map(torch.cat, (off, expected, heads))
+    assert comparison.interior.largest == pytest.approx(
+        float(off.abs().max()), rel=1e-3
     )
-    assert found.model.largest == pytest.approx(float(heads.abs().max()), rel=1e-3)
-    assert "0, interior" in str(found)
+    assert comparison.interior.relative == pytest.approx(
+        float(off.norm() / expected.norm()), rel=1e-3
+    )
+    assert comparison.model.largest == pytest.approx(float(heads.abs().max()), rel=1e-3)
+    assert "0, interior" in str(comparison)
 
 
 class Fitted(nn.Module):
@@ -235,13 +245,13 @@ def test_a_map_without_offset_leaves_the_layer_without_bias():
 def test_model_and_random_state_are_not_changed():
     model = net(GEOMETRIES["vgg"]()).train()
     model[1].eval()
-    before = {name: held.clone() for name, held in model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.random.get_rng_state()
     folded, feed = fold_into(model, GRAY)
     compare(model, GRAY, folded, feed)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(
-        torch.equal(held, before[name]) for name, held in model.state_dict().items()
+        torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()
     )
     for one in (model, folded):
         assert [part.training for part in (one, *one)] == [
@@ -257,8 +267,8 @@ def test_model_and_random_state_are_not_changed():
         not part._forward_hooks for one in (model, folded) for part in one.modules()
     )
     assert all(
-        torch.equal(held, before[name])
-        for name, held in folded.state_dict().items()
+        torch.equal(tensor, before[name])
+        for name, tensor in folded.state_dict().items()
         if not name.startswith("0.")
     )
 
@@ -278,9 +288,9 @@ def test_models_of_volumes_are_folded(exact):
     plan = gp.plan(gp.Source("gray", "THW", range=(0, 255)), "imagenet")
     folded, feed = fold_into(model, plan, exact=exact)
     assert feed.target.layout == "CTHW"
-    found = compare(model, plan, folded, feed)
-    assert found.interior.relative <= 1e-5
-    assert (found.border.relative <= 1e-5) == exact
+    comparison = compare(model, plan, folded, feed)
+    assert comparison.interior.relative <= 1e-5
+    assert (comparison.border.relative <= 1e-5) == exact
     with pytest.raises(gp.LayoutError, match=r"reads volumes.*'HW'.*layout='DHW'"):
         fold_into(model, GRAY)
 
@@ -302,9 +312,13 @@ def test_nodata_and_clip_stay_in_the_plan_that_feeds():
     model = net(GEOMETRIES["resnet"]()).eval()
     folded, feed = fold_into(model, plan, exact=True)
     assert feed.source == plan.source
-    found = compare(model, plan, folded, feed)
+    comparison = compare(model, plan, folded, feed)
     assert (
-        max(found.interior.relative, found.border.relative, found.model.relative)
+        max(
+            comparison.interior.relative,
+            comparison.border.relative,
+            comparison.model.relative,
+        )
         <= 1e-5
     )
     with pytest.raises(gp.RangeError, match="exact=True"):

@@ -65,7 +65,7 @@ UNPADDED = {
 }
 
 
-def made(build):
+def make_model(build):
     """Return a model whose output depends on the image: some heads and gains start at zero."""
     torch.manual_seed(6)
     model = build().eval()
@@ -89,12 +89,13 @@ def by_hand(model, layer, size):
     folded, feed = layer
     with torch.no_grad():
         outputs = [model(three), folded(torch.from_numpy(feed.batch(image)))]
-    return [held["out"] if isinstance(held, dict) else held for held in outputs]
+    return [output["out"] if isinstance(output, dict) else output for output in outputs]
 
 
-def relative(found, expected):
+def relative(actual, expected):
     assert float(expected.norm()) > 0
-    return float((found.double() - expected.double()).norm() / expected.double().norm())
+    actual, expected = actual.double(), expected.double()
+    return float((actual - expected).norm() / expected.norm())
 
 
 SIZES = {"timm vit_tiny": (96, 96), "timm swin_tiny": (224, 224)}
@@ -102,11 +103,11 @@ SIZES = {"timm vit_tiny": (96, 96), "timm swin_tiny": (224, 224)}
 
 @pytest.mark.parametrize("name", PADDED)
 def test_exact_folds_keep_the_logits(name):
-    model = made(PADDED[name])
+    model = make_model(PADDED[name])
     exact = fold_into(model, PLAN, exact=True)
-    found = compare(model, PLAN, *exact)
-    assert found.layer == LAYERS[name]
-    assert max(found.interior.relative, found.border.relative) <= 1e-5
+    comparison = compare(model, PLAN, *exact)
+    assert comparison.layer == LAYERS[name]
+    assert max(comparison.interior.relative, comparison.border.relative) <= 1e-5
     expected, logits = by_hand(model, exact, (64, 96))
     assert relative(logits, expected) <= 1e-4
 
@@ -115,29 +116,29 @@ def test_exact_folds_keep_the_logits(name):
     "name", ["torchvision resnet18", "timm tf_efficientnet_b0", "smp Unet vgg11"]
 )
 def test_plain_folds_differ_only_at_the_padded_border(name):
-    model = made(PADDED[name])
+    model = make_model(PADDED[name])
     plain = fold_into(model, PLAN)
-    found = compare(model, PLAN, *plain)
-    assert found.interior.relative <= 1e-5
-    assert 1e-3 < found.border.relative < 0.2
+    comparison = compare(model, PLAN, *plain)
+    assert comparison.interior.relative <= 1e-5
+    assert 1e-3 < comparison.border.relative < 0.2
     expected, logits = by_hand(model, plain, (64, 96))
     assert relative(logits, expected) < 0.1
 
 
 @pytest.mark.parametrize("name", UNPADDED)
 def test_folds_without_padding_are_exact_everywhere(name):
-    model = made(UNPADDED[name])
+    model = make_model(UNPADDED[name])
     plain = fold_into(model, PLAN)
-    found = compare(model, PLAN, *plain)
-    assert found.layer == LAYERS[name]
-    assert found.interior.relative <= 1e-5
-    assert found.border.largest == 0
+    comparison = compare(model, PLAN, *plain)
+    assert comparison.layer == LAYERS[name]
+    assert comparison.interior.relative <= 1e-5
+    assert comparison.border.largest == 0
     expected, logits = by_hand(model, plain, SIZES.get(name, (64, 64)))
     assert relative(logits, expected) <= 1e-4
 
 
 def test_transform_input_is_refused_with_a_cure_that_works():
-    model = made(
+    model = make_model(
         lambda: models.googlenet(
             transform_input=True, init_weights=False, aux_logits=True
         )
@@ -156,7 +157,7 @@ def test_transform_input_is_refused_with_a_cure_that_works():
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         (
             "resnetv2_50x1_bit",
@@ -169,8 +170,8 @@ def test_transform_input_is_refused_with_a_cure_that_works():
         ("tresnet_m", "'body.s2d' takes it, a layer SpaceToDepth"),
     ],
 )
-def test_stems_that_do_more_than_convolve_are_refused(name, says):
-    with pytest.raises(gp.ChannelError, match=says):
+def test_stems_that_do_more_than_convolve_are_refused(name, message):
+    with pytest.raises(gp.ChannelError, match=message):
         fold_into(timm.create_model(name), PLAN)
 
 
@@ -178,7 +179,7 @@ def test_a_nested_model_and_its_size_are_found():
     inner = timm.create_model(
         "vit_tiny_patch16_224", img_size=96, depth=1, num_classes=0
     )
-    model = made(lambda: nn.ModuleDict({"backbone": inner})["backbone"])
+    model = make_model(lambda: nn.ModuleDict({"backbone": inner})["backbone"])
     model = nn.Sequential(model, nn.Linear(192, 2)).eval()
     folded, feed = fold_into(model, PLAN)
     assert folded[0].patch_embed.proj.in_channels == 1
@@ -186,6 +187,6 @@ def test_a_nested_model_and_its_size_are_found():
 
 
 def test_the_smp_encoder_folds_under_other_decoders_too():
-    model = made(lambda: smp.Linknet("resnet18", encoder_weights=None))
+    model = make_model(lambda: smp.Linknet("resnet18", encoder_weights=None))
     folded, feed = fold_into(model, PLAN, exact=True)
     assert compare(model, PLAN, folded, feed).model.relative <= 1e-4

@@ -9,13 +9,13 @@ import pytest
 @pytest.mark.parametrize("adapter", ["torch", "torchvision"])
 @pytest.mark.parametrize("missing", ["torch", "torchvision"])
 def test_a_missing_dependency_names_the_extra(adapter, missing):
-    found = _failure(f"sys.modules[{missing!r}] = None", adapter)
+    stderr = _failure(f"sys.modules[{missing!r}] = None", adapter)
     if (adapter, missing) == ("torch", "torchvision"):
-        assert found == ""  # it only needs torch
+        assert stderr == ""  # it only needs torch
     else:
         assert (
             f'MissingExtraError: {missing} is not installed: pip install "graypipe[torch]"'
-            in found
+            in stderr
         )
 
 
@@ -23,9 +23,9 @@ def test_a_missing_dependency_names_the_extra(adapter, missing):
 def test_a_broken_dependency_shows_its_own_error(adapter, tmp_path):
     (tmp_path / adapter).mkdir()
     (tmp_path / adapter / "__init__.py").write_text("import a_part_that_is_gone")
-    found = _failure(f"sys.path.insert(0, {str(tmp_path)!r})", adapter)
-    assert "No module named 'a_part_that_is_gone'" in found
-    assert "MissingExtraError" not in found
+    stderr = _failure(f"sys.path.insert(0, {str(tmp_path)!r})", adapter)
+    assert "No module named 'a_part_that_is_gone'" in stderr
+    assert "MissingExtraError" not in stderr
 
 
 def _failure(before, adapter):

@@ -35,7 +35,7 @@ def image(plan, *lead, size=(6, 7)):
 
 def assert_means_rgby(x, y):
     layout = {"layout": "NCHW", "out_layout": "NCHW"}
-    wanted, scale = oracle.plan(
+    expected, scale = oracle.plan(
         x.numpy(),
         **layout,
         ranges=[(10, 200)] * 4,
@@ -45,7 +45,7 @@ def assert_means_rgby(x, y):
         clip=True,
         nodata=7,
     )
-    oracle.assert_matches(y.detach().numpy(), wanted, scale)
+    oracle.assert_matches(y.detach().numpy(), expected, scale)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,9 +133,9 @@ def test_gradients_reach_the_image_through_both_kinds():
 def test_autocast_leaves_it_in_float32(kind, low):
     layer, x = ChannelLayer(RGBY, **KINDS[kind]), image(RGBY, 2)
     convolution = nn.Conv2d(3, 1, 1)
-    for given in (x, x.float().requires_grad_()):
+    for images in (x, x.float().requires_grad_()):
         with torch.autocast("cpu", dtype=low):
-            y = layer(given)
+            y = layer(images)
             assert convolution(y).dtype == low
         assert y.dtype == torch.float32
         assert_means_rgby(x, y)
@@ -188,10 +188,10 @@ def test_float16_that_cannot_hold_the_levels_is_refused(kind):
         with pytest.raises(gp.RangeError, match="float16"):
             torch.compile(layer, backend="eager")(x.half())
     deep = ChannelLayer(gp.plan(gp.Source(bits=16), "unit"), **KINDS[kind])
-    wanted = np.array([0, 4094, 4095, 65535]) / 65535
-    for given in (x.int(), x.to(torch.uint16), x.float()):
+    expected = np.array([0, 4094, 4095, 65535]) / 65535
+    for images in (x.int(), x.to(torch.uint16), x.float()):
         np.testing.assert_allclose(
-            deep(given)[0].detach().ravel(), wanted, rtol=0, atol=1e-7
+            deep(images)[0].detach().ravel(), expected, rtol=0, atol=1e-7
         )
     eight = ChannelLayer(gp.plan(gp.Source(bits=8), "unit"), **KINDS[kind])
     levels = torch.arange(256).reshape(1, 16, 16)
@@ -208,13 +208,13 @@ def test_float16_files_declare_their_dtype():
 def test_a_bfloat16_model_takes_integers():
     x, layer = image(GRAY, 2), ChannelLayer(GRAY)
     backbone = nn.Conv2d(3, 4, 3)
-    wanted = backbone(layer(x))
+    expected = backbone(layer(x))
     with torch.autocast("cpu", torch.bfloat16):
         mixed = nn.Sequential(layer, backbone)(x)
     cast = nn.Sequential(layer, v2.ToDtype(torch.bfloat16), backbone).bfloat16()
     for y in (mixed, cast(x)):
         assert y.dtype == torch.bfloat16
-        torch.testing.assert_close(y.float(), wanted, rtol=0.02, atol=0.05)
+        torch.testing.assert_close(y.float(), expected, rtol=0.02, atol=0.05)
     with pytest.raises(gp.DTypeError, match=r"integers of the file.*bfloat16"):
         cast(x.bfloat16())
 
@@ -231,6 +231,16 @@ def test_the_state_dict_holds_only_parameters():
     assert torch.equal(other(x), layer(x))
     for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert torch.equal(again(x), layer(x))
+
+
+def test_a_model_saved_whole_loads_from_the_public_module(tmp_path):
+    assert ChannelLayer.__module__ == "graypipe.adapters.torch"
+    model = nn.Sequential(ChannelLayer(RGBY, trainable=True), nn.Conv2d(3, 4, 3))
+    torch.save(model, tmp_path / "model.pt")
+    loaded = torch.load(tmp_path / "model.pt", weights_only=False)
+    x = image(RGBY, 2)
+    assert torch.equal(loaded(x), model(x))
+    assert loaded[0].plan == model[0].plan
 
 
 def test_the_repr_shows_source_and_target():

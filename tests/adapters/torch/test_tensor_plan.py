@@ -52,7 +52,7 @@ def stored(shape, dtype):
 def assert_right(kind, x, y):
     """Assert that ``y`` is the result of plan ``kind`` for ``x``."""
     source, lead = PLANS[kind].source, x.shape[:-3]
-    wanted, scale = oracle.plan(
+    expected, scale = oracle.plan(
         x.detach().resolve_neg().reshape(lead.numel(), *x.shape[-3:]).numpy(),
         layout="NCHW",
         out_layout="NCHW",
@@ -65,7 +65,7 @@ def assert_right(kind, x, y):
     )
     oracle.assert_matches(
         y.detach().numpy(),
-        *(part.reshape(*lead, *part.shape[1:]) for part in (wanted, scale)),
+        *(part.reshape(*lead, *part.shape[1:]) for part in (expected, scale)),
     )
     assert y.is_contiguous()
 
@@ -204,8 +204,8 @@ def test_shapes_are_known_without_data():
     assert (y.shape, y.device.type, y.dtype) == ((2, 3, 6, 7), "meta", torch.float32)
 
 
-def through_pickle(held):
-    return pickle.loads(pickle.dumps(held))
+def through_pickle(value):
+    return pickle.loads(pickle.dumps(value))
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, through_pickle])
@@ -220,5 +220,7 @@ def test_only_the_engine_writes_64_bit_integers():
     )
     x = torch.tensor([[[0, 7, 255]]], dtype=torch.uint8)
     assert plan(x).tolist() == [[[0, 7, 255]]]
-    with pytest.raises(gp.DTypeError, match="no float holds the ends of int64"):
+    with pytest.raises(
+        gp.DTypeError, match="got int64, and no float represents its limits"
+    ):
         torch.vmap(plan)(x[None])

@@ -128,8 +128,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("model", REFUSED)
 def test_models_that_a_fold_would_change_are_refused(model):
-    built, says = REFUSED[model]
-    with pytest.raises(gp.ChannelError, match=f"(?s){says}"):
+    built, message = REFUSED[model]
+    with pytest.raises(gp.ChannelError, match=f"(?s){message}"):
         fold_into(built, GRAY)
 
 
@@ -184,7 +184,7 @@ NEARLY = {
     ),
     "scaled where positive": (
         before(lambda x: x * 2 - 1 if x.min() >= 0 else x),
-        "for some values of it alone",
+        "only for some values",
     ),
     "scaled where wide": (
         before(lambda x: x / 255 if x.max() > 2000 else x),
@@ -232,9 +232,9 @@ WIDE = gp.plan(
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("model", NEARLY)
 def test_operations_that_change_only_some_images_are_refused(model, exact):
-    built, says = NEARLY[model]
+    built, message = NEARLY[model]
     plan = WIDE if model == "scaled where wide" else GRAY
-    with pytest.raises(gp.ChannelError, match=f"(?s){says}"):
+    with pytest.raises(gp.ChannelError, match=f"(?s){message}"):
         fold_into(built, plan, exact=exact)
 
 

@@ -26,12 +26,13 @@ def encoder(bands=3, seed=0):
 
 
 def state(model):
-    return {name: held.clone() for name, held in model.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def same(model, expected):
     return all(
-        torch.equal(held, expected[name]) for name, held in model.state_dict().items()
+        torch.equal(tensor, expected[name])
+        for name, tensor in model.state_dict().items()
     )
 
 
@@ -47,10 +48,10 @@ def test_an_encoder_is_transferred_into_a_unet_and_frozen():
     features = [name for name in vgg.state_dict() if name.startswith("features.")]
     assert len(features) == 26
     assert report.copied == tuple(f"encoder.{name}" for name in features)
-    after, held = unet.state_dict(), vgg.state_dict()
-    assert all(torch.equal(after[f"encoder.{name}"], held[name]) for name in features)
+    after, source = unet.state_dict(), vgg.state_dict()
+    assert all(torch.equal(after[f"encoder.{name}"], source[name]) for name in features)
     assert {name for name, _ in report.skipped} == {
-        name for name in held if name.startswith("classifier.")
+        name for name in source if name.startswith("classifier.")
     }
     assert all(
         "the target has no 'encoder.classifier." in why for _, why in report.skipped
@@ -97,11 +98,11 @@ def test_a_map_with_an_offset_adapts_kernel_and_bias():
     assert report.adapted == ("0.weight", "0.bias")
     image = np.random.default_rng(0).integers(0, 256, (8, 9), dtype=np.uint8)
     unit = gp.plan(GRAY.source, gp.Target("gray"))
-    found, expected = (
+    actual, expected = (
         model.eval()(torch.from_numpy(plan(image)[None]))
         for model, plan in ((small, unit), (big, GRAY))
     )
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_kernel_of_other_bands_is_skipped_and_reported():
@@ -121,16 +122,16 @@ def test_a_kernel_of_other_bands_is_skipped_and_reported():
 def test_weights_come_from_models_mappings_and_files(kind, tmp_path):
     big, target = encoder(seed=3), encoder(seed=4)
     big(torch.rand(2, 3, 8, 8))  # updates the running statistics
-    held, path = big.state_dict(), tmp_path / f"weights.{kind}"
+    state, path = big.state_dict(), tmp_path / f"weights.{kind}"
     if kind == "safetensors":
-        save_file(held, path)
+        save_file(state, path)
     elif kind.startswith("pt"):
-        torch.save(held, path)
-    arrays = {name: part.numpy() for name, part in held.items()}
-    source = {"model": big, "state dict": held, "arrays": arrays}.get(kind, path)
+        torch.save(state, path)
+    arrays = {name: part.numpy() for name, part in state.items()}
+    source = {"model": big, "state dict": state, "arrays": arrays}.get(kind, path)
     report = transfer_into(target, source if kind != "pth" else str(source))
-    assert report.copied == tuple(held)
-    assert same(target, held)
+    assert report.copied == tuple(state)
+    assert same(target, state)
 
 
 def test_copied_weights_are_frozen_and_frozen_ones_stay_frozen():
@@ -184,8 +185,8 @@ def test_nothing_is_written_if_something_does_not_fit():
     assert same(
         target.float(),
         {
-            name: held.half().float() if held.is_floating_point() else held
-            for name, held in before.items()
+            name: tensor.half().float() if tensor.is_floating_point() else tensor
+            for name, tensor in before.items()
         },
     )
     assert all(parameter.requires_grad for parameter in target.parameters())
@@ -212,7 +213,7 @@ def test_a_checkpoint_around_a_state_dict_is_refused(tmp_path):
 
 def test_other_sources_and_targets_are_refused(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
-    for source, raises, says in (
+    for source, raises, message in (
         (
             3,
             gp.DTypeError,
@@ -229,7 +230,7 @@ def test_other_sources_and_targets_are_refused(tmp_path):
             r"weights.h5 is neither .safetensors nor .pt, .pth, .bin, .ckpt: save",
         ),
     ):
-        with pytest.raises(raises, match=says):
+        with pytest.raises(raises, match=message):
             transfer_into(encoder(), source)
     with pytest.raises(gp.DTypeError, match=r"expected a torch.nn.Module, got dict"):
         transfer_into({}, encoder())

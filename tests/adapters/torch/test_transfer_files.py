@@ -25,28 +25,26 @@ CONTENT = {
     "HTML": lambda _: b"<html>404 not found</html>",
     "a pointer of git-lfs": lambda _: POINTER,
     "empty": lambda _: b"",
-    "cut in the middle": lambda made: made[: len(made) // 2],
-    "cut at the end": lambda made: made[:-3],
-    "legacy": lambda made: made[: len(made) // 2],
+    "cut in the middle": lambda data: data[: len(data) // 2],
+    "cut at the end": lambda data: data[:-3],
+    "legacy": lambda data: data[: len(data) // 2],
 }
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
 @pytest.mark.parametrize("kind", CONTENT)
-def test_a_broken_file_is_refused_with_its_first_bytes(
-    kind, suffix, tmp_path
-):
+def test_a_broken_file_is_refused_with_its_first_bytes(kind, suffix, tmp_path):
     path = tmp_path / f"weights{suffix}"
     content = CONTENT[kind](whole(kind, path))
     path.write_bytes(content)
     with pytest.raises(gp.ReadError) as raised:
         transfer_into(nn.Linear(3, 2), path)
-    said = str(raised.value)
-    assert said.startswith(
+    message = str(raised.value)
+    assert message.startswith(
         f"{path} is no {suffix} file, or a part of one: {len(content)} bytes"
     )
-    assert repr(content[:16]) in said
-    assert "holds more than weights" not in said
+    assert repr(content[:16]) in message
+    assert "holds more than weights" not in message
 
 
 @pytest.mark.filterwarnings(

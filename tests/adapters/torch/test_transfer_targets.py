@@ -20,13 +20,13 @@ class Tied(nn.Module):
 
 def holding(**tensors):
     model = nn.Module()
-    for name, held in tensors.items():
-        if isinstance(held, nn.Module):
-            model.add_module(name, held)
-        elif isinstance(held, nn.Parameter):
-            model.register_parameter(name, held)
+    for name, tensor in tensors.items():
+        if isinstance(tensor, nn.Module):
+            model.add_module(name, tensor)
+        elif isinstance(tensor, nn.Parameter):
+            model.register_parameter(name, tensor)
         else:
-            model.register_buffer(name, held)
+            model.register_buffer(name, tensor)
     return model
 
 
@@ -81,7 +81,7 @@ def test_different_views_of_one_tensor_are_not_tied():
 def test_a_state_dict_of_copies_is_refused():
     model = nn.Linear(4, 4)
     model._register_state_dict_hook(
-        lambda _, state, *__: {name: held.clone() for name, held in state.items()}
+        lambda _, state, *__: {name: tensor.clone() for name, tensor in state.items()}
     )
     with pytest.raises(
         gp.ChannelError,
@@ -93,7 +93,9 @@ def test_a_state_dict_of_copies_is_refused():
 def test_names_given_by_a_hook_are_written_and_frozen():
     model = nn.Linear(4, 4)
     model._register_state_dict_hook(
-        lambda _, state, *__: {f"plain.{name}": held for name, held in state.items()}
+        lambda _, state, *__: {
+            f"plain.{name}": tensor for name, tensor in state.items()
+        }
     )
     assert transfer_into(model, {"plain.weight": ONES}, freeze=True).copied == (
         "plain.weight",
@@ -155,20 +157,20 @@ HARD = {
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 @pytest.mark.parametrize("kind", HARD)
 def test_tensors_that_numpy_cannot_take_are_refused_by_name(kind):
-    held = HARD[kind]()
+    tensor = HARD[kind]()
     with pytest.raises(
         gp.DTypeError, match="'w' of the target must convert to a NumPy array"
     ):
-        transfer_into(holding(w=held, v=torch.zeros(2)), {"v": np.ones(2, "float32")})
+        transfer_into(holding(w=tensor, v=torch.zeros(2)), {"v": np.ones(2, "float32")})
     with pytest.raises(
         gp.DTypeError, match="'w' of the source must convert to a NumPy array"
     ):
-        transfer_into(holding(w=torch.zeros(4, 4)), {"w": held})
+        transfer_into(holding(w=torch.zeros(4, 4)), {"w": tensor})
 
 
 def test_lazy_layers_are_refused_by_name():
     plain = nn.Sequential(nn.Linear(3, 4))
-    for lazy, says in (
+    for lazy, message in (
         (
             lambda: transfer_into(nn.Sequential(nn.LazyLinear(4)), plain),
             "'0.weight' of the target.*uninitialized",
@@ -178,7 +180,7 @@ def test_lazy_layers_are_refused_by_name():
             "'0.weight' of the source.*uninitialized",
         ),
     ):
-        with pytest.raises(gp.DTypeError, match=says):
+        with pytest.raises(gp.DTypeError, match=message):
             lazy()
 
 

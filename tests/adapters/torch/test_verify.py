@@ -97,25 +97,24 @@ def test_plain_models_fold_whatever_they_return(flow):
     folded, feed = fold_into(model, GRAY, exact=True)
     conv = Stem(conv=copy.deepcopy(folded.conv))
     plain = Stem(conv=model.conv)
-    expected, found = (
+    expected, actual = (
         plain(torch.from_numpy(GRAY.batch(IMAGES))),
         conv(torch.from_numpy(feed.batch(IMAGES))),
     )
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_compare_sees_the_imaginary_part():
     model = Stem(lambda y, _: torch.complex(torch.zeros_like(y), y)).eval()
-    found = compare(model, GRAY, *fold_into(model, GRAY))
-    assert found.model.relative > 1e-3  # at the padded border, in the imaginary part only
+    comparison = compare(model, GRAY, *fold_into(model, GRAY))
+    # At the padded border, in the imaginary part only.
+    assert comparison.model.relative > 1e-3
 
 
 @pytest.mark.parametrize(
     ("returned", "kind"), [(None, "NoneType"), ("a cat", "str"), ([3], "list")]
 )
-def test_a_model_that_returns_no_tensor_is_refused(
-    returned, kind
-):
+def test_a_model_that_returns_no_tensor_is_refused(returned, kind):
     with pytest.raises(
         gp.ChannelError,
         match=f"returns tensors.*got one that returns {kind} without any",
@@ -173,11 +172,11 @@ def test_a_pruned_layer_after_the_first_stays_pruned():
         nn.Conv2d(3, 4, 3), prune.l1_unstructured(nn.Conv2d(4, 4, 3), "weight", 0.5)
     ).eval()
     folded, feed = fold_into(model, GRAY)
-    expected, found = (
+    expected, actual = (
         model(torch.from_numpy(GRAY.batch(IMAGES))),
         folded(torch.from_numpy(feed.batch(IMAGES))),
     )
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(folded[1].weight_mask, model[1].weight_mask)
 
 
@@ -189,12 +188,12 @@ def test_a_stem_under_autocast_inside_the_model_folds():
 
     model = Cast().eval()
     folded, feed = fold_into(model, GRAY, exact=True)
-    expected, found = (
+    expected, actual = (
         model(torch.from_numpy(GRAY.batch(IMAGES))),
         folded(torch.from_numpy(feed.batch(IMAGES))),
     )
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
-    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(actual, expected, rtol=0.05, atol=0.05)
+    assert actual.dtype == torch.bfloat16
 
 
 class Doubled(nn.Module):
@@ -246,15 +245,15 @@ REFUSED = {
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_layers_that_cannot_be_folded_are_refused(kind):
-    build, says = REFUSED[kind]
-    with pytest.raises(gp.ChannelError, match=f"(?s){says}"):
+    build, message = REFUSED[kind]
+    with pytest.raises(gp.ChannelError, match=f"(?s){message}"):
         fold_into(build(), GRAY)
 
 
-@pytest.mark.parametrize("named", [(None, None), [64.0, 64.0], (0, 0), -1])
-def test_invalid_sizes_of_a_model_are_ignored(named):
+@pytest.mark.parametrize("size", [(None, None), [64.0, 64.0], (0, 0), -1])
+def test_invalid_sizes_of_a_model_are_ignored(size):
     model = Stem()
-    model.img_size = named
+    model.img_size = size
     folded, _ = fold_into(model, GRAY)
     assert folded.conv.in_channels == 1
 
@@ -275,7 +274,7 @@ def test_compare_refuses_models_that_do_not_belong_together():
     model = Stem()
     folded, feed = fold_into(model, GRAY)
     other, _ = fold_into(Stem(conv=nn.Conv2d(3, 4, 3)), GRAY)
-    for found, says in (
+    for other_model, message in (
         (
             nn.Sequential(folded),
             "the folded model has no convolution 'conv'.*both wrapped or neither",
@@ -283,8 +282,8 @@ def test_compare_refuses_models_that_do_not_belong_together():
         (other, r"have the shapes .*\(2, 8, 64, 64\).*\(2, 4, 62, 62\)"),
         (Stem(lambda y, _: [y, y], folded.conv), "have the shapes"),
     ):
-        with pytest.raises(gp.ChannelError, match=says):
-            compare(model, GRAY, found, feed)
+        with pytest.raises(gp.ChannelError, match=message):
+            compare(model, GRAY, other_model, feed)
     with pytest.raises(gp.DTypeError, match=r"expected a torch.nn.Module, got dict"):
         compare(model, GRAY, {}, feed)
     plain = nn.Sequential(model.conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
