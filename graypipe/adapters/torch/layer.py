@@ -123,7 +123,7 @@ class ChannelLayer(nn.Module):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._tensor_plans = self._make_tensor_plans()
 
     def forward(self, x: Tensor) -> Tensor:

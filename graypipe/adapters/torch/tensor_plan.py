@@ -98,7 +98,7 @@ class TensorPlan:
         return y.contiguous()
 
     def _spec_for(self, dtype: torch.dtype) -> ElementwiseSpec:
-        """Return the spec for tensors of ``dtype``, or raise the error of that dtype."""
+        """Return the spec for tensors of ``dtype``, or raise the error of it."""
         spec = self._specs.get(dtype)
         if isinstance(spec, ElementwiseSpec):
             return spec
