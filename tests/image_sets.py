@@ -1,4 +1,4 @@
-"""Folders of images for the commands that work on whole data sets, and the commands as processes."""
+"""Folders of images for the commands that process data sets, and the commands themselves."""
 
 import subprocess
 import sys
@@ -12,9 +12,12 @@ import graypipe as gp
 
 ROOT = Path(gp.__file__).parents[1]
 
+# Seconds after which a process counts as hanging. No test depends on how fast it is.
+HANGING = 600
+
 
 def save(path, array, **options):
-    """Write ``array`` in the format that the name says, and return the path."""
+    """Write ``array`` in the format of the suffix of ``path``, and return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, array)
@@ -26,23 +29,22 @@ def save(path, array, **options):
 
 
 def images(folder, count, shape=(12, 16), dtype="uint8", ending=".png"):
-    """Write ``count`` random images into two folders below ``folder``; return them, sorted by name."""
+    """Write random images to two subfolders of ``folder``; return them sorted by path."""
     rng = np.random.default_rng(7)
-    made = {}
-    for at in range(count):
-        values = (
-            rng.random(shape)
-            if np.dtype(dtype).kind == "f"
-            else rng.integers(0, np.iinfo(dtype).max + 1, shape)
-        )
-        path = folder / ("ab"[at % 2]) / f"{at:04}{ending}"
-        made[path] = values.astype(dtype)
-        save(path, made[path])
-    return {path: made[path] for path in sorted(made)}
+    arrays = {}
+    for index in range(count):
+        if np.dtype(dtype).kind == "f":
+            values = rng.random(shape)
+        else:
+            values = rng.integers(0, np.iinfo(dtype).max + 1, shape)
+        path = folder / "ab"[index % 2] / f"{index:04}{ending}"
+        arrays[path] = values.astype(dtype)
+        save(path, arrays[path])
+    return dict(sorted(arrays.items()))
 
 
 def tree(folder):
-    """Return the bytes of every file below ``folder``, by name."""
+    """Return the content of every file below ``folder``, by its relative path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -50,12 +52,18 @@ def tree(folder):
     }
 
 
-def command(*argv):
+def command(*argv, python_options=()):
     """Return the command line that runs ``graypipe`` in a process of its own."""
-    return [sys.executable, "-m", "graypipe", *map(str, argv)]
+    return [sys.executable, *python_options, "-m", "graypipe", *map(str, argv)]
 
 
-def process(*argv, **options):
-    """Run ``graypipe`` in a process of its own, to its end."""
-    options = {"capture_output": True, "text": True, **options}
-    return subprocess.run(command(*argv), cwd=ROOT, timeout=600, check=False, **options)
+def process(*argv, python_options=(), **options):
+    """Run ``graypipe`` in a process of its own and wait for its end."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run(
+        command(*argv, python_options=python_options),
+        cwd=ROOT,
+        timeout=HANGING,
+        check=False,
+        **{"text": True, **options},
+    )

@@ -1,4 +1,7 @@
-"""Whole data sets: files cut into chunks, worked on by processes or by Ray, results in the order of the files.
+"""Batch jobs: process a folder of images in chunks, with processes or with Ray.
 
-What becomes of a file never depends on who works: one process, several, and Ray give the same bytes.
+`chunks` splits the files, `local` and `ray` distribute the chunks and return the
+results in the order of the files, and `work` holds the functions that a worker runs.
+The results do not depend on the number of workers or on the engine: the bytes are the
+same.
 """

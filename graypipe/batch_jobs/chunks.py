@@ -1,29 +1,53 @@
-"""Chunks: the files that a worker takes at once, cut by number and size, whoever works."""
+"""Split a list of files into chunks, the unit of work of one worker.
+
+The chunks depend on the files only, not on the number of workers. Statistics of floats
+are summed chunk by chunk, so their rounding is the same for any number of workers.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-MOST_FILES = 16
-MOST_BYTES = 16 << 20
+# With several files in a chunk, the cost of sending it to a worker is negligible. More
+# files would make the progress bar move in jumps.
+MAX_FILES = 16
+
+# Large files take long on their own. Smaller chunks keep all workers busy to the end.
+MAX_BYTES = 16 << 20
 
 
-def chunks(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    """Yield ``paths`` in their order, up to `MOST_FILES` at once, fewer where they are large."""
+def split_into_chunks(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yield lists of consecutive files.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The files; they keep their order.
+
+    Yields
+    ------
+    list of Path
+        At most `MAX_FILES` files with at most `MAX_BYTES` in total. A larger file is a
+        chunk of its own.
+    """
     chunk: list[Path] = []
-    held = 0
+    chunk_bytes = 0
     for path in paths:
-        size = _size(path)
-        if chunk and (len(chunk) == MOST_FILES or held + size > MOST_BYTES):
+        file_bytes = _file_size(path)
+        is_full = len(chunk) == MAX_FILES or chunk_bytes + file_bytes > MAX_BYTES
+        if chunk and is_full:
             yield chunk
-            chunk, held = [], 0
+            chunk = []
+            chunk_bytes = 0
         chunk.append(path)
-        held += size
+        chunk_bytes += file_bytes
     if chunk:
         yield chunk
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
+    """Return the size of the file in bytes, 0 if it cannot be accessed."""
     try:
         return path.stat().st_size
-    except OSError:  # whoever reads it says what is wrong
+    except OSError:
+        # The worker that reads the file reports the error.
         return 0

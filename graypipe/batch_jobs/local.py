@@ -1,7 +1,8 @@
-"""Processes of this machine: a bounded number of chunks at a time, results in the order of the chunks.
+"""Run a function on many tasks in processes of this machine.
 
-Workers are forked from a server that has imported the package once, and nothing else; where there is no such server
-they start afresh. They never inherit threads, locks or open files.
+Worker processes are forked from a server process that has imported the package and does
+nothing else. Where fork is not available they start from scratch. In both cases they
+inherit no threads, locks or open files.
 """
 
 import multiprocessing
@@ -20,71 +21,118 @@ from ..errors import GraypipeError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-WAITING = 2
-"""Chunks a worker has before it, so that it need not wait for the next one."""
+# Tasks that are submitted in advance for each worker. With 2 a worker need not wait for
+# the next task; more would only increase the memory that finished results take.
+TASKS_PER_WORKER = 2
 
-PRELOADED = [
-    "graypipe.batch_jobs.converting",
-    "graypipe.batch_jobs.gathering",
+# Imported once by the server process instead of by every worker. Modules that cannot be
+# imported, such as the Numba engine without Numba, are skipped.
+PRELOADED_MODULES = [
+    "graypipe.batch_jobs.work",
     "graypipe.io.png",
     "graypipe.engine.numba_engine",
 ]
 
 
-def in_order(
-    work: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+def map_in_order(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
 ) -> Generator[Result, None, None]:
-    """Yield ``work(task)`` for each of ``tasks``, in their order; by this process itself where ``workers`` is 1.
+    """Yield ``function(task)`` for each task, in the order of the tasks.
 
-    Whatever ``work`` raises is raised here, and the rest of the tasks is left. GraypipeError where a worker dies.
+    Close the generator to stop the worker processes early.
+
+    Parameters
+    ----------
+    function : callable
+        A function that can be pickled. An exception that it raises is raised here, and
+        the remaining tasks are cancelled.
+    tasks : iterable
+        Objects that can be pickled. They are consumed as workers become free, so that
+        memory does not grow with the number of tasks.
+    workers : int
+        The number of worker processes. With 1, this process does the work itself.
+
+    Yields
+    ------
+    object
+        The results of ``function``.
+
+    Raises
+    ------
+    GraypipeError
+        If a worker process dies.
     """
     if workers == 1:
-        yield from map(work, tasks)
+        yield from map(function, tasks)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_begin)
+    context = _worker_context()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_init_worker)
     try:
-        yield from _results(pool, work, tasks, workers * WAITING)
+        yield from _results_in_order(pool, function, tasks, workers * TASKS_PER_WORKER)
     except BrokenProcessPool:
         raise GraypipeError(
-            "a worker process died: killed, or out of memory. Fewer --workers need less; what is finished stays"
+            "a worker process died: it was killed, or the machine ran out of memory. "
+            "Use fewer --workers to need less memory; finished files are kept"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _results(
+def _results_in_order(
     pool: ProcessPoolExecutor,
-    work: Callable[[Task], Result],
+    function: Callable[[Task], Result],
     tasks: Iterable[Task],
-    most: int,
+    max_pending: int,
 ) -> Iterator[Result]:
-    under_way: deque[Future[Result]] = deque()
+    """Yield the results in order; submit at most ``max_pending`` tasks in advance."""
+    pending: deque[Future[Result]] = deque()
     for task in tasks:
-        if len(under_way) == most:
-            yield under_way.popleft().result()
-        under_way.append(pool.submit(work, task))
-    while under_way:
-        yield under_way.popleft().result()
+        if len(pending) == max_pending:
+            yield pending.popleft().result()
+        pending.append(pool.submit(function, task))
+    while pending:
+        yield pending.popleft().result()
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _worker_context() -> multiprocessing.context.BaseContext:
+    """Return the start method of the workers; with fork, the server process runs."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        PRELOADED
-    )  # modules that are not there are passed over
+    context.set_forkserver_preload(PRELOADED_MODULES)
+    _start_fork_server()
     return context
 
 
-def _begin() -> None:
-    """Leave Ctrl-C to the process that gives the work, and do not outlive it."""
+def _start_fork_server() -> None:
+    """Start the server process so that it and its workers never receive Ctrl-C.
+
+    A terminal sends SIGINT to every process of the command. Only the command itself
+    handles it: a worker or server interrupted while it starts would print a traceback.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    # The signal mask is inherited by the server and by its workers. Starting the
+    # resource tracker would unblock SIGINT, so it must be running before.
+    resource_tracker.ensure_running()
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+
+
+def _init_worker() -> None:
+    """Ignore Ctrl-C, which the parent process handles; exit when the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    giver = multiprocessing.parent_process()
-    if giver is not None:
-        threading.Thread(target=_follow, args=(giver.sentinel,), daemon=True).start()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(
+            target=_exit_with_parent, args=(parent.sentinel,), daemon=True
+        ).start()
 
 
-def _follow(sentinel: int) -> None:
-    connection.wait([sentinel])
+def _exit_with_parent(parent_sentinel: int) -> None:
+    """Wait until the parent process ends, then end this process at once."""
+    connection.wait([parent_sentinel])
     os._exit(1)

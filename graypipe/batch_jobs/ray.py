@@ -1,6 +1,7 @@
-"""Ray Data: the same work on a Ray that is started here, or on a cluster that is there.
+"""Run a function on many tasks with Ray Data, on this machine or on a cluster.
 
-Workers read and write files themselves, so a cluster needs the same folders under the same names on every machine.
+The workers read and write the files themselves: all machines of a cluster need the same
+folders under the same names.
 """
 
 import logging
@@ -16,66 +17,92 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def in_order(
-    work: Callable[[Task], Result],
+def map_in_order(
+    function: Callable[[Task], Result],
     tasks: Iterable[Task],
     workers: int,
     address: str | None,
 ) -> Generator[Result, None, None]:
-    """Yield ``work(task)`` for each of ``tasks``, in their order.
+    """Yield ``function(task)`` for each task, in the order of the tasks.
 
-    ``address`` names a cluster; None starts Ray on this machine with ``workers`` processors, and stops it at the end.
-    Whatever ``work`` raises is raised here. MissingExtraError without the extra ``ray``.
+    Parameters
+    ----------
+    function : callable
+        A function that can be pickled. An exception that it raises is raised here.
+    tasks : iterable
+        Objects that can be pickled.
+    workers : int
+        The number of processors if Ray is started here.
+    address : str or None
+        The address of a running cluster. With None, Ray is started on this machine and
+        stopped at the end.
+
+    Yields
+    ------
+    object
+        The results of ``function``.
+
+    Raises
+    ------
+    GraypipeError
+        If Ray cannot be started or reached, or if it fails.
+    MissingExtraError
+        If Ray is not installed.
     """
-    os.environ.setdefault(
-        "RAY_USAGE_STATS_ENABLED", "0"
-    )  # nothing is reported to anybody
+    # Ray reads this variable on import: do not send usage statistics to its authors.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with needs("ray", "ray", "pandas", "pyarrow"):
         import ray
         import ray.data
     try:
-        _start(ray, workers, address)
+        _connect(ray, workers, address)
         rows = ray.data.from_items([{"task": pickle.dumps(task)} for task in tasks])
-        for row in rows.map(_Step(work)).iter_rows():
+        for row in rows.map(_RowFunction(function)).iter_rows():
             result = pickle.loads(row["result"])
             if isinstance(result, BaseException):
                 raise result
             yield result
     except ray.exceptions.RayError as error:
-        raise GraypipeError(f"Ray gave up: {error}") from None
+        raise GraypipeError(f"Ray failed: {error}") from None
     finally:
         ray.shutdown()
 
 
-class _Step:
-    """``work`` on a row; what it raises is returned, since Ray would wrap it in errors of its own."""
+class _RowFunction:
+    """Apply a function to the pickled task in a row of a Ray data set.
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
-        self.work = work
+    An exception is returned as the result, because Ray would wrap it in its own.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            result = self.work(pickle.loads(row["task"]))
+            result = self.function(pickle.loads(row["task"]))
         except Exception as error:
             result = error
         return {"result": pickle.dumps(result)}
 
 
-def _start(ray: Any, workers: int, address: str | None) -> None:
-    """Start Ray or join it; let results come in the order of the rows, and leave the terminal to the command."""
-    own = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
+def _connect(ray: Any, workers: int, address: str | None) -> None:
+    """Start Ray here, or connect to the cluster at ``address``."""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        options |= {
+            "address": "local",
+            "num_cpus": workers,
+            "include_dashboard": False,
+        }
+    else:
+        options["address"] = address
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **own,
-        )
+        ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise GraypipeError(
-            f"Ray is not to be had{f' at {address}' if address else ''}: {error}"
-        ) from None
+        place = address or "on this machine"
+        raise GraypipeError(f"cannot connect to Ray ({place}): {error}") from None
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
+    # The command prints its own progress and errors.
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,6 +1,14 @@
-"""The command line: ``graypipe convert``, ``demo``, ``explain``, ``inspect``, ``stats``, and ``graypipe --version``.
+"""The command line of graypipe.
 
-Exit codes: 0 done; 1 the job failed; 2 the command line cannot be read. An error is one line on stderr.
+    graypipe convert IMAGES OUT --source gray --target imagenet --to npy
+    graypipe demo
+    graypipe explain --source gray:12 --target imagenet
+    graypipe inspect IMAGES
+    graypipe stats IMAGES --source gray
+    graypipe --version
+
+The exit code is 0 if the command succeeds, 1 if it fails, and 2 if the arguments are
+wrong. Errors are reported as one line on stderr.
 """
 
 import os
@@ -13,88 +21,96 @@ from typing import NoReturn
 from ..errors import GraypipeError
 from . import convert, demo, explain, inspect, stats
 
+# Each command is a module with the functions add_arguments(parser) and run(options).
 COMMANDS = {
-    "convert": (convert, "put every image of a folder through a plan, into files"),
-    "demo": (demo, "run real images through plans, check the results and draw them"),
-    "explain": (explain, "say what a plan will do with an image"),
-    "inspect": (
-        inspect,
-        "say what image files are, how they would be read, and what looks wrong",
-    ),
-    "stats": (stats, "gather the statistics of a data set, per band"),
+    "convert": (convert, "convert all images of a folder with a plan"),
+    "demo": (demo, "convert sample images, check the results and draw them"),
+    "explain": (explain, "describe what a plan does with an image"),
+    "inspect": (inspect, "list image files, how they are read and likely mistakes"),
+    "stats": (stats, "compute the statistics of every band of a data set"),
 }
 
 
 class UsageError(Exception):
-    """A command line that cannot be read."""
+    """The command line arguments are wrong."""
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser that raises UsageError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of printing the usage and ending the process."""
+        """Raise UsageError with a message of one line."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command in ``argv`` (None: that of the process) and return its exit code."""
-    code = _exit_code(argv)
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    exit_code = _run_command(argv)
     try:
-        print(
-            end="", flush=True
-        )  # now, while a closed pipe or a full disk can still be answered
+        # Flush here, where a closed pipe or a full disk can still be reported.
+        sys.stdout.flush()
     except OSError as error:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or the interpreter fails over it once more
-        return code or _failed(error, 1)
-    return code
+        # The interpreter flushes stdout again at exit, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_code or _report_failure(error, 1)
+    return exit_code
 
 
-def _exit_code(argv: Sequence[str] | None) -> int:
+def _run_command(argv: Sequence[str] | None) -> int:
+    """Parse ``argv``, run the command and return the exit code."""
     try:
-        options = _parser().parse_args(argv)
+        options = _build_parser().parse_args(argv)
         options.run(options)
-    except (
-        SystemExit
-    ):  # --help and --version have printed what was asked; errors are UsageError
+    except SystemExit:
+        # --help and --version exit after printing; wrong arguments raise UsageError.
         return 0
     except UsageError as error:
-        return _failed(error, 2)
+        return _report_failure(error, 2)
     except (GraypipeError, ImportError, OSError, UnicodeError) as error:
-        return _failed(error, 1)
+        return _report_failure(error, 1)
     except KeyboardInterrupt:
-        return _failed("interrupted", 1)
+        return _report_failure("interrupted", 1)
     return 0
 
 
-def _parser() -> Parser:
+def _build_parser() -> Parser:
+    """Return the parser of all commands."""
     parser = Parser(
         prog="graypipe",
-        description="Gray and multi-spectral images, as a pretrained backbone expects them.",
+        description="Feed gray and multispectral images to pretrained RGB models.",
     )
     parser.add_argument("--version", action="version", version=f"graypipe {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (command, what) in COMMANDS.items():
-        subparser = commands.add_parser(
-            name, help=what, description=f"{what[0].upper()}{what[1:]}."
-        )
+    for name, (command, summary) in COMMANDS.items():
+        description = f"{summary[0].upper()}{summary[1:]}."
+        subparser = commands.add_parser(name, help=summary, description=description)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return parser
 
 
 def _version() -> str:
+    """Return the version of the installed package."""
     try:
         return metadata.version("graypipe")
     except metadata.PackageNotFoundError:
         return "(version unknown: not installed)"
 
 
-def _failed(error: object, code: int) -> int:
-    if not isinstance(
-        error, BrokenPipeError
-    ):  # whoever read the output has gone, which is no news to anybody
+def _report_failure(error: object, exit_code: int) -> int:
+    """Print ``error`` as one line on stderr and return ``exit_code``."""
+    # A pipe is closed when its reader has seen enough, as in "graypipe inspect | head".
+    if not isinstance(error, BrokenPipeError):
         print("graypipe: error:", " ".join(str(error).split()), file=sys.stderr)
-    return code
+    return exit_code

@@ -1,4 +1,12 @@
-"""``graypipe convert``: put every image of a folder through a plan, into files, whatever happens on the way."""
+"""``graypipe convert``: convert all images of a folder with a plan.
+
+    graypipe convert scans/ arrays/ --source gray:16 --target imagenet --to npy
+    graypipe convert scans/ arrays/ --source gray:16 --target imagenet --to npy --resume
+    graypipe convert scans/ pictures/ --plan plan.json --to png
+
+The output folder has the same subfolders as the input folder, and a manifest of the
+finished files. An interrupted job continues with ``--resume``.
+"""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -7,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from .. import Plan, plan
-from ..batch_jobs import manifest, naming
-from ..batch_jobs.converting import Conversion, convert
-from ..batch_jobs.encode import SUFFIXES, check, fitting
-from ..batch_jobs.loading import Failed
+from ..batch_jobs import files, manifest
+from ..batch_jobs.encode import SUFFIXES, check_encodable, with_file_layout
+from ..batch_jobs.work import Conversion, FailedFile, convert_files
 from ..errors import ReadError
-from . import data_sets, source_syntax
+from . import file_batches, source_syntax
+from .image_files import list_images
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -20,122 +28,139 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "folder",
         type=Path,
-        metavar="DIR",
-        help="the folder of the images, only ever read",
+        metavar="IMAGES",
+        help="the folder of the images, which is only read, for example scans/",
     )
     parser.add_argument(
         "out",
         type=Path,
         metavar="OUT",
-        help="a new or empty folder, or one to --resume",
+        help="the output folder: a new or empty one, or one to --resume, for example "
+        "arrays/",
     )
-    parser.add_argument(
-        "--source", type=source_syntax.source, help=source_syntax.SOURCE_HELP
-    )
-    parser.add_argument(
-        "--target",
-        type=source_syntax.target,
-        help="a preset, such as imagenet, keras-caffe or rgb8",
-    )
-    parser.add_argument(
-        "--via",
-        type=source_syntax.via,
-        help="which band feeds which: R=B04,G=B03,B=B02",
-    )
+    source_syntax.add_plan_options(parser, required=False)
     parser.add_argument(
         "--plan",
-        type=source_syntax.plan_file,
+        type=source_syntax.read_plan,
         metavar="FILE",
-        help="a plan as JSON, instead of the three",
+        help="a file with the JSON of a plan, instead of --source, --target and --via, "
+        "for example plan.json",
     )
     parser.add_argument(
         "--to",
         choices=tuple(SUFFIXES),
         required=True,
-        help="the kind of files that are written",
+        help="the format of the output files, for example npy",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on where an earlier run of the same plan stopped",
+        help="continue a job of the same plan and options that was interrupted",
     )
-    data_sets.add_arguments(parser)
+    file_batches.add_arguments(parser)
 
 
 def run(options: Namespace) -> None:
-    """Convert what is not finished; GraypipeError where anything could not be, with everything else kept."""
-    data_sets.check_options(options)
-    wanted = _plan(options)
-    check(wanted, options.to)
-    folder, out = options.folder.absolute(), options.out.absolute()
-    made = {
-        naming.output(path, options.to): path
-        for path in _paths(folder, out, options.to)
+    """Convert the images that are not finished yet.
+
+    Raises
+    ------
+    GraypipeError
+        If the job cannot start, if a file fails, or if files were skipped. Outputs that
+        are finished are kept.
+    """
+    file_batches.check_options(options)
+    conversion_plan = _select_plan(options)
+    check_encodable(conversion_plan, options.to)
+    folder = options.folder.absolute()
+    out = options.out.absolute()
+    sources = {}
+    for path in _find_images(folder, out, options.to):
+        sources[files.output_name(path, options.to)] = path
+
+    settings = _job_settings(conversion_plan, options)
+    finished = manifest.start(out, settings, options.resume)
+    remaining = {
+        output: path
+        for output, path in sources.items()
+        if not manifest.is_up_to_date(out, finished.get(output), folder, path)
     }
-    made_by = _made_by(wanted, options)
-    finished = manifest.begin(out, made_by, options.resume)
-    left = {
-        name: path
-        for name, path in made.items()
-        if not manifest.holds(out, finished.get(name), folder, path)
-    }
-    manifest.drop(out, made_by, finished, left)
+    manifest.discard(out, settings, finished, remaining)
+
     job = Conversion(
-        str(folder),
-        str(out),
-        data_sets.loading(options, wanted.source),
-        fitting(wanted.target, options.to),
-        wanted.via,
-        options.to,
-        options.on_error == "fail",
+        folder=str(folder),
+        out=str(out),
+        read_options=file_batches.read_options(options, conversion_plan.source),
+        target=with_file_layout(conversion_plan.target, options.to),
+        via=conversion_plan.via,
+        file_format=options.to,
+        stop_on_error=options.on_error == "fail",
     )
-    failures: list[Failed] = []
-    for done in data_sets.run(
+
+    def collect(results: list[manifest.Record | FailedFile]) -> list[FailedFile]:
+        """Add the finished files of a chunk to the manifest; return the others."""
+        failed_files = []
+        records = []
+        for result in results:
+            if isinstance(result, FailedFile):
+                failed_files.append(result)
+            else:
+                records.append(result)
+        manifest.append(out, records)
+        return failed_files
+
+    failures = file_batches.process_files(
         options,
-        partial(convert, job),
-        [folder / path for path in left.values()],
-        failures,
-    ):
-        failures += [file for file in done if isinstance(file, Failed)]
-        manifest.append(out, [file for file in done if not isinstance(file, Failed)])
-    counts = f"{len(left) - len(failures)} files converted, {len(made) - len(left)} were finished before"
-    print(f"{counts}{_orphans(out, finished.keys() - made.keys())}: {options.out}")
-    data_sets.check_complete(failures, len(made))
+        partial(convert_files, job),
+        [folder / path for path in remaining.values()],
+        collect,
+    )
+    orphans = _count_existing(out, finished.keys() - sources.keys())
+    orphan_note = ""
+    if orphans:
+        orphan_note = f", {orphans} outputs have no source any more"
+    print(
+        f"{len(remaining) - len(failures)} files converted, "
+        f"{len(sources) - len(remaining)} were finished before{orphan_note}: "
+        f"{options.out}"
+    )
+    file_batches.check_complete(failures, len(sources))
 
 
-def _orphans(out: Path, names: Iterable[str]) -> str:
-    count = sum((out / name).exists() for name in names)
-    return f", {count} outputs have no source any more" if count else ""
+def _count_existing(out: Path, outputs: Iterable[str]) -> int:
+    """Return how many of ``outputs`` exist."""
+    return sum((out / name).exists() for name in outputs)
 
 
-def _plan(options: Namespace) -> Plan:
+def _select_plan(options: Namespace) -> Plan:
+    """Return the plan from --plan, or from --source, --target and --via."""
     if options.plan is None and options.source and options.target:
         return plan(options.source, options.target, options.via)
     if options.plan is None or options.source or options.target or options.via:
         options.usage_error(
-            "expected --source and --target, perhaps with --via, or --plan alone"
+            "expected --source and --target, optionally with --via, or --plan alone"
         )
-    made: Plan = options.plan
-    return made
+    plan_from_file: Plan = options.plan
+    return plan_from_file
 
 
-def _paths(folder: Path, out: Path, to: str) -> list[str]:
-    """Return the images in ``folder``, relative to it, after checking where each of them would go."""
+def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:
+    """Return the images relative to ``folder``, after checking where outputs go."""
     if not folder.is_dir():
         raise ReadError(f"{folder}: expected a folder of images")
-    paths = [str(path.relative_to(folder)) for path in data_sets.images(folder)]
-    naming.check_apart(folder, out, paths)
-    naming.check_distinct(paths, to)
-    naming.check_inside(out, paths)
+    paths = [str(path.relative_to(folder)) for path in list_images(folder)]
+    files.check_folders_apart(folder, out, paths)
+    files.check_output_names(paths, file_format)
+    files.check_no_links_outside(out, paths)
     return paths
 
 
-def _made_by(wanted: Plan, options: Namespace) -> manifest.Record:
-    """Return all that the bytes of an output depend on, beside the file it is made of."""
+def _job_settings(conversion_plan: Plan, options: Namespace) -> manifest.Record:
+    """Return everything that the outputs depend on, apart from the images."""
     return {
         "format": 1,
-        "fingerprint": wanted.fingerprint,
-        "plan": json.loads(wanted.to_json()),
+        "fingerprint": conversion_plan.fingerprint,
+        "plan": json.loads(conversion_plan.to_json()),
         "to": options.to,
         "alpha": options.alpha,
         "orientation": options.orientation,

@@ -1,4 +1,10 @@
-"""``graypipe explain``: say what a plan will do with an image, without one."""
+"""``graypipe explain``: describe what a plan does with an image.
+
+    graypipe explain --source gray:12 --target imagenet --shape 480x640 --dtype uint16
+    graypipe explain --source RGBY:16 --target unit --via R=0.5*R+0.5*Y,G=G,B=B
+
+No image is needed. The output is that of `graypipe.Plan.explain`.
+"""
 
 from argparse import ArgumentParser, Namespace
 
@@ -8,37 +14,26 @@ from . import source_syntax
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument(
-        "--source",
-        type=source_syntax.source,
-        required=True,
-        help=source_syntax.SOURCE_HELP,
-    )
-    parser.add_argument(
-        "--target",
-        type=source_syntax.target,
-        required=True,
-        help="a preset, such as imagenet, keras-caffe or rgb8",
-    )
-    parser.add_argument(
-        "--via",
-        type=source_syntax.via,
-        help="which band feeds which: R=B04,G=B03,B=B02 or R=0.5*R+0.5*Y,G=G,B=B",
-    )
+    source_syntax.add_plan_options(parser, required=True)
     parser.add_argument(
         "--shape",
-        type=source_syntax.shape,
-        help="the shape of an image, such as 480x640",
+        type=source_syntax.parse_shape,
+        help="the shape of the image, for example 480x640",
     )
     parser.add_argument(
-        "--dtype", type=source_syntax.dtype, help="its element type, such as uint16"
+        "--dtype",
+        type=source_syntax.parse_dtype,
+        help="the dtype of the image, for example uint16",
     )
 
 
 def run(options: Namespace) -> None:
-    """Print what the plan will do; GraypipeError where source, target and via make no plan."""
-    print(
-        plan(options.source, options.target, options.via).explain(
-            options.shape, options.dtype
-        )
-    )
+    """Print the explanation.
+
+    Raises
+    ------
+    GraypipeError
+        If there is no plan from the source to the target.
+    """
+    explained_plan = plan(options.source, options.target, options.via)
+    print(explained_plan.explain(options.shape, options.dtype))

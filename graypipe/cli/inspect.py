@@ -1,18 +1,34 @@
-"""``graypipe inspect``: say what image files are, how they would be read, and what looks wrong."""
+"""``graypipe inspect``: list image files, how they are read, and likely mistakes.
+
+    graypipe inspect scans/ extra.tif
+    graypipe inspect scans/ --json > report.json
+
+The output is a table with one line per file and a summary, or JSON.
+"""
 
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ReadError
-from .findings import UNKNOWN, Record, examine, files, size
-from .progress import progress
-from .tally import Tally
+from .examine import Record, bit_depth_notes, examine
+from .image_files import list_files
+from .progress import progress_bar
+
+# What the table shows if a value is unknown.
+UNKNOWN = "-"
 
 ROW = "{:7} {:11} {:11} {:8} {:6} {:15} {}"
-HEAD = ("FORMAT", "MODE", "SIZE", "DTYPE", "BANDS", "VALUES", "FILE")
+HEADER = ("FORMAT", "MODE", "SIZE", "DTYPE", "BANDS", "VALUES", "FILE")
+
+# Band names that are longer in total do not fit into their column of the table.
+MAX_BANDS_WIDTH = 6
+
+# The summary lists the most frequent values of a property, and counts the others.
+MAX_LISTED_VALUES = 4
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,97 +38,205 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="a file, or a folder with all below it",
+        help="an image file, or a folder with its subfolders, for example scans/",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print JSON, a file a line, instead of a table",
+        help="print JSON with one file per line instead of a table",
     )
 
 
 def run(options: Namespace) -> None:
-    """Print a record of every file and what they have in common; ReadError where one cannot be read as it is."""
-    tally = Tally()
-    named = set(options.paths)
-    total = sum(1 for _ in files(*options.paths)) if sys.stderr.isatty() else 0
-    with progress(total, sys.stdout) as (advance, say):
-        records = _counted(
-            (examine(path, path in named) for path in files(*options.paths)),
-            tally,
-            advance,
-        )
-        for line in (_json if options.json else _table)(records, tally):
-            say(line)
-    if tally.errors:
+    """Print a record of every file and a summary.
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read without further arguments.
+    """
+    summary = Summary()
+    total = 0
+    # Only the progress bar needs the number of files in advance.
+    if sys.stderr.isatty():
+        total = sum(1 for _ in list_files(*options.paths))
+    with progress_bar(total, sys.stdout) as (advance, print_line):
+        records = _examine_files(options.paths, summary, advance)
+        if options.json:
+            lines = _json_lines(records, summary)
+        else:
+            lines = _table_lines(records, summary)
+        for line in lines:
+            print_line(line)
+    if summary.errors:
         raise ReadError(
-            f"{tally.errors} of {tally.kinds.total()} files cannot be read as they are"
+            f"{summary.errors} of {summary.kinds.total()} files cannot be read as they "
+            f"are"
         )
 
 
-def _counted(
-    records: Iterable[Record], tally: Tally, advance: Callable[[int], object]
+class Summary:
+    """Counts over all files; their memory does not grow with the number of files."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.errors = 0
+        # How often each value of a property occurs, and the first file with the value.
+        self.counts: dict[str, Counter[str]] = {
+            "modes": Counter(),
+            "sizes": Counter(),
+            "dtypes": Counter(),
+        }
+        self.first_files: dict[tuple[str, str], str] = {}
+        # The largest value in uint16 images whose range is not declared.
+        self.uint16_maximum = 0
+
+    def add(self, record: Record) -> None:
+        """Count a file."""
+        self.kinds[record["kind"]] += 1
+        if record["error"] is not None:
+            self.errors += 1
+        if record["kind"] != "image":
+            return
+        properties = {
+            "modes": record["mode"],
+            "sizes": _format_size(record),
+            "dtypes": record["dtype"],
+        }
+        for name, value in properties.items():
+            if value != UNKNOWN:
+                self.counts[name][value] += 1
+                self.first_files.setdefault((name, value), record["path"])
+        if record["dtype"] == "uint16" and "source" in record:
+            self._add_uint16(record)
+
+    def _add_uint16(self, record: Record) -> None:
+        """Update the maximum of the uint16 images whose bit depth is unknown."""
+        source = record["source"]
+        maximum = record["values"][1]
+        if "bits" in source or "range" in source or maximum is None:
+            return
+        self.uint16_maximum = max(self.uint16_maximum, maximum)
+
+    def to_record(self) -> Record:
+        """Return the counts and notes as a dictionary that can be stored as JSON."""
+        record: Record = {"kinds": dict(self.kinds), "errors": self.errors}
+        for name, counts in self.counts.items():
+            record[name] = dict(counts.most_common())
+        record["notes"] = [*self._difference_notes(), *self._bit_depth_notes()]
+        return record
+
+    def _difference_notes(self) -> Iterator[str]:
+        """Yield a note for each property in which the images differ."""
+        for name, counts in self.counts.items():
+            if len(counts) < 2:
+                continue
+            (common_value, common_count), *others = counts.most_common(
+                MAX_LISTED_VALUES
+            )
+            note = f"{name} differ: {common_value} in {common_count}"
+            for value, count in others:
+                note += f", {value} in {count} (first {self.first_files[name, value]})"
+            if len(counts) > MAX_LISTED_VALUES:
+                note += f", and {len(counts) - MAX_LISTED_VALUES} more"
+            yield note
+
+    def _bit_depth_notes(self) -> Iterator[str]:
+        """Yield advice on the bit depth of all uint16 images together."""
+        # The note of a single image says the same.
+        if self.kinds["image"] > 1:
+            for note in bit_depth_notes(self.uint16_maximum):
+                yield f"all uint16 files: {note}"
+
+
+def _examine_files(
+    paths: list[Path], summary: Summary, advance: Callable[[int], object]
 ) -> Iterator[Record]:
-    for record in records:
-        tally.add(record)
+    """Yield the record of each file; update the summary and the progress bar."""
+    arguments = set(paths)
+    for path in list_files(*paths):
+        record = examine(path, path in arguments)
+        summary.add(record)
         yield record
         advance(1)
 
 
-def _json(records: Iterable[Record], tally: Tally) -> Iterator[str]:
+def _json_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
+    """Yield the lines of a JSON document with the files and the summary."""
     yield '{"files": ['
-    between = ""
+    separator = ""
     for record in records:
-        yield f"{between}{json.dumps(record, allow_nan=False)}"
-        between = ","
-    yield f'], "summary": {json.dumps(tally.summary(), allow_nan=False)}}}'
+        yield f"{separator}{json.dumps(record, allow_nan=False)}"
+        separator = ","
+    yield f'], "summary": {json.dumps(summary.to_record(), allow_nan=False)}}}'
 
 
-def _table(records: Iterable[Record], tally: Tally) -> Iterator[str]:
-    yield ROW.format(*HEAD)
+def _table_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
+    """Yield the lines of a table of the images, and the summary below it."""
+    yield ROW.format(*HEADER)
     for record in records:
-        if record["kind"] != "no image":
-            yield _printable(ROW.format(*_cells(record), record["path"]))
-            error = (
-                [f"cannot be read: {record['error'].removeprefix('cannot be read ')}"]
-                if record["error"]
-                else []
-            )
-            yield from (
-                _printable(f"        {line}") for line in [*error, *record["notes"]]
-            )
-    summary = tally.summary()
+        if record["kind"] == "no image":
+            continue
+        yield _printable(ROW.format(*_table_cells(record)))
+        if record["error"]:
+            reason = record["error"].removeprefix("cannot be read ")
+            yield _printable(f"        cannot be read: {reason}")
+        for note in record["notes"]:
+            yield _printable(f"        {note}")
+    totals = summary.to_record()
     yield ""
-    yield (
-        ", ".join(f"{kind}: {number}" for kind, number in summary["kinds"].items())
-        or "no files"
-    )
-    yield from map(_printable, summary["notes"])
+    kinds = [f"{kind}: {count}" for kind, count in totals["kinds"].items()]
+    yield ", ".join(kinds) or "no files"
+    for note in totals["notes"]:
+        yield _printable(note)
 
 
-def _cells(record: Record) -> Iterator[str]:
-    """Return what stands in front of the name of the file, as far as it is known."""
-    bands = record["source"]["bands"] if "source" in record else ()
-    yield from (record.get(what, UNKNOWN) for what in ("format", "mode"))
-    yield size(record)
-    yield record.get("dtype", UNKNOWN)
-    yield (
-        "".join(bands)
-        if bands == ("gray",) or 0 < len("".join(bands)) <= 6
-        else str(record.get("bands") or UNKNOWN)
+def _table_cells(record: Record) -> tuple[str, ...]:
+    """Return the cells of a row, in the order of `HEADER`."""
+    return (
+        record.get("format", UNKNOWN),
+        record.get("mode", UNKNOWN),
+        _format_size(record),
+        record.get("dtype", UNKNOWN),
+        _format_bands(record),
+        _format_values(record),
+        record["path"],
     )
-    yield (
-        "..".join(
-            f"{value:.6g}" for value in record.get("values", ()) if value is not None
-        )
-        or UNKNOWN
-    )
+
+
+def _format_size(record: Record) -> str:
+    """Return width, height and the number of frames, such as "640x480x3"."""
+    if not record.get("width"):
+        return UNKNOWN
+    size = f"{record['width']}x{record['height']}"
+    if record["frames"] > 1:
+        size += f"x{record['frames']}"
+    return size
+
+
+def _format_bands(record: Record) -> str:
+    """Return the names of the bands if they are known and short, else their number."""
+    names = ""
+    if "source" in record:
+        names = "".join(record["source"]["bands"])
+    if 0 < len(names) <= MAX_BANDS_WIDTH:
+        return names
+    return str(record.get("bands") or UNKNOWN)
+
+
+def _format_values(record: Record) -> str:
+    """Return the minimum and the maximum, such as "0..4095"."""
+    limits = [value for value in record.get("values", ()) if value is not None]
+    return "..".join(f"{value:.6g}" for value in limits) or UNKNOWN
 
 
 def _printable(text: str) -> str:
-    """Return ``text`` as one line that any terminal takes: file names hold every byte but a slash."""
-    plain = "".join(
-        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
-    )
+    """Escape what the terminal cannot show: file names may contain any byte but "/"."""
+    escaped = ""
+    for character in text:
+        if character.isprintable():
+            escaped += character
+        else:
+            escaped += ascii(character)[1:-1]
     encoding = sys.stdout.encoding or "utf-8"
-    return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return escaped.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,29 +1,57 @@
-"""Progress: a bar on stderr where a person looks on, and lines that do not run into it."""
+"""A progress bar on stderr that does not get mixed up with printed lines."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TextIO
+
+from ..errors import MissingExtraError
+from ..extras import needs
 
 
 @contextmanager
-def progress(
+def progress_bar(
     total: int, lines: TextIO
 ) -> Iterator[tuple[Callable[[int], object], Callable[[str], object]]]:
-    """Yield what counts files that are done, out of ``total``, and what prints a line to ``lines``.
+    """Show a progress bar if stderr is a terminal and there is more than one file.
 
-    Without a bar the first does nothing: for a single file, where stderr is no terminal, and, said there, without tqdm.
+    Without tqdm there is no bar, and a line on stderr says so.
+
+    Parameters
+    ----------
+    total : int
+        The number of files.
+    lines : file object
+        Where to print lines.
+
+    Yields
+    ------
+    advance : callable
+        Called with the number of files that have been processed since the last call.
+    print_line : callable
+        Prints a line without damaging the bar.
     """
-    seen = total > 1 and sys.stderr.isatty()
-    if seen and find_spec("tqdm") is None:
-        print(
-            'no progress bar without tqdm: pip install "graypipe[io]"', file=sys.stderr
-        )
-        seen = False
-    if not seen:
-        yield (lambda _: None), (lambda line: print(line, file=lines))
+
+    def print_line(line: str) -> None:
+        print(line, file=lines)
+
+    def advance(_: int) -> None:
+        """Do nothing: there is no bar."""
+
+    if total <= 1 or not sys.stderr.isatty():
+        yield advance, print_line
         return
-    with import_module("tqdm").tqdm(total=total, unit="file") as bar:
-        yield bar.update, (lambda line: bar.write(line, file=lines))
+    try:
+        with needs("io", "tqdm"):
+            tqdm = import_module("tqdm").tqdm
+    except MissingExtraError as error:
+        print(f"no progress bar: {error}", file=sys.stderr)
+        yield advance, print_line
+        return
+    with tqdm(total=total, unit="file") as bar:
+
+        def print_above_bar(line: str) -> None:
+            bar.write(line, file=lines)
+
+        yield bar.update, print_above_bar

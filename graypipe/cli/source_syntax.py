@@ -1,16 +1,28 @@
-"""What a person types after --source, --target, --via, --shape and --dtype, read into the package's own values.
+"""Parse the values of the options that describe a plan and an image.
 
-    --source   gray   gray:12 (bits)   gray:-160..240 (black..white)   RGBY:16   B02,B03:1000..11000   NIR, (one band)
-               gray:-160..240:clip   gray:16:nodata=0   B02,B03:layout=CHW:dtype=uint16
-    --via      R=B04,G=B03,B=B02   R=0.5*R+0.5*Y,G=G,B=B
+    --source   gray                      one band
+               RGBY                      capitals: one band per letter
+               B02,B03,B04               band names separated by commas
+               NIR,                      one band, with a comma because of the capitals
+               gray:12                   values of 12 bits
+               gray:-160..240            black and white in stored values
+               gray:-160..240:clip       clip the values to this range
+               gray:16:nodata=0          0 marks missing pixels
+               gray:layout=CHW           the layout of .npy files
+               gray:dtype=uint16         other dtypes are errors
+    --target   imagenet                  the name of a preset
+    --via      R=B04,G=B03,B=B02         output=input
+               R=0.5*R+0.5*Y,G=G,B=B     output=weighted sum of inputs
     --shape    480x640
+    --dtype    uint16
 
-Every function takes the text and raises ArgumentTypeError, with one line saying how it is written, for anything else.
+Every parser raises ArgumentTypeError with a message of one line if the text is wrong.
 """
 
 import re
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,144 +34,210 @@ from ..engine import element_type
 from ..errors import GraypipeError
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
-NAME = r"[^\s:,=*+]+"
-VALUES = re.compile(rf"(?P<bits>\d+)|(?P<black>{NUMBER})\.\.(?P<white>{NUMBER})")
-SOURCE_HELP = (
-    "bands, then bits or black..white, clip, nodata=, layout= (of arrays) and dtype=, with colons between them: gray, "
-    "gray:12, gray:-160..240:clip, RGBY:16:nodata=0, B02,B03,B04:1000..11000; capitals are a band a letter, NIR, (with "
-    "a comma) is one band"
+BAND_NAME = r"[^\s:,=*+]+"
+
+# "12" or "-160..240"
+BITS_OR_RANGE = re.compile(rf"(?P<bits>\d+)|(?P<black>{NUMBER})\.\.(?P<white>{NUMBER})")
+
+# "0.5*R+" or "Y" at the end; a plus sign must be followed by another term.
+TERM = re.compile(
+    rf"\s*(?:(?P<weight>{NUMBER})\s*\*\s*)?(?P<band>{BAND_NAME})\s*(?:\+(?!$)|$)"
 )
-TERM = re.compile(rf"\s*(?:({NUMBER})\s*\*\s*)?({NAME})\s*(?:\+(?!$)|$)")
+
+# In bytes; no dtype has larger elements.
+MAX_ITEM_SIZE = 16
 
 
-def source(text: str) -> Source:
-    """Return the source that ``text`` declares: bands, and after colons their bits or black..white, and the rest."""
-    names, *parts = text.split(":")
+def add_source_option(parser: ArgumentParser, required: bool) -> None:
+    """Declare ``--source``."""
+    parser.add_argument(
+        "--source",
+        type=parse_source,
+        required=required,
+        help="the bands of the images and, separated by colons, their bits or "
+        "black..white, clip, nodata=, layout= (of .npy files) and dtype=; RGBY is one "
+        "band per capital letter and NIR, (with a comma) is one band; for example "
+        "gray:12, RGBY:16:nodata=0 or B02,B03,B04:1000..11000",
+    )
+
+
+def add_plan_options(parser: ArgumentParser, required: bool) -> None:
+    """Declare ``--source``, ``--target`` and ``--via``."""
+    add_source_option(parser, required)
+    parser.add_argument(
+        "--target",
+        type=parse_target,
+        required=required,
+        help="the preset to convert to, for example imagenet, keras-caffe or rgb8",
+    )
+    parser.add_argument(
+        "--via",
+        type=parse_via,
+        help="the input band or weighted sum for each output band, for example "
+        "R=B04,G=B03,B=B02 or R=0.5*R+0.5*Y,G=G,B=B",
+    )
+
+
+def parse_source(text: str) -> Source:
+    """Return the source that ``text`` declares, such as "gray:16:nodata=0"."""
+    band_text, *parts = text.split(":")
     declared: dict[str, Any] = {}
     for part in parts:
-        said = _said(part.strip())
-        if said.keys() & declared.keys():
+        name, value = _parse_source_part(part.strip())
+        if name in declared:
             raise ArgumentTypeError(
-                f"after the colon, expected each thing once, got {text!r}"
+                f"expected every item after a colon once, got {name} twice in {text!r}"
             )
-        declared |= said
+        declared[name] = value
     try:
-        return Source(bands(names), **declared)
+        return Source(parse_bands(band_text), **declared)
     except GraypipeError as error:
         raise ArgumentTypeError(str(error)) from None
 
 
-def _said(part: str) -> dict[str, Any]:
-    """Return the keyword of a Source that ``part`` stands for."""
-    values, (name, _, value) = VALUES.fullmatch(part), part.partition("=")
-    if values:
-        bits, black, white = values.groups()
-        return {"bits": int(bits)} if bits else {"range": (float(black), float(white))}
+def _parse_source_part(part: str) -> tuple[str, Any]:
+    """Return the name and the value of the argument of `Source` that ``part`` sets."""
     if part == "clip":
-        return {"clip": True}
+        return "clip", True
+    bits_or_range = BITS_OR_RANGE.fullmatch(part)
+    if bits_or_range and bits_or_range["bits"]:
+        return "bits", int(bits_or_range["bits"])
+    if bits_or_range:
+        return "range", (float(bits_or_range["black"]), float(bits_or_range["white"]))
+    name, _, value = part.partition("=")
     if name == "nodata" and re.fullmatch(f"{NUMBER}|nan", value):
-        return {
-            "nodata": int(value) if re.fullmatch(r"[-+]?\d+", value) else float(value)
-        }
+        return "nodata", _parse_number(value)
     if name == "layout":
-        return {"layout": value}
+        return "layout", value
     if name == "dtype":
-        return {"dtype": dtype(value)}
+        return "dtype", parse_dtype(value)
     raise ArgumentTypeError(
-        f"after the colon, expected bits (gray:12), black..white (gray:-160..240), clip, nodata=0, layout=CHW or "
-        f"dtype=uint16, got {part!r}"
+        f"after the colon, expected bits (gray:12), black..white (gray:-160..240), "
+        f"clip, nodata=0, layout=CHW or dtype=uint16, got {part!r}"
     )
 
 
-def bands(text: str) -> tuple[str, ...]:
-    """Return the bands in ``text``: gray, one capital letter a band (RGBY), or names between commas (NIR, is one)."""
+def _parse_number(text: str) -> float:
+    """Return an int if ``text`` is an integer: large ones are not exact as floats."""
+    if re.fullmatch(r"[-+]?\d+", text):
+        return int(text)
+    return float(text)
+
+
+def parse_bands(text: str) -> tuple[str, ...]:
+    """Return the names of the bands in ``text``, such as "gray", "RGBY" or "NIR,"."""
     names = [name.strip() for name in text.split(",")]
     if len(names) > 1 and not names[-1]:
         names.pop()
     for name in names:
-        if not re.fullmatch(NAME, name):
+        if not re.fullmatch(BAND_NAME, name):
             raise ArgumentTypeError(
-                f"expected bands such as gray, RGBY or B02,B03,B04 (no spaces, : = * or + in a name), got {text!r}"
+                f"expected bands such as gray, RGBY or B02,B03,B04, with names that "
+                f"contain no spaces and none of : = * +, got {text!r}"
             )
     if "," in text or not re.fullmatch("[A-Z]+", names[0]):
         return tuple(names)
-    if len(set(names[0])) < len(names[0]):
+    letters = tuple(names[0])
+    if len(set(letters)) < len(letters):
         raise ArgumentTypeError(
-            f"{text!r} reads as one band a letter, and a letter repeats: write {text + ','!r} for one band of that name"
+            f"{text!r} means one band per letter, but a letter occurs twice: write "
+            f"{text + ','!r} for one band of that name"
         )
-    return tuple(names[0])
+    return letters
 
 
-def target(text: str) -> Target:
-    """Return the preset called ``text``."""
+def parse_target(text: str) -> Target:
+    """Return the preset of this name."""
     try:
         return preset(text)
     except GraypipeError as error:
         raise ArgumentTypeError(str(error)) from None
 
 
-def via(text: str) -> dict[str, str | dict[str, float]]:
-    """Return the mapping in ``text``, as `gp.mix` takes it: outputs, each the name of a band or a weighted sum."""
+def parse_via(text: str) -> dict[str, str | dict[str, float]]:
+    """Parse a channel map.
+
+    Parameters
+    ----------
+    text : str
+        For example "R=0.5*R+0.5*Y,G=G,B=B".
+
+    Returns
+    -------
+    dict
+        The argument of `graypipe.mix`: for each output the name of an input, or the
+        weights of several inputs.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If the text is no channel map.
+    """
     mapping: dict[str, str | dict[str, float]] = {}
     for part in text.split(","):
         output, equals, terms = (piece.strip() for piece in part.partition("="))
-        if not equals or not re.fullmatch(NAME, output):
+        if not equals or not re.fullmatch(BAND_NAME, output):
             raise ArgumentTypeError(
                 f"expected output=bands, such as R=B04,G=B03,B=B02, got {part!r}"
             )
         if output in mapping:
             raise ArgumentTypeError(
-                f"{output!r} is made twice: write one sum, such as R=0.5*R+0.5*Y"
+                f"the output {output!r} is defined twice: write one sum, such as "
+                f"R=0.5*R+0.5*Y"
             )
-        mapping[output] = terms if re.fullmatch(NAME, terms) else _sum(terms)
+        if re.fullmatch(BAND_NAME, terms):
+            mapping[output] = terms
+        else:
+            mapping[output] = _parse_sum(terms)
     return mapping
 
 
-def _sum(text: str) -> dict[str, float]:
+def _parse_sum(text: str) -> dict[str, float]:
+    """Return the weight of each band in a sum such as "0.5*R+0.5*Y"."""
     weights: dict[str, float] = {}
-    at = 0
-    while at < len(text) or not text:
-        term = TERM.match(text, at)
-        if not term or term[2] in weights:
+    position = 0
+    # An empty text has no term, and fails in the first iteration.
+    while position < len(text) or not weights:
+        term = TERM.match(text, position)
+        if term is None or term["band"] in weights:
             raise ArgumentTypeError(
-                f"expected a band, or a sum of different bands such as 0.5*R+0.5*Y or 1.5*R+-0.5*Y, got {text!r}"
+                f"expected a band, or a sum of different bands such as 0.5*R+0.5*Y or "
+                f"1.5*R+-0.5*Y, got {text!r}"
             )
-        weights[term[2]] = float(term[1] or 1)
-        at = term.end()
+        weights[term["band"]] = float(term["weight"] or 1)
+        position = term.end()
     return weights
 
 
-def plan_file(text: str) -> Plan:
-    """Return the plan in the file ``text``, as `Plan.to_json` writes it."""
+def read_plan(text: str) -> Plan:
+    """Return the plan in the JSON file ``text``."""
     try:
         return Plan.from_json(Path(text).read_text(encoding="utf-8"))
     except (GraypipeError, OSError, ValueError) as error:
         raise ArgumentTypeError(
-            f"{text}: expected a file with plan.to_json(): {error}"
+            f"{text}: expected a file with the output of plan.to_json(): {error}"
         ) from None
 
 
-def shape(text: str) -> tuple[int, ...]:
-    """Return the sizes in ``text``, such as 480x640."""
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Return the sizes in ``text``, such as "480x640"."""
+    # Longer numbers of digits would be slow to parse.
     if not re.fullmatch(r"\d{1,18}(x\d{1,18})*", text):
         raise ArgumentTypeError(
-            f"expected sizes with an x between them, such as 480x640, got {text!r}"
+            f"expected sizes separated by x, such as 480x640, got {text!r}"
         )
     sizes = tuple(int(size) for size in text.split("x"))
-    if (
-        prod(sizes) > sys.maxsize // 16
-    ):  # 16 bytes: the largest element that an array holds
-        raise ArgumentTypeError(f"no array is as large as {text}")
+    if prod(sizes) > sys.maxsize // MAX_ITEM_SIZE:
+        raise ArgumentTypeError(f"no array can have the shape {text}: it is too large")
     return sizes
 
 
-def dtype(text: str) -> np.dtype[Any]:
-    """Return the element type called ``text``, such as uint16."""
-    try:
-        return element_type(
-            text if re.fullmatch(r"[a-z]+\d*", text) else "V"
-        )  # NumPy reads far more than names
-    except GraypipeError:
-        raise ArgumentTypeError(
-            f"expected an element type such as uint8, uint16 or float32, got {text!r}"
-        ) from None
+def parse_dtype(text: str) -> np.dtype[Any]:
+    """Return the dtype with this name, such as "uint16"."""
+    # NumPy accepts much more than names, for example "u2,u2".
+    if re.fullmatch(r"[a-z]+\d*", text):
+        with suppress(GraypipeError):
+            return element_type(text)
+    raise ArgumentTypeError(
+        f"expected a dtype such as uint8, uint16 or float32, got {text!r}"
+    )

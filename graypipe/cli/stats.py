@@ -1,138 +1,261 @@
-"""``graypipe stats``: gather the statistics of a data set, per band, in one pass over its files."""
+"""``graypipe stats``: compute the statistics of every band of a data set.
+
+    graypipe stats scans/ --source gray:16
+    graypipe stats scans/ --source gray:16 --json scans.json --plot scans.png
+
+Every file is read once, and memory does not grow with the number of files.
+"""
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
+from io import BytesIO
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .. import BandStats
-from ..batch_jobs.gathering import add, gather
-from ..batch_jobs.loading import Failed
-from ..batch_jobs.naming import place
-from ..batch_jobs.writing import write
-from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
-from . import data_sets, source_syntax
-from .findings import SUFFIXES
+from ..batch_jobs.files import resolve_path, write_file
+from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
+from ..demo.picture import BAND_COLOURS
+from ..errors import GraypipeError, RangeError, ReadError
+from ..extras import needs
+from . import file_batches, source_syntax
+from .image_files import has_image_suffix, list_images
 
+# The percentiles of the suggested window. A few dead or saturated pixels should not
+# determine the contrast.
 WINDOW = (2, 98)
-"""Percentiles between which a window usually lies: a few dead or glaring pixels do not set the contrast."""
 
-PICTURES = (".png", ".pdf", ".svg")
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 ROW = "{:12}" + " {:>12}" * 7
-HEAD = ("BAND", "MEAN", "STD", "MIN", f"{WINDOW[0]} %", "50 %", f"{WINDOW[1]} %", "MAX")
+HEADER = (
+    "BAND",
+    "MEAN",
+    "STD",
+    "MIN",
+    f"{WINDOW[0]} %",
+    "50 %",
+    f"{WINDOW[1]} %",
+    "MAX",
+)
+
+# The statistics hold no pixels. 1,001 quantiles approximate the histogram.
+QUANTILES = np.linspace(0, 100, 1001).tolist()
+HISTOGRAM_BINS = 64
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument(
-        "path", type=Path, metavar="PATH", help="a folder with all below it, or a file"
+        "path",
+        type=Path,
+        metavar="IMAGES",
+        help="a folder with its subfolders, or a file, for example scans/",
     )
-    parser.add_argument(
-        "--source",
-        type=source_syntax.source,
-        required=True,
-        help=source_syntax.SOURCE_HELP,
-    )
+    source_syntax.add_source_option(parser, required=True)
     parser.add_argument(
         "--json",
         type=Path,
-        metavar="OUT",
-        help="write the statistics, for gp.BandStats.from_json",
+        metavar="FILE",
+        help="write the statistics to a file for gp.BandStats.from_json, for example "
+        "scans.json",
     )
     parser.add_argument(
         "--plot",
         type=Path,
         metavar="FILE",
-        help="draw histograms and windows (extra demo)",
+        help="draw the histogram of every band (extra demo), for example scans.png",
     )
-    data_sets.add_arguments(parser)
+    file_batches.add_arguments(parser)
 
 
 def run(options: Namespace) -> None:
-    """Print and write the statistics; ReadError where a file cannot be taken, or those that were skipped."""
-    data_sets.check_options(options)
-    paths = [path.absolute() for path in data_sets.images(options.path)]
-    _check_outputs(options, paths)
+    """Print the statistics, and write them if requested.
+
+    Raises
+    ------
+    GraypipeError
+        If a file cannot be used, if files were skipped, or if an output file cannot be
+        written.
+    """
+    file_batches.check_options(options)
+    paths = [path.absolute() for path in list_images(options.path)]
+    _check_output_files(options, paths)
     total: BandStats | None = None
-    failures: list[Failed] = []
-    work = partial(
-        gather, data_sets.loading(options, options.source), options.on_error == "fail"
+
+    def collect(results: list[PartialStats | FailedFile]) -> list[FailedFile]:
+        """Add the statistics of a chunk to the total."""
+        nonlocal total
+        total, failed_files = merge_stats(total, results)
+        return failed_files
+
+    failures = file_batches.process_files(
+        options,
+        partial(
+            compute_stats,
+            file_batches.read_options(options, options.source),
+            options.on_error == "fail",
+        ),
+        paths,
+        collect,
     )
-    for parts in data_sets.run(options, work, paths, failures):
-        total, failing = add(total, parts)
-        failures += failing
     if total is None:
         raise ReadError(
             f"{options.path}: none of its {len(paths)} files can be read as declared"
         )
-    for line in _lines(total, len(paths) - len(failures)):
+    for line in _table_lines(total, len(paths) - len(failures)):
         print(line)
     if options.json:
-        write(place(options.json), [total.to_json().encode() + b"\n"])
+        content = total.to_json().encode() + b"\n"
+        write_file(resolve_path(options.json), [content])
     if options.plot:
-        from . import histograms
+        file_format = options.plot.suffix[1:].lower()
+        picture = draw_histograms(total, file_format)
+        write_file(resolve_path(options.plot), [picture])
+    file_batches.check_complete(failures, len(paths))
 
-        write(
-            place(options.plot),
-            [histograms.draw(total, *WINDOW, options.plot.suffix[1:].lower())],
+
+def _check_output_files(options: Namespace, paths: list[Path]) -> None:
+    """Raise an error before the images are read if an output cannot be written."""
+    if options.plot:
+        with needs("demo", "matplotlib"):
+            import_module("matplotlib")
+        if options.plot.suffix.lower() not in PLOT_SUFFIXES:
+            raise GraypipeError(
+                f"{options.plot}: expected a name that ends in "
+                f"{', '.join(PLOT_SUFFIXES)}"
+            )
+    outputs = [path for path in (options.json, options.plot) if path]
+    # Resolving the paths of a large data set takes time.
+    if not outputs:
+        return
+    real_images = {resolve_path(path) for path in paths}
+    folders = set()
+    if options.path.is_dir():
+        folders = {options.path, *(path.parent for path in paths)}
+    real_folders = {resolve_path(folder) for folder in folders}
+    for output in outputs:
+        _check_output_file(output, real_images)
+        # A plot may have the suffix of an image, but only outside of the data set.
+        is_image_next_time = has_image_suffix(resolve_path(output)) and (
+            output is options.json or _is_inside(output, real_folders)
         )
-    data_sets.check_complete(failures, len(paths))
+        if is_image_next_time:
+            raise GraypipeError(
+                f"{output} would be read as one of the images next time: expected a "
+                f"--json file whose name ends in .json, and a --plot file outside of "
+                f"{options.path} and of the folders to which its links lead"
+            )
 
 
-def _check_outputs(options: Namespace, paths: list[Path]) -> None:
-    """Raise an error, before the work, over what could not be written after it."""
-    if options.plot and find_spec("matplotlib") is None:
-        raise MissingExtraError('--plot needs matplotlib: pip install "graypipe[demo]"')
-    if options.plot and options.plot.suffix.lower() not in PICTURES:
+def _check_output_file(output: Path, real_images: Set[Path]) -> None:
+    """Raise GraypipeError if ``output`` is an image or cannot be a file."""
+    real_output = resolve_path(output)
+    if real_output in real_images:
+        raise GraypipeError(f"{output} is one of the images: choose another name")
+    if os.path.lexists(output) and not output.is_file():
         raise GraypipeError(
-            f"{options.plot}: expected a name that ends in {', '.join(PICTURES)}"
+            f"{output} cannot be written: it is a folder, a pipe, a device or a broken "
+            f"link"
         )
-    wanted = [made for made in (options.json, options.plot) if made]
-    images = {place(path) for path in paths} if wanted else set()
-    folders = (
-        {options.path, *(path.parent for path in paths)}
-        if wanted and options.path.is_dir()
-        else set()
-    )
-    searched = {place(folder) for folder in folders}
-    for made in wanted:
-        led = place(made)
-        if led in images:
-            raise GraypipeError(f"{made} is one of the images: choose another name")
-        if os.path.lexists(made) and not made.is_file():
-            raise GraypipeError(
-                f"{made} cannot be written: it is a folder, a pipe, a device or a link to nothing"
-            )
-        if not led.parent.is_dir():
-            raise GraypipeError(f"{made}: there is no folder {led.parent}")
-        if led.suffix.lower() in SUFFIXES and (
-            made is options.json
-            or any(led.is_relative_to(folder) for folder in searched)
-        ):
-            raise GraypipeError(
-                f"{made} would be taken for one of the images from then on: expected --json with a name that ends in "
-                f".json, --plot outside of {options.path} and the folders that its links lead to"
-            )
+    if not real_output.parent.is_dir():
+        raise GraypipeError(f"{output}: there is no folder {real_output.parent}")
 
 
-def _lines(stats: BandStats, files: int) -> Iterator[str]:
-    yield f"{files:,} files, {stats.dtype}, {stats.count:,} pixels a band"
-    yield ROW.format(*HEAD)
-    middle = stats.percentile((WINDOW[0], 50, WINDOW[1]))
-    columns = (stats.mean, stats.std, stats.min, *middle, stats.max)
+def _is_inside(path: Path, real_folders: Iterable[Path]) -> bool:
+    """Check whether ``path`` is inside of one of the folders."""
+    real_path = resolve_path(path)
+    return any(real_path.is_relative_to(folder) for folder in real_folders)
+
+
+def _table_lines(stats: BandStats, file_count: int) -> Iterator[str]:
+    """Yield the lines that the command prints."""
+    yield f"{file_count:,} files, {stats.dtype}, {stats.count:,} pixels a band"
+    yield ROW.format(*HEADER)
+    percentiles = stats.percentile((WINDOW[0], 50, WINDOW[1]))
+    columns = (stats.mean, stats.std, stats.min, *percentiles, stats.max)
     for band, *values in zip(stats.source.bands, *columns, strict=True):
         yield ROW.format(band, *(f"{value:.6g}" for value in values))
     if stats.constant:
         yield f"constant: {', '.join(stats.constant)}"
-    yield f"window: {_or_why_not(lambda: f'range={stats.window(*WINDOW)}')}"
-    yield f"normalization: {_or_why_not(lambda: 'mean={}, std={}'.format(*stats.normalization()))}"
+    yield f"window: {_describe_window(stats)}"
+    yield f"normalization: {_describe_normalization(stats)}"
 
 
-def _or_why_not(text: Callable[[], str]) -> str:
+def _describe_window(stats: BandStats) -> str:
+    """Return the range for `Source`, or why there is none."""
     try:
-        return text()
+        return f"range={stats.window(*WINDOW)}"
     except RangeError as error:
         return f"none, {error}"
+
+
+def _describe_normalization(stats: BandStats) -> str:
+    """Return the mean and standard deviation for `Target`, or why there are none."""
+    try:
+        mean, std = stats.normalization()
+    except RangeError as error:
+        return f"none, {error}"
+    return f"mean={mean}, std={std}"
+
+
+def draw_histograms(stats: BandStats, file_format: str) -> memoryview:
+    """Draw the histogram of every band and the suggested window.
+
+    Parameters
+    ----------
+    stats : BandStats
+        The statistics of the data set.
+    file_format : {"png", "pdf", "svg"}
+        The format of the picture.
+
+    Returns
+    -------
+    memoryview
+        The content of the file.
+    """
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    bands = stats.source.bands
+    # The user's settings of matplotlib must not change the picture.
+    with style.context(["default", {"font.size": 12}]):
+        figure = Figure(figsize=(9, 0.8 + 2.2 * len(bands)), layout="constrained")
+        FigureCanvasAgg(figure)
+        title = f"{stats.count:,} pixels a band, {stats.dtype}"
+        figure.suptitle(title, ha="left", x=0.02)
+        axes = figure.subplots(len(bands), 1, squeeze=False)[:, 0]
+        quantiles = stats.percentile(QUANTILES)
+        windows = stats.percentile(list(WINDOW))
+        for index, band in enumerate(bands):
+            _draw_histogram(axes[index], band, quantiles[:, index], windows[:, index])
+        axes[-1].set_xlabel("stored value")
+        file = BytesIO()
+        figure.savefig(file, format=file_format, dpi=100)
+        return file.getbuffer()
+
+
+def _draw_histogram(
+    axes: Any, band: str, quantiles: NDArray[Any], window: NDArray[Any]
+) -> None:
+    """Draw the histogram of one band and shade the window."""
+    percent_per_quantile = np.full(len(quantiles), 100 / len(quantiles))
+    axes.hist(
+        quantiles,
+        bins=HISTOGRAM_BINS,
+        weights=percent_per_quantile,
+        color=BAND_COLOURS.get(band, BAND_COLOURS["gray"]),
+        alpha=0.75,
+    )
+    black, white = window
+    label = f"{WINDOW[0]} to {WINDOW[1]} %: {black:.6g} to {white:.6g}"
+    axes.axvspan(black, white, color="#888888", alpha=0.15, label=label)
+    axes.set_ylabel(f"{band}, % of pixels")
+    axes.legend(loc="upper right")

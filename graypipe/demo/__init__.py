@@ -1,1 +1,1 @@
-"""What `graypipe demo` runs: sample images, the same results computed by hand, the checks and the picture."""
+"""The parts of ``graypipe demo``: images, conversions by hand, checks and a picture."""

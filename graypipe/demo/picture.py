@@ -1,4 +1,7 @@
-"""The picture of the demo: a row a case, with the source, its bands, what the backbone gets, and both histograms."""
+"""The picture of the demo.
+
+Each case is a row: the source, its bands, the output bands, and the histograms of both.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,40 +11,78 @@ import numpy as np
 
 from .. import ChannelMap, plan, preset
 from ..layouts import conversion
-from .chains import Array
+from .chains_by_hand import Array
 from .checks import Case, Result
 
-INK = {
+# Colours of matplotlib's default palette where it has the colour of the band.
+BAND_COLOURS = {
     "R": "#d62728",
     "G": "#2ca02c",
     "B": "#1f77b4",
     "Y": "#c99700",
     "gray": "#333333",
 }
-PASSED = "#1b7a2f"
-SHADES = ("#ffffff", "#f1f3f6")
-DETAIL = 96
+PASSED_COLOUR = "#1b7a2f"
+
+# The backgrounds of even and odd rows.
+ROW_COLOURS = ("#ffffff", "#f1f3f6")
+
+# The size in pixels of the square that shows the details of an image with one band.
+DETAIL_SIZE = 96
+
+HISTOGRAM_BINS = 64
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Write the picture of ``results``, which passed, to ``path``, a PNG file; nobody's settings are changed."""
+    """Write the picture of the demo to a PNG file.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        The results, which must have passed.
+    path : Path
+        The file.
+    """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with style.context(
-        ["default", {"font.size": 14, "axes.titlesize": 15, "legend.fontsize": 14}]
-    ):
+    font_sizes = {"font.size": 14, "axes.titlesize": 15, "legend.fontsize": 14}
+    # Neither use nor change the user's settings of matplotlib.
+    with style.context(["default", font_sizes]):
         figure = Figure(figsize=(22, 4.8 * len(results)), layout="constrained")
         FigureCanvasAgg(figure)
         rows = figure.subfigures(len(results), 1, squeeze=False)[:, 0]
-        for at, (row, result) in enumerate(zip(rows, results, strict=True)):
-            _row(row, result, SHADES[at % 2])
+        for index, (row, result) in enumerate(zip(rows, results, strict=True)):
+            _draw_row(row, result, ROW_COLOURS[index % 2])
         figure.savefig(path, dpi=90)
 
 
-def _row(figure: Any, result: Result, shade: str) -> None:
-    figure.set_facecolor(shade)
+def _draw_row(figure: Any, result: Result, background: str) -> None:
+    """Draw one case."""
+    case = result.case
+    source = case.plan.source
+    target = case.plan.target
+    figure.set_facecolor(background)
+    _draw_header(figure, result)
+    columns = figure.subfigures(1, 4, width_ratios=[3.4, 3.4, 9.4, 6.4])
+    for column in columns:
+        column.set_facecolor(background)
+
+    source_planes = _planes(case.image, source.layout)
+    output_planes = _planes(result.output, target.layout)
+    _draw_source(columns[0], case)
+    _draw_bands(columns[1], source_planes, case)
+    _draw_outputs(columns[2], output_planes, case.plan.unit_map)
+    source_axes, output_axes = columns[3].subplots(1, 2)
+    source_title = f"source, {case.image.dtype}"
+    _draw_histogram(source_axes, source_planes, source.bands, source_title)
+    output_title = f"output, {target.dtype}"
+    _draw_histogram(output_axes, output_planes, target.bands, output_title)
+
+
+def _draw_header(figure: Any, result: Result) -> None:
+    """Draw the title of a row on the left and the result of the check on the right."""
     figure.suptitle(
         f"{result.case.title}  →  {result.case.preset}",
         x=0.006,
@@ -50,96 +91,90 @@ def _row(figure: Any, result: Result, shade: str) -> None:
         fontweight="bold",
     )
     figure.text(
-        0.994, 0.985, _verdict(result), ha="right", va="top", fontsize=16, color=PASSED
-    )
-    parts = figure.subfigures(1, 4, width_ratios=[3.4, 3.4, 9.4, 6.4])
-    for part in parts:
-        part.set_facecolor(shade)
-    case = result.case
-    target = case.plan.target
-    planes, made = (
-        _planes(case.image, case.plan.source.layout),
-        _planes(result.output, target.layout),
-    )
-    _source(parts[0], case)
-    _bands(parts[1], planes, case)
-    _outputs(parts[2], made, case.plan.unit_map)
-    before, after = parts[3].subplots(1, 2)
-    _histogram(before, planes, case.plan.source.bands, f"source, {case.image.dtype}")
-    _histogram(after, made, target.bands, f"output, {target.dtype}")
-
-
-def _verdict(result: Result) -> str:
-    return (
+        0.994,
+        0.985,
         f"check passed: differs from the chain by hand by {result.difference:.1g} "
-        f"at most, tolerance {result.tolerance:.1g}"
+        f"at most, tolerance {result.tolerance:.1g}",
+        ha="right",
+        va="top",
+        fontsize=16,
+        color=PASSED_COLOUR,
     )
 
 
 def _planes(image: Array, layout: str) -> Array:
+    """Return a view of ``image`` with the bands first: (C, H, W)."""
     return conversion(layout, layout).source_planes(image)
 
 
-def _source(figure: Any, case: Case) -> None:
+def _draw_source(figure: Any, case: Case) -> None:
+    """Draw the source: one band in gray, several in the colours to which they merge."""
     source = case.plan.source
-    (black, white), *_ = source._pairs(case.image.dtype)
+    black, white = source._pairs(case.image.dtype)[0]
     image = case.image
-    if image.ndim > 2:  # in colour, as the plan merges its bands
-        image = plan(source, preset("unit", layout="HWC"), case.plan.via)(image)
+    if image.ndim > 2:
+        to_rgb = plan(source, preset("unit", layout="HWC"), case.plan.via)
+        image = to_rgb(image)
+    shape = " x ".join(str(size) for size in case.image.shape)
     axes = figure.subplots()
-    _image(axes, image, (black, white))
-    axes.set_title(
-        f"source, {' x '.join(map(str, case.image.shape))}\nblack {black:g}, white {white:g}"
-    )
+    _draw_image(axes, image, (black, white))
+    axes.set_title(f"source, {shape}\nblack {black:g}, white {white:g}")
 
 
-def _bands(figure: Any, planes: Array, case: Case) -> None:
+def _draw_bands(figure: Any, planes: Array, case: Case) -> None:
+    """Draw each of four bands, or a detail of a single one."""
     source = case.plan.source
-    pairs = source._pairs(case.image.dtype)
+    limits = source._pairs(case.image.dtype)
     if len(planes) == 1:
         axes = figure.subplots()
-        _image(axes, _detail(planes[0]), pairs[0])
+        _draw_image(axes, _detail(planes[0]), limits[0])
         axes.set_title(
-            f"its one band, {source.bands[0]}\n(detail, {DETAIL} x {DETAIL} pixels)"
+            f"its one band, {source.bands[0]}\n"
+            f"(detail, {DETAIL_SIZE} x {DETAIL_SIZE} pixels)"
         )
         return
-    for axes, plane, band, pair in zip(
-        figure.subplots(2, 2).flat, planes, source.bands, pairs, strict=True
-    ):
-        _image(axes, plane, pair)
-        axes.set_title(f"band {band}", color=INK[band], fontweight="bold")
+    all_axes = figure.subplots(2, 2).flat
+    for index, (axes, band) in enumerate(zip(all_axes, source.bands, strict=True)):
+        _draw_image(axes, planes[index], limits[index])
+        axes.set_title(f"band {band}", color=BAND_COLOURS[band], fontweight="bold")
 
 
 def _detail(plane: Array) -> Array:
-    """Return the square of ``plane`` with the greatest contrast."""
-    tops, lefts = (range(0, size - DETAIL + 1, DETAIL // 2) for size in plane.shape)
-    return max(
-        (
-            plane[top : top + DETAIL, left : left + DETAIL]
-            for top in tops
-            for left in lefts
-        ),
-        key=np.std,
-    )
+    """Return the square of ``plane`` that has the highest contrast."""
+    height, width = plane.shape
+    # Neighbouring squares overlap by half.
+    step = DETAIL_SIZE // 2
+    best = plane[:DETAIL_SIZE, :DETAIL_SIZE]
+    for top in range(0, height - DETAIL_SIZE + 1, step):
+        for left in range(0, width - DETAIL_SIZE + 1, step):
+            square = plane[top : top + DETAIL_SIZE, left : left + DETAIL_SIZE]
+            if square.std() > best.std():
+                best = square
+    return best
 
 
-def _outputs(figure: Any, planes: Array, unit_map: ChannelMap) -> None:
-    limits = (float(planes.min()), float(planes.max()))
-    axes = figure.subplots(1, len(planes))
-    for i, band in enumerate(unit_map.outputs):
-        drawn = _image(axes[i], planes[i], limits)
-        axes[i].set_title(f"output {i}: {band}\n", color=INK[band], fontweight="bold")
-        axes[i].text(
+def _draw_outputs(figure: Any, planes: Array, unit_map: ChannelMap) -> None:
+    """Draw the output bands with their formulas, and one colour bar for all."""
+    low = float(planes.min())
+    high = float(planes.max())
+    all_axes = figure.subplots(1, len(planes))
+    for index, (axes, band) in enumerate(zip(all_axes, unit_map.outputs, strict=True)):
+        image = _draw_image(axes, planes[index], (low, high))
+        axes.set_title(
+            f"output {index}: {band}\n", color=BAND_COLOURS[band], fontweight="bold"
+        )
+        # Below the title. Formulas are wider than the images, which must not shrink.
+        axes.text(
             0.5,
             1.03,
-            _equation(unit_map, i),
-            transform=axes[i].transAxes,
+            _formula(unit_map, index),
+            transform=axes.transAxes,
             ha="center",
             in_layout=False,
         )
     bar = figure.colorbar(
-        drawn,
-        ax=list(axes),
+        image,
+        ax=list(all_axes),
         location="bottom",
         shrink=0.7,
         aspect=45,
@@ -147,38 +182,49 @@ def _outputs(figure: Any, planes: Array, unit_map: ChannelMap) -> None:
         panchor=False,
     )
     bar.set_label(
-        f"output value, {limits[0]:.4g} to {limits[1]:.4g} (in the formulas black is 0, white is 1)"
+        f"output value, {low:.4g} to {high:.4g} "
+        f"(in the formulas black is 0, white is 1)"
     )
 
 
-def _equation(unit_map: ChannelMap, i: int) -> str:
-    terms = [
-        f"{m:.4g} {band}"
-        for m, band in zip(unit_map.matrix[i], unit_map.inputs, strict=True)
-        if m
-    ]
-    constant = f" + {unit_map.offset[i]:.4g}" if unit_map.offset[i] else ""
-    return (" + ".join(terms) + constant).replace("+ -", "- ")
+def _formula(unit_map: ChannelMap, index: int) -> str:
+    """Return an output as a sum of inputs, such as "0.5 R + 0.5 Y - 1.2"."""
+    terms = []
+    for weight, band in zip(unit_map.matrix[index], unit_map.inputs, strict=True):
+        if weight:
+            terms.append(f"{weight:.4g} {band}")
+    offset = unit_map.offset[index]
+    if offset:
+        terms.append(f"{offset:.4g}")
+    return " + ".join(terms).replace("+ -", "- ")
 
 
-def _image(axes: Any, plane: Array, limits: tuple[float, float]) -> Any:
+def _draw_image(axes: Any, image: Array, limits: tuple[float, float]) -> Any:
+    """Draw an image with ``limits`` as black and white; return the matplotlib image."""
+    low, high = limits
     axes.set_axis_off()
     axes.set_anchor("N")
-    return axes.imshow(plane, cmap="gray", vmin=limits[0], vmax=limits[1])
+    return axes.imshow(image, cmap="gray", vmin=low, vmax=high)
 
 
-def _histogram(axes: Any, planes: Array, bands: tuple[str, ...], title: str) -> None:
-    """Draw the shares of 64 classes of values, first bands with thicker lines so that equal ones stay visible."""
-    edges = np.linspace(float(planes.min()), float(planes.max()), 65)
-    for width, plane, band in zip(
-        np.linspace(2 * len(bands), 2, len(bands)), planes, bands, strict=True
-    ):
-        share = np.histogram(plane, edges)[0] / plane.size * 100
-        axes.stairs(share, edges, color=INK[band], linewidth=width, label=band)
+def _draw_histogram(
+    axes: Any, planes: Array, bands: tuple[str, ...], title: str
+) -> None:
+    """Draw the histogram of every band, in percent of its pixels."""
+    edges = np.linspace(float(planes.min()), float(planes.max()), HISTOGRAM_BINS + 1)
+    # Bands may have equal histograms: the lines of the first bands are the thickest, so
+    # that they can be seen behind the others.
+    widths = np.linspace(2 * len(bands), 2, len(bands))
+    for width, plane, band in zip(widths, planes, bands, strict=True):
+        percentages = np.histogram(plane, edges)[0] / plane.size * 100
+        axes.stairs(
+            percentages, edges, color=BAND_COLOURS[band], linewidth=width, label=band
+        )
     axes.set(yscale="log", title=title, xlabel="value", ylabel="% of pixels")
     axes.ticklabel_format(axis="x", style="plain")
     axes.locator_params(axis="x", nbins=3)
-    axes.margins(y=0.3)  # room for the legend
+    # Leave space for the legend.
+    axes.margins(y=0.3)
     axes.legend(
         ncols=len(bands),
         handlelength=0.6,

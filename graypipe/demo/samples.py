@@ -1,102 +1,212 @@
-"""The images of the demo, written to files and read back: photographs that ship with scikit-image, and drawn cells."""
+"""The images of the demo and their conversions.
+
+The images are photographs of scikit-image and synthetic cells. They are written to
+files and read back with `graypipe.read`, like the images of a real data set.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import Source, read
+from .. import Source, plan, read
+from . import chains_by_hand
+from .chains_by_hand import Array
+from .checks import Case
 
-Array = NDArray[Any]
 Sample = tuple[Array, Source]
+
+# The eye sees yellow light with its red and its green receptors: half of it is added to
+# each of these bands.
+YELLOW_TO_RED_AND_GREEN: dict[str, str | dict[str, float]] = {
+    "R": {"R": 0.5, "Y": 0.5},
+    "G": {"G": 0.5, "Y": 0.5},
+    "B": "B",
+}
+
+# The grid of synthetic cells, the size of the image in pixels, and how far a cell may
+# be from the middle of its place in the grid.
+GRID_ROWS = 3
+GRID_COLUMNS = 4
+CELLS_HEIGHT = 384
+CELLS_WIDTH = 512
+MAX_SHIFT = 24
+
+# Photons that a pixel of full intensity receives; fewer give more noise.
+PHOTONS = 300
+
+
+def sample_cases(folder: Path) -> list[Case]:
+    """Return the cases of the demo, after writing their images to ``folder``."""
+    camera, camera_source = photograph(folder, "camera")
+    coins, coins_source = photograph_16_bit(folder, "coins")
+    moon, moon_source = photograph(folder, "moon")
+    cells, cells_source = synthetic_cells(folder)
+    return [
+        Case(
+            title="camera: a photograph, 8 bits",
+            image=camera,
+            plan=plan(camera_source, "imagenet"),
+            preset="imagenet",
+            by_hand=chains_by_hand.gray8_to_imagenet,
+        ),
+        Case(
+            title="coins: a photograph, enlarged in 16 bits",
+            image=coins,
+            plan=plan(coins_source, "keras-caffe"),
+            preset="keras-caffe",
+            by_hand=chains_by_hand.gray16_to_caffe,
+        ),
+        Case(
+            title="moon: a photograph, 8 bits",
+            image=moon,
+            plan=plan(moon_source, "rgb8"),
+            preset="rgb8",
+            by_hand=chains_by_hand.gray8_to_rgb8,
+        ),
+        Case(
+            title="cells: SYNTHETIC, drawn in 12 bits",
+            image=cells,
+            plan=plan(cells_source, "imagenet", via=YELLOW_TO_RED_AND_GREEN),
+            preset="imagenet",
+            by_hand=chains_by_hand.rgby12_to_imagenet,
+        ),
+    ]
 
 
 def photograph(folder: Path, name: str) -> Sample:
-    """Return the 8-bit gray photograph ``name`` of scikit-image, by way of a PNG file: (H, W) uint8."""
+    """Return a gray photograph of scikit-image.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to write the photograph, as a PNG file.
+    name : str
+        The name of a function in `skimage.data`.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        uint8 (H, W).
+    source : Source
+        The source that `graypipe.read` returns.
+    """
     from skimage import data
 
-    return _through_file(getattr(data, name)(), folder / f"{name}.png")
+    image = getattr(data, name)()
+    return _write_and_read(image, folder / f"{name}.png")
 
 
-def deep_photograph(folder: Path, name: str) -> Sample:
-    """Return the photograph enlarged twice, its new levels in 16 bits, by way of a PNG file: (2H, 2W) uint16."""
+def photograph_16_bit(folder: Path, name: str) -> Sample:
+    """Return a photograph that uses 16 bits, enlarged to twice its size.
+
+    Interpolation gives values between the 256 levels of the original. The parameters
+    are those of `photograph`; the image is uint16 (2H, 2W).
+    """
     from skimage import data, transform
 
     image = getattr(data, name)()
-    smooth = transform.rescale(image / 255, 2, order=3)
-    return _through_file(
-        np.rint(np.clip(smooth, 0, 1) * 65535).astype(np.uint16),
-        folder / f"{name}-16bit.png",
-    )
+    enlarged = transform.rescale(image / 255, 2, order=3)
+    # Cubic interpolation leaves the range from 0 to 1 a little at edges.
+    image16 = np.rint(np.clip(enlarged, 0, 1) * 65535).astype(np.uint16)
+    return _write_and_read(image16, folder / f"{name}-16bit.png")
 
 
-def drawn_cells(folder: Path) -> Sample:
-    """Return drawn, not photographed, fluorescence images of cells: (H, W, 4) uint16 of 12 bits, RGBY.
+def synthetic_cells(folder: Path) -> Sample:
+    """Return a synthetic fluorescence image of cells in the bands R, G, B and Y.
 
-    One 16-bit PNG file a band, as microscopes store them. Red are filaments, green spots, blue nuclei, yellow the
-    surroundings of the nuclei.
+    Red shows filaments, green spots, blue nuclei and yellow what surrounds the nuclei.
+    As in microscopy, each band is a PNG file of 16 bits of which 12 are used.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to write the files.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        uint16 (H, W, 4).
+    source : Source
+        The source of the four bands.
     """
-    stored = {
-        band: np.rint(plane * 4095).astype(np.uint16)
-        for band, plane in _cells(384, 512).items()
-    }
-    files = {band: folder / f"synthetic-{band}.png" for band in stored}
-    planes = [
-        _through_file(stored[band], files[band], bands=band, bits=12)[0]
-        for band in files
-    ]
-    return np.dstack(planes), Source(tuple(stored), dtype="uint16", bits=12)
+    planes = []
+    bands = _draw_cells()
+    for band, intensity in bands.items():
+        plane = np.rint(intensity * 4095).astype(np.uint16)
+        path = folder / f"synthetic-{band}.png"
+        plane_read, _ = _write_and_read(plane, path, bands=band, bits=12)
+        planes.append(plane_read)
+    return np.dstack(planes), Source(tuple(bands), dtype="uint16", bits=12)
 
 
-def _through_file(image: Array, path: Path, **declared: Any) -> Sample:
+def _write_and_read(image: Array, path: Path, **declared: Any) -> Sample:
+    """Write ``image`` to a PNG file and read it with graypipe."""
     from PIL import Image
 
     Image.fromarray(image).save(path)
     return read(path, **declared)
 
 
-def _cells(height: int, width: int) -> dict[str, Array]:
-    """Return the bands of a dozen cells, (height, width) float64 from 0 to 1, with the noise of counted photons."""
+def _draw_cells() -> dict[str, Array]:
+    """Return the intensity of each band with photon noise: (H, W) float64, 0 to 1."""
+    # A fixed seed: the demo shows the same cells every time.
     random = np.random.default_rng(7)
-    bands = {band: np.full((height, width), 0.01) for band in "RGBY"}
-    for cell in range(12):
-        row, column = divmod(cell, 4)
-        middle = np.array([(row + 0.5) * height / 3, (column + 0.5) * width / 4])
-        centre = middle + random.uniform(-24, 24, 2)
-        for band, light in _cell(centre, (height, width), random).items():
-            bands[band] += light
-    return {
-        band: np.clip(random.poisson(light * 300) / 300, 0, 1)
-        for band, light in bands.items()
-    }
+    shape = (CELLS_HEIGHT, CELLS_WIDTH)
+    # 0.01 is the background of a dark, empty slide.
+    bands = {band: np.full(shape, 0.01) for band in "RGBY"}
+    for row in range(GRID_ROWS):
+        for column in range(GRID_COLUMNS):
+            middle = np.array(
+                [
+                    (row + 0.5) * CELLS_HEIGHT / GRID_ROWS,
+                    (column + 0.5) * CELLS_WIDTH / GRID_COLUMNS,
+                ]
+            )
+            centre = middle + random.uniform(-MAX_SHIFT, MAX_SHIFT, 2)
+            for band, intensity in _draw_cell(centre, shape, random).items():
+                bands[band] += intensity
+    noisy_bands = {}
+    for band, intensity in bands.items():
+        photons = random.poisson(intensity * PHOTONS)
+        noisy_bands[band] = np.clip(photons / PHOTONS, 0, 1)
+    return noisy_bands
 
 
-def _cell(
+def _draw_cell(
     centre: Array, shape: tuple[int, int], random: np.random.Generator
 ) -> dict[str, Array]:
-    """Return the light of one cell in each band: an oval nucleus, what lies round it, spots, and bent filaments."""
+    """Return the intensity of one cell in each band. All lengths are in pixels."""
     y, x = np.mgrid[: shape[0], : shape[1]] - centre[:, None, None]
-    turn, stretch = random.uniform(0, np.pi), random.uniform(1, 1.5)
-    along, across = (
-        x * np.cos(turn) + y * np.sin(turn),
-        y * np.cos(turn) - x * np.sin(turn),
-    )
-    distance = np.hypot(along / stretch, across)
-    filaments, spots = np.zeros(shape), np.zeros(shape)
-    for start, bend in zip(
-        random.uniform(-np.pi, np.pi, 26), random.normal(0, 0.012, 26), strict=True
-    ):
-        off = (
-            np.angle(np.exp(1j * (np.arctan2(across, along) - start - bend * distance)))
-            * distance
-        )
-        filaments = np.maximum(filaments, np.exp(-((off / 1.6) ** 2)))
-    for along_spot, across_spot in random.normal(0, 20, (14, 2)):
-        spots += np.exp(-((along - along_spot) ** 2 + (across - across_spot) ** 2) / 9)
+    # The nucleus is an ellipse: rotate the coordinates to its axes.
+    rotation = random.uniform(0, np.pi)
+    elongation = random.uniform(1, 1.5)
+    along = x * np.cos(rotation) + y * np.sin(rotation)
+    across = y * np.cos(rotation) - x * np.sin(rotation)
+    distance = np.hypot(along / elongation, across)
+    direction = np.arctan2(across, along)
+
+    # 26 filaments run outwards and bend with the distance from the centre.
+    filaments = np.zeros(shape)
+    start_directions = random.uniform(-np.pi, np.pi, 26)
+    bends = random.normal(0, 0.012, 26)
+    for start, bend in zip(start_directions, bends, strict=True):
+        angle = direction - start - bend * distance
+        # Going through the complex plane wraps angles to the range from -pi to pi.
+        offset = np.angle(np.exp(1j * angle)) * distance
+        filaments = np.maximum(filaments, np.exp(-((offset / 1.6) ** 2)))
+
+    spots = np.zeros(shape)
+    for spot_along, spot_across in random.normal(0, 20, (14, 2)):
+        squared_distance = (along - spot_along) ** 2 + (across - spot_across) ** 2
+        spots += np.exp(-squared_distance / 9)
+
     return {
+        # Filaments fade out 48 pixels from the centre.
         "R": 0.7 * filaments * np.exp(-((distance / 48) ** 4)),
         "G": 0.8 * spots,
+        # The nucleus has a radius of 18 pixels and a soft edge.
         "B": 0.75 / (1 + np.exp((distance - 18) / 2)),
+        # A ring around the nucleus.
         "Y": 0.6 * np.exp(-(((distance - 25) / 9) ** 2)),
     }

@@ -14,8 +14,8 @@ from image_sets import images, process, save, tree
 from PIL import Image
 
 import graypipe as gp
-from graypipe.batch_jobs.manifest import NAME
-from graypipe.cli import main, progress
+from graypipe.batch_jobs.manifest import MANIFEST_NAME
+from graypipe.cli import main
 
 RNG = np.random.default_rng(9)
 GRAY8 = RNG.integers(0, 256, (21, 34), dtype=np.uint8)
@@ -168,7 +168,7 @@ def test_the_notation_of_the_command_line_makes_the_same_plan_as_python(tmp_path
     plan = gp.plan(gp.Source("RGBY", bits=16), "unit", YELLOW)
     assert code == 0
     np.testing.assert_array_equal(np.load(tmp_path / "out/cells.npy"), plan(RGBY16))
-    first = (tmp_path / "out" / NAME).read_text().splitlines()[0]
+    first = (tmp_path / "out" / MANIFEST_NAME).read_text().splitlines()[0]
     assert json.loads(first)["fingerprint"] == plan.fingerprint
 
 
@@ -186,7 +186,7 @@ def test_every_image_below_the_folder_is_converted_and_nothing_else_is_touched(
     names = {
         f"{path.relative_to(tmp_path / 'in').with_suffix('.npy')}" for path in held
     }
-    assert set(tree(tmp_path / "out")) == {*names, "top.npy", NAME}
+    assert set(tree(tmp_path / "out")) == {*names, "top.npy", MANIFEST_NAME}
     assert capsys.readouterr().out.startswith(
         "8 files converted, 0 were finished before"
     )
@@ -372,7 +372,7 @@ def test_the_first_file_that_cannot_be_taken_stops_and_resume_goes_on_after_the_
     error = capsys.readouterr().err
     assert error.startswith(f"graypipe: error: {bad}: ")
     assert error.count("\n") == 1
-    finished = (tmp_path / "out" / NAME).read_text().splitlines()[1:]
+    finished = (tmp_path / "out" / MANIFEST_NAME).read_text().splitlines()[1:]
     assert len(finished) == 25
     bad.write_bytes(good)
     os.utime(bad, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -432,7 +432,7 @@ def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
     tmp_path, capsys, monkeypatch
 ):
     images(tmp_path / "in", 3)
-    monkeypatch.setattr(progress, "find_spec", {}.get)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET) == 0
     assert 'pip install "graypipe[io]"' in capsys.readouterr().err

@@ -11,7 +11,7 @@ from image_sets import images, save, tree
 
 import graypipe as gp
 from graypipe.batch_jobs import manifest
-from graypipe.batch_jobs.manifest import NAME
+from graypipe.batch_jobs.manifest import MANIFEST_NAME
 from graypipe.cli import main
 
 PLAN = ("--source", "gray", "--target", "imagenet", "--to", "npy", "--workers", "1")
@@ -43,7 +43,7 @@ def test_results_of_another_plan_are_not_mixed_with(folders, capsys, argv, resum
     folder, out = folders
     before = tree(out)
     assert convert(folder, out, *argv, *resume) == 1
-    assert "another plan or other options" in capsys.readouterr().err
+    assert "results of another plan or other options" in capsys.readouterr().err
     assert tree(out) == before
 
 
@@ -51,7 +51,7 @@ def test_results_of_the_same_plan_are_gone_on_with_only_on_request(folders, caps
     folder, out = folders
     before = tree(out)
     assert convert(folder, out, *PLAN) == 1
-    assert "--resume goes on" in capsys.readouterr().err
+    assert "add --resume to continue" in capsys.readouterr().err
     assert convert(folder, out, *PLAN, "--resume") == 0
     assert "0 files converted, 6 were finished before" in capsys.readouterr().out
     assert tree(out) == before
@@ -62,7 +62,7 @@ def test_a_plan_that_differs_in_its_layout_alone_makes_other_files(folders, tmp_
     plan = gp.plan("gray", gp.preset("imagenet", layout="HWC"))
     assert (
         plan.fingerprint
-        == json.loads((out / NAME).read_text().splitlines()[0])["fingerprint"]
+        == json.loads((out / MANIFEST_NAME).read_text().splitlines()[0])["fingerprint"]
     )
     (tmp_path / "plan.json").write_text(plan.to_json())
     assert (
@@ -81,7 +81,7 @@ def test_a_run_that_finished_nothing_stands_in_nobodys_way(tmp_path):
         )
         == 1
     )
-    assert set(tree(tmp_path / "out")) == {NAME}
+    assert set(tree(tmp_path / "out")) == {MANIFEST_NAME}
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN) == 0
 
 
@@ -107,7 +107,9 @@ def test_resume_makes_again_what_is_no_longer_as_it_was_written_down(
     assert capsys.readouterr().out.startswith("1 files converted")
     assert convert(folder, tmp_path / "whole", *PLAN) == 0
     made, whole = tree(out), tree(tmp_path / "whole")
-    assert sorted(made.pop(NAME).splitlines()) == sorted(whole.pop(NAME).splitlines())
+    assert sorted(made.pop(MANIFEST_NAME).splitlines()) == sorted(
+        whole.pop(MANIFEST_NAME).splitlines()
+    )
     assert made == whole
 
 
@@ -146,15 +148,16 @@ def test_resume_makes_again_what_another_source_has_written_over(
     )
     np.testing.assert_array_equal(np.load(out / "a.npy"), plan(first))
     assert [
-        json.loads(line)["source"] for line in (out / NAME).read_text().splitlines()[1:]
+        json.loads(line)["source"]
+        for line in (out / MANIFEST_NAME).read_text().splitlines()[1:]
     ] == ["a.png"]
 
 
 def test_of_two_lines_for_one_output_the_last_counts(folders, capsys):
     folder, out = folders
-    first, *lines = (out / NAME).read_bytes().splitlines(keepends=True)
+    first, *lines = (out / MANIFEST_NAME).read_bytes().splitlines(keepends=True)
     other = lines[0].replace(b"0000.png", b"0000.bmp")
-    (out / NAME).write_bytes(b"".join([first, *lines, other]))
+    (out / MANIFEST_NAME).write_bytes(b"".join([first, *lines, other]))
     assert convert(folder, out, *PLAN, "--resume") == 0
     assert "1 files converted, 5 were finished before" in capsys.readouterr().out
 
@@ -184,16 +187,16 @@ def test_an_output_whose_source_is_damaged_since_goes_with_its_line(folders, cap
         assert set(tree(out)) == expected
         outputs = [
             json.loads(line)["output"]
-            for line in (out / NAME).read_text().splitlines()[1:]
+            for line in (out / MANIFEST_NAME).read_text().splitlines()[1:]
         ]
-        assert {*outputs, NAME} == expected
+        assert {*outputs, MANIFEST_NAME} == expected
 
 
 def test_an_output_without_a_line_does_not_outlive_its_source(folders):
     """A run that was killed between an output and its line leaves one that no line tells the source of."""
     folder, out = folders
-    first, *lines = (out / NAME).read_bytes().splitlines(keepends=True)
-    (out / NAME).write_bytes(
+    first, *lines = (out / MANIFEST_NAME).read_bytes().splitlines(keepends=True)
+    (out / MANIFEST_NAME).write_bytes(
         b"".join([first, *(line for line in lines if b"0003" not in line)])
     )
     (folder / "b/0003.png").write_bytes(b"junk")
@@ -216,7 +219,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_manifest_that_is_none_is_left_alone(folders, capsys, damage):
     folder, out = folders
-    (out / NAME).write_bytes(DAMAGES[damage])
+    (out / MANIFEST_NAME).write_bytes(DAMAGES[damage])
     assert convert(folder, out, *PLAN, "--resume") == 1
     assert "damaged" in capsys.readouterr().err
 
@@ -246,7 +249,7 @@ def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(
         (tmp_path / "in" / name).symlink_to(name)
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN, "--on-error", "skip") == 1
     assert "1 of 3 files were skipped" in capsys.readouterr().err
-    assert set(tree(tmp_path / "out")) == {"a/0000.npy", "b/0001.npy", NAME}
+    assert set(tree(tmp_path / "out")) == {"a/0000.npy", "b/0001.npy", MANIFEST_NAME}
 
 
 @pytest.mark.parametrize("below", ["", "/deeper"])
@@ -262,8 +265,8 @@ def test_a_place_that_cannot_be_written_is_not_told_to_make_room(tmp_path, capsy
     (tmp_path / "file").write_text("mine")
     assert convert(tmp_path / "in", tmp_path / "file/out", *PLAN) == 1
     error = capsys.readouterr().err
-    assert "Choose a place that can be written" in error
-    assert "What is finished" not in error
+    assert "Choose another location" in error
+    assert "space" not in error
 
 
 @pytest.mark.parametrize("stranger", ["notes.txt", "sub/notes.txt"])
@@ -289,7 +292,7 @@ def test_folders_that_lie_in_one_another_are_refused(tmp_path, capsys, out):
     (tmp_path / "link").symlink_to(tmp_path / "in", target_is_directory=True)
     before = tree(tmp_path)
     assert convert(tmp_path / "in", tmp_path / out, *PLAN, "--resume") == 1
-    assert " lies in " in capsys.readouterr().err
+    assert " is inside " in capsys.readouterr().err
     assert tree(tmp_path) == before
 
 
@@ -300,7 +303,7 @@ def test_links_among_the_images_that_lead_into_the_results_are_refused(
     folder, out = folders
     (folder / f"again{'.npy' if name != '.' else ''}").symlink_to(out / "a" / name)
     assert convert(folder, out, *PLAN, "--resume") == 1
-    assert " lies in " in capsys.readouterr().err
+    assert " is inside " in capsys.readouterr().err
 
 
 def test_links_among_the_images_that_lead_elsewhere_are_followed(tmp_path):

@@ -1,137 +1,172 @@
-"""``graypipe convert`` killed, interrupted, or out of room: nothing is lost, and ``--resume`` finishes it."""
+"""``graypipe convert`` killed, interrupted or out of space: ``--resume`` finishes the job.
+
+The tests decide where a job is interrupted: it pauses there, and waits for its signal.
+"""
 
 import ctypes
 import json
 import os
-import random
 import resource
 import shutil
 import signal
 import subprocess
-import time
-from itertools import pairwise
+import sys
 
 import numpy as np
 import pytest
-from image_sets import ROOT, command, images, process, save, tree
+from image_sets import HANGING, ROOT, images, process, save, tree
 
-from graypipe.batch_jobs.manifest import NAME
-from graypipe.batch_jobs.writing import UNFINISHED
+from graypipe.batch_jobs.chunks import MAX_FILES
+from graypipe.batch_jobs.files import UNFINISHED_SUFFIX
+from graypipe.batch_jobs.manifest import MANIFEST_NAME
 from graypipe.cli import main
 
 TO_PNG = ("--source", "gray", "--target", "rgb8", "--to", "png", "--workers", 2)
-FILES, KILLS = 320, 5
+CHUNKS = 10
+FILES = CHUNKS * MAX_FILES
+
+# The command, which pauses where its first two arguments say: before or after a chunk is
+# added to the manifest (counted from 1), or before the manifest exists (chunk 0). Then it
+# prints a line and waits; its workers go on. At most 4 chunks are in progress, so the job
+# cannot finish meanwhile.
+PAUSING_COMMAND = """
+import sys
+from graypipe.batch_jobs import manifest
+from graypipe.cli import main
+
+moment, chunk = sys.argv[1], int(sys.argv[2])
+count = 0
+
+def pause(this_moment):
+    if (this_moment, count) == (moment, chunk):
+        print("paused", flush=True)
+        sys.stdin.read()
+
+def pausing_start(*arguments):
+    pause("before")
+    return start(*arguments)
+
+def pausing_append(*arguments):
+    global count
+    count += 1
+    pause("before")
+    append(*arguments)
+    pause("after")
+
+start, append = manifest.start, manifest.append
+manifest.start, manifest.append = pausing_start, pausing_append
+sys.exit(main(sys.argv[3:]))
+"""
 
 
 def convert(*argv):
     return main(["convert", *map(str, argv)])
 
 
-def start(*argv):
-    return subprocess.Popen(
-        command("convert", *argv),
+def start_and_wait_until_paused(moment, chunk, *argv):
+    """Start the command in a process group of its own; return it when it has paused."""
+    running = subprocess.Popen(
+        [
+            *(sys.executable, "-c", PAUSING_COMMAND, moment, str(chunk), "convert"),
+            *map(str, argv),
+        ],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    line = running.stdout.readline()
+    if line != "paused\n":
+        running.kill()
+        pytest.fail(f"the command did not pause: {line}{running.stderr.read()}")
+    return running
+
+
+def wait_for_all_processes(running):
+    """Return stderr when the command and its workers have ended.
+
+    They share the pipes of the command: the end of the pipes is the end of all of them.
+    """
+    _, errors = running.communicate(timeout=HANGING)
+    return errors
 
 
 def finished(out):
-    """Return how many files the manifest in ``out`` lists."""
-    try:
-        return max(0, (out / NAME).read_bytes().count(b"\n") - 1)
-    except FileNotFoundError:
+    """Return the number of files in the manifest of ``out``."""
+    if not (out / MANIFEST_NAME).exists():
         return 0
+    return (out / MANIFEST_NAME).read_bytes().count(b"\n") - 1
 
 
-def wait(until, seconds=600):
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
-def gone(group):
-    """Whether no process of ``group`` is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
+def unfinished(out):
+    """Return the names of the incomplete files in ``out``."""
+    return [name for name in tree(out) if name.endswith(UNFINISHED_SUFFIX)]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Return a folder of images and one with what an undisturbed run makes of them."""
+    """Return a folder of images, and the output folder of an undisturbed job."""
     folder = tmp_path_factory.mktemp("undisturbed")
     images(folder / "in", FILES, (112, 144))
     assert process("convert", folder / "in", folder / "out", *TO_PNG).returncode == 0
     return folder / "in", folder / "out"
 
 
-def test_killed_five_times_at_random_moments_and_resumed_it_equals_an_undisturbed_run(
-    undisturbed, tmp_path
-):
+def test_killed_and_resumed_equals_an_undisturbed_job(undisturbed, tmp_path):
     folder, expected = undisturbed
+    out = tmp_path / "out"
     before = tree(folder)
-    chance = random.Random(20)
-    seen, groups = [], []
-    for kill in range(KILLS):
-        running = start(folder, tmp_path / "out", *TO_PNG, "--resume")
-        more = (
-            finished(tmp_path / "out") + chance.randrange(1, FILES // (2 * KILLS))
-            if kill
-            else 0
+    moments = [("before", 0), ("before", 1), ("after", 1), ("before", 3), ("after", 2)]
+    counts = []
+    for moment, chunk in moments:
+        running = start_and_wait_until_paused(
+            moment, chunk, folder, out, *TO_PNG, "--resume"
         )
-        wait(lambda: finished(tmp_path / "out") >= more or running.poll() is not None)  # noqa: B023
-        time.sleep(
-            chance.random() * (0.02 if kill else 1)
-        )  # the first one may still be starting
         running.kill()
-        assert running.wait(600) == -signal.SIGKILL
-        running.communicate()
-        seen.append(finished(tmp_path / "out"))
-        groups.append(running.pid)
-    assert all(a <= b for a, b in pairwise(seen))
-    assert 0 < seen[-1] < FILES
-    wait(lambda: all(map(gone, groups)))  # workers do not outlive whom they work for
+        wait_for_all_processes(running)
+        assert running.returncode == -signal.SIGKILL
+        counts.append(finished(out) // MAX_FILES)
+    assert counts == [0, 0, 1, 3, 5]
 
-    last = process("convert", folder, tmp_path / "out", *TO_PNG, "--resume")
+    last = process("convert", folder, out, *TO_PNG, "--resume")
 
     assert (last.returncode, last.stderr) == (0, "")
-    assert tree(tmp_path / "out") == tree(expected)
+    assert tree(out) == tree(expected)
     assert tree(folder) == before
 
 
-def test_what_is_half_written_when_the_process_dies_is_removed_at_resume(
-    undisturbed, tmp_path
-):
+def test_resume_removes_what_was_written_halfway(undisturbed, tmp_path):
     folder, expected = undisturbed
-    shutil.copytree(expected, tmp_path / "out")
-    lines = (expected / NAME).read_bytes().splitlines(keepends=True)
-    (tmp_path / "out" / NAME).write_bytes(b"".join(lines[:201]) + lines[201][:40])
-    for line in lines[203:]:  # two are written, but not written down
-        (tmp_path / "out" / json.loads(line)["output"]).unlink()
-    (tmp_path / "out/a" / f"0123{UNFINISHED}").write_bytes(b"half")
+    out = tmp_path / "out"
+    shutil.copytree(expected, out)
+    lines = (expected / MANIFEST_NAME).read_bytes().splitlines(keepends=True)
+    # 100 files are finished, the line of the next one is cut off, and one more file has
+    # been written but has no line.
+    (out / MANIFEST_NAME).write_bytes(b"".join(lines[:101]) + lines[101][:40])
+    for line in lines[103:]:
+        (out / json.loads(line)["output"]).unlink()
+    (out / "a" / f"0123{UNFINISHED_SUFFIX}").write_bytes(b"half")
 
-    assert convert(folder, tmp_path / "out", *TO_PNG, "--resume") == 0
-    assert tree(tmp_path / "out") == tree(expected)
+    assert convert(folder, out, *TO_PNG, "--resume") == 0
+    assert tree(out) == tree(expected)
 
 
-def test_ctrl_c_ends_it_in_one_line_and_resume_goes_on(undisturbed, tmp_path):
+@pytest.mark.parametrize(("moment", "chunk"), [("after", 1), ("before", 2)])
+def test_ctrl_c_is_one_line_and_resume_continues(undisturbed, tmp_path, moment, chunk):
     folder, expected = undisturbed
-    running = start(folder, tmp_path / "out", *TO_PNG)
-    wait(lambda: finished(tmp_path / "out") > 0)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to the workers as well
-    _, said = running.communicate(timeout=600)
+    out = tmp_path / "out"
+    running = start_and_wait_until_paused(moment, chunk, folder, out, *TO_PNG)
+    # A terminal sends Ctrl-C to all processes of the command.
+    os.killpg(running.pid, signal.SIGINT)
+    errors = wait_for_all_processes(running)
 
-    assert (running.returncode, said) == (1, "graypipe: error: interrupted\n")
-    assert not [name for name in tree(tmp_path / "out") if name.endswith(UNFINISHED)]
-    assert 0 < finished(tmp_path / "out") < FILES
-    assert convert(folder, tmp_path / "out", *TO_PNG, "--resume") == 0
-    assert tree(tmp_path / "out") == tree(expected)
+    assert (running.returncode, errors) == (1, "graypipe: error: interrupted\n")
+    assert unfinished(out) == []
+    assert finished(out) == MAX_FILES
+    assert convert(folder, out, *TO_PNG, "--resume") == 0
+    assert tree(out) == tree(expected)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -161,10 +196,12 @@ def test_a_full_disk_is_one_line_and_what_was_finished_stays(tmp_path, workers):
     assert full.stderr.startswith(
         f"graypipe: error: {tmp_path}/out/z/large.npy: cannot be written: File too large"
     )
-    assert full.stderr.endswith("What is finished stays: make room, then go on\n")
+    assert full.stderr.endswith("Free some space and continue: finished files are kept\n")
     assert full.stderr.count("\n") == 1
     assert finished(tmp_path / "out") >= 32
-    assert not [name for name in tree(tmp_path / "out") if name.endswith(UNFINISHED)]
+    assert not [
+        name for name in tree(tmp_path / "out") if name.endswith(UNFINISHED_SUFFIX)
+    ]
     assert convert(tmp_path / "in", tmp_path / "out", *plan, 1, "--resume") == 0
     assert convert(tmp_path / "in", tmp_path / "whole", *plan, 1) == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -181,7 +218,7 @@ def test_a_full_disk_under_the_manifest_loses_no_file(tmp_path):
         ),
     )
     assert full.returncode == 1
-    assert f"{NAME}: cannot be written" in full.stderr
+    assert f"{MANIFEST_NAME}: cannot be written" in full.stderr
     assert convert(tmp_path / "in", tmp_path / "out", *plan, "--resume") == 0
     assert convert(tmp_path / "in", tmp_path / "whole", *plan) == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -207,7 +244,7 @@ def test_a_file_that_may_not_be_read_is_skipped(tmp_path):
     )
     assert done.returncode == 1
     assert f"skipped: {tmp_path}/in/b/0001.png: Permission denied\n" in done.stderr
-    assert set(tree(tmp_path / "out")) == {"a/0000.npy", "a/0002.npy", NAME}
+    assert set(tree(tmp_path / "out")) == {"a/0000.npy", "a/0002.npy", MANIFEST_NAME}
 
 
 @pytest.mark.parametrize("began", [False, True])

@@ -14,7 +14,7 @@ from image_sets import save
 from PIL import Image
 
 import graypipe as gp
-from graypipe.cli import inspect, main, progress
+from graypipe.cli import inspect, main
 from graypipe.serialization import to_record
 
 ROOT = Path(gp.__file__).parents[1]
@@ -420,7 +420,7 @@ def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
 ):
     for at in range(2):
         save(tmp_path / f"{at}.png", GRAY8)
-    monkeypatch.setattr(progress, "find_spec", {}.get)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["inspect", str(tmp_path)]) == 0
     printed = capsys.readouterr()

@@ -48,7 +48,7 @@ BAD_SOURCES = {
     "gray:nodata=": "after the colon",
     "gray:bits=12": "after the colon",
     "gray:layout=HWX": "layout",
-    "gray:dtype=uint17": "element type",
+    "gray:dtype=uint17": "expected a dtype",
     "gray:0": "bits to be an integer",
     "gray:65": "bits to be an integer",
     "gray:5..5": "two distinct values",
@@ -79,36 +79,36 @@ BAD_VIAS = {
     "R=R+R": "different bands",
     "R=half*R": "expected a band",
     "R=1.5*R-0.5*Y": r"1\.5\*R\+-0\.5\*Y",
-    "R=R,R=Y": "made twice",
+    "R=R,R=Y": "defined twice",
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), SOURCES.items())
 def test_a_source_is_read(text, expected):
-    assert source_syntax.source(text) == expected
+    assert source_syntax.parse_source(text) == expected
 
 
 @pytest.mark.parametrize(("text", "why"), BAD_SOURCES.items())
 def test_a_bad_source_says_why(text, why):
     with pytest.raises(ArgumentTypeError, match=why):
-        source_syntax.source(text)
+        source_syntax.parse_source(text)
 
 
 @pytest.mark.parametrize(("text", "expected"), VIAS.items())
 def test_a_way_is_read(text, expected):
-    assert source_syntax.via(text) == expected
+    assert source_syntax.parse_via(text) == expected
 
 
 @pytest.mark.parametrize(("text", "why"), BAD_VIAS.items())
 def test_a_bad_way_says_why(text, why):
     with pytest.raises(ArgumentTypeError, match=why):
-        source_syntax.via(text)
+        source_syntax.parse_via(text)
 
 
 def test_a_plan_is_read_from_its_file(tmp_path):
     plan = gp.plan("RGBY", "imagenet", {"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}})
     (tmp_path / "plan.json").write_text(plan.to_json())
-    assert source_syntax.plan_file(str(tmp_path / "plan.json")) == plan
+    assert source_syntax.read_plan(str(tmp_path / "plan.json")) == plan
 
 
 @pytest.mark.parametrize(
@@ -118,22 +118,22 @@ def test_a_plan_is_read_from_its_file(tmp_path):
 def test_a_file_that_holds_no_plan_says_what_is_expected(tmp_path, text):
     (tmp_path / "plan.json").write_text(text, encoding="latin-1")
     with pytest.raises(ArgumentTypeError, match=r"plan\.to_json"):
-        source_syntax.plan_file(str(tmp_path / "plan.json"))
+        source_syntax.read_plan(str(tmp_path / "plan.json"))
     with pytest.raises(ArgumentTypeError, match="No such file"):
-        source_syntax.plan_file(str(tmp_path / "missing.json"))
+        source_syntax.read_plan(str(tmp_path / "missing.json"))
 
 
 def test_a_target_is_the_name_of_a_preset():
-    assert source_syntax.target("keras-tf") == gp.preset("keras-tf")
+    assert source_syntax.parse_target("keras-tf") == gp.preset("keras-tf")
     with pytest.raises(ArgumentTypeError, match="imagenet"):
-        source_syntax.target("imagenot")
+        source_syntax.parse_target("imagenot")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"), {"480x640": (480, 640), "3x4x5": (3, 4, 5), "7": (7,)}.items()
 )
 def test_a_shape_is_read(text, expected):
-    assert source_syntax.shape(text) == expected
+    assert source_syntax.parse_shape(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,11 @@ def test_a_shape_is_read(text, expected):
 )
 def test_a_bad_shape_is_refused(text):
     with pytest.raises(ArgumentTypeError):
-        source_syntax.shape(text)
+        source_syntax.parse_shape(text)
 
 
 def test_a_dtype_is_read_by_its_name():
-    assert source_syntax.dtype("uint16") == np.uint16
+    assert source_syntax.parse_dtype("uint16") == np.uint16
 
 
 @pytest.mark.parametrize(
@@ -153,4 +153,4 @@ def test_a_dtype_is_read_by_its_name():
 )
 def test_a_bad_dtype_is_refused(text):
     with pytest.raises(ArgumentTypeError, match="uint16"):
-        source_syntax.dtype(text)
+        source_syntax.parse_dtype(text)

@@ -12,7 +12,7 @@ from PIL import Image
 
 import graypipe as gp
 from graypipe.cli import main
-from graypipe.demo import chains, samples
+from graypipe.demo import chains_by_hand, samples
 from graypipe.demo.checks import Case, check, tolerance
 
 ROOT = Path(gp.__file__).parents[1]
@@ -66,7 +66,7 @@ def test_the_picture_is_large_and_every_row_of_it_is_drawn(demo):
             assert column.std() > 20
 
 
-def test_the_deep_photograph_has_more_levels_than_8_bits_hold(demo):
+def test_the_photograph_16_bit_has_more_levels_than_8_bits_hold(demo):
     with Image.open(demo[1] / "coins-16bit.png") as opened:
         levels = np.unique(np.asarray(opened))
 
@@ -98,22 +98,22 @@ def test_samples_need_no_network(tmp_path, monkeypatch):
     image, source = samples.photograph(tmp_path, "camera")
     assert (image.shape, source.dtype) == ((512, 512), "uint8")
     assert samples.photograph(tmp_path, "moon")[0].std() > 5
-    assert samples.deep_photograph(tmp_path, "coins")[1].dtype == "uint16"
+    assert samples.photograph_16_bit(tmp_path, "coins")[1].dtype == "uint16"
 
 
 def test_the_chains_by_hand_give_known_numbers():
     white = np.full((2, 3), 255, np.uint8)
-    merged = chains.rgby12_to_imagenet(
+    merged = chains_by_hand.rgby12_to_imagenet(
         np.array([[[4095, 0, 2047, 1000]]], np.uint16), "float64"
     )
 
-    assert chains.gray8_to_imagenet(white, "float64")[:, 1, 2] == pytest.approx(
+    assert chains_by_hand.gray8_to_imagenet(white, "float64")[:, 1, 2] == pytest.approx(
         (1 - np.array(MEAN)) / STD
     )
-    assert chains.gray16_to_caffe(white * np.uint16(257), "float64")[
+    assert chains_by_hand.gray16_to_caffe(white * np.uint16(257), "float64")[
         1, 2
     ] == pytest.approx([151.061, 138.221, 131.32])
-    assert chains.gray8_to_rgb8(white, "uint8").tolist() == [[[255] * 3] * 3] * 2
+    assert chains_by_hand.gray8_to_rgb8(white, "uint8").tolist() == [[[255] * 3] * 3] * 2
     expected = (np.array([5095 / 8190, 1000 / 8190, 2047 / 4095]) - MEAN) / STD
     assert merged[:, 0, 0] == pytest.approx(expected)
 
@@ -125,7 +125,7 @@ def a_case():
         image,
         gp.plan("gray", "imagenet"),
         "imagenet",
-        chains.gray8_to_imagenet,
+        chains_by_hand.gray8_to_imagenet,
     )
 
 
@@ -198,6 +198,6 @@ def test_a_missing_package_names_the_extra(
     assert main(["demo", "--out", str(tmp_path / "untouched")]) == 1
 
     message = capsys.readouterr().err
-    assert package in message
+    assert module in message
     assert 'pip install "graypipe[demo]"' in message
     assert not (tmp_path / "untouched").exists()

@@ -3,19 +3,19 @@
 import pytest
 
 import graypipe as gp
-from graypipe.batch_jobs.writing import UNFINISHED, sweep, write
+from graypipe.batch_jobs.files import UNFINISHED_SUFFIX, remove_unfinished, write_file
 
 
 def test_parts_are_written_one_after_the_other_into_folders_made_for_them(tmp_path):
     path = tmp_path / "a/b/c.bin"
-    assert write(path, [b"ab", memoryview(b"cde")]) == 5
+    assert write_file(path, [b"ab", memoryview(b"cde")]) == 5
     assert path.read_bytes() == b"abcde"
     assert [found.name for found in path.parent.iterdir()] == ["c.bin"]
 
 
 def test_what_was_there_is_replaced_and_kept_where_writing_fails(tmp_path):
     path = tmp_path / "c.bin"
-    write(path, [b"old"])
+    write_file(path, [b"old"])
 
     def parts():
         yield b"new, and th"
@@ -24,10 +24,10 @@ def test_what_was_there_is_replaced_and_kept_where_writing_fails(tmp_path):
     with pytest.raises(
         gp.GraypipeError, match=r"c\.bin: cannot be written: No space left"
     ):
-        write(path, parts())
+        write_file(path, parts())
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
-    write(path, [b"new"])
+    write_file(path, [b"new"])
     assert path.read_bytes() == b"new"
 
 
@@ -37,21 +37,21 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "c.bin", parts())
+        write_file(tmp_path / "c.bin", parts())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path):
-    write(tmp_path / "ours", [b""])
+    write_file(tmp_path / "ours", [b""])
     (tmp_path / "plain").write_bytes(b"")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_only_what_is_unfinished_is_swept_away(tmp_path):
-    write(tmp_path / "a/kept.npy", [b"x"])
-    (tmp_path / "a" / f"12ab{UNFINISHED}").write_bytes(b"half")
-    (tmp_path / f"34cd{UNFINISHED}").write_bytes(b"half")
-    sweep(tmp_path)
+    write_file(tmp_path / "a/kept.npy", [b"x"])
+    (tmp_path / "a" / f"12ab{UNFINISHED_SUFFIX}").write_bytes(b"half")
+    (tmp_path / f"34cd{UNFINISHED_SUFFIX}").write_bytes(b"half")
+    remove_unfinished(tmp_path)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")] == [
         "a/kept.npy"
     ]

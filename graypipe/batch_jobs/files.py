@@ -1,0 +1,191 @@
+"""Output files: their names, checks that nothing is overwritten, and atomic writes.
+
+The names of all outputs are checked before the first one is written.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+from ..errors import GraypipeError
+from .encode import SUFFIXES
+
+# Files are written under a temporary name with this suffix. A process that is killed
+# leaves such files behind; their content is incomplete.
+UNFINISHED_SUFFIX = ".graypipe-unfinished"
+
+# The disk is full, the quota is used up, or the file exceeds the size limit.
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def output_name(path: str, file_format: str) -> str:
+    """Return ``path`` with the suffix of ``file_format``."""
+    return str(Path(path).with_suffix(SUFFIXES[file_format]))
+
+
+def check_output_names(paths: Iterable[str], file_format: str) -> None:
+    """Check that every image has an output file of its own.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        The images, relative to their folder.
+    file_format : str
+        A key of `SUFFIXES`.
+
+    Raises
+    ------
+    GraypipeError
+        If two images have the same output name, or if an output has the name of a
+        folder that other outputs need.
+    """
+    sources: dict[str, str] = {}
+    for path in paths:
+        output = output_name(path, file_format)
+        first_path = sources.setdefault(output, path)
+        if first_path != path:
+            raise GraypipeError(
+                f"{first_path} and {path} would both be written to {output}: rename "
+                f"one of them, or convert them from separate folders"
+            )
+    folders = {folder for path in paths for folder in Path(path).parents}
+    for folder in folders:
+        if str(folder) in sources:
+            raise GraypipeError(
+                f"{sources[str(folder)]} would be written to {folder}, which is the "
+                f"name of a folder with images: rename one of them"
+            )
+
+
+def check_folders_apart(folder: Path, out: Path, paths: Iterable[str]) -> None:
+    """Check that no image can be overwritten by an output.
+
+    Symbolic links below ``folder`` may lead anywhere except into ``out``.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the images.
+    out : Path
+        The output folder.
+    paths : iterable of str
+        The images, relative to ``folder``.
+
+    Raises
+    ------
+    GraypipeError
+        If ``out`` is inside ``folder``, or if an image is inside ``out``.
+    """
+    real_out = resolve_path(out)
+    real_folder = resolve_path(folder)
+    if real_out.is_relative_to(real_folder):
+        raise GraypipeError(
+            f"{out} is inside {folder}, which is never written to: choose an output "
+            f"folder outside of it"
+        )
+    # Resolving a path is slow: resolve each folder once, and only files that are links.
+    sources = {real_folder}
+    for path in paths:
+        image = folder / path
+        sources.add(image.parent)
+        if image.is_symlink():
+            sources.add(image)
+    for source in sources:
+        if resolve_path(source).is_relative_to(real_out):
+            raise GraypipeError(
+                f"{source} is inside {out}, where the outputs are written: choose "
+                f"another output folder"
+            )
+
+
+def check_no_links_outside(out: Path, paths: Iterable[str]) -> None:
+    """Check that symbolic links below ``out`` do not lead out of it.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    paths : iterable of str
+        The outputs, or their sources, relative to ``out``: only the folders matter.
+
+    Raises
+    ------
+    GraypipeError
+        If an output would be written outside of ``out``.
+    """
+    real_out = resolve_path(out)
+    folders = {Path(path).parent for path in paths}
+    for folder in folders:
+        real_folder = resolve_path(real_out / folder)
+        if real_folder != real_out / folder:
+            raise GraypipeError(
+                f"{out / folder} is a link to {real_folder}, outside of {out}: remove "
+                f"the link"
+            )
+
+
+def resolve_path(path: Path) -> Path:
+    """Return the absolute path without symbolic links and ``..``."""
+    # Path.resolve raises an error for links that form a cycle.
+    return Path(os.path.realpath(path))
+
+
+def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> int:
+    """Write a file atomically: it is either complete or does not exist.
+
+    The data goes to a temporary file in the same folder, which is then renamed.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which is replaced if it exists. Missing folders are created.
+    parts : iterable of bytes or memoryview
+        The content.
+
+    Returns
+    -------
+    int
+        The size of the file in bytes.
+
+    Raises
+    ------
+    GraypipeError
+        If the file cannot be written. An existing file is unchanged.
+    """
+    unfinished = path.with_name(token_hex(8) + UNFINISHED_SUFFIX)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("xb") as file:
+            size = sum(file.write(part) for part in parts)
+        unfinished.replace(path)
+    except OSError as error:
+        raise write_error(path, error) from None
+    finally:
+        # After a successful rename there is no temporary file.
+        with suppress(OSError):
+            unfinished.unlink()
+    return size
+
+
+def write_error(path: Path, error: OSError) -> GraypipeError:
+    """Return an error that says why ``path`` cannot be written, and what to do."""
+    advice = "Choose another location"
+    if error.errno in OUT_OF_SPACE:
+        advice = "Free some space and continue: finished files are kept"
+    message = f"{path}: cannot be written: {error.strerror or error}. {advice}"
+    # To mypy, calling GraypipeError gives Any: its constructor is that of Exception.
+    return GraypipeError(message)  # type: ignore[no-any-return]
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files in ``folder`` and its subfolders.
+
+    Symbolic links to folders are not followed.
+    """
+    for subfolder, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(UNFINISHED_SUFFIX):
+                Path(subfolder, name).unlink(missing_ok=True)

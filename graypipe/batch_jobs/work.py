@@ -1,0 +1,294 @@
+"""What a worker does with a chunk of files: convert them, or compute their statistics.
+
+The functions here take and return small objects that can be pickled. The worker itself
+reads and writes the images.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from .. import layouts
+from ..channel_map import ChannelMap
+from ..errors import GraypipeError, MissingExtraError, ReadError
+from ..io import facts, read
+from ..plan import Plan
+from ..source import Source
+from ..stats import BandStats
+from ..target import Target
+from .encode import encode
+from .files import output_name, write_file
+from .manifest import Record, source_state
+
+# Array files do not say what their axes mean, so the declared layout applies to them.
+# All other formats define their own layout.
+ARRAY_FORMATS = ("NPY", "NPZ")
+
+
+class ReadOptions(NamedTuple):
+    """How to read every file.
+
+    Parameters
+    ----------
+    source : Source
+        What the files are declared to contain.
+    alpha, orientation, frame
+        The arguments of `graypipe.read`.
+    """
+
+    source: Source
+    alpha: str = "error"
+    orientation: str = "error"
+    frame: int | str | None = None
+
+
+class FailedFile(NamedTuple):
+    """A file that cannot be used, and the reason: one line that contains the path."""
+
+    path: Path
+    reason: str
+
+
+class Conversion(NamedTuple):
+    """A job that converts images to files.
+
+    Parameters
+    ----------
+    folder : str
+        The folder of the images.
+    out : str
+        The output folder.
+    read_options : ReadOptions
+        How to read the images.
+    target : Target
+        What to convert to, in the layout of ``file_format``.
+    via : ChannelMap
+        The channel map of the plan.
+    file_format : {"png", "tiff", "npy"}
+        The format of the outputs.
+    stop_on_error : bool
+        Whether to leave the rest of a chunk after the first file that fails.
+    """
+
+    folder: str
+    out: str
+    read_options: ReadOptions
+    target: Target
+    via: ChannelMap
+    file_format: str
+    stop_on_error: bool
+
+
+class PartialStats(NamedTuple):
+    """The statistics of files that have the same source and dtype."""
+
+    stats: BandStats
+    paths: list[Path]
+
+
+def load_image(options: ReadOptions, path: Path) -> tuple[NDArray[Any], Source]:
+    """Read one file as declared.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        The pixels, in the layout of the returned source.
+    source : Source
+        What was declared, completed by what the file itself states.
+
+    Raises
+    ------
+    GraypipeError
+        If the file cannot be read, or does not contain what was declared.
+    """
+    # Opening a named pipe would wait for a process that writes to it.
+    if path.exists() and not path.is_file():
+        raise ReadError(
+            f"{path}: expected an image file, got a pipe, a device or a folder that "
+            f"cannot be listed"
+        )
+    declared = _declared_fields(options.source, path)
+    return read(
+        path,
+        alpha=options.alpha,
+        orientation=options.orientation,
+        frame=options.frame,
+        **declared,
+    )
+
+
+def _declared_fields(source: Source, path: Path) -> dict[str, Any]:
+    """Return the fields of ``source`` that are declared, as arguments of `read`."""
+    declared = {}
+    for field in fields(source):
+        value = getattr(source, field.name)
+        if field.name != "layout" and value is not None:
+            declared[field.name] = value
+    default_layout = Source(source.bands).layout
+    if source.layout != default_layout and facts(path)["format"] in ARRAY_FORMATS:
+        declared["layout"] = source.layout
+    return declared
+
+
+def failed_file(path: Path, error: Exception) -> FailedFile:
+    """Return the reason why a file cannot be used.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``error`` is one: a missing package is not the fault of the file.
+    """
+    if isinstance(error, MissingExtraError):
+        raise error
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        message = error.strerror
+    reason = " ".join(message.split())
+    if str(path) not in reason:
+        reason = f"{path}: {reason}"
+    return FailedFile(path, reason)
+
+
+def convert_files(job: Conversion, paths: Sequence[Path]) -> list[Record | FailedFile]:
+    """Convert a chunk of images.
+
+    Parameters
+    ----------
+    job : Conversion
+        What to do.
+    paths : sequence of Path
+        The images, below ``job.folder``.
+
+    Returns
+    -------
+    list of dict or FailedFile
+        For each image its record for the manifest, or why it failed.
+
+    Raises
+    ------
+    GraypipeError
+        If an output cannot be written. Other files would fail for the same reason.
+    """
+    results: list[Record | FailedFile] = []
+    for path in paths:
+        result = _convert_file(job, path)
+        results.append(result)
+        if job.stop_on_error and isinstance(result, FailedFile):
+            break
+    return results
+
+
+def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
+    """Convert one image and return its record for the manifest, or why it failed."""
+    try:
+        # Before reading: if the file changes meanwhile, the record is out of date.
+        size, mtime_ns = source_state(source_path)
+        image, source = load_image(job.read_options, source_path)
+        converted = _cached_plan(source, job.target, job.via)(image)
+    except (GraypipeError, OSError) as error:
+        return failed_file(source_path, error)
+    path = str(source_path.relative_to(job.folder))
+    output = output_name(path, job.file_format)
+    content = encode(converted, job.target.bands, job.file_format)
+    output_size = write_file(Path(job.out, output), content)
+    return {
+        "source": path,
+        "size": size,
+        "mtime_ns": mtime_ns,
+        "output": output,
+        "bytes": output_size,
+    }
+
+
+@lru_cache(maxsize=64)
+def _cached_plan(source: Source, target: Target, via: ChannelMap) -> Plan:
+    """Return the plan; files usually share one source, so it is compiled only once."""
+    return Plan(source, target, via)
+
+
+def compute_stats(
+    options: ReadOptions, stop_on_error: bool, paths: Sequence[Path]
+) -> list[PartialStats | FailedFile]:
+    """Compute the statistics of a chunk of images.
+
+    Parameters
+    ----------
+    options : ReadOptions
+        How to read the images.
+    stop_on_error : bool
+        Whether to leave the rest of the chunk after the first file that fails.
+    paths : sequence of Path
+        The images.
+
+    Returns
+    -------
+    list of PartialStats or FailedFile
+        The statistics for each combination of dtype and source, in the order of their
+        first files, followed by the files that failed.
+    """
+    groups: dict[tuple[str, Source], PartialStats] = {}
+    failures: list[FailedFile] = []
+    for path in paths:
+        try:
+            image, source = load_image(options, path)
+            image, source = _in_declared_layout(image, source, options.source)
+            key = (image.dtype.name, source)
+            group = groups.setdefault(key, PartialStats(BandStats(source), []))
+            group.stats.update(image)
+            group.paths.append(path)
+        except GraypipeError as error:
+            failures.append(failed_file(path, error))
+            if stop_on_error:
+                break
+    # A group without files was created for a file whose update failed.
+    return [*(group for group in groups.values() if group.paths), *failures]
+
+
+def _in_declared_layout(
+    image: NDArray[Any], source: Source, declared: Source
+) -> tuple[NDArray[Any], Source]:
+    """Return a view of ``image`` in the declared layout, and its source.
+
+    Statistics can be merged only if layout and declared dtype are the same.
+    """
+    conversion = layouts.conversion(source.layout, declared.layout)
+    image = conversion.from_planes(conversion.source_planes(image))
+    return image, replace(source, layout=conversion.target, dtype=declared.dtype)
+
+
+def merge_stats(
+    total: BandStats | None, results: Iterable[PartialStats | FailedFile]
+) -> tuple[BandStats | None, list[FailedFile]]:
+    """Add the results of a chunk to the statistics of the chunks before.
+
+    Parameters
+    ----------
+    total : BandStats or None
+        The statistics so far, updated in place; None for the first chunk. The first
+        statistics decide which source and dtype the other files must have.
+    results : iterable of PartialStats or FailedFile
+        What `compute_stats` returns.
+
+    Returns
+    -------
+    total : BandStats or None
+        The new statistics; None if no file could be read yet.
+    failures : list of FailedFile
+        The files that failed, and those whose source or dtype is another.
+    """
+    failures = []
+    for result in results:
+        if isinstance(result, FailedFile):
+            failures.append(result)
+        elif total is None:
+            total = result.stats
+        else:
+            try:
+                total.merge(result.stats)
+            except GraypipeError as error:
+                failures += [failed_file(path, error) for path in result.paths]
+    return total, failures

@@ -1,0 +1,211 @@
+"""Examine one image file: what it is, how it is read, and what looks wrong.
+
+The pixel values are used for advice only. They never change how an image is read or
+converted.
+"""
+
+from math import isfinite, isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import Source, read
+from ..errors import GraypipeError, ReadError
+from ..io import facts
+from ..serialization import to_record
+from .image_files import has_image_suffix
+
+Record = dict[str, Any]
+
+DICOM_ADVICE = (
+    "read it with pydicom.dcmread, and its attributes with gp.Source.from_dicom"
+)
+
+# Sensors of these bit depths are common; cameras and microscopes store their images in
+# files of 16 bits.
+SENSOR_BITS = (8, 10, 12, 14)
+
+# A DICOM file starts with 128 arbitrary bytes and this signature (DICOM PS3.10, 7.1).
+DICOM_SIGNATURE_OFFSET = 128
+DICOM_SIGNATURE = b"DICM"
+
+
+def examine(path: Path, is_argument: bool) -> Record:
+    """Examine a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    is_argument : bool
+        Whether the file was passed on the command line, rather than found in a folder.
+        Then it is expected to be an image, whatever its name.
+
+    Returns
+    -------
+    dict
+        A record that can be stored as JSON:
+
+        - ``path``: the path
+        - ``kind``: "image", "DICOM", "unreadable" or "no image"
+        - ``error``: why the file cannot be read without further arguments, or None
+        - ``notes``: a list of what looks wrong, one sentence each
+        - for images, what `graypipe.io.facts` returns
+        - for images that can be read, ``source`` as `graypipe.read` returns it, and
+          ``values``: the minimum and the maximum
+    """
+    record: Record = {"path": str(path), "kind": "image", "error": None, "notes": []}
+    try:
+        if _is_dicom(path):
+            return record | {
+                "kind": "DICOM",
+                "format": "DICOM",
+                "notes": [DICOM_ADVICE],
+            }
+        record |= facts(path)
+    except (GraypipeError, OSError) as error:
+        is_expected = is_argument or has_image_suffix(path)
+        if isinstance(error, ReadError) and not is_expected:
+            return record | {"kind": "no image"}
+        return record | {"kind": "unreadable", "error": _reason(error, path)}
+    try:
+        image, source = read(path)
+        record |= _examine_pixels(image, source)
+    except GraypipeError as error:
+        return record | {"error": _reason(error, path)}
+    if record["alpha"]:
+        record["notes"].append("its alpha is opaque everywhere, and left away")
+    return record
+
+
+def bit_depth_notes(maximum: int) -> list[str]:
+    """Return advice if uint16 images look as if they had fewer than 16 bits.
+
+    Parameters
+    ----------
+    maximum : int
+        The largest value in the images.
+
+    Returns
+    -------
+    list of str
+        One note, or none.
+    """
+    # An image of 0 and 1 is a mask.
+    if maximum < 2:
+        return []
+    for bits in SENSOR_BITS:
+        if maximum < 2**bits:
+            return [
+                f"values up to {maximum} of 65535 look like {bits} bits: "
+                f"declare bits={bits} where the device gives {bits}"
+            ]
+    return []
+
+
+def _is_dicom(path: Path) -> bool:
+    """Check the signature of a DICOM file; raise OSError if this is not a file."""
+    # Opening a named pipe would wait for a process that writes to it.
+    if path.exists() and not path.is_file():
+        raise OSError(
+            "expected an image file, got a folder that cannot be listed, a pipe or a "
+            "device"
+        )
+    with path.open("rb") as file:
+        start = file.read(DICOM_SIGNATURE_OFFSET + len(DICOM_SIGNATURE))
+    return start[DICOM_SIGNATURE_OFFSET:] == DICOM_SIGNATURE
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Return the error message as one line, without the path in front."""
+    return " ".join(str(error).removeprefix(f"{path}: ").split())
+
+
+def _examine_pixels(image: NDArray[Any], source: Source) -> Record:
+    """Return the source, the range of the values and the notes about them."""
+    pixels = image
+    band_axis = source.layout.find("C")
+    if source.nodata is not None:
+        pixels = _valid_pixels(image, source)
+        band_axis = pixels.ndim - 1 if pixels.ndim > 1 else -1
+    record: Record = {"source": to_record(source)}
+    if not pixels.size:
+        return record | {"values": [None, None], "notes": ["nodata everywhere"]}
+
+    other_axes = tuple(axis for axis in range(pixels.ndim) if axis != band_axis)
+    # fmin and fmax ignore NaN unless all values are NaN.
+    minima = np.atleast_1d(np.fmin.reduce(pixels, axis=other_axes))
+    maxima = np.atleast_1d(np.fmax.reduce(pixels, axis=other_axes))
+    low = np.fmin.reduce(minima).item()
+    high = np.fmax.reduce(maxima).item()
+    constant_bands = []
+    for band, minimum, maximum in zip(source.bands, minima, maxima, strict=True):
+        if minimum == maximum and isfinite(minimum):
+            constant_bands.append(band)
+    constant_notes = _constant_notes(constant_bands, source.bands, low)
+    return record | {
+        # JSON has no notation for NaN and infinity.
+        "values": [value if isfinite(value) else None for value in (low, high)],
+        "notes": constant_notes + _range_notes(pixels, source, low, high),
+    }
+
+
+def _valid_pixels(image: NDArray[Any], source: Source) -> NDArray[Any]:
+    """Return the pixels without nodata in any band: shape (n,) or (n, C)."""
+    nodata: Any = source.nodata
+    is_nodata = np.isnan(image) if isnan(nodata) else image == nodata
+    band_axis = source.layout.find("C")
+    if band_axis < 0:
+        flat: NDArray[Any] = image[~is_nodata]
+        return flat
+    bands_last = np.moveaxis(image, band_axis, -1)
+    valid: NDArray[Any] = bands_last[~is_nodata.any(axis=band_axis)]
+    return valid
+
+
+def _constant_notes(
+    constant_bands: list[str], bands: tuple[str, ...], value: float
+) -> list[str]:
+    """Return a note if bands have the same value everywhere."""
+    if not constant_bands:
+        return []
+    if len(constant_bands) < len(bands):
+        return [f"constant in {', '.join(constant_bands)}"]
+    if len(bands) == 1:
+        return [f"constant: all {value:g}"]
+    return ["constant: there is nothing to see in any band"]
+
+
+def _range_notes(
+    pixels: NDArray[Any], source: Source, low: float, high: float
+) -> list[str]:
+    """Return notes if the values do not fit the range that ``source`` implies."""
+    if pixels.dtype.kind == "f":
+        return _float_notes(pixels, low, high)
+    if pixels.dtype == "uint16" and not source._declares_range:
+        return bit_depth_notes(int(high))
+    white = max(max(pair) for pair in source._pairs(pixels.dtype))
+    # An image of 0 and 1 is a mask.
+    if 1 < high < white / 4:
+        return [f"dark: values up to {high} of {white:g}"]
+    return []
+
+
+def _float_notes(pixels: NDArray[Any], low: float, high: float) -> list[str]:
+    """Return notes if floats are not finite or not from 0 to 1."""
+    if isnan(low):
+        return ["holds nothing but NaN"]
+    notes = []
+    if np.isnan(pixels).any():
+        notes.append("holds NaN: declare nodata=float('nan'), or they pass through")
+    if not (isfinite(low) and isfinite(high)):
+        notes.append("holds an infinite value")
+    # Resampling may leave the range from 0 to 1 a little.
+    elif low < -1 or high > 2:
+        notes.append(
+            f"floats from {low:g} to {high:g} are not 0 to 1: "
+            f"declare range=(black, white)"
+        )
+    return notes

@@ -1,0 +1,174 @@
+"""The common part of ``graypipe stats`` and ``graypipe convert``.
+
+Both commands process a folder of images in chunks. They share the options that say how
+files are read and how the work is distributed, and the handling of files that fail.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from .. import Source
+from ..batch_jobs import local
+from ..batch_jobs.chunks import split_into_chunks
+from ..batch_jobs.work import FailedFile, ReadOptions
+from ..errors import ReadError
+from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
+from .progress import progress_bar
+
+Result = TypeVar("Result")
+
+# A typing error such as --workers 44444 must not bring down the machine.
+MAX_WORKERS = 1024
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options that both commands have."""
+    reading = parser.add_argument_group("how files are read (see graypipe.read)")
+    reading.add_argument(
+        "--alpha",
+        choices=ALPHA_POLICIES,
+        default="error",
+        help="what to do with transparent pixels, for example black "
+        "(default: %(default)s)",
+    )
+    reading.add_argument(
+        "--orientation",
+        choices=ORIENTATION_POLICIES,
+        default="error",
+        help="what to do with images whose EXIF orientation is not upright, for "
+        "example apply (default: %(default)s)",
+    )
+    reading.add_argument(
+        "--frame",
+        type=_parse_frame,
+        help="the page or frame of each file, counted from 0, or the key of an array "
+        "in a .npz file, for example 2",
+    )
+    processing = parser.add_argument_group("how files are processed")
+    processing.add_argument(
+        "--workers",
+        type=_parse_workers,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="the number of processes, for example 4 (default: %(default)s)",
+    )
+    processing.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="run on this machine, or with Ray Data, for example ray "
+        "(default: %(default)s)",
+    )
+    processing.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="the address of a running Ray cluster, for example 10.0.0.1:6379; by "
+        "default Ray is started on this machine",
+    )
+    processing.add_argument(
+        "--on-error",
+        choices=("fail", "skip"),
+        default="fail",
+        help="stop at the first file that cannot be used, or report it and continue, "
+        "for example skip (default: %(default)s)",
+    )
+    parser.set_defaults(usage_error=parser.error)
+
+
+def check_options(options: Namespace) -> None:
+    """Raise UsageError if options contradict each other."""
+    if options.ray_address and options.engine != "ray":
+        options.usage_error("--ray-address needs --engine ray")
+
+
+def _parse_frame(text: str) -> int | str:
+    """Return the index of a frame, or the key of an array."""
+    if text.isdecimal():
+        return int(text)
+    return text
+
+
+def _parse_workers(text: str) -> int:
+    """Return the number of workers."""
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise ArgumentTypeError(
+            f"expected a number of processes from 1 to {MAX_WORKERS}, got {text!r}"
+        )
+    return int(text)
+
+
+def read_options(options: Namespace, source: Source) -> ReadOptions:
+    """Return how every file is read."""
+    return ReadOptions(source, options.alpha, options.orientation, options.frame)
+
+
+def process_files(
+    options: Namespace,
+    function: Callable[[list[Path]], Result],
+    paths: Sequence[Path],
+    collect: Callable[[Result], list[FailedFile]],
+) -> list[FailedFile]:
+    """Process files in chunks, with a progress bar.
+
+    Parameters
+    ----------
+    options : Namespace
+        The options that `add_arguments` declares.
+    function : callable
+        Called by a worker with a chunk of ``paths``; it must be possible to pickle it.
+    paths : sequence of Path
+        The files.
+    collect : callable
+        Called with the result of each chunk, in the order of the files. It returns the
+        files that failed.
+
+    Returns
+    -------
+    list of FailedFile
+        All files that failed. Each has been reported on stderr.
+
+    Raises
+    ------
+    ReadError
+        With ``--on-error fail``, for the first file that fails.
+    """
+    chunks = list(split_into_chunks(paths))
+    failures: list[FailedFile] = []
+    with (
+        closing(_map_chunks(options, function, chunks)) as results,
+        progress_bar(len(paths), sys.stderr) as (advance, print_line),
+    ):
+        for chunk, result in zip(chunks, results, strict=True):
+            chunk_failures = collect(result)
+            advance(len(chunk))
+            if chunk_failures and options.on_error == "fail":
+                raise ReadError(chunk_failures[0].reason)
+            for failure in chunk_failures:
+                print_line(f"skipped: {failure.reason}")
+            failures += chunk_failures
+    return failures
+
+
+def check_complete(failures: Sequence[FailedFile], total: int) -> None:
+    """Raise ReadError if files were skipped."""
+    if failures:
+        raise ReadError(f"{len(failures)} of {total} files were skipped")
+
+
+def _map_chunks(
+    options: Namespace,
+    function: Callable[[list[Path]], Result],
+    chunks: list[list[Path]],
+) -> Generator[Result, None, None]:
+    """Yield the result of each chunk, in order, from the engine that was chosen."""
+    workers = max(1, min(options.workers, len(chunks)))
+    if options.engine == "local":
+        return local.map_in_order(function, chunks, workers)
+    from ..batch_jobs import ray
+
+    return ray.map_in_order(function, chunks, workers, options.ray_address)

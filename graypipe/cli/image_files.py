@@ -1,0 +1,113 @@
+"""Find the image files in folders."""
+
+import os
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+from ..errors import ReadError
+
+# Files with these suffixes are meant to be images: if one cannot be read, that is an
+# error. Some formats in the list cannot be read yet, so that they are reported.
+IMAGE_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".bmp",
+    ".webp",
+    ".npy",
+    ".npz",
+    ".pbm",
+    ".pgm",
+    ".ppm",
+    ".pnm",
+    ".pfm",
+    ".jp2",
+    ".j2k",
+    ".jxl",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".exr",
+    ".psd",
+)
+
+
+def has_image_suffix(path: Path) -> bool:
+    """Check whether the name says that the file is an image."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def list_images(path: Path) -> list[Path]:
+    """Return the images in a folder and its subfolders, sorted by name.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, in which images are recognised by their suffix; or a single file.
+
+    Raises
+    ------
+    ReadError
+        If the folder has no images.
+    """
+    if not path.is_dir():
+        return [path]
+    images = [file for file in list_files(path) if has_image_suffix(file)]
+    if not images:
+        raise ReadError(
+            f"{path} contains no image files: expected names that end in "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
+    return images
+
+
+def list_files(*paths: Path) -> Iterator[Path]:
+    """Yield all files in folders and their subfolders, sorted within each folder.
+
+    Symbolic links to folders are followed, unless they lead to a folder above the one
+    that was passed, and every folder is visited once: cycles of links are no problem.
+
+    Parameters
+    ----------
+    *paths : Path
+        Folders or files. A path that cannot be listed, such as a file or a folder
+        without permission, is yielded itself, so that the caller reports the error.
+    """
+    roots: dict[str, Path] = {}
+    for path in paths:
+        roots.setdefault(os.path.realpath(path), path)
+    visited: set[str] = set()
+    for real_root, root in roots.items():
+        yield from _walk(root, real_root, roots, visited)
+
+
+def _walk(
+    root: Path, real_root: str, roots: Container[str], visited: set[str]
+) -> Iterator[Path]:
+    """Yield the files below ``root`` that are not in ``roots``; update ``visited``."""
+    unlisted: list[Path] = []
+
+    def collect_unlisted(error: OSError) -> None:
+        unlisted.append(Path(error.filename))
+
+    for folder, subfolders, names in os.walk(
+        root, onerror=collect_unlisted, followlinks=True
+    ):
+        real_folder = os.path.realpath(folder)
+        is_above_root = real_folder != real_root and Path(real_root).is_relative_to(
+            real_folder
+        )
+        if real_folder in visited or is_above_root:
+            # os.walk descends only into the folders that are left in the list.
+            subfolders.clear()
+            continue
+        visited.add(real_folder)
+        subfolders.sort()
+        for name in sorted(names):
+            # A file that was passed itself is yielded on its own.
+            if str(Path(real_folder, name)) not in roots:
+                yield Path(folder, name)
+    yield from unlisted
