@@ -250,16 +250,16 @@ def test_one_page_of_each_file_is_an_option(tmp_path):
 @pytest.mark.parametrize(
     ("plan", "to", "says"),
     [
-        (gp.plan("gray", "imagenet"), "png", "npy or tiff"),
+        (gp.plan("gray", "imagenet"), "png", "--to npy or --to tiff"),
         (
             gp.plan("RGB", gp.Target("BGR", dtype="uint8", range=(0, 255))),
             "png",
-            "npy or tiff",
+            "--to npy or --to tiff",
         ),
         (
             gp.plan("RGBY", gp.Target("RGBY", dtype="uint8", range=(0, 255))),
             "png",
-            "npy or tiff",
+            "--to npy or --to tiff",
         ),
         (gp.plan("gray", gp.Target(dtype="float16")), "tiff", "npy"),
         (gp.plan(gp.Source("gray", "THW"), "imagenet"), "tiff", "npy"),

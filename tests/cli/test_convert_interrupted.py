@@ -196,7 +196,9 @@ def test_a_full_disk_is_one_line_and_what_was_finished_stays(tmp_path, workers):
     assert full.stderr.startswith(
         f"graypipe: error: {tmp_path}/out/z/large.npy: cannot be written: File too large"
     )
-    assert full.stderr.endswith("Free some space and continue: finished files are kept\n")
+    assert full.stderr.endswith(
+        "Free some space and continue: finished files are kept\n"
+    )
     assert full.stderr.count("\n") == 1
     assert finished(tmp_path / "out") >= 32
     assert not [

@@ -113,7 +113,9 @@ def test_the_chains_by_hand_give_known_numbers():
     assert chains_by_hand.gray16_to_caffe(white * np.uint16(257), "float64")[
         1, 2
     ] == pytest.approx([151.061, 138.221, 131.32])
-    assert chains_by_hand.gray8_to_rgb8(white, "uint8").tolist() == [[[255] * 3] * 3] * 2
+    assert (
+        chains_by_hand.gray8_to_rgb8(white, "uint8").tolist() == [[[255] * 3] * 3] * 2
+    )
     expected = (np.array([5095 / 8190, 1000 / 8190, 2047 / 4095]) - MEAN) / STD
     assert merged[:, 0, 0] == pytest.approx(expected)
 
@@ -187,12 +189,8 @@ def test_a_folder_that_cannot_be_made_exits_with_1(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("graypipe: error: ")
 
 
-@pytest.mark.parametrize(
-    ("module", "package"), [("skimage", "scikit-image"), ("matplotlib", "matplotlib")]
-)
-def test_a_missing_package_names_the_extra(
-    module, package, tmp_path, monkeypatch, capsys
-):
+@pytest.mark.parametrize("module", ["skimage", "matplotlib"])
+def test_a_missing_package_names_the_extra(module, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, module, None)
 
     assert main(["demo", "--out", str(tmp_path / "untouched")]) == 1
