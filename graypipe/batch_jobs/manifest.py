@@ -161,11 +161,8 @@ def is_up_to_date(out: Path, record: Record | None, folder: Path, path: str) -> 
     try:
         output_size = os.lstat(out / record["output"]).st_size
         size, mtime_ns = source_state(folder / path)
-        return (
-            size == record["size"]
-            and mtime_ns == record["mtime_ns"]
-            and output_size == record["bytes"]
-        )
+        recorded = (record["size"], record["mtime_ns"], record["bytes"])
+        return (size, mtime_ns, output_size) == recorded
     except (KeyError, OSError):
         return False
 

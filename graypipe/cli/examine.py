@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Source, read
+from .. import Source
 from ..errors import GraypipeError, ReadError
-from ..io import facts
+from ..io import facts, read
 from ..serialization import to_record
 from .image_files import has_image_suffix
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import Source, plan, read
+from .. import Source, plan
+from ..io import read
 from . import chains_by_hand
 from .chains_by_hand import Array
 from .checks import Case
