@@ -29,8 +29,9 @@ def extra(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, F
 
 
 def resident(
-    contenders: dict[str, Callable[[], Any]], scale: Scale
-) -> dict[str, Figure]:  # noqa: ARG001
+    contenders: dict[str, Callable[[], Any]],
+    scale: Scale,  # noqa: ARG001
+) -> dict[str, Figure]:
     """Return the bytes by which the process grows at the peak of a call, whoever allocates them (Linux only)."""
     return {name: _figure(_resident(run)) for name, run in contenders.items()}
 

@@ -17,6 +17,17 @@ def machine(record: Record) -> str:
     )
 
 
+def machines(records: Iterable[Record]) -> str:
+    """Return a paragraph for every machine and date, with the versions of all its records."""
+    merged: dict[tuple[str, str], Record] = {}
+    for record in records:
+        processor = record["machine"]["processor"]
+        first = merged.setdefault((processor, record["date"]), record)
+        versions = first["versions"] | record["versions"]
+        merged[processor, record["date"]] = {**first, "versions": versions}
+    return "\n\n".join(map(machine, merged.values()))
+
+
 def warning(records: Iterable[Record]) -> str:
     """Return a paragraph where some records come from short runs, else nothing."""
     short = [record["group"] for record in records if record["scale"] != "full"]

@@ -1,6 +1,7 @@
 """Numbers and tables as Markdown."""
 
 from collections.abc import Iterable
+from typing import Any
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], text: int = 1) -> str:
@@ -41,6 +42,22 @@ def quantity(value: float, unit: str) -> str:
 def of_gauge(value: float, gauge: str) -> str:
     """Return ``value`` as that gauge measures it: time, else bytes."""
     return seconds(value) if gauge in ("time", "reported") else size(value)
+
+
+def grid(heads: Iterable[str], cases: list[dict[str, Any]]) -> str:
+    """Return contenders by cases, the best of each case in bold; ``heads`` name the cases."""
+    names = list(dict.fromkeys(name for case in cases for name in case["contenders"]))
+    rows = [[name, *(_cell(case, name) for case in cases)] for name in names]
+    return table(["", *heads], rows)
+
+
+def _cell(case: dict[str, Any], name: str) -> str:
+    if name not in case["contenders"]:
+        return ""
+    best = min(figure["median"] for figure in case["contenders"].values())
+    median = case["contenders"][name]["median"]
+    text = of_gauge(median, case["gauge"])
+    return f"**{text}**" if median == best else text
 
 
 def _digits(value: float) -> str:

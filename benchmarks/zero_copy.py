@@ -6,7 +6,7 @@ from typing import Any
 
 from . import provenance, results
 from .results import Record, where
-from .writing import of_gauge, ratio, seconds, table
+from .writing import grid, ratio, seconds, table
 
 VIEW, COPY, FUSED = "graypipe, view", "graypipe, copy", "graypipe, fused"
 FOLDED, LATE = "graypipe, folded into the kernel", "graypipe, expanded late"
@@ -37,34 +37,12 @@ def page(record: Record) -> str:
 
 def _by_size(cases: list[dict[str, Any]]) -> str:
     """Return contenders by sizes, the best of each size in bold."""
-    return _grid(
-        cases,
-        [f"{case['facts']['size']}²".replace("x224²", " x 224²") for case in cases],
-    )
+    heads = [f"{case['facts']['size']}²".replace("x224²", " x 224²") for case in cases]
+    return grid(heads, cases) + "\n"
 
 
 def _by_consumer(cases: list[dict[str, Any]]) -> str:
-    return _grid(cases, [case["facts"]["consumer"] for case in cases])
-
-
-def _grid(cases: list[dict[str, Any]], heads: list[str]) -> str:
-    names = list(dict.fromkeys(name for case in cases for name in case["contenders"]))
-    return (
-        table(
-            ["", *heads],
-            [[name, *(_cell(case, name) for case in cases)] for name in names],
-        )
-        + "\n"
-    )
-
-
-def _cell(case: dict[str, Any], name: str) -> str:
-    if name not in case["contenders"]:
-        return ""
-    best = min(figure["median"] for figure in case["contenders"].values())
-    median = case["contenders"][name]["median"]
-    text = of_gauge(median, case["gauge"])
-    return f"**{text}**" if median == best else text
+    return grid([case["facts"]["consumer"] for case in cases], cases) + "\n"
 
 
 def _consumed(record: Record) -> list[str]:
