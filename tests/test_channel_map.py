@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import graypipe as gp
 
 RNG = np.random.default_rng(7)
+BATCH = RNG.integers(0, 256, (64, 224, 224), np.uint8)
+GRAY = BATCH[0]
 
 
 def test_the_ways_to_make_a_map_give_the_matrix_they_say():
@@ -268,3 +270,54 @@ def test_a_band_that_is_not_read_spreads_no_nan():
     np.testing.assert_array_equal(
         result, np.stack([np.full((3, 4), 2.0), np.ones((3, 4))], -1)
     )
+
+
+def test_replicate_equals_repeat_along_a_last_axis():
+    x = gp.replicate()(BATCH, layout="NHW")
+    assert x.shape == (64, 224, 224, 3)
+    assert x.dtype == np.uint8
+    np.testing.assert_array_equal(x, np.repeat(BATCH[..., None], 3, -1))
+
+
+def test_replicate_without_a_copy_shares_the_memory():
+    x = gp.replicate()(BATCH, layout="NHW", copy=False)
+    assert np.shares_memory(x, BATCH)
+    np.testing.assert_array_equal(x, np.repeat(BATCH[..., None], 3, -1))
+
+
+def test_replicate_equals_dstack_and_concatenate():
+    np.testing.assert_array_equal(
+        gp.replicate()(GRAY, layout="HW"), np.dstack((GRAY, GRAY, GRAY))
+    )
+    planes = gp.replicate()(GRAY, layout="HW", out_layout="CHW")
+    np.testing.assert_array_equal(planes, np.concatenate([GRAY[None]] * 3))
+    batch = BATCH[:5, ..., None]
+    x = gp.replicate()(batch, layout="NHWC", out_layout="NCHW")
+    np.testing.assert_array_equal(
+        x, np.concatenate([batch] * 3, -1).transpose(0, 3, 1, 2)
+    )
+
+
+def test_replicate_fills_an_rgb_array():
+    dummy = np.full((224, 224, 3), 7, np.uint8)
+    returned = gp.replicate()(GRAY, layout="HW", out=dummy)
+    assert np.shares_memory(returned, dummy)
+    for channel in range(3):
+        np.testing.assert_array_equal(dummy[..., channel], GRAY)
+
+
+def test_replicate_keeps_dtype_and_values():
+    for dtype in (
+        "bool",
+        "uint8",
+        "uint16",
+        "int32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+    ):
+        image = GRAY.astype(dtype)
+        rgb = gp.replicate()(image, layout="HW")
+        assert rgb.dtype == image.dtype
+        np.testing.assert_array_equal(rgb, np.stack([image] * 3, -1))

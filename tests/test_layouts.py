@@ -4,10 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+from imagenet import normalise_gray
 
 import graypipe as gp
 from graypipe import layouts
 
+RNG = np.random.default_rng(15)
 PIXELS = ["HW", "NHW", "THW", "NTHW", "NDHW", "NTDHW"]
 
 
@@ -118,3 +120,73 @@ def test_letters_are_the_ones_the_contract_names():
     assert sorted("".join(set(itertools.chain(*PIXELS))) + "C") == sorted(
         layouts.LETTERS
     )
+
+
+def test_an_undeclared_batch_axis_is_refused_with_its_readings():
+    batch = RNG.integers(0, 256, (8, 16, 16), np.uint8)
+    plan = gp.plan("gray", "imagenet")
+    with pytest.raises(gp.LayoutError) as caught:
+        plan(batch)
+    message = str(caught.value)
+    for part in (
+        "layout 'HW'",
+        "(8, 16, 16)",
+        "NHW (N=8 H=16 W=16)",
+        "plan.batch",
+        "CHW (C=8 H=16 W=16)",
+        "HWC",
+    ):
+        assert part in message
+    expected = normalise_gray(batch / 255)
+    np.testing.assert_allclose(plan.batch(batch), expected, rtol=0, atol=4e-6)
+    np.testing.assert_array_equal(
+        gp.plan(gp.Source(layout="NHW"), "imagenet")(batch), plan.batch(batch)
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 1), (1, 8, 5), (3, 8, 3), (3, 1, 1)])
+def test_a_batch_axis_or_width_is_never_taken_for_bands(shape):
+    batch = RNG.integers(0, 256, shape, np.uint8)
+    with pytest.raises(gp.LayoutError, match=r"layout 'HW'.*plan\.batch"):
+        gp.plan("gray", "rgb8")(batch)
+    declared = gp.plan(gp.Source(layout="NHW"), "rgb8")
+    np.testing.assert_array_equal(declared(batch), np.stack([batch] * 3, -1))
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("HW", (3, 6, 8)), ("HWC", (6, 8)), ("CHW", (1, 3, 6, 8))]
+)
+def test_axes_are_never_guessed(layout, shape):
+    source = gp.Source("gray" if layout == "HW" else "RGB", layout)
+    with pytest.raises(gp.LayoutError) as caught:
+        gp.plan(source, "rgb8")(np.zeros(shape, np.uint8))
+    assert repr(layout) in str(caught.value)
+    assert str(shape) in str(caught.value)
+    assert "It can be read as" in str(caught.value)
+
+
+def test_a_cube_is_read_as_declared():
+    cube = RNG.integers(0, 256, (3, 3, 3), np.uint8)
+    np.testing.assert_array_equal(
+        gp.plan(gp.Source("RGB", "CHW"), "rgb8")(cube), cube.transpose(1, 2, 0)
+    )
+    np.testing.assert_array_equal(gp.plan(gp.Source("RGB", "HWC"), "rgb8")(cube), cube)
+    np.testing.assert_array_equal(
+        gp.plan(gp.Source("RGB", "HCW"), "rgb8")(cube), cube.transpose(0, 2, 1)
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 8), (6, 1), (0, 8), (6, 0), (3, 3)])
+def test_no_axis_is_squeezed(shape):
+    image = np.zeros(shape, np.uint8)
+    assert gp.plan("gray", "imagenet")(image).shape == (3, *shape)
+    assert gp.plan("gray", "rgb8").batch(image[None]).shape == (1, *shape, 3)
+    one = gp.plan(gp.Source("gray", "HWC"), gp.Target("gray", "HWC"))(image[..., None])
+    assert one.shape == (*shape, 1)
+    assert one.dtype == np.float32
+
+
+def test_axes_the_target_lacks_stay_in_front():
+    video = RNG.integers(0, 256, (2, 5, 6, 8), np.uint8)
+    x = gp.plan(gp.Source(layout="NTHW"), "imagenet")(video)
+    np.testing.assert_allclose(x, normalise_gray(video / 255), rtol=0, atol=4e-6)

@@ -3,13 +3,17 @@
 import dataclasses
 import json
 import os
+import pickle
 import sys
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 
 import imagenet
 import numpy as np
 import pytest
+from imagenet import normalise_gray
+from PIL import Image
 
 import graypipe as gp
 
@@ -18,14 +22,10 @@ GRAY = RNG.integers(0, 256, (6, 9), dtype=np.uint8)
 MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
 
 
-def normalised(image):
-    return ((np.repeat(image[..., None], 3, -1) / 255 - MEAN) / STD).transpose(2, 0, 1)
-
-
 def test_the_one_call():
     x = gp.plan("gray", "imagenet")(GRAY)
     assert (x.shape, x.dtype) == ((3, 6, 9), np.float32)
-    np.testing.assert_allclose(x, normalised(GRAY), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(x, normalise_gray(GRAY / 255), rtol=1e-5, atol=1e-6)
 
 
 def test_the_same_bands_in_another_order_are_picked_by_name():
@@ -143,7 +143,7 @@ def test_threads_is_a_positive_integer(threads):
 def test_batches_take_arrays_and_lists_of_equal_images():
     images = RNG.integers(0, 256, (5, 6, 9), dtype=np.uint8)
     plan = gp.plan("gray", "imagenet")
-    expected = np.stack([normalised(image) for image in images])
+    expected = np.stack([normalise_gray(image / 255) for image in images])
     for given in (
         images,
         list(images),
@@ -403,3 +403,62 @@ def test_an_array_of_the_right_count_of_axes_in_another_order_is_told_so():
         gp.plan("RGB", "imagenet")(np.zeros((3, 6, 7), np.uint8))
     with pytest.raises(gp.LayoutError, match="call the plan itself"):
         gp.plan("gray", "imagenet").batch(GRAY)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 6, 8), (3, 6, 8), (5, 6, 1), (5, 6, 3), (4, 1, 1)]
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_equals_its_single_images_bit_for_bit(shape, threads):
+    batch = RNG.integers(0, 65536, shape, np.uint16)
+    plan = gp.plan(gp.Source(bits=16), "imagenet")
+    singles = np.stack([plan(image) for image in batch])
+    for images in (batch, list(batch), np.asfortranarray(batch)):
+        assert plan.batch(images, threads=threads).tobytes() == singles.tobytes()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        GRAY.tolist(),
+        {"image": GRAY},
+        Image.fromarray(GRAY),
+        Path("image.png"),
+        None,
+        7,
+        memoryview(GRAY),
+        np.ma.masked_equal(GRAY, 0),
+        GRAY.view(np.matrix),
+        GRAY.astype(object),
+        GRAY.astype(complex),
+        GRAY.astype("datetime64[s]"),
+        GRAY.astype(str),
+    ],
+    ids=lambda thing: f"{type(thing).__name__} {getattr(thing, 'dtype', '')}".strip(),
+)
+def test_what_is_no_array_of_numbers_is_a_type_error(thing):
+    with pytest.raises(TypeError, match="expected") as caught:
+        gp.plan("gray", "imagenet")(thing)
+    assert isinstance(caught.value, gp.DTypeError)
+
+
+def test_pickle_and_json_keep_a_plan_and_its_results():
+    source = gp.Source("RGBY", bits=12, clip=True, nodata=float("nan"))
+    plan = gp.plan(
+        source, "imagenet", via={"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}
+    )
+    image = RNG.integers(0, 5000, (6, 8, 4), np.uint16)
+    for again in (pickle.loads(pickle.dumps(plan)), gp.Plan.from_json(plan.to_json())):
+        assert again == plan
+        assert hash(again) == hash(plan)
+        assert again.fingerprint == plan.fingerprint
+        assert again(image).tobytes() == plan(image).tobytes()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"format":1}', '{"format":2}', '{"format":1,"matrix":[[1]]}', "[]"]
+)
+def test_json_of_something_else_is_refused(text):
+    for cls in (gp.Plan, gp.ChannelMap):
+        with pytest.raises(gp.ChannelError, match="expected"):
+            cls.from_json(text)

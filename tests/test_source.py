@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from imagenet import normalise_gray
 
 import graypipe as gp
 
@@ -259,3 +260,34 @@ def test_a_nodata_the_dtype_cannot_hold_was_lost_before(nodata):
     gp.plan(gp.Source("gray", nodata=float("nan")), "imagenet")(
         np.zeros((2, 2), np.uint8)
     )
+
+
+def test_nan_stays_in_its_pixel_and_nodata_becomes_zero():
+    image = np.array([[0.25, np.nan, 0.75], [0, 0.5, 1]], np.float32)
+    unit = np.array([[0.25, np.nan, 0.75], [0, 0.5, 1]])
+    expected = normalise_gray(unit)
+    np.testing.assert_allclose(
+        gp.plan("gray", "imagenet")(image), expected, rtol=0, atol=4e-6
+    )
+    expected[:, 0, 1] = 0
+    x = gp.plan(gp.Source(nodata=float("nan")), "imagenet")(image)
+    np.testing.assert_allclose(x, expected, rtol=0, atol=4e-6)
+    assert (x[:, 0, 1] == 0).all()
+
+
+def test_nodata_in_an_unread_band_empties_the_pixel():
+    image = np.full((1, 3, 4), 100, np.uint8)
+    image[0, 1, 3] = 0
+    x = gp.plan(
+        gp.Source("RGBY", nodata=0), "unit", via={"R": "R", "G": "G", "B": "B"}
+    )(image)
+    np.testing.assert_allclose(
+        x, np.array([100, 0, 100]) / 255 * np.ones((3, 1, 1)), rtol=0, atol=1e-7
+    )
+
+
+def test_nan_in_an_unread_band_does_not_spread():
+    image = np.full((2, 2, 4), 0.5, np.float32)
+    image[..., 3] = np.nan
+    x = gp.plan("RGBY", "unit", via={"R": "R", "G": "G", "B": "B"})(image)
+    assert (x == 0.5).all()

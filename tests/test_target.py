@@ -11,6 +11,7 @@ import graypipe as gp
 
 U = np.linspace(0, 1, 12).reshape(3, 4)
 MEAN, STD = np.array(imagenet.MEAN), np.array(imagenet.STD)
+RAMP = np.linspace(0, 255, 48).round().astype(np.uint8).reshape(6, 8)
 
 BY_HAND = {
     "imagenet": ("CHW", lambda u: (u - MEAN) / STD),
@@ -248,3 +249,75 @@ def test_another_range_needs_statistics_in_its_units():
         gp.preset("imagenet", range=(0, 255))
     assert gp.preset("imagenet", range=(0, 255), mean=128, std=64).range == (0, 255)
     assert gp.preset("unit", range=(-1, 1)) == gp.Target(range=(-1, 1))
+
+
+def test_presets_give_the_numbers_of_their_weight_family():
+    pixel = np.array([[[255, 0, 51]]], np.uint8)
+    expected = {
+        "imagenet": (np.array([1, 0, 0.2]) - MEAN) / STD,
+        "keras-torch": (np.array([1, 0, 0.2]) - MEAN) / STD,
+        "keras-caffe": [51 - 103.939, -116.779, 255 - 123.68],
+        "keras-tf": [1, -1, -0.6],
+        "keras-efficientnet": [255, 0, 51],
+        "inception": [1, -1, -0.6],
+        "openai-clip": [
+            (1 - 0.48145466) / 0.26862954,
+            -0.4578275 / 0.26130258,
+            (0.2 - 0.40821073) / 0.27577711,
+        ],
+        "unit": [1, 0, 0.2],
+        "rgb8": [255, 0, 51],
+    }
+    for name, wanted in expected.items():
+        np.testing.assert_allclose(
+            gp.plan("RGB", name)(pixel).ravel(), wanted, rtol=0, atol=2e-5, err_msg=name
+        )
+
+
+def test_keras_presets_give_the_numbers_of_their_mode():
+    rgb = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], -1)
+    x = rgb.astype(np.float64)
+    expected = {
+        "keras-caffe": x[..., ::-1] - [103.939, 116.779, 123.68],
+        "keras-tf": x / 127.5 - 1,
+        "keras-torch": (x / 255 - MEAN) / STD,
+        "keras-efficientnet": x,
+    }
+    for name, wanted in expected.items():
+        np.testing.assert_allclose(
+            gp.plan("RGB", name)(rgb), wanted, rtol=0, atol=3e-5, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["imagenet", "keras-caffe", "keras-torch", "keras-efficientnet", "openai-clip"],
+)
+def test_preprocessing_twice_is_refused(name):
+    target = gp.preset(name, layout="HWC")
+    once = gp.plan("gray", target)(RAMP)
+    again = gp.plan(gp.Source(target.bands, "HWC"), target)
+    with pytest.raises(gp.RangeError, match="read as 0 to 1, but holds"):
+        again(once)
+
+
+def test_a_declared_dtype_refuses_preprocessing_twice():
+    once = gp.plan("gray", "keras-tf")(RAMP)
+    with pytest.raises(gp.DTypeError, match="declares dtype uint8, got float32"):
+        gp.plan(gp.Source("RGB", dtype="uint8"), "keras-tf")(once)
+
+
+def test_efficientnet_gets_three_bands_and_no_normalisation():
+    x = gp.plan("gray", "keras-efficientnet")(RAMP)
+    assert x.shape == (6, 8, 3)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, np.repeat(RAMP[..., None], 3, -1))
+    inside_on_one_channel = (RAMP[..., None] / 255 - MEAN) / STD
+    np.testing.assert_allclose(
+        (x.astype(np.float64) / 255 - MEAN) / STD,
+        inside_on_one_channel,
+        rtol=0,
+        atol=1e-12,
+    )
+    explicit = gp.plan("gray", gp.preset("keras-torch"))(RAMP)
+    np.testing.assert_allclose(explicit, inside_on_one_channel, rtol=0, atol=4e-6)

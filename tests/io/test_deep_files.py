@@ -1,4 +1,4 @@
-"""Traps of files, T1 to T27: deep images that others cut, clip or wrap on the way into memory."""
+"""Files of more than 8 bits keep every level, where other readers cut, clip or wrap them."""
 
 import sys
 
@@ -12,6 +12,13 @@ import graypipe as gp
 LEVELS = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 UNIT = LEVELS / 65535
 GRAY = gp.Target("gray", "HW", "float64")
+RAMP = np.linspace(0, 65535, 48).round().astype(np.uint16).reshape(6, 8)
+
+
+@pytest.fixture
+def ramp(tmp_path):
+    Image.fromarray(RAMP).save(tmp_path / "ramp.png")
+    return tmp_path / "ramp.png"
 
 
 @pytest.fixture
@@ -20,7 +27,7 @@ def deep(tmp_path):
     return tmp_path / "deep.png"
 
 
-def test_t03_sixteen_bit_gray_is_scaled_and_not_clipped(deep):
+def test_16_bit_gray_is_scaled_and_not_clipped(deep):
     with Image.open(deep) as opened:
         assert (np.asarray(opened.convert("RGB")) == 255).mean() > 0.99
     image, source = gp.read(deep)
@@ -30,14 +37,14 @@ def test_t03_sixteen_bit_gray_is_scaled_and_not_clipped(deep):
     assert len(np.unique(rgb)) == 256
 
 
-def test_t04_one_file_has_one_range_as_gray_and_as_colour(deep):
+def test_a_file_has_one_range_as_gray_and_as_colour(deep):
     image, source = gp.read(deep)
     colour = gp.plan(source, gp.Target("RGB", "HWC", "float64"))(image)
     for band in range(3):
         np.testing.assert_array_equal(colour[..., band], gp.plan(source, GRAY)(image))
 
 
-def test_t05_bright_pixels_do_not_wrap_to_negative_ones(deep):
+def test_bright_pixels_do_not_wrap_to_negative_ones(deep):
     image, source = gp.read(deep)
     assert image.dtype == np.uint16
     x = gp.plan(source, gp.Target("gray", "HW"))(image)
@@ -45,9 +52,7 @@ def test_t05_bright_pixels_do_not_wrap_to_negative_ones(deep):
     assert (np.diff(x.ravel()) > 0).all()
 
 
-def test_t11_twelve_bits_are_declared_and_refused_where_the_file_has_fewer(
-    deep, tmp_path
-):
+def test_12_bits_are_refused_for_a_file_of_8_bits(deep, tmp_path):
     Image.fromarray(LEVELS // 16).save(deep)
     image, source = gp.read(deep, bits=12)
     np.testing.assert_allclose(
@@ -58,9 +63,7 @@ def test_t11_twelve_bits_are_declared_and_refused_where_the_file_has_fewer(
         gp.read(tmp_path / "cut.png", bits=12)
 
 
-def test_t27_sixteen_bits_stay_sixteen_in_gray_and_in_colour_or_are_refused(
-    deep, tmp_path, monkeypatch
-):
+def test_16_bit_colour_is_read_whole_or_refused(deep, tmp_path, monkeypatch):
     np.testing.assert_array_equal(gp.read(deep)[0], LEVELS)
     colour = tmp_path / "colour.png"
     colour.write_bytes(png(np.dstack([LEVELS] * 3), 16, 2))
@@ -74,8 +77,34 @@ def test_t27_sixteen_bits_stay_sixteen_in_gray_and_in_colour_or_are_refused(
         gp.read(colour)
 
 
-def test_t14_a_second_sample_is_not_dropped_in_silence(tmp_path):
+def test_transparency_is_not_dropped_silently(tmp_path):
     pixels = np.dstack([LEVELS % 256, LEVELS // 256]).astype(np.uint8)
     (tmp_path / "two.png").write_bytes(png(pixels, 8, 4))
     with pytest.raises(gp.ReadError, match=r"two\.png: .*transparent"):
         gp.read(tmp_path / "two.png")
+
+
+def test_16_bit_gray_keeps_every_level_on_its_way_to_rgb(ramp):
+    image, source = gp.read(ramp)
+    assert image.dtype == np.uint16
+    np.testing.assert_array_equal(image, RAMP)
+    x = gp.plan(source, "unit")(image)
+    np.testing.assert_allclose(x, np.stack([RAMP / 65535] * 3), rtol=0, atol=1e-6)
+    assert np.unique(x).size == 48
+
+
+def test_a_ramp_is_black_to_white_for_every_target(ramp):
+    image, source = gp.read(ramp)
+    gray = gp.plan(source, gp.Target("gray", "HW"))(image)
+    rgb = gp.plan(source, "unit")(image)
+    assert gray.min() == 0
+    assert gray.max() == 1
+    np.testing.assert_array_equal(rgb, np.stack([gray] * 3))
+
+
+def test_256_levels_of_16_bits_stay_256_levels(tmp_path):
+    levels = np.arange(0, 65536, 257, np.uint16).reshape(16, 16)
+    Image.fromarray(levels).save(tmp_path / "levels.png")
+    image, source = gp.read(tmp_path / "levels.png")
+    np.testing.assert_array_equal(image, levels)
+    assert np.unique(gp.plan(source, "imagenet")(image)[0]).size == 256
