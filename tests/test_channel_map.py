@@ -71,7 +71,7 @@ def test_what_makes_no_map_is_a_channel_error(make):
         make()
 
 
-def test_maps_are_frozen_hashable_and_equal_after_json_and_pickle():
+def test_maps_are_frozen_hashable_and_survive_json_and_pickle():
     one = gp.ChannelMap(
         [[-0.0, 2], [1, 0.1]], [0, -1.5], inputs="RG", outputs=("a", "b")
     )
@@ -141,7 +141,7 @@ def test_a_then_b_equals_b_of_a(seed, n, k, m):
     )
 
 
-def test_composition_is_exact_where_float64_would_turn_a_pick_into_a_computation():
+def test_composition_is_exact_where_float64_is_not():
     inexact = [d for d in range(1, 65_536) if (1 / d) * d != 1]
     assert len(inexact) > 9_000
     for d in inexact[::8]:

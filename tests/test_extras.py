@@ -15,9 +15,7 @@ def test_a_missing_dependency_names_the_extra_that_brings_it():
         import missing_here  # noqa: F401
 
 
-def test_a_dependency_that_misses_something_itself_shows_its_own_error(
-    tmp_path, monkeypatch
-):
+def test_a_broken_dependency_shows_its_own_error(tmp_path, monkeypatch):
     (tmp_path / "broken_here.py").write_text("import missing_here")
     monkeypatch.syspath_prepend(tmp_path)
     with (

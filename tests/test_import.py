@@ -40,7 +40,7 @@ def test_the_probe_sees_a_foreign_module():
     assert "PIL" in foreign("import graypipe, PIL.Image")
 
 
-def test_the_import_starts_no_engine_reads_no_file_and_makes_no_thread():
+def test_the_import_starts_no_engine_and_no_thread():
     code = (
         "import sys, threading, graypipe\n"
         "late = ('numba', 'PIL', 'concurrent.futures', 'hashlib', 'graypipe.cli', 'graypipe.engine.numpy_engine')\n"

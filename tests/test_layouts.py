@@ -99,7 +99,7 @@ def test_images_without_pixels_keep_their_shape(shape):
     )
 
 
-def test_an_array_of_other_axes_is_refused_with_every_reading_it_may_have():
+def test_other_axes_are_refused_with_every_reading():
     with pytest.raises(gp.LayoutError) as caught:
         gp.plan("gray", "imagenet")(np.zeros((8, 16, 16), np.uint8))
     for part in ("'HW'", "(8, 16, 16)", "N=8 H=16 W=16", "C=16", ".batch"):
@@ -111,7 +111,7 @@ def test_an_array_of_other_axes_is_refused_with_every_reading_it_may_have():
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 13])
-def test_another_count_of_bands_is_a_channel_error_with_the_shape(count):
+def test_another_band_count_is_a_channel_error_with_the_shape(count):
     with pytest.raises(gp.ChannelError, match=rf"C={count}"):
         gp.plan("RGB", "imagenet")(np.zeros((6, 7, count), np.uint8))
 

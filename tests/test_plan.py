@@ -230,7 +230,7 @@ def test_inversion_gives_the_stored_values_back():
         )
 
 
-def test_the_inverse_of_a_video_plan_takes_the_layout_the_plan_gave():
+def test_the_inverse_of_a_video_plan_takes_its_output_layout():
     plan = gp.plan(
         gp.Source("RGB", "TCHW"), gp.preset("imagenet", bands="BGR", layout="HWC")
     )
@@ -339,7 +339,7 @@ def test_a_narrow_range_far_from_zero_keeps_its_digits():
     ("black", "white"),
     [(0, 10_000), (1_000, 11_000), (160, 560), (560, 160), (3, 65_533), (7, 10_207)],
 )
-def test_a_tie_is_rounded_to_even_where_float64_misses_it_by_a_bit(black, white):
+def test_a_tie_is_rounded_to_even_where_float64_misses_it(black, white):
     stored = np.arange(min(black, white), max(black, white) + 1, dtype=np.uint16)
     result = gp.plan(
         gp.Source("gray", range=(black, white)),
@@ -371,7 +371,7 @@ def test_equal_plans_are_equal_however_their_via_was_written():
     )
 
 
-def test_a_dtype_that_cannot_hold_the_stored_values_is_no_inverse():
+def test_invert_refuses_a_dtype_that_cannot_hold_the_values():
     deep = gp.plan(gp.Source("gray", dtype="uint16"), "imagenet")
     x = deep(np.full((3, 4), 40_000, np.uint16))
     np.testing.assert_array_equal(
@@ -398,7 +398,7 @@ def test_a_list_of_fewer_images_than_threads_is_split_by_rows(threads):
     assert plan.batch([image], threads=threads).tobytes() == plan(image)[None].tobytes()
 
 
-def test_an_array_of_the_right_count_of_axes_in_another_order_is_told_so():
+def test_axes_in_another_order_are_named_in_the_error():
     with pytest.raises(gp.ChannelError, match="'CHW', declare that layout"):
         gp.plan("RGB", "imagenet")(np.zeros((3, 6, 7), np.uint8))
     with pytest.raises(gp.LayoutError, match="call the plan itself"):

@@ -146,7 +146,7 @@ def inside(room, how):
 
 @settings(max_examples=150, deadline=None)
 @given(cases(), st.sampled_from(["crop", "flip", "every other"]))
-def test_out_equals_fresh_memory_and_nothing_around_it_is_touched(case, how):
+def test_out_equals_fresh_memory_and_nothing_else_changes(case, how):
     image, source, target, via = case
     plan = gp.plan(source, target, via)
     fresh = plan(image)

@@ -124,7 +124,7 @@ def test_targets_change_by_replace():
 @pytest.mark.parametrize(
     "dtype", ["uint8", "int8", "uint16", "int64", "uint64", "bool"]
 )
-def test_an_integer_target_rounds_half_to_even_saturates_and_takes_0_for_nan(dtype):
+def test_integer_targets_round_half_to_even_and_saturate(dtype):
     top = 1 if dtype == "bool" else np.iinfo(dtype).max
     low = 0 if dtype == "bool" else np.iinfo(dtype).min
     x = np.array([[0.5, 1.5, 2.5, -0.5, 1e30, -1e30, np.inf, -np.inf, np.nan]])
@@ -197,9 +197,7 @@ HF = {
         ({"image_mean": 0.5, "image_std": 0.25}, lambda v: (v / 255 - 0.5) / 0.25),
     ],
 )
-def test_hugging_face_configurations_say_rescaling_statistics_and_order(
-    config, expected
-):
+def test_hugging_face_configurations_become_targets(config, expected):
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     for given in (config, SimpleNamespace(**config)):
         result = gp.plan("RGB", gp.Target.from_hf(given))(image)
@@ -221,7 +219,7 @@ def test_hugging_face_configurations_say_rescaling_statistics_and_order(
         {**HF, "include_top": True},
     ],
 )
-def test_a_configuration_that_leaves_the_statistics_open_is_an_error(config):
+def test_a_configuration_without_statistics_is_an_error(config):
     with pytest.raises(gp.ChannelError):
         gp.Target.from_hf(config)
 

@@ -88,7 +88,7 @@ def numbered(height, width):
     )
 
 
-def test_no_pixel_is_in_a_patch_for_training_and_in_a_held_out_one(monkeypatch):
+def test_training_and_held_out_patches_share_no_pixel(monkeypatch):
     monkeypatch.setattr(data, "PHOTOGRAPHS", {"numbered": lambda: numbered(300, 451)})
 
     seen, held_out = (
@@ -120,7 +120,7 @@ def test_a_patch_has_the_class_of_the_image_it_was_cut_from(monkeypatch):
     assert list(np.bincount(labels)) == [4, 4, 4]
 
 
-def test_the_photographs_are_in_colour_and_come_with_the_packages(monkeypatch):
+def test_the_photographs_are_in_colour(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a photograph was asked for over the network")
 
@@ -165,9 +165,7 @@ def test_summed_is_what_timm_does(model, patches):
     )
 
 
-def test_s18_a_network_folded_exactly_says_what_the_network_says_of_three_bands(
-    model, patches
-):
+def test_an_exactly_folded_network_gives_equal_logits(model, patches):
     said = {
         name: logits(with_stem(model, stem), fed(stem.plan, patches))
         for name, stem in stems(kernel(model)).items()
@@ -216,7 +214,7 @@ def test_training_learns_and_leaves_testing_alone():
     assert torch.equal(logits(model, images[:5]), logits(model, images[:5]))
 
 
-def test_the_same_seed_gives_the_same_figures_and_another_one_does_not(tiny):
+def test_the_seed_decides_the_figures(tiny):
     first, second = tiny["runs"]
 
     assert run(TINY, 1) == second
@@ -281,7 +279,7 @@ def test_the_committed_record_is_a_full_one_and_names_no_host(committed):
     assert platform.node() not in json.dumps(committed)
 
 
-def test_s18_the_committed_networks_are_the_same_when_folded_exactly(committed):
+def test_committed_figures_are_equal_when_folded_exactly(committed):
     for found in committed["runs"]:
         assert (
             found["accuracy"][EXACT]["before"]
@@ -292,7 +290,7 @@ def test_s18_the_committed_networks_are_the_same_when_folded_exactly(committed):
 
 
 @pytest.mark.parametrize("weights", ["random", "trained"])
-def test_folding_is_exact_at_the_first_layer_where_it_is_said_to_be(committed, weights):
+def test_folding_is_exact_at_the_first_layer(committed, weights):
     for found in committed["runs"]:
         errors = found["stem"][weights]
         assert list(errors) == list(ONE_BAND)

@@ -52,14 +52,14 @@ def test_a_quick_run_leaves_large_images_away():
         assert len(groups.cases(group, QUICK)) < len(groups.cases(group, FULL))
 
 
-def test_images_are_not_square_and_about_as_large_as_their_name_says():
+def test_images_are_about_as_large_as_their_name_says():
     for size in ("32", "224", "256", "512", "1024", "2048", "4096"):
         height, width = FULL.shape(size)
         assert height != width
         assert height * width == pytest.approx(int(size) ** 2, rel=0.03)
 
 
-def test_a_peer_that_computes_something_else_is_left_out_with_the_reason():
+def test_a_peer_with_another_result_is_left_out():
     case = Case(
         "sum",
         {},
@@ -97,7 +97,7 @@ def test_graypipe_itself_is_never_left_out():
 
 
 @pytest.mark.parametrize("wrong", [[1.0, 2.1], [1.0], [[1.0, 2.0]]])
-def test_a_result_beyond_the_tolerance_or_of_another_shape_is_wrong(wrong):
+def test_a_result_beyond_the_tolerance_is_wrong(wrong):
     import numpy as np
 
     check = same_as([1.0, 2.0], 1e-3)

@@ -66,7 +66,7 @@ def test_a_cheap_case_gets_the_rounds_its_seconds_allow(clock):
     assert figures["short"].rounds == 128
 
 
-def test_rounds_are_shuffled_with_an_untimed_call_before_each_sample(clock):
+def test_rounds_are_shuffled_with_an_untimed_call_first(clock):
     names = "abcd"
 
     figures = timing.measure(
@@ -142,7 +142,7 @@ def test_resident_counts_pages_whoever_allocates_them():
     assert resident["none"].median < 2**22
 
 
-def test_the_numpy_engine_is_a_contender_of_its_own_beside_another_one():
+def test_the_numpy_engine_is_a_contender_of_its_own():
     def make():
         at_calls = []  # the engine in force at each call; a plan keeps that of the first
 

@@ -36,7 +36,7 @@ def first(*cases, group="expand"):
     return next(iter(targets.reached({group: {"cases": list(cases)}})))
 
 
-def test_the_fastest_peer_is_the_rival_and_the_worst_cell_decides():
+def test_the_fastest_peer_counts_and_the_worst_cell_decides():
     row = first(
         expansion("224", 2.0, 3.0),
         expansion("224", 4.0, 3.0, hand=2.0, memory="reused"),

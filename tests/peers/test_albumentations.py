@@ -25,7 +25,7 @@ def test_a_declared_white_level_equals_to_float():
     np.testing.assert_allclose(x, peer, rtol=0, atol=2e-7)
 
 
-def test_t01_peer_normalize_gives_thirteen_bands_the_statistics_of_red():
+def test_normalize_gives_thirteen_bands_the_red_statistics():
     image = np.full((4, 5, 13), 100, np.uint8)
     peer = A.Normalize(MEAN, STD)(image=image)["image"]
     assert peer.shape == (4, 5, 13)
@@ -35,7 +35,7 @@ def test_t01_peer_normalize_gives_thirteen_bands_the_statistics_of_red():
         gp.Target(bands, mean=MEAN, std=STD)
 
 
-def test_t06_peer_normalize_divides_uint16_by_255():
+def test_normalize_divides_uint16_by_255():
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     rgb = np.stack([ramp] * 3, -1)
     assert A.Normalize(MEAN, STD)(image=rgb)["image"].max() > 1000
@@ -44,7 +44,7 @@ def test_t06_peer_normalize_divides_uint16_by_255():
     np.testing.assert_allclose(x, np.moveaxis(wanted, -1, 0), rtol=0, atol=4e-6)
 
 
-def test_t07_peer_normalize_flattens_floats_in_0_to_1():
+def test_normalize_flattens_floats_in_0_to_1():
     rgb = RNG.random((8, 8, 3)).astype(np.float32)
     rgb[0, 0], rgb[0, 1] = 0, 1
     peer = A.Normalize(MEAN, STD)(image=rgb)["image"]

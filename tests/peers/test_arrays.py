@@ -87,7 +87,7 @@ def test_merging_bands_equals_the_matrix_of_cv2_transform():
     )
 
 
-def test_t03_peer_convert_saturates_16_bit_gray():
+def test_pillow_convert_saturates_16_bit_gray():
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     for mode in ("L", "RGB"):
         assert np.unique(np.asarray(Image.fromarray(ramp).convert(mode))).tolist() == [
@@ -98,7 +98,7 @@ def test_t03_peer_convert_saturates_16_bit_gray():
     np.testing.assert_array_equal(x, np.stack([np.rint(ramp / 257)] * 3, -1))
 
 
-def test_t12_peer_kornia_takes_a_batch_of_one_and_refuses_a_batch_of_eight():
+def test_kornia_takes_a_batch_of_one_but_not_of_eight():
     batch = torch.from_numpy(gray("uint8", (8, 16, 12)))
     assert kornia.color.grayscale_to_rgb(batch[:1]).shape == (3, 16, 12)
     with pytest.raises(ValueError, match="8"):
@@ -109,7 +109,7 @@ def test_t12_peer_kornia_takes_a_batch_of_one_and_refuses_a_batch_of_eight():
         ).shape == (count, 3, 16, 12)
 
 
-def test_t15_peer_gray2rgb_adds_an_axis_to_what_has_one():
+def test_gray2rgb_adds_an_axis_to_an_image_with_channels():
     rgb = gray("uint8", (6, 7, 3))
     assert gray2rgb(rgb).shape == (6, 7, 3, 3)
     assert gray2rgb(rgb[..., :1]).shape == (6, 7, 1, 3)

@@ -71,7 +71,7 @@ def test_the_unit_preset_equals_convert_image_dtype(dtype):
     )
 
 
-def test_t03_t04_peer_load_img_has_two_ranges_for_one_16_bit_file(tmp_path):
+def test_load_img_has_two_ranges_for_one_16_bit_file(tmp_path):
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     path = tmp_path / "ramp.png"
     Image.fromarray(ramp).save(path)
@@ -86,7 +86,7 @@ def test_t03_t04_peer_load_img_has_two_ranges_for_one_16_bit_file(tmp_path):
     np.testing.assert_allclose(x, np.stack([ramp / 65535] * 3), rtol=0, atol=1e-7)
 
 
-def test_t12_peer_preprocess_input_normalises_three_columns_of_a_gray_batch():
+def test_preprocess_input_normalises_columns_of_a_gray_batch():
     batch = np.full((8, 16, 16), 100, np.float32)
     peer = imagenet_utils.preprocess_input(
         batch.copy(), data_format="channels_last", mode="torch"
@@ -102,7 +102,7 @@ def test_t12_peer_preprocess_input_normalises_three_columns_of_a_gray_batch():
     )
 
 
-def test_t13_peer_grayscale_to_rgb_takes_a_width_of_one_for_a_channel():
+def test_grayscale_to_rgb_takes_a_width_of_one_for_a_channel():
     batch = RNG.integers(0, 256, (8, 16, 1), np.uint8)
     assert tf.image.grayscale_to_rgb(tf.constant(batch)).shape == (8, 16, 3)
     x = gp.plan(gp.Source(layout="NHW"), "rgb8")(batch)
@@ -110,7 +110,7 @@ def test_t13_peer_grayscale_to_rgb_takes_a_width_of_one_for_a_channel():
     assert x.shape == (8, 16, 1, 3)
 
 
-def test_t17_peer_preprocess_input_disagrees_with_itself_between_arrays_and_tensors():
+def test_preprocess_input_differs_for_arrays_and_tensors():
     def one(image):
         return imagenet_utils.preprocess_input(
             image, data_format="channels_last", mode="torch"
@@ -124,7 +124,7 @@ def test_t17_peer_preprocess_input_disagrees_with_itself_between_arrays_and_tens
         gp.plan("RGB", "keras-torch")(single)
 
 
-def test_t17_peer_caffe_mode_flips_a_fourth_band_into_the_place_of_blue():
+def test_caffe_mode_moves_a_fourth_band_to_blue():
     pixel = np.array([[[10, 20, 30, 200]]], np.float32)
     peer = imagenet_utils.preprocess_input(
         pixel.copy(), data_format="channels_last", mode="caffe"
@@ -145,7 +145,7 @@ def test_t17_peer_caffe_mode_flips_a_fourth_band_into_the_place_of_blue():
     )
 
 
-def test_t22_peer_preprocess_input_writes_into_the_image():
+def test_preprocess_input_writes_into_the_image():
     rgb = RNG.integers(0, 256, (4, 4, 3)).astype(np.float32)
     for mode in ("caffe", "tf", "torch"):
         image = rgb.copy()
@@ -156,7 +156,7 @@ def test_t22_peer_preprocess_input_writes_into_the_image():
         np.testing.assert_array_equal(image, rgb)
 
 
-def test_t26_peer_rescaling_makes_channels_that_its_summary_does_not_show():
+def test_rescaling_makes_channels_its_summary_does_not_show():
     layer = keras.layers.Rescaling(1.0, offset=[0.1, 0.2, 0.3])
     assert layer(np.zeros((1, 4, 4, 1), np.float32)).shape == (1, 4, 4, 3)
     assert layer.compute_output_shape((1, 4, 4, 1)) == (1, 4, 4, 1)

@@ -79,7 +79,7 @@ def test_a_created_model_states_its_configuration(name):
         )
 
 
-def test_a_configuration_for_one_band_with_three_means_is_refused():
+def test_one_band_with_three_means_is_refused():
     cfg = {
         "input_size": (1, 28, 28),
         "mean": MEAN,

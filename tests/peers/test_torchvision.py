@@ -56,7 +56,7 @@ def test_a_colour_plan_equals_permute_scale_and_normalise_of_v2(bands):
     assert_close(gp.plan(gp.Source(bands, "CHW"), "imagenet")(image), peer)
 
 
-def test_every_classification_and_segmentation_weight_equals_its_own_transforms():
+def test_every_torchvision_weight_equals_its_own_transforms():
     chosen = of_kind("ImageClassification", "SemanticSegmentation")
     assert len(chosen) > 100
     rgb = torch.from_numpy(np.stack([GRAY] * 3))
@@ -97,14 +97,14 @@ def test_the_imagenet_preset_is_what_resnet_weights_say():
     assert gp.Target.from_torchvision(weights.transforms()) == gp.preset("imagenet")
 
 
-def test_t02_peer_normalize_makes_three_channels_of_one_in_silence():
+def test_normalize_silently_makes_three_channels_of_one():
     one = torch.rand(1, 4, 5)
     assert v2.Normalize(MEAN, STD)(one).shape == (3, 4, 5)
     with pytest.raises(gp.ChannelError, match="got 3"):
         gp.Target("gray", mean=MEAN, std=STD)
 
 
-def test_t03_peer_rgb_saturates_16_bit_images():
+def test_rgb_saturates_16_bit_images():
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     peer = np.asarray(v2.RGB()(Image.fromarray(ramp)))
     assert np.unique(peer).tolist() == [0, 255]
@@ -113,7 +113,7 @@ def test_t03_peer_rgb_saturates_16_bit_images():
     )
 
 
-def test_t05_peer_to_tensor_wraps_16_bit_images_to_negative_values():
+def test_to_tensor_wraps_16_bit_images_to_negative_values():
     ramp = np.array([[0, 32767, 32768, 65535]], np.uint16)
     peer = to_tensor(Image.fromarray(ramp))
     assert peer[0, 0].tolist() == [0, 32767, -32768, -1]
@@ -121,7 +121,7 @@ def test_t05_peer_to_tensor_wraps_16_bit_images_to_negative_values():
     np.testing.assert_allclose(x[0, 0], ramp[0] / 65535, rtol=0, atol=1e-7)
 
 
-def test_t12_peer_to_tensor_takes_a_batch_for_one_image():
+def test_to_tensor_takes_a_batch_for_one_image():
     batch = RNG.integers(0, 256, (8, 16, 12), np.uint8)
     assert to_tensor(batch).shape == (12, 8, 16)
     assert v2.RGB()(torch.from_numpy(batch)).shape == (8, 16, 12)
@@ -131,7 +131,7 @@ def test_t12_peer_to_tensor_takes_a_batch_for_one_image():
 
 
 @pytest.mark.parametrize("count", [4, 13])
-def test_t14_peer_rgb_passes_other_counts_and_arrays_through(count):
+def test_rgb_passes_other_band_counts_and_arrays_through(count):
     image = RNG.integers(0, 256, (count, 4, 5), np.uint8)
     tensor = torch.from_numpy(image)
     assert v2.RGB()(tensor) is tensor
@@ -140,7 +140,7 @@ def test_t14_peer_rgb_passes_other_counts_and_arrays_through(count):
         gp.plan(gp.Source("RGB", "CHW"), "unit")(image)
 
 
-def test_t19_peer_grayscale_returns_memory_that_cannot_be_written():
+def test_grayscale_returns_memory_that_cannot_be_written():
     rgb = RNG.integers(0, 256, (3, 4, 5), np.uint8)
     peer = v2.Grayscale(3)(torch.from_numpy(rgb))
     assert peer.stride()[0] == 0

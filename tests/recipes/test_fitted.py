@@ -1,4 +1,4 @@
-"""Recipes that look at the pixels first, because the user said so. Traps T9, T16, T24."""
+"""Recipes that look at the pixels first, because the user said so."""
 
 import numpy as np
 import pytest
@@ -38,9 +38,7 @@ def test_percentiles_of_all_frames_are_black_and_white_of_each(
     np.testing.assert_array_equal(again(frames[3]), names["plan"](frames[3]))
 
 
-def test_the_same_code_estimates_percentiles_of_kelvin_in_float32(
-    run_recipe, tmp_path, rng
-):
+def test_percentiles_of_float32_kelvin_are_estimated(run_recipe, tmp_path, rng):
     frames = thermal(tmp_path / "thermal", rng, np.float32, 1)
 
     names = run_recipe("Thermal images, scaled by percentiles")
@@ -66,7 +64,7 @@ def eight_bands(folder, rng):
     return scenes
 
 
-def test_eight_bands_become_the_whitened_components_of_all_scenes(
+def test_eight_bands_become_whitened_components_of_all_scenes(
     run_recipe, tmp_path, rng
 ):
     scenes = eight_bands(tmp_path / "scenes", rng)

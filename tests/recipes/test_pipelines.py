@@ -60,7 +60,7 @@ def test_ray_data_adapts_batches_in_its_workers(recipes, tmp_path, scans):
     assert_ready(made["x"], *gray(scans[places], 0, 4095))
 
 
-def test_a_batch_of_several_sizes_as_ray_data_hands_it_out_is_refused():
+def test_a_ray_data_batch_of_several_sizes_is_refused():
     ragged = np.empty(2, object)
     ragged[:] = [np.zeros((4, 5), np.uint16), np.zeros((5, 4), np.uint16)]
     with pytest.raises(gp.DTypeError):
@@ -95,7 +95,7 @@ def test_hugging_face_computes_anew_for_another_plan_alone(run_recipe):
     assert cached_as(gp.plan(gp.Source("gray", bits=13), "imagenet")) != first
 
 
-def test_hugging_face_widens_plain_arrays_and_shows_palettes_as_indices(tmp_path):
+def test_hugging_face_widens_arrays_and_shows_palette_indices(tmp_path):
     import datasets
 
     plain = datasets.Dataset.from_dict(
@@ -116,9 +116,7 @@ def test_hugging_face_widens_plain_arrays_and_shows_palettes_as_indices(tmp_path
     assert (gp.read(paths[0]["image"])[0] == 200).all()
 
 
-def test_batches_are_adapted_after_the_loader_in_fresh_and_in_used_memory(
-    run_recipe, tmp_path
-):
+def test_batches_are_adapted_after_the_loader(run_recipe, tmp_path):
     images = np.random.default_rng(39).integers(0, 256, (40, 12, 16), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "labels.npy", np.arange(40))
