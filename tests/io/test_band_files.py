@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import timm
-import torch
 from PIL import Image
 
 import graypipe as gp
@@ -11,7 +9,6 @@ import graypipe as gp
 RNG = np.random.default_rng(7)
 PLANES = {band: RNG.integers(0, 4096, (21, 34), dtype=np.uint16) for band in "RGBY"}
 WORDS = {"R": "red", "G": "green", "B": "blue", "Y": "yellow"}
-MERGED = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
 
 
 @pytest.fixture
@@ -102,38 +99,3 @@ def test_policies_apply_to_every_file(tmp_path):
     np.testing.assert_array_equal(
         image, np.stack([np.rot90(PLANES[band], -1) for band in "RG"])
     )
-
-
-@pytest.fixture
-def cells(tmp_path):
-    """Write three cells as four files each, 12 bits in 16; return folder and pixels."""
-    stored = np.random.default_rng(16).integers(
-        0, 4096, (3, 4, 64, 72), dtype=np.uint16
-    )
-    for number, cell in enumerate(stored):
-        for plane, word in zip(cell, WORDS.values(), strict=True):
-            Image.fromarray(plane).save(tmp_path / f"{number}_{word}.png")
-    return tmp_path, stored
-
-
-def test_four_files_per_cell_feed_a_timm_model(cells):
-    folder, stored = cells
-    model = timm.create_model("resnet18", pretrained=False, num_classes=5).eval()
-    target = gp.Target.from_timm(model.pretrained_cfg)
-    images, sources = zip(
-        *(
-            gp.read_bands(WORDS, pattern=folder / f"{number}_{{}}.png", bits=12)
-            for number in range(3)
-        ),
-        strict=True,
-    )
-    assert set(sources) == {gp.Source("RGBY", "CHW", dtype="uint16", bits=12)}
-    batch = gp.plan(sources[0], target, via=MERGED).batch(list(images))
-    red, green, blue, yellow = np.moveaxis(stored / 4095, 1, 0)
-    merged = np.stack([(red + yellow) / 2, (green + yellow) / 2, blue], 1)
-    mean, std = (
-        np.array(model.pretrained_cfg[name])[:, None, None] for name in ("mean", "std")
-    )
-    np.testing.assert_allclose(batch, (merged - mean) / std, rtol=0, atol=4e-6)
-    with torch.inference_mode():
-        assert model(torch.from_numpy(batch)).shape == (3, 5)
