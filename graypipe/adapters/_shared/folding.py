@@ -20,9 +20,9 @@ reads y = 0, so W[k]·b must not be added there, but β' contains it. Two remedi
 
       e[o] = sum over k in P of W[o, k]·(M·c + b)
 
-  which is linear in c. The c of least squares makes the sum of e² over all outputs
-  least. One number per band cannot make e zero in every output channel, but it makes
-  it small: M·c + b is close to zero where c is the mean that the plan subtracts.
+  which is linear in c. Least squares gives the c that minimises the sum of e² over
+  all outputs. One number per band cannot make e zero in every output channel, but it
+  makes it small: M·c + b is close to zero if c is the mean that the plan subtracts.
 - Feed a constant band "one" beside x: 1 inside the image, and 0 in the padding like
   every band. W·b becomes the kernel of that band instead of a part of the bias, so it
   is added exactly at the taps inside the image. e is zero, at the cost of one band.
@@ -153,7 +153,7 @@ def _least_error_centre(
     layout: str,
     groups: int,
 ) -> list[float]:
-    """Return the centre c of each band that makes the sum of e² over outputs least.
+    """Return the centre c of each band that minimises the sum of e² over outputs.
 
     e[o] = A[o]·c + r[o], where A[o] is the sum of (W·M)[o, k] over the taps k in the
     padding and r[o] that of (W·b)[o, k]. There is one such row for every output

@@ -63,7 +63,7 @@ def fold_into(
     feed : Plan
         Plan that feeds ``folded``: from the source of ``plan``, with its nodata and
         clip, to unit intensities less a centre for each band, in layout CHW (or CDHW).
-        The centres make the error at zero padding least.
+        The centres minimise the error at zero padding.
 
     Raises
     ------
