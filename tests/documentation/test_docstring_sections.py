@@ -37,6 +37,9 @@ REQUIRED_OF_PROPERTIES = REQUIRED - {"RT01", "EX01"}
 REQUIRED_OF_EXCEPTIONS = REQUIRED - {"PR01", "EX01"}
 
 
+# Its users get a plan from graypipe.plan or from_json, never from the class.
+REQUIRED_OF_PLAN = REQUIRED - {"PR01"}
+
 # A method that the framework calls is documented by the framework.
 REQUIRED_OF_HOOKS = {"GL08", "SS01", "PR02", "PR10"}
 
@@ -76,6 +79,9 @@ def required_codes():
                 continue
             if not inspect.isclass(obj):
                 required[name] = REQUIRED
+            elif obj is graypipe.Plan:
+                required[name] = REQUIRED_OF_PLAN
+                required |= members(name, obj)
             elif issubclass(obj, Exception):
                 required[name] = REQUIRED_OF_EXCEPTIONS
             else:
