@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 
-# Pillow's limit counts pixels, ours counts bytes: an 8-bit RGBA image has 4 per pixel.
+# Pillow's limit counts pixels, this check bytes. 8-bit RGBA has 4 bytes per pixel.
 BYTES_PER_PIXEL = 4
 
 # Decoded size divided by file size. Photographs and scans stay below 20, while deflate

@@ -279,7 +279,7 @@ def _check_scan(
 def _check_restarts(scan: bytes, unit_count: int, restart_interval: int) -> None:
     """Raise ReadError unless a scan has all its restart markers, in order."""
     interval_count = ceil(unit_count / restart_interval)
-    # Markers stand between the intervals, and count from 0 to 7 again and again.
+    # A marker separates two intervals. Markers are numbered from 0 to 7, cyclically.
     expected = [0xD0 + number % 8 for number in range(interval_count - 1)]
     markers = [match[0] for match in RESTART.findall(scan)]
     if markers != expected:

@@ -163,7 +163,7 @@ def from_pillow(image: Any) -> DecodedImage:
     Raises
     ------
     ReadError
-        If the mode is neither, or a pixel has an index beyond its palette.
+        If the mode is another one, or a pixel has an index beyond its palette.
     """
     pixels = np.array(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

@@ -173,7 +173,7 @@ def check_still_is_complete(chunks: list[Chunk], header: Header) -> None:
 
 
 def check_frames_are_complete(chunks: list[Chunk], header: Header) -> None:
-    """Raise ReadError if pixels of a frame of the animation, or the still image, miss.
+    """Raise ReadError if pixels of the still image or of a later frame are missing.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def _imagej_labels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
     """Return ImageJ's labels, if they are labels of channels.
 
     ImageJ labels every plane of a stack. Planes are bands only if the stack has neither
-    depth nor time, and pixels have no samples.
+    depth nor time, and each pixel has a single sample.
     """
     metadata = tif.imagej_metadata or {}
     plane_count = metadata.get("slices", 1) * metadata.get("frames", 1)
