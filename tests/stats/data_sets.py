@@ -41,3 +41,15 @@ def through(plan, images, keep=None):
     """Return the results of a plan for all pixels, (pixels, bands)."""
     y = np.stack([plan(image) for image in images]).reshape(-1, len(plan.target.bands))
     return y if keep is None else y[keep]
+
+
+def replacing(*path, value):
+    """Return a function that sets the entry of a JSON record at ``path``."""
+
+    def replace(record):
+        *parents, last = path
+        for key in parents:
+            record = record[key]
+        record[last] = value
+
+    return replace

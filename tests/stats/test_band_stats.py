@@ -40,6 +40,13 @@ def test_images_without_a_single_pixel_of_data_change_nothing():
     assert stats == gather(source, [full])
 
 
+def test_empty_images_have_no_statistics():
+    stats = gather("gray", [np.zeros((0, 5), np.uint8)])
+    assert stats.count == 0
+    with pytest.raises(gp.RangeError, match="all images so far are empty: call update"):
+        _ = stats.mean
+
+
 QUERIES = {
     **{
         name: attrgetter(name)
@@ -61,7 +68,7 @@ def test_queries_without_pixels_are_an_error_and_never_nan(query):
 def test_update_refuses_other_images_and_adds_nothing():
     stats = gather("RGB", [RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)])
     before = stats.to_json()
-    for image, error, says in (
+    for image, error, message in (
         (np.zeros((4, 5, 4), np.uint8), gp.ChannelError, "3 bands.*C=4"),
         (np.zeros((4, 5), np.uint8), gp.LayoutError, "'HWC' with 3 bands"),
         (np.zeros((4, 5, 3), np.uint16), gp.DTypeError, "so far are uint8, got uint16"),
@@ -69,7 +76,7 @@ def test_update_refuses_other_images_and_adds_nothing():
         ([[[1, 2, 3]]], gp.DTypeError, "expected a NumPy array"),
         (np.ma.masked_equal(np.zeros((4, 5, 3), np.uint8), 0), gp.DTypeError, "masked"),
     ):
-        with pytest.raises(error, match=says):
+        with pytest.raises(error, match=message):
             stats.update(image)
     assert stats.to_json() == before
 

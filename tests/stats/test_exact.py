@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stats.data_sets import gather
+from stats.data_sets import gather, replacing
 from strategies import STRIDES, shape_of, stored, strided
 
 import graypipe as gp
@@ -57,7 +57,7 @@ def assert_equals_numpy(stats, pixels, percentiles=(0, 2, 12.5, 50, 98, 99.9, 10
 
 @st.composite
 def data_sets(draw):
-    """Draw a source and a few images of it, of whatever layout and strides."""
+    """Draw a source and a few images of it, with any layout and strides."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     layout = draw(st.sampled_from(["HW", "HWC", "CHW", "HCW", "NHW", "NTHWC", "DCHW"]))
     count = draw(st.integers(1, 4)) if "C" in layout else 1
@@ -88,7 +88,7 @@ def test_statistics_equal_numpy_on_all_pixels_at_once(data):
 def test_parts_merge_in_any_order_to_the_same_json(data, draw):
     source, images = data
     parts = [gather(source, [image]) for image in draw.draw(st.permutations(images))]
-    while len(parts) > 1:  # any tree of merges
+    while len(parts) > 1:  # merge in a random tree
         first = parts.pop(draw.draw(st.integers(0, len(parts) - 1)))
         parts[draw.draw(st.integers(0, len(parts) - 1))].merge(first)
     assert parts[0].to_json() == gather(source, images).to_json()
@@ -190,23 +190,25 @@ def test_json_of_something_else_is_refused(change, monkeypatch):
         gp.BandStats.from_json(json.dumps(record))
 
 
+def replace_sum(record):
+    record["products"][0][1] = 8
+    record["products"][1][0] = 8
+
+
 CONTRADICTIONS = {
-    "a level below the dtype": lambda held: held["runs"][0][0].__setitem__(0, -3),
-    "a level above the dtype": lambda held: held["runs"][0][1].__setitem__(0, 256),
-    "a run beyond the dtype": lambda held: held["runs"][0][1].__setitem__(0, 255),
-    "a negative count": lambda held: held["runs"][0].__setitem__(0, [3, 3, -1]),
-    "a count in parts": lambda held: held["runs"][0][0].__setitem__(1, 1.5),
-    "a run counted twice": lambda held: held["runs"][0].append([3, 1]),
-    "products of one side": lambda held: held["products"][0].__setitem__(1, 8),
-    "another sum": lambda held: (
-        held["products"][0].__setitem__(1, 8),
-        held["products"][1].__setitem__(0, 8),
-    ),
-    "another sum of squares": lambda held: held["products"][1].__setitem__(1, 26),
-    "another sum below": lambda held: held["products"][3].__setitem__(3, 2),
-    "text": lambda held: held["products"][1].__setitem__(1, "25"),
-    "parts": lambda held: held["products"][1].__setitem__(1, 25.0),
-    "truth": lambda held: held["products"][0].__setitem__(0, True),
+    "a level below the dtype": replacing("runs", 0, 0, 0, value=-3),
+    "a level above the dtype": replacing("runs", 0, 1, 0, value=256),
+    "a run that exceeds the dtype": replacing("runs", 0, 1, 0, value=255),
+    "a negative count": replacing("runs", 0, 0, value=[3, 3, -1]),
+    "a fractional count": replacing("runs", 0, 0, 1, value=1.5),
+    "a run counted twice": lambda record: record["runs"][0].append([3, 1]),
+    "asymmetric products": replacing("products", 0, 1, value=8),
+    "another sum": replace_sum,
+    "another sum of squares": replacing("products", 1, 1, value=26),
+    "another count of values below the bounds": replacing("products", 3, 3, value=2),
+    "text instead of a number": replacing("products", 1, 1, value="25"),
+    "a float instead of an integer": replacing("products", 1, 1, value=25.0),
+    "a boolean": replacing("products", 0, 0, value=True),
 }
 
 
@@ -222,10 +224,10 @@ def test_json_with_contradictory_parts_is_refused(contradiction):
 
 
 def test_json_with_more_than_63_bits_of_pixels_is_an_error():
-    held = gather("gray", [np.array([[0, 1, 1]], np.uint8)]).to_json()
+    record = gather("gray", [np.array([[0, 1, 1]], np.uint8)]).to_json()
     most = 2**63 - 1
     sums = f"[[{most + 2},{most}],[{most},{most}]]"
-    beyond = held.replace("[[3,2],[2,2]]", sums).replace(
+    beyond = record.replace("[[3,2],[2,2]]", sums).replace(
         "[[[0,1,2]]]", f"[[[0,2,{most}]]]"
     )
     assert beyond.count(str(most)) == 4

@@ -1,4 +1,4 @@
-"""Principal components arrive as `pca` documents: order, sign, mean and std."""
+"""Principal components: order, sign, mean, std, and what is refused."""
 
 from dataclasses import replace
 

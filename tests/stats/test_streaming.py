@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stats.data_sets import gather
+from stats.data_sets import gather, replacing
 
 import graypipe as gp
 
@@ -30,7 +30,7 @@ def images(dtype, count=5, bands=3, offset=0):
 @pytest.mark.parametrize("offset", [0, 60_000_000])
 def test_moments_equal_numpy_on_all_pixels_at_once(dtype, offset):
     if dtype in ("float16", "float32"):
-        offset //= 10_000  # as far as these still tell the values apart
+        offset //= 10_000  # float16 and float32 have fewer digits
     data = images(dtype, offset=offset)
     pixels = np.concatenate([image.reshape(-1, 3) for image in data]).astype(np.float64)
     stats = gather("RGB", data)
@@ -85,7 +85,7 @@ print(stats.to_json())
 
 
 def test_statistics_do_not_depend_on_the_number_of_threads():
-    found = {
+    outputs = {
         subprocess.run(
             [sys.executable, "-c", PROCESS],
             env={
@@ -99,7 +99,7 @@ def test_statistics_do_not_depend_on_the_number_of_threads():
         ).stdout
         for threads in ("1", "2")
     }
-    assert len(found) == 1
+    assert len(outputs) == 1
 
 
 ALLOWED = {
@@ -141,12 +141,12 @@ def test_percentiles_are_within_the_documented_rank_error(name):
     values, stats = sketched(name)
     ordered = np.sort(values)
     for q, allowed in ALLOWED.items():
-        found = stats.percentile(q)[0]
+        estimate = stats.percentile(q)[0]
         rank = [
-            np.searchsorted(ordered, found, side) / len(ordered)
+            np.searchsorted(ordered, estimate, side) / len(ordered)
             for side in ("left", "right")
         ]
-        assert rank[0] - allowed <= q / 100 <= rank[1] + allowed, (q, found, rank)
+        assert rank[0] - allowed <= q / 100 <= rank[1] + allowed, (q, estimate, rank)
 
 
 def test_the_size_of_the_statistics_is_bounded():
@@ -284,32 +284,29 @@ def test_json_of_something_else_is_refused(change):
         gp.BandStats.from_json(json.dumps(record))
 
 
-def first_centroid(**changes):
-    return lambda held: held["sketches"][0]["centroids"][0].update(changes)
-
-
+CENTROID = ("sketches", 0, "centroids", 0)
 CONTRADICTIONS = {
-    "a negative count": lambda held: held.update(count=-5),
-    "a count of parts": lambda held: held.update(count=900.0),
-    "a count that is text": lambda held: held.update(count="900"),
-    "truth for a count": lambda held: held.update(count=True),
-    "another count": lambda held: held.update(count=901),
-    "text": lambda held: held["mean"].__setitem__(0, str(held["mean"][0])),
-    "no number": lambda held: held["mean"].__setitem__(0, None),
-    "an infinite extreme": lambda held: held["max"].__setitem__(0, float("inf")),
-    "a mean beyond the extremes": lambda held: held["mean"].__setitem__(0, 1e6),
-    "a least above the greatest": lambda held: held.update(
-        min=held["max"], max=held["min"]
+    "a negative count": replacing("count", value=-5),
+    "a float count": replacing("count", value=900.0),
+    "a count that is text": replacing("count", value="900"),
+    "a boolean count": replacing("count", value=True),
+    "another count": replacing("count", value=901),
+    "text instead of a number": lambda record: record.update(
+        mean=[str(number) for number in record["mean"]]
     ),
-    "a negative variance": lambda held: held["comoment"][0].__setitem__(0, -1.0),
-    "co-moments of one side": lambda held: held["comoment"][0].__setitem__(1, 0.0),
-    "NaN": lambda held: held["comoment"][0].__setitem__(0, float("nan")),
-    "an empty sketch": lambda held: held["sketches"][0].update(
-        centroids=[], n_values=900
+    "null": replacing("mean", 0, value=None),
+    "an infinite extreme": replacing("max", 0, value=float("inf")),
+    "a mean outside the extremes": replacing("mean", 0, value=1e6),
+    "minimum above maximum": lambda record: record.update(
+        min=record["max"], max=record["min"]
     ),
-    "a sketch of fewer": lambda held: held["sketches"][0].update(n_values=899),
-    "a sketch of NaN": first_centroid(m=float("nan")),
-    "a sketch of less than nothing": first_centroid(c=-1.0),
+    "a negative variance": replacing("comoment", 0, 0, value=-1.0),
+    "asymmetric co-moments": replacing("comoment", 0, 1, value=0.0),
+    "NaN": replacing("comoment", 0, 0, value=float("nan")),
+    "an empty sketch": replacing("sketches", 0, "centroids", value=[]),
+    "a sketch of fewer values": replacing("sketches", 0, "n_values", value=899),
+    "a sketch of NaN": replacing(*CENTROID, "m", value=float("nan")),
+    "a sketch with negative weights": replacing(*CENTROID, "c", value=-1.0),
 }
 
 

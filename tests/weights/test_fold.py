@@ -1,4 +1,4 @@
-"""Folding a channel map into a first layer: against the definition, and against convolutions of three-band images."""
+"""Folded kernels equal the definition, and convolutions of three-band images."""
 
 import itertools
 
@@ -33,7 +33,7 @@ def outputs_first(array, layout):
 
 
 def defined(kernel, channel_map):
-    """(W · M, W · b per tap) for a kernel (O, I, ...), an entry at a time."""
+    """Return W · M, and W · b at each tap, for a kernel (O, I, ...), entry by entry."""
     matrix, offset = np.array(channel_map.matrix), np.array(channel_map.offset)
     folded = np.zeros((len(kernel), len(channel_map.inputs), *kernel.shape[2:]))
     constant = np.zeros((len(kernel), *kernel.shape[2:]))
@@ -45,7 +45,7 @@ def defined(kernel, channel_map):
 
 
 def convolved(x, kernel, bias=None, padding=0):
-    """A convolution layer in float64: x (C, H, W), kernel (O, C, h, w), zeros around the image."""
+    """Convolve x (C, H, W) with a kernel (O, C, h, w) and zero padding, in float64."""
     x = np.pad(
         np.asarray(x, np.float64), ((0, 0), (padding, padding), (padding, padding))
     )
@@ -71,10 +71,10 @@ def test_fold_equals_its_definition_in_every_layout(layout):
         RNG.normal(size=(3, 2)), RNG.normal(size=3), inputs=("a", "b"), outputs="RGB"
     )
     folded, constant = defined(outputs_first(kernel, layout), channel_map)
-    made, shift = gp.weights.fold(kernel, bias, channel_map, layout=layout)
-    assert made.dtype == shift.dtype == np.float32
+    new_kernel, shift = gp.weights.fold(kernel, bias, channel_map, layout=layout)
+    assert new_kernel.dtype == shift.dtype == np.float32
     np.testing.assert_allclose(
-        outputs_first(made, layout), folded, rtol=1e-6, atol=1e-6
+        outputs_first(new_kernel, layout), folded, rtol=1e-6, atol=1e-6
     )
     np.testing.assert_allclose(
         shift, bias + constant.reshape(4, -1).sum(1), rtol=1e-6, atol=1e-6
@@ -144,7 +144,7 @@ def test_fold_is_exact_wherever_there_is_no_padding():
 def test_fold_lacks_the_offset_of_the_padding_at_borders():
     feed = gp.plan("gray", gp.Target("gray", "CHW"))
     kernel, bias = gp.weights.fold(KERNEL, BIAS, PLAN.unit_map, layout="OIHW")
-    outside = 1 - np.pad(np.ones(GRAY.shape), 1)  # one where the padding is
+    outside = 1 - np.pad(np.ones(GRAY.shape), 1)  # 1 in the padding, 0 in the image
     carried = convolved(np.multiply.outer(PLAN.unit_map.offset, outside), KERNEL)
     difference = convolved(feed(GRAY), kernel, bias, 1) - convolved(
         PLAN(GRAY), KERNEL, BIAS, 1
@@ -153,7 +153,7 @@ def test_fold_lacks_the_offset_of_the_padding_at_borders():
 
 
 def one_band_more(plan):
-    """The plan that feeds what `fold_exact` made of ``plan.unit_map``: unit intensities, and a band of ones."""
+    """Return the plan that feeds the result of `fold_exact`: intensities and ones."""
     bands = (*plan.source.bands, "one")
     rows = [*np.eye(len(bands) - 1), np.zeros(len(bands) - 1)]
     via = gp.ChannelMap(
@@ -196,15 +196,15 @@ def test_a_centred_plan_reduces_the_border_error_of_fold():
         gp.plan("gray", gp.Target("gray", "CHW", mean=m, std=s))
         for m, s in ((0, 1), (mean, std))
     )
-    expected, found = convolved(PLAN(GRAY), KERNEL, BIAS, 1), []
+    expected, errors = convolved(PLAN(GRAY), KERNEL, BIAS, 1), []
     for feed in (raw, centred):
         rest = feed.unit_map.inverse() >> PLAN.unit_map
         y = convolved(
             feed(GRAY), *gp.weights.fold(KERNEL, BIAS, rest, layout="OIHW"), 1
         )
         assert error(y[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1]) <= 1e-5
-        found.append(error(y, expected))
-    assert found[1] < found[0] / 5
+        errors.append(error(y, expected))
+    assert errors[1] < errors[0] / 5
 
 
 def test_fold_adds_a_bias_only_if_the_map_has_an_offset():
@@ -225,16 +225,16 @@ def test_kernel_and_bias_keep_dtypes_for_any_memory_layout(fold, dtype, eps):
     kernel = np.zeros((5, 3, 3, 6), dtype)[..., ::-2]
     kernel[...] = KERNEL
     kernel.flags.writeable = False
-    made, bias = fold(kernel, BIAS, PLAN.unit_map, layout="OIHW")
-    assert (made.dtype, bias.dtype) == (np.dtype(dtype), np.float32)
+    new_kernel, bias = fold(kernel, BIAS, PLAN.unit_map, layout="OIHW")
+    assert (new_kernel.dtype, bias.dtype) == (np.dtype(dtype), np.float32)
     folded, constant = defined(kernel.astype(np.float64), PLAN.unit_map)
-    np.testing.assert_allclose(made[:, :1], folded, rtol=eps, atol=1e-14)
+    np.testing.assert_allclose(new_kernel[:, :1], folded, rtol=eps, atol=1e-14)
     if fold is gp.weights.fold:
         np.testing.assert_allclose(
             bias, BIAS + constant.sum((1, 2)), rtol=1e-6, atol=1e-6
         )
     else:
-        np.testing.assert_allclose(made[:, 1], constant, rtol=eps, atol=1e-14)
+        np.testing.assert_allclose(new_kernel[:, 1], constant, rtol=eps, atol=1e-14)
     np.testing.assert_array_equal(kernel, KERNEL.astype(dtype))
 
 
@@ -257,11 +257,11 @@ def test_results_are_fresh_and_contiguous(fold, layout):
 def test_nan_stays_in_its_band(fold):
     kernel = KERNEL.copy()
     kernel[:, 0], kernel[:, 1] = np.nan, np.inf
-    made, _ = fold(kernel, BIAS, RGBY, layout="OIHW")
-    assert np.isnan(made[:, 0]).all()
-    assert np.isposinf(made[:, 1]).all()
-    np.testing.assert_array_equal(made[:, 2], KERNEL[:, 2])
-    np.testing.assert_array_equal(made[:, 3], KERNEL[:, 2])
+    new_kernel, _ = fold(kernel, BIAS, RGBY, layout="OIHW")
+    assert np.isnan(new_kernel[:, 0]).all()
+    assert np.isposinf(new_kernel[:, 1]).all()
+    np.testing.assert_array_equal(new_kernel[:, 2], KERNEL[:, 2])
+    np.testing.assert_array_equal(new_kernel[:, 3], KERNEL[:, 2])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -276,11 +276,11 @@ def test_a_grouped_layer_becomes_one_group_of_every_band(layout, groups):
     for o, i in itertools.product(range(8), range(4 // groups)):
         dense[o, o // (8 // groups) * (4 // groups) + i] = first[o, i]
     folded, constant = defined(dense, channel_map)
-    made, shift = gp.weights.fold(
+    new_kernel, shift = gp.weights.fold(
         kernel, None, channel_map, layout=layout, groups=groups
     )
     np.testing.assert_allclose(
-        outputs_first(made, layout), folded, rtol=1e-6, atol=1e-6
+        outputs_first(new_kernel, layout), folded, rtol=1e-6, atol=1e-6
     )
     np.testing.assert_allclose(
         shift, constant.reshape(8, -1).sum(1), rtol=1e-5, atol=1e-5
@@ -298,15 +298,15 @@ def test_a_depthwise_kernel_of_keras_folds_as_groups():
         "float32"
     )  # H, W, bands, multiplier
     grouped = depthwise.reshape(3, 3, 1, -1)
-    made, bias = gp.weights.fold(
+    new_kernel, bias = gp.weights.fold(
         grouped, None, gp.replicate(gains=(2, 3, 4)), layout="HWIO", groups=3
     )
-    assert (made.shape, bias) == ((3, 3, 1, 6), None)
+    assert (new_kernel.shape, bias) == ((3, 3, 1, 6), None)
     for band, multiple in itertools.product(
         range(3), range(2)
-    ):  # which makes the output 2 * band + multiple
+    ):  # Output 2 * band + multiple reads this band only.
         np.testing.assert_array_equal(
-            made[:, :, 0, 2 * band + multiple],
+            new_kernel[:, :, 0, 2 * band + multiple],
             depthwise[:, :, band, multiple] * (2 + band),
         )
 
@@ -349,7 +349,7 @@ def test_folding_twice_is_folding_the_composition(data):
 
 @pytest.mark.parametrize("fold", FOLDS)
 @pytest.mark.parametrize(
-    ("changed", "raises", "says"),
+    ("changed", "raises", "message"),
     [
         (
             {"channel_map": RGBY >> gp.luminance()},
@@ -396,9 +396,9 @@ def test_folding_twice_is_folding_the_composition(data):
             "overflows float16: convert the weights to",
         ),
     ],
-    ids=lambda held: next(iter(held)) if isinstance(held, dict) else "",
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_arguments_that_do_not_fit_are_refused(fold, changed, raises, says):
+def test_arguments_that_do_not_fit_are_refused(fold, changed, raises, message):
     call = {
         "kernel": KERNEL,
         "bias": BIAS,
@@ -406,5 +406,5 @@ def test_arguments_that_do_not_fit_are_refused(fold, changed, raises, says):
         "layout": "OIHW",
         **changed,
     }
-    with pytest.raises(raises, match=f"(?s){says}"):
+    with pytest.raises(raises, match=f"(?s){message}"):
         fold(**call)

@@ -1,4 +1,4 @@
-"""Folding, seen through torch's convolutions: one-band layers against the three-band pipeline, and beside the peers."""
+"""Folded layers in torch equal the three-band pipeline; those of peers do not."""
 
 import ml_dtypes
 import numpy as np
@@ -167,10 +167,10 @@ def test_an_rgb_stem_folds_to_four_bands():
 
 def test_bfloat16_is_kept_from_ml_dtypes_but_not_from_torch():
     kernel = RNG.normal(size=(4, 3, 3, 3)).astype(ml_dtypes.bfloat16)
-    made, bias = gp.weights.fold(kernel, None, PLAN.unit_map, layout="OIHW")
-    assert made.dtype == bias.dtype == ml_dtypes.bfloat16
+    new_kernel, bias = gp.weights.fold(kernel, None, PLAN.unit_map, layout="OIHW")
+    assert new_kernel.dtype == bias.dtype == ml_dtypes.bfloat16
     wide = gp.weights.fold(kernel.astype("float64"), None, PLAN.unit_map, layout="OIHW")
-    np.testing.assert_array_equal(made, wide[0].astype(ml_dtypes.bfloat16))
+    np.testing.assert_array_equal(new_kernel, wide[0].astype(ml_dtypes.bfloat16))
     with pytest.raises(
         gp.DTypeError,
         match=r"(?s)the kernel.*got Tensor.*in float32 if NumPy lacks its dtype",

@@ -1,4 +1,4 @@
-"""Weights from one model into another: what is copied, what is not and why, and that nothing else is touched."""
+"""Transfers copy weights by name and shape, and report each one that they skip."""
 
 import pickle
 
@@ -186,7 +186,7 @@ def test_weights_without_counterpart_need_not_be_arrays():
 
 
 @pytest.mark.parametrize(
-    ("call", "raises", "says"),
+    ("call", "raises", "message"),
     [
         (
             {"source": list(SOURCE)},
@@ -290,9 +290,9 @@ def test_weights_without_counterpart_need_not_be_arrays():
         ),
     ],
 )
-def test_invalid_arguments_are_refused(call, raises, says):
+def test_invalid_arguments_are_refused(call, raises, message):
     call = {"target": TARGET, "source": SOURCE, "rename": renamed, **call}
-    with pytest.raises(raises, match=f"(?s){says}"):
+    with pytest.raises(raises, match=f"(?s){message}"):
         gp.weights.transfer(call.pop("target"), call.pop("source"), **call)
 
 
@@ -317,9 +317,9 @@ def test_a_missing_bias_is_requested_as_zeros():
 
 def test_names_of_a_tied_weight_share_one_outcome():
     report = Report(("b",), ("c",), (("x", "why"),), ("a", "d", "e"))
-    places = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
-    made = {name: np.zeros(2) for name in places}
-    assert resolve_tied_weights(report, made, places) == Report(
+    storage = {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
+    weights = {name: np.zeros(2) for name in storage}
+    assert resolve_tied_weights(report, weights, storage) == Report(
         ("a", "b"), ("c", "d"), (("x", "why"),), ("e",)
     )
     with pytest.raises(
@@ -327,5 +327,5 @@ def test_names_of_a_tied_weight_share_one_outcome():
         match=r"'b' and 'c' are one weight of the target.*different values: skip one of them by renaming it to None",
     ):
         resolve_tied_weights(
-            report, {**made, "c": np.ones(2)}, dict.fromkeys(places, 1)
+            report, {**weights, "c": np.ones(2)}, dict.fromkeys(storage, 1)
         )

@@ -1,4 +1,4 @@
-"""Transferring between models of torch: VGG16 into a U-Net, as state dicts, without the package importing torch."""
+"""State dicts of torch are transferred as mappings: VGG16 into a U-Net."""
 
 import segmentation_models_pytorch as smp
 import torch
@@ -8,7 +8,7 @@ import graypipe as gp
 
 
 def vgg16():
-    """A state dict as torchvision's VGG16 has it, its classifier cut short."""
+    """Return the state dict of torchvision's VGG16, with a smaller classifier."""
     torch.manual_seed(16)
     features = {
         f"features.{name}": weight

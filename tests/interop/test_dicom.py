@@ -1,5 +1,9 @@
-"""Sources from what other libraries say: on stand-ins that hold attributes alone, since nothing is imported."""
+"""Sources from DICOM attributes, on stand-ins that have attributes only.
 
+The package imports no DICOM library, so these tests need none.
+"""
+
+import dataclasses
 from math import nan
 from types import SimpleNamespace
 
@@ -12,7 +16,7 @@ UNIT = gp.Target("gray", "HW", "float64")
 
 
 def dicom(**attributes):
-    """Return a data set of 12 bits in 16, unsigned, that says nothing else."""
+    """Return a minimal data set: 12 bits in unsigned 16, and ``attributes``."""
     return SimpleNamespace(
         **{
             "BitsAllocated": 16,
@@ -26,7 +30,7 @@ def dicom(**attributes):
 
 
 def groups(**macros):
-    """Return a functional group: sequences of one item each."""
+    """Return a functional group: a sequence of one item for each macro."""
     return SimpleNamespace(
         **{name: [SimpleNamespace(**item)] for name, item in macros.items()}
     )
@@ -78,13 +82,13 @@ def test_a_window_in_hounsfield_units_clips_stored_values():
             40,
             400,
             (-160, 239),
-        ),  # PS3.3, C.11.2.1.2.1: c - 0.5 - (w - 1) / 2 and c - 0.5 + (w - 1) / 2
+        ),  # PS3.3 C.11.2.1.2.1: c - 0.5 - (w - 1) / 2 and c - 0.5 + (w - 1) / 2
         (
             "",
             2048,
             4096,
             (0, 4095),
-        ),  # the example of the standard, there for stored values
+        ),  # the example in the standard
         ("LINEAR", 0, 2, (-1, 0)),
         ("LINEAR_EXACT", 40, 400, (-160, 240)),
         ("LINEAR_EXACT", 0, 0.5, (-0.25, 0.25)),
@@ -111,7 +115,7 @@ def test_slopes_are_decimal_numbers():
         dicom(RescaleSlope=0.0001, RescaleIntercept=-0.1), window=(0, 0.7)
     )
     assert source.range == (1000, 8000)
-    assert (0.7 + 0.1) / 0.0001 != 8000  # what arithmetic in binary makes of it
+    assert (0.7 + 0.1) / 0.0001 != 8000  # in binary floating point
 
 
 def test_a_window_beyond_the_pixels_widens_the_dtype():
@@ -146,8 +150,6 @@ def test_padding_is_nodata_in_stored_values():
 
 
 def test_frames_are_a_leading_n_and_can_become_d():
-    import dataclasses
-
     source = gp.Source.from_dicom(dicom(NumberOfFrames="5"))
     assert source.layout == "NHW"
     assert dataclasses.replace(source, layout="DHW").range == (0, 4095)
@@ -178,7 +180,7 @@ def test_rescaling_windows_and_padding_do_not_affect_rgb():
 
 def test_frames_with_equal_attributes_are_one_source():
     transformed = {"RescaleSlope": 2, "RescaleIntercept": -100}
-    for said in (
+    for attributes in (
         {
             "SharedFunctionalGroupsSequence": [
                 groups(PixelValueTransformationSequence=transformed)
@@ -190,7 +192,9 @@ def test_frames_with_equal_attributes_are_one_source():
             ]
         },
     ):
-        source = gp.Source.from_dicom(dicom(NumberOfFrames=3, **said), window=(0, 100))
+        source = gp.Source.from_dicom(
+            dicom(NumberOfFrames=3, **attributes), window=(0, 100)
+        )
         assert (source.range, source.layout) == ((50, 100), "NHW")
     voi = groups(
         FrameVOILUTSequence={
@@ -222,7 +226,7 @@ VOI = {"WindowCenter": 40, "WindowWidth": 400}
 
 
 @pytest.mark.parametrize(
-    ("attributes", "window", "error", "says"),
+    ("attributes", "window", "error", "message"),
     [
         (
             {"PhotometricInterpretation": "PALETTE COLOR"},
@@ -261,7 +265,7 @@ VOI = {"WindowCenter": 40, "WindowWidth": 400}
             None,
             gp.RangeError,
             "63536",
-        ),  # -2000 read as unsigned
+        ),  # -2000, read as an unsigned value
         (
             {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 10},
             None,
@@ -287,8 +291,10 @@ VOI = {"WindowCenter": 40, "WindowWidth": 400}
         (VOI, (0, nan), gp.RangeError, "finite"),
     ],
 )
-def test_unsupported_data_sets_are_refused_with_a_cure(attributes, window, error, says):
-    with pytest.raises(error, match=says):
+def test_unsupported_data_sets_are_refused_with_a_cure(
+    attributes, window, error, message
+):
+    with pytest.raises(error, match=message):
         gp.Source.from_dicom(dicom(**attributes), window=window)
 
 
@@ -296,113 +302,3 @@ def test_other_objects_than_image_data_sets_are_refused():
     for thing in ("scan.dcm", None, SimpleNamespace(Modality="RTSTRUCT")):
         with pytest.raises(gp.RangeError, match="dcmread"):
             gp.Source.from_dicom(thing)
-
-
-def raster(count=2, **attributes):
-    """Return a raster of uint16 bands that says nothing else."""
-    return SimpleNamespace(
-        **{
-            "descriptions": ("B02", "B03", "B04")[:count],
-            "dtypes": ("uint16",) * count,
-            "nodatavals": (None,) * count,
-            "scales": (1.0,) * count,
-            "offsets": (0.0,) * count,
-            **attributes,
-        }
-    )
-
-
-def test_a_raster_is_chw_with_its_names_dtype_and_nodata():
-    source = gp.Source.from_rasterio(raster(nodatavals=(0.0, 0.0)), range=(1000, 11000))
-    assert source == gp.Source(
-        ("B02", "B03"), "CHW", dtype="uint16", range=(1000, 11000), nodata=0
-    )
-    holes = raster(dtypes=("float32",) * 2, nodatavals=(nan, nan))
-    assert gp.Source.from_rasterio(holes) == gp.Source(
-        ("B02", "B03"), "CHW", dtype="float32", nodata=nan
-    )
-
-
-def test_keywords_override_the_raster():
-    one = raster(1, descriptions=(None,), nodatavals=(0.0,))
-    source = gp.Source.from_rasterio(
-        one, bands="gray", layout="HW", bits=12, clip=True, nodata=None, dtype="int32"
-    )
-    assert source == gp.Source("gray", "HW", bits=12, clip=True, dtype="int32")
-    mixed = raster(dtypes=("uint8", "uint16"), nodatavals=(0.0, None))
-    assert gp.Source.from_rasterio(mixed, dtype="uint16", nodata=0).dtype == "uint16"
-
-
-def test_physical_values_use_scale_and_offset_of_each_band():
-    reflectance = raster(scales=(0.0001, 0.0001), offsets=(-0.1, -0.1))
-    assert gp.Source.from_rasterio(reflectance, physical=(0, 1)).range == (1000, 11000)
-    each = raster(scales=(0.5, 0.1), offsets=(10.0, 0.0))
-    source = gp.Source.from_rasterio(each, physical=(20, 30))
-    assert (source.range, source.dtype) == (((20, 40), (200, 300)), "uint16")
-    assert gp.Source.from_rasterio(each, physical=((20, 30), (30, 20))).range == (
-        (20, 40),
-        (300, 200),
-    )
-    assert gp.Source.from_rasterio(each, range=(0, 4095)).range == (0, 4095)
-
-
-@pytest.mark.parametrize(
-    ("dtype", "expected"),
-    [("uint8", "int16"), ("uint16", "int32"), ("float32", "float32")],
-)
-def test_physical_values_beyond_the_pixels_widen_the_dtype(dtype, expected):
-    file = raster(
-        1, dtypes=(dtype,), scales=(2.0,), offsets=(100.0,), nodatavals=(255.0,)
-    )
-    source = gp.Source.from_rasterio(file, physical=(0, 200))
-    assert (source.dtype, source.range, source.nodata) == (expected, (-50, 50), 255)
-    stored = np.array([[[0, 50, 255]]], dtype).astype(source.dtype)
-    np.testing.assert_array_equal(
-        gp.plan(source, gp.Target(("B02",), "HW", "float64"))(stored), [[0.5, 1, 0]]
-    )
-
-
-@pytest.mark.parametrize(
-    ("attributes", "keywords", "error", "says"),
-    [
-        ({"descriptions": ("B02", None)}, {}, gp.ChannelError, "bands="),
-        ({"descriptions": ("B02", "")}, {}, gp.ChannelError, "bands="),
-        ({"descriptions": ("B02", "B02")}, {}, gp.ChannelError, "bands="),
-        ({}, {"bands": "RGB"}, gp.ChannelError, "2 bands"),
-        ({}, {"bands": ("B03", "B02")}, gp.ChannelError, "order"),
-        (
-            {"colorinterp": (SimpleNamespace(name="palette"),) * 2},
-            {},
-            gp.ChannelError,
-            "palette",
-        ),
-        ({"dtypes": ("uint8", "uint16")}, {}, gp.RangeError, "differ in dtype"),
-        ({"nodatavals": (0.0, None)}, {}, gp.RangeError, "differ in nodata"),
-        ({"nodatavals": (0.0, nan)}, {}, gp.RangeError, "differ in nodata"),
-        ({"scales": (0.0001, 0.0001)}, {}, gp.RangeError, "physical="),
-        ({"offsets": (0.0, 5.0)}, {"range": None}, gp.RangeError, "physical="),
-        ({"scales": (0.0, 1.0)}, {"physical": (0, 1)}, gp.RangeError, "slope"),
-        ({"scales": (nan, 1.0)}, {"physical": (0, 1)}, gp.RangeError, "finite"),
-        ({}, {"physical": (0, 1), "range": (0, 1)}, gp.RangeError, "one of them"),
-        ({}, {"physical": (0, 1), "bits": 12}, gp.RangeError, "one of them"),
-        ({}, {"physical": ((0, 1),) * 3}, gp.ChannelError, "2 pairs"),
-        ({}, {"physical": 1}, gp.RangeError, "pair"),
-        ({}, {"physical": ()}, gp.ChannelError, "0"),
-        ({"dtypes": ("complex64",) * 2}, {}, gp.DTypeError, "expected"),
-        (
-            {"dtypes": ("complex_int16",) * 2},
-            {"physical": (0, 1)},
-            gp.DTypeError,
-            "expected",
-        ),
-        ({}, {"gain": 2}, TypeError, "gain"),
-    ],
-)
-def test_undecidable_rasters_are_refused(attributes, keywords, error, says):
-    with pytest.raises(error, match=says):
-        gp.Source.from_rasterio(raster(**attributes), **keywords)
-
-
-def test_other_objects_than_rasters_are_refused():
-    with pytest.raises(gp.ChannelError, match=r"rasterio\.open"):
-        gp.Source.from_rasterio("scene.tif")

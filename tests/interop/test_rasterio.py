@@ -1,0 +1,122 @@
+"""Sources from raster metadata, on stand-ins that have attributes only.
+
+The package does not import rasterio, so these tests do not need it.
+"""
+
+from math import nan
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import graypipe as gp
+
+
+def raster(count=2, **attributes):
+    """Return a minimal raster: bands of uint16, and ``attributes``."""
+    return SimpleNamespace(
+        **{
+            "descriptions": ("B02", "B03", "B04")[:count],
+            "dtypes": ("uint16",) * count,
+            "nodatavals": (None,) * count,
+            "scales": (1.0,) * count,
+            "offsets": (0.0,) * count,
+            **attributes,
+        }
+    )
+
+
+def test_a_raster_is_chw_with_its_names_dtype_and_nodata():
+    source = gp.Source.from_rasterio(raster(nodatavals=(0.0, 0.0)), range=(1000, 11000))
+    assert source == gp.Source(
+        ("B02", "B03"), "CHW", dtype="uint16", range=(1000, 11000), nodata=0
+    )
+    holes = raster(dtypes=("float32",) * 2, nodatavals=(nan, nan))
+    assert gp.Source.from_rasterio(holes) == gp.Source(
+        ("B02", "B03"), "CHW", dtype="float32", nodata=nan
+    )
+
+
+def test_keywords_override_the_raster():
+    one = raster(1, descriptions=(None,), nodatavals=(0.0,))
+    source = gp.Source.from_rasterio(
+        one, bands="gray", layout="HW", bits=12, clip=True, nodata=None, dtype="int32"
+    )
+    assert source == gp.Source("gray", "HW", bits=12, clip=True, dtype="int32")
+    mixed = raster(dtypes=("uint8", "uint16"), nodatavals=(0.0, None))
+    assert gp.Source.from_rasterio(mixed, dtype="uint16", nodata=0).dtype == "uint16"
+
+
+def test_physical_values_use_scale_and_offset_of_each_band():
+    reflectance = raster(scales=(0.0001, 0.0001), offsets=(-0.1, -0.1))
+    assert gp.Source.from_rasterio(reflectance, physical=(0, 1)).range == (1000, 11000)
+    each = raster(scales=(0.5, 0.1), offsets=(10.0, 0.0))
+    source = gp.Source.from_rasterio(each, physical=(20, 30))
+    assert (source.range, source.dtype) == (((20, 40), (200, 300)), "uint16")
+    assert gp.Source.from_rasterio(each, physical=((20, 30), (30, 20))).range == (
+        (20, 40),
+        (300, 200),
+    )
+    assert gp.Source.from_rasterio(each, range=(0, 4095)).range == (0, 4095)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("uint8", "int16"), ("uint16", "int32"), ("float32", "float32")],
+)
+def test_physical_values_beyond_the_pixels_widen_the_dtype(dtype, expected):
+    file = raster(
+        1, dtypes=(dtype,), scales=(2.0,), offsets=(100.0,), nodatavals=(255.0,)
+    )
+    source = gp.Source.from_rasterio(file, physical=(0, 200))
+    assert (source.dtype, source.range, source.nodata) == (expected, (-50, 50), 255)
+    stored = np.array([[[0, 50, 255]]], dtype).astype(source.dtype)
+    np.testing.assert_array_equal(
+        gp.plan(source, gp.Target(("B02",), "HW", "float64"))(stored), [[0.5, 1, 0]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "keywords", "error", "message"),
+    [
+        ({"descriptions": ("B02", None)}, {}, gp.ChannelError, "bands="),
+        ({"descriptions": ("B02", "")}, {}, gp.ChannelError, "bands="),
+        ({"descriptions": ("B02", "B02")}, {}, gp.ChannelError, "bands="),
+        ({}, {"bands": "RGB"}, gp.ChannelError, "2 bands"),
+        ({}, {"bands": ("B03", "B02")}, gp.ChannelError, "order"),
+        (
+            {"colorinterp": (SimpleNamespace(name="palette"),) * 2},
+            {},
+            gp.ChannelError,
+            "palette",
+        ),
+        ({"dtypes": ("uint8", "uint16")}, {}, gp.RangeError, "differ in dtype"),
+        ({"nodatavals": (0.0, None)}, {}, gp.RangeError, "differ in nodata"),
+        ({"nodatavals": (0.0, nan)}, {}, gp.RangeError, "differ in nodata"),
+        ({"scales": (0.0001, 0.0001)}, {}, gp.RangeError, "physical="),
+        ({"offsets": (0.0, 5.0)}, {"range": None}, gp.RangeError, "physical="),
+        ({"scales": (0.0, 1.0)}, {"physical": (0, 1)}, gp.RangeError, "slope"),
+        ({"scales": (nan, 1.0)}, {"physical": (0, 1)}, gp.RangeError, "finite"),
+        ({}, {"physical": (0, 1), "range": (0, 1)}, gp.RangeError, "one of them"),
+        ({}, {"physical": (0, 1), "bits": 12}, gp.RangeError, "one of them"),
+        ({}, {"physical": ((0, 1),) * 3}, gp.ChannelError, "2 pairs"),
+        ({}, {"physical": 1}, gp.RangeError, "pair"),
+        ({}, {"physical": ()}, gp.ChannelError, "0"),
+        ({"dtypes": ("complex64",) * 2}, {}, gp.DTypeError, "expected"),
+        (
+            {"dtypes": ("complex_int16",) * 2},
+            {"physical": (0, 1)},
+            gp.DTypeError,
+            "expected",
+        ),
+        ({}, {"gain": 2}, TypeError, "gain"),
+    ],
+)
+def test_undecidable_rasters_are_refused(attributes, keywords, error, message):
+    with pytest.raises(error, match=message):
+        gp.Source.from_rasterio(raster(**attributes), **keywords)
+
+
+def test_other_objects_than_rasters_are_refused():
+    with pytest.raises(gp.ChannelError, match=r"rasterio\.open"):
+        gp.Source.from_rasterio("scene.tif")
