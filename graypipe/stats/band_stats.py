@@ -159,12 +159,14 @@ class BandStats:
             self._merge(self._check_dtype(other.dtype), other._accumulator)
 
     def _merge(self, dtype: str, addition: Any) -> None:
-        """Merge an accumulator of ``dtype`` into this one's."""
+        """Merge an accumulator of pixels of ``dtype``, which stays as it is."""
         accumulator = self._accumulator
         if accumulator is None:
-            # Merge even the first one: sharing it would let both statistics change it.
+            # Do not keep ``addition`` itself: it may belong to other statistics.
             accumulator = empty_accumulator(self.source, dtype)
+        # Equal dtypes imply the same class of accumulator.
         accumulator.merge(addition)
+        # Set these last: `merge` may raise, and must leave everything as it was.
         self.dtype = dtype
         self._accumulator = accumulator
 
@@ -267,6 +269,7 @@ class BandStats:
         >>> stats.min
         array([4.])
         """
+        # A copy, because an accumulator returns its own array.
         minimum, _ = self._valid_accumulator().extremes()
         return minimum.copy()
 
@@ -283,6 +286,7 @@ class BandStats:
         >>> stats.max
         array([8.])
         """
+        # A copy, because an accumulator returns its own array.
         _, maximum = self._valid_accumulator().extremes()
         return maximum.copy()
 
@@ -377,6 +381,7 @@ class BandStats:
                 f"{low}, {high}"
             )
         black, white = self.percentile((low, high))
+        # A source refuses a range whose black and white are equal.
         flat = self._describe_bands(black == white)
         if flat:
             raise RangeError(
@@ -503,6 +508,8 @@ class BandStats:
                 f"hand"
             )
         black, white = np.array(pairs).T
+        # A unit intensity is (stored - black) / (white - black), so moments follow from
+        # those of stored values. A reversed range has a negative scale.
         scale = white - black
         return (mean - black) / scale, covariance / np.outer(scale, scale)
 
@@ -551,6 +558,8 @@ class BandStats:
         True
         """
         record: dict[str, Any] = {"source": serialization.to_record(self.source)}
+        # Omit what is not known yet: min and max without pixels are infinite, which
+        # JSON cannot express.
         if self.dtype is not None:
             record["dtype"] = self.dtype
         if self.count:
@@ -669,7 +678,9 @@ def valid_blocks(
         pixel that holds nodata in any band is left out, as in a plan.
     """
     conversion = layouts.conversion(source.layout, source.layout)
+    # A view of shape (bands, *other axes).
     planes = conversion.source_planes(image)
+    # None also if the dtype cannot hold the declared value, so that no pixel equals it.
     nodata = None
     if source.nodata is not None:
         nodata = numpy_engine.stored_nodata(source.nodata, image.dtype)
@@ -679,6 +690,7 @@ def valid_blocks(
         if nodata is not None:
             missing = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
             pixels = pixels[:, ~missing.any(axis=0)]
+        # Accumulators compute extremes, which an empty block does not have.
         if pixels.size:
             yield pixels
 
@@ -687,6 +699,7 @@ def _load(accumulator: Accumulator, record: Any) -> None:
     """Load a record from JSON, or raise ChannelError if it is not consistent."""
     try:
         accumulator.load(record)
+    # What Python and NumPy raise when they index, iterate or convert malformed data.
     except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ChannelError(
             f"expected statistics written by gp.BandStats.to_json, got inconsistent "

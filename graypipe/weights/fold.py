@@ -21,6 +21,8 @@ from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, LayoutError
 from .casting import as_array, cast, is_floating
 
+# The axis orders of torch and of Keras, for kernels of two, one and three dimensions.
+# O is the output channels, I the input channels.
 LAYOUTS = ("OIHW", "HWIO", "OIW", "WIO", "OIDHW", "DHWIO")
 
 Array = NDArray[Any]
@@ -106,6 +108,7 @@ def fold(
     weights, biases = _check_arguments(kernel, bias, channel_map, layout, groups)
     folded, constant = _fold_taps(weights, channel_map, layout, groups)
     if any(channel_map.offset):
+        # Inside the image every tap sees the offset, so their sum is a plain bias.
         taps = tuple(range(1, constant.ndim))
         shift = constant.sum(axis=taps)
         if biases is None:
@@ -185,6 +188,7 @@ def fold_exact(
     """
     weights, biases = _check_arguments(kernel, bias, channel_map, layout, groups)
     folded, constant = _fold_taps(weights, channel_map, layout, groups)
+    # The taps of the constant band carry the offset, one by one.
     folded = np.concatenate([folded, constant[:, None]], axis=1)
     folded_kernel = _restore_layout(folded, layout, weights.dtype)
     if biases is None:
@@ -277,6 +281,8 @@ def _fold_taps(
     # An infinite weight in the kernel may become NaN. It is passed on without warning.
     with np.errstate(invalid="ignore"):
         for band, factors in enumerate(channel_map.matrix):
+            # A grouped kernel stores the channels of its own group only: find the group
+            # that reads this band, and the outputs that belong to it.
             group, channel = divmod(band, group_channels)
             rows = slice(group * group_outputs, (group + 1) * group_outputs)
             for j, factor in enumerate(factors):

@@ -15,7 +15,9 @@ from .casting import as_array, cast, is_floating
 
 Array = NDArray[Any]
 Weights = Mapping[str, ArrayLike]
+# From names of the source to names of the target. None skips the weight.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
+# Functions by name in the target; a tuple of names has as many arguments and results.
 Adapt = Mapping[str | tuple[str, ...], Callable[..., Any]]
 
 # Error messages list this many names, so that they stay short for large models.
@@ -161,6 +163,7 @@ def transfer(
     for old, new in new_names.items():
         if new in targets:
             candidates[new] = as_array(source[old], f"{old!r} of the source")
+    # An adapted weight is not copied, even if its shape fits already.
     adapted = _apply_adapt(targets, candidates, adapt)
     copied = {}
     for name, weight in candidates.items():
@@ -274,6 +277,7 @@ def _new_names(source: Weights, rename: Rename | None) -> dict[str, str | None]:
         new_names = {name: rename.get(name, name) for name in source}
     else:
         new_names = {name: rename(name) for name in source}
+    # Two weights for one name would overwrite each other silently.
     first_old_names: dict[str, str] = {}
     for old, new in new_names.items():
         if new is None:

@@ -77,18 +77,10 @@ def test_a_window_in_hounsfield_units_clips_stored_values():
 @pytest.mark.parametrize(
     ("function", "center", "width", "ends"),
     [
-        (
-            None,
-            40,
-            400,
-            (-160, 239),
-        ),  # PS3.3 C.11.2.1.2.1: c - 0.5 - (w - 1) / 2 and c - 0.5 + (w - 1) / 2
-        (
-            "",
-            2048,
-            4096,
-            (0, 4095),
-        ),  # the example in the standard
+        # PS3.3 C.11.2.1.2.1: c - 0.5 - (w - 1) / 2 and c - 0.5 + (w - 1) / 2.
+        (None, 40, 400, (-160, 239)),
+        # The example in the standard.
+        ("", 2048, 4096, (0, 4095)),
         ("LINEAR", 0, 2, (-1, 0)),
         ("LINEAR_EXACT", 40, 400, (-160, 240)),
         ("LINEAR_EXACT", 0, 0.5, (-0.25, 0.25)),
@@ -260,12 +252,8 @@ VOI = {"WindowCenter": 40, "WindowWidth": 400}
             gp.RangeError,
             "finite",
         ),
-        (
-            {"PixelPaddingValue": 63536},
-            None,
-            gp.RangeError,
-            "63536",
-        ),  # -2000, read as an unsigned value
+        # -2000, read as an unsigned value.
+        ({"PixelPaddingValue": 63536}, None, gp.RangeError, "63536"),
         (
             {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 10},
             None,

@@ -51,9 +51,8 @@ def test_components_equal_a_singular_value_decomposition():
 
 @pytest.mark.parametrize("noise", [-1e-12, 0, 1e-12])
 def test_the_sign_of_a_component_does_not_depend_on_rounding(noise):
-    covariance = np.array(
-        [[1, -0.5], [-0.5, 1 + noise]]
-    )  # loadings of equal size and opposite sign
+    # Loadings of equal magnitude and opposite sign.
+    covariance = np.array([[1, -0.5], [-0.5, 1 + noise]])
     via = principal_components(
         np.zeros(2),
         covariance,

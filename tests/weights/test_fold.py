@@ -294,17 +294,15 @@ def test_a_grouped_layer_becomes_one_group_of_every_band(layout, groups):
 
 
 def test_a_depthwise_kernel_of_keras_folds_as_groups():
-    depthwise = RNG.normal(size=(3, 3, 3, 2)).astype(
-        "float32"
-    )  # H, W, bands, multiplier
+    # H, W, bands, multiplier
+    depthwise = RNG.normal(size=(3, 3, 3, 2)).astype("float32")
     grouped = depthwise.reshape(3, 3, 1, -1)
     new_kernel, bias = gp.weights.fold(
         grouped, None, gp.replicate(gains=(2, 3, 4)), layout="HWIO", groups=3
     )
     assert (new_kernel.shape, bias) == ((3, 3, 1, 6), None)
-    for band, multiple in itertools.product(
-        range(3), range(2)
-    ):  # Output 2 * band + multiple reads this band only.
+    for band, multiple in itertools.product(range(3), range(2)):
+        # Output 2 * band + multiple reads this band only.
         np.testing.assert_array_equal(
             new_kernel[:, :, 0, 2 * band + multiple],
             depthwise[:, :, band, multiple] * (2 + band),
