@@ -1,33 +1,33 @@
-"""Chunks: the same files give the same chunks."""
+"""How files are split into chunks."""
 
 from graypipe.batch_jobs import chunks
 
 
-def sized(folder, sizes):
+def files_of_size(folder, sizes):
     paths = []
-    for at, size in enumerate(sizes):
-        paths.append(folder / f"{at:03}")
+    for index, size in enumerate(sizes):
+        paths.append(folder / f"{index:03}")
         with paths[-1].open("wb") as file:
             file.truncate(size)
     return paths
 
 
-def test_small_files_come_sixteen_at_once_in_their_order(tmp_path):
-    paths = sized(tmp_path, [10] * 35)
-    found = list(chunks.split_into_chunks(paths))
-    assert [len(chunk) for chunk in found] == [16, 16, 3]
-    assert [path for chunk in found for path in chunk] == paths
+def test_a_chunk_has_at_most_16_small_files_in_order(tmp_path):
+    paths = files_of_size(tmp_path, [10] * 35)
+    result = list(chunks.split_into_chunks(paths))
+    assert [len(chunk) for chunk in result] == [16, 16, 3]
+    assert [path for chunk in result for path in chunk] == paths
 
 
-def test_large_files_come_fewer_at_once_and_the_largest_alone(tmp_path):
-    most = chunks.MAX_BYTES
-    paths = sized(tmp_path, [most // 2, most // 2, 1, 3 * most, 1, 1])
+def test_a_chunk_of_large_files_is_limited_by_size(tmp_path):
+    limit = chunks.MAX_BYTES
+    paths = files_of_size(tmp_path, [limit // 2, limit // 2, 1, 3 * limit, 1, 1])
     assert [len(chunk) for chunk in chunks.split_into_chunks(paths)] == [2, 1, 1, 2]
 
 
-def test_a_file_that_is_gone_is_left_to_whoever_reads_it(tmp_path):
+def test_a_missing_file_is_part_of_a_chunk(tmp_path):
     assert list(chunks.split_into_chunks([tmp_path / "gone"])) == [[tmp_path / "gone"]]
 
 
-def test_nothing_makes_no_chunk():
+def test_no_files_give_no_chunks():
     assert list(chunks.split_into_chunks([])) == []

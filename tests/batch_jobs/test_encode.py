@@ -1,4 +1,4 @@
-"""What arrays become as files, read by other libraries than the one that wrote them."""
+"""Encoded files, read by libraries other than those that wrote them."""
 
 import io
 
@@ -25,7 +25,7 @@ def written(path, array, bands, to):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("shape", [(7, 9), (7, 9, 3)])
-def test_a_png_holds_what_opencv_reads(tmp_path, dtype, shape):
+def test_opencv_reads_png_files(tmp_path, dtype, shape):
     array = RNG.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
     path = written(
         tmp_path / "a.png", array, "RGB" if len(shape) == 3 else ("gray",), "png"
@@ -38,7 +38,7 @@ def test_a_png_holds_what_opencv_reads(tmp_path, dtype, shape):
     "dtype",
     ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"],
 )
-def test_a_tiff_holds_what_gdal_reads_and_names_its_bands(tmp_path, dtype):
+def test_gdal_reads_tiff_files_and_band_names(tmp_path, dtype):
     array = (RNG.random((7, 9, 4)) * 120).astype(dtype)
     path = written(
         tmp_path / "a.tif", array, ("B02", "B8 < A", "Grün", "青 🌱"), "tiff"
@@ -48,7 +48,7 @@ def test_a_tiff_holds_what_gdal_reads_and_names_its_bands(tmp_path, dtype):
         np.testing.assert_array_equal(np.moveaxis(found.read(), 0, -1), array)
 
 
-def test_a_tiff_of_colours_says_so_and_one_of_other_bands_does_not(tmp_path):
+def test_only_tiff_files_of_rgb_are_marked_as_rgb(tmp_path):
     array = RNG.integers(0, 256, (7, 9, 3), dtype=np.uint8)
     with Image.open(
         written(tmp_path / "a.tif", array, ("R", "G", "B"), "tiff")
@@ -64,14 +64,14 @@ def test_a_tiff_of_colours_says_so_and_one_of_other_bands_does_not(tmp_path):
     "array",
     [np.zeros((2, 3, 4), np.float32), np.ones((5, 1), bool), np.arange(6.0)[None]],
 )
-def test_a_npy_is_byte_by_byte_what_numpy_saves(array):
+def test_npy_bytes_equal_those_of_numpy_save(array):
     expected = io.BytesIO()
     np.save(expected, array)
     assert b"".join(encode(array, ("gray",), "npy")) == expected.getvalue()
 
 
 @pytest.mark.parametrize("to", ["png", "tiff", "npy"])
-def test_the_same_pixels_are_the_same_bytes(to):
+def test_equal_arrays_give_equal_bytes(to):
     array = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
     assert b"".join(encode(array, "RGB", to)) == b"".join(
         encode(array.copy(), "RGB", to)

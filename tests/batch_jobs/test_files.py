@@ -1,4 +1,4 @@
-"""Writing: whole or not at all."""
+"""Output files are complete or do not exist."""
 
 import pytest
 
@@ -6,14 +6,14 @@ import graypipe as gp
 from graypipe.batch_jobs.files import UNFINISHED_SUFFIX, remove_unfinished, write_file
 
 
-def test_parts_are_written_one_after_the_other_into_folders_made_for_them(tmp_path):
+def test_parts_are_written_in_order_and_folders_are_created(tmp_path):
     path = tmp_path / "a/b/c.bin"
     assert write_file(path, [b"ab", memoryview(b"cde")]) == 5
     assert path.read_bytes() == b"abcde"
     assert [found.name for found in path.parent.iterdir()] == ["c.bin"]
 
 
-def test_what_was_there_is_replaced_and_kept_where_writing_fails(tmp_path):
+def test_a_file_is_replaced_but_kept_if_writing_fails(tmp_path):
     path = tmp_path / "c.bin"
     write_file(path, [b"old"])
 
@@ -31,7 +31,7 @@ def test_what_was_there_is_replaced_and_kept_where_writing_fails(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_an_interruption_leaves_nothing_half_written(tmp_path):
+def test_an_interruption_leaves_no_incomplete_file(tmp_path):
     def parts():
         yield b"half"
         raise KeyboardInterrupt
@@ -47,7 +47,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path):
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_only_what_is_unfinished_is_swept_away(tmp_path):
+def test_only_unfinished_files_are_removed(tmp_path):
     write_file(tmp_path / "a/kept.npy", [b"x"])
     (tmp_path / "a" / f"12ab{UNFINISHED_SUFFIX}").write_bytes(b"half")
     (tmp_path / f"34cd{UNFINISHED_SUFFIX}").write_bytes(b"half")

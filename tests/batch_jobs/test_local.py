@@ -1,9 +1,12 @@
-"""Processes: results in order, few tasks at a time, errors of the work and of the processes."""
+"""Worker processes: order of the results, memory, errors and Ctrl-C."""
 
+import importlib.util
 import math
 import multiprocessing
 import os
+import signal
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -12,31 +15,31 @@ from graypipe.batch_jobs import local
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_in_the_order_of_the_tasks_however_long_each_takes(workers):
+def test_results_have_the_order_of_the_tasks(workers):
     tasks = [20_000, 3, 15_000, 4, 5, 6]
     with closing(local.map_in_order(math.factorial, tasks, workers)) as results:
         assert list(results) == [math.factorial(task) for task in tasks]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_few_tasks_are_taken_ahead_so_that_memory_does_not_grow_with_their_number(
+def test_few_tasks_are_consumed_in_advance(
     workers,
 ):
-    taken = []
+    consumed = []
 
     def tasks():
         for task in range(200):
-            taken.append(task)
+            consumed.append(task)
             yield task
 
     with closing(local.map_in_order(math.sqrt, tasks(), workers)) as results:
         for done, _ in enumerate(results, 1):
-            assert len(taken) <= done + workers * local.TASKS_PER_WORKER
-    assert len(taken) == 200
+            assert len(consumed) <= done + workers * local.TASKS_PER_WORKER
+    assert len(consumed) == 200
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_the_work_raises_is_raised_and_the_rest_is_left(workers):
+def test_an_exception_of_a_task_is_raised(workers):
     with (
         closing(
             local.map_in_order(math.sqrt, [4, -1, *range(500)], workers)
@@ -46,7 +49,7 @@ def test_what_the_work_raises_is_raised_and_the_rest_is_left(workers):
         list(results)
 
 
-def test_a_worker_that_dies_is_an_error_that_says_so():
+def test_a_dead_worker_is_an_error():
     with (
         closing(local.map_in_order(os._exit, [1, 2, 3], 2)) as results,
         pytest.raises(gp.GraypipeError, match="worker process died"),
@@ -54,8 +57,23 @@ def test_a_worker_that_dies_is_an_error_that_says_so():
         list(results)
 
 
-def test_no_process_stays_behind():
+def test_closing_stops_all_processes():
     with closing(local.map_in_order(math.sqrt, range(100), 2)) as results:
         next(results)
         assert multiprocessing.active_children()
     assert not multiprocessing.active_children()
+
+
+def test_workers_never_receive_ctrl_c():
+    """The signal is blocked from the start of a worker, before its own code runs."""
+    blocked_signals = partial(signal.pthread_sigmask, signal.SIG_BLOCK)
+    before = blocked_signals([])
+    with closing(local.map_in_order(blocked_signals, [[], [], []], 2)) as results:
+        assert all(signal.SIGINT in blocked for blocked in results)
+    assert blocked_signals([]) == before
+
+
+@pytest.mark.parametrize("name", local.PRELOADED_MODULES)
+def test_preloaded_modules_exist(name):
+    """The server process skips modules that it cannot import, also misspelt ones."""
+    assert importlib.util.find_spec(name) is not None

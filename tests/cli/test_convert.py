@@ -1,4 +1,4 @@
-"""``graypipe convert``: what is written is what the plan gives, for every kind of file, and nothing else is touched."""
+"""``graypipe convert``: the outputs equal those of the plan in every file format."""
 
 import json
 import os
@@ -108,7 +108,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_written_reads_back_as_what_the_plan_gives(tmp_path, case):
+def test_files_read_back_equal_the_output_of_the_plan(tmp_path, case):
     image, source, target, via, to = CASES[case]
     path = save(
         tmp_path / "in" / f"deep/er/image{'.tif' if image.ndim == 3 else '.png'}", image
@@ -130,22 +130,20 @@ def test_what_is_written_reads_back_as_what_the_plan_gives(tmp_path, case):
     )
 
     assert code == 0
-    written = tmp_path / "out/deep/er/image.x"
-    layout = {} if to != "npy" else {"layout": plan.target.layout}
-    states = (
-        {"range": (-99, 999)} if plan.target.dtype == "int16" or to == "npy" else {}
-    )
-    back, found = gp.read(
-        written.with_suffix({"npy": ".npy", "png": ".png", "tiff": ".tif"}[to]),
-        **(layout | states | ({"bands": plan.target.bands} if to == "npy" else {})),
-    )
-    wanted = plan.with_layouts(target=found.layout)(image)
-    assert back.dtype == wanted.dtype
-    np.testing.assert_array_equal(back, wanted)
-    assert found.bands == plan.target.bands
+    declared = {}
+    if to == "npy":
+        declared = {"layout": plan.target.layout, "bands": plan.target.bands}
+    if to == "npy" or plan.target.dtype == "int16":
+        declared["range"] = (-99, 999)
+    suffix = {"npy": ".npy", "png": ".png", "tiff": ".tif"}[to]
+    read, read_source = gp.read(tmp_path / f"out/deep/er/image{suffix}", **declared)
+    expected = plan.with_layouts(target=read_source.layout)(image)
+    assert read.dtype == expected.dtype
+    np.testing.assert_array_equal(read, expected)
+    assert read_source.bands == plan.target.bands
 
 
-def test_the_notation_of_the_command_line_makes_the_same_plan_as_python(tmp_path):
+def test_source_syntax_gives_the_same_plan_as_python(tmp_path):
     save(
         tmp_path / "in/cells.tif",
         RGBY16,
@@ -172,10 +170,8 @@ def test_the_notation_of_the_command_line_makes_the_same_plan_as_python(tmp_path
     assert json.loads(first)["fingerprint"] == plan.fingerprint
 
 
-def test_every_image_below_the_folder_is_converted_and_nothing_else_is_touched(
-    tmp_path, capsys
-):
-    held = images(tmp_path / "in", 7)
+def test_all_images_are_converted_and_sources_are_unchanged(tmp_path, capsys):
+    arrays = images(tmp_path / "in", 7)
     save(tmp_path / "in/top.TIF".lower(), GRAY8)
     (tmp_path / "in/labels.csv").write_text("a/0000.png,1\n")
     before = tree(tmp_path / "in")
@@ -184,21 +180,21 @@ def test_every_image_below_the_folder_is_converted_and_nothing_else_is_touched(
 
     assert tree(tmp_path / "in") == before
     names = {
-        f"{path.relative_to(tmp_path / 'in').with_suffix('.npy')}" for path in held
+        f"{path.relative_to(tmp_path / 'in').with_suffix('.npy')}" for path in arrays
     }
     assert set(tree(tmp_path / "out")) == {*names, "top.npy", MANIFEST_NAME}
     assert capsys.readouterr().out.startswith(
         "8 files converted, 0 were finished before"
     )
     plan = gp.plan("gray", "imagenet")
-    for path, image in held.items():
+    for path, image in arrays.items():
         written = (
             tmp_path / "out" / path.relative_to(tmp_path / "in").with_suffix(".npy")
         )
         np.testing.assert_array_equal(np.load(written), plan(image))
 
 
-def test_what_a_file_states_beyond_the_declaration_counts(tmp_path):
+def test_metadata_of_the_file_completes_the_declaration(tmp_path):
     save(tmp_path / "in/white-is-zero.tif", GRAY8, photometric="miniswhite")
     assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET) == 0
 
@@ -208,7 +204,7 @@ def test_what_a_file_states_beyond_the_declaration_counts(tmp_path):
     )
 
 
-def test_arrays_have_the_layout_of_the_source_and_pictures_their_own(tmp_path):
+def test_declared_layout_applies_to_array_files_only(tmp_path):
     save(tmp_path / "in/a.npy", np.ascontiguousarray(np.moveaxis(RGB8, -1, 0)))
     save(tmp_path / "in/b.png", RGB8)
     source = ("--source", "RGB:layout=CHW", "--target", "unit")
@@ -219,7 +215,7 @@ def test_arrays_have_the_layout_of_the_source_and_pictures_their_own(tmp_path):
         np.testing.assert_array_equal(np.load(tmp_path / f"out/{name}.npy"), expected)
 
 
-def test_policies_of_reading_are_options(tmp_path):
+def test_alpha_and_orientation_are_options(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     save(tmp_path / "in/turned.png", np.dstack([RGB8, GRAY8]), exif=exif)
@@ -230,12 +226,11 @@ def test_policies_of_reading_are_options(tmp_path):
     assert convert(tmp_path / "in", tmp_path / "out", *source, *policies) == 0
     image, _ = gp.read(tmp_path / "in/turned.png", alpha="black", orientation="apply")
     np.testing.assert_array_equal(gp.read(tmp_path / "out/turned.png")[0], image)
-    assert (
-        convert(tmp_path / "in", tmp_path / "out", *source, "--resume") == 1
-    )  # with other policies
+    # These are other policies.
+    assert convert(tmp_path / "in", tmp_path / "out", *source, "--resume") == 1
 
 
-def test_one_page_of_each_file_is_an_option(tmp_path):
+def test_frame_is_an_option(tmp_path):
     save(
         tmp_path / "in/stack.tif",
         np.stack([GRAY8, GRAY8[::-1]]),
@@ -248,7 +243,7 @@ def test_one_page_of_each_file_is_an_option(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("plan", "to", "says"),
+    ("plan", "to", "advice"),
     [
         (gp.plan("gray", "imagenet"), "png", "--to npy or --to tiff"),
         (
@@ -266,8 +261,8 @@ def test_one_page_of_each_file_is_an_option(tmp_path):
         (gp.plan(("near\nIR",), gp.Target(("near\nIR",), "HW")), "tiff", "printable"),
     ],
 )
-def test_a_kind_of_file_that_cannot_hold_the_result_is_refused_at_once(
-    tmp_path, capsys, plan, to, says
+def test_unsuitable_file_formats_are_refused_before_the_work(
+    tmp_path, capsys, plan, to, advice
 ):
     images(tmp_path / "in", 2)
     (tmp_path / "plan.json").write_text(plan.to_json())
@@ -282,7 +277,7 @@ def test_a_kind_of_file_that_cannot_hold_the_result_is_refused_at_once(
         )
         == 1
     )
-    assert says in capsys.readouterr().err
+    assert advice in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -299,9 +294,7 @@ def test_a_kind_of_file_that_cannot_hold_the_result_is_refused_at_once(
         ("--source", "gray", "--target", "imagenet", "--on-error", "ignore"),
     ],
 )
-def test_a_command_line_that_makes_no_plan_cannot_be_read(
-    tmp_path, monkeypatch, capsys, argv
-):
+def test_arguments_without_a_plan_exit_with_2(tmp_path, monkeypatch, capsys, argv):
     monkeypatch.chdir(tmp_path)
     images(tmp_path / "in", 2)
     (tmp_path / "plan.json").write_text(gp.plan("gray", "imagenet").to_json())
@@ -311,7 +304,7 @@ def test_a_command_line_that_makes_no_plan_cannot_be_read(
 
 
 def damaged(folder):
-    """Write four files that are no gray images of 8 bits among those that are; return what is said of each."""
+    """Write files that are not gray uint8 images; return a part of each error."""
     data = save(folder / "a/cut.png", GRAY8).read_bytes()
     (folder / "a/cut.png").write_bytes(data[: len(data) // 2])
     save(folder / "b/colour.png", RGB8)
@@ -331,12 +324,10 @@ DEPTH8 = ("--source", "gray:dtype=uint8", *IMAGENET[2:-1])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_files_that_cannot_be_taken_are_skipped_and_reported_one_by_one(
-    tmp_path, capsys, workers
-):
+def test_unusable_files_are_skipped_and_reported(tmp_path, capsys, workers):
     images(tmp_path / "in", 40)
     assert convert(tmp_path / "in", tmp_path / "expected", *DEPTH8, workers) == 0
-    bad = damaged(tmp_path / "in")
+    reasons = damaged(tmp_path / "in")
     capsys.readouterr()
 
     assert (
@@ -348,22 +339,21 @@ def test_files_that_cannot_be_taken_are_skipped_and_reported_one_by_one(
 
     *skipped, last = capsys.readouterr().err.splitlines()
     assert last == "graypipe: error: 5 of 45 files were skipped"
-    assert len(skipped) == len(bad)
-    for line, (name, why) in zip(skipped, bad.items(), strict=True):
+    assert len(skipped) == len(reasons)
+    for line, (name, reason) in zip(skipped, reasons.items(), strict=True):
         assert line.startswith(f"skipped: {tmp_path}")
         assert name in line
-        assert why in line
+        assert reason in line
     assert tree(tmp_path / "out") == tree(tmp_path / "expected")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_first_file_that_cannot_be_taken_stops_and_resume_goes_on_after_the_cure(
-    tmp_path, capsys, workers
-):
-    held = images(tmp_path / "in", 40)
+def test_first_unusable_file_stops_and_resume_continues(tmp_path, capsys, workers):
+    arrays = images(tmp_path / "in", 40)
     assert convert(tmp_path / "in", tmp_path / "expected", *DEPTH8, workers) == 0
-    bad = list(held)[25]
-    good, state = bad.read_bytes(), bad.stat()
+    bad = list(arrays)[25]
+    good = bad.read_bytes()
+    state = bad.stat()
     bad.write_bytes(good[:-30])
     capsys.readouterr()
 
@@ -395,22 +385,21 @@ def test_one_worker_and_two_write_the_same_bytes(tmp_path):
 
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     large = RNG.integers(0, 65536, (400, 600), dtype=np.uint16)
-    for at in range(40):
-        save(tmp_path / "many" / f"{at}.npy", large)
-        if at < 4:
-            save(tmp_path / "few" / f"{at}.npy", large)
+    for index in range(40):
+        save(tmp_path / "many" / f"{index}.npy", large)
+        if index < 4:
+            save(tmp_path / "few" / f"{index}.npy", large)
     peaks = []
-    for at, folder in enumerate(
-        ("few", "few", "many")
-    ):  # the first one pays for imports
+    # The first run pays for imports.
+    for index, folder in enumerate(("few", "few", "many")):
         tracemalloc.start()
-        assert convert(tmp_path / folder, tmp_path / f"out{at}", *IMAGENET) == 0
+        assert convert(tmp_path / folder, tmp_path / f"out{index}", *IMAGENET) == 0
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < peaks[1] + 2**20
 
 
-def test_a_bar_on_the_terminal_counts_the_files(tmp_path):
+def test_progress_bar_on_a_terminal_counts_the_files(tmp_path):
     images(tmp_path / "in", 3)
     terminal, end = os.openpty()
     termios.tcsetwinsize(end, (24, 80))
@@ -422,13 +411,14 @@ def test_a_bar_on_the_terminal_counts_the_files(tmp_path):
     )
     os.close(end)
     shown = b""
-    while b"3/3" not in shown:  # at its end, a terminal raises OSError
+    # At its end the terminal raises OSError.
+    while b"3/3" not in shown:
         shown += os.read(terminal, 4096)
     os.close(terminal)
     assert done.returncode == 0
 
 
-def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
+def test_missing_tqdm_names_the_extra_and_the_work_is_done(
     tmp_path, capsys, monkeypatch
 ):
     images(tmp_path / "in", 3)
@@ -438,14 +428,14 @@ def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
     assert 'pip install "graypipe[io]"' in capsys.readouterr().err
 
 
-def test_without_ray_the_extra_is_named(tmp_path, capsys, monkeypatch):
+def test_missing_ray_names_the_extra(tmp_path, capsys, monkeypatch):
     images(tmp_path / "in", 3)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert convert(tmp_path / "in", tmp_path / "out", *IMAGENET, "--engine", "ray") == 1
     assert 'pip install "graypipe[ray]"' in capsys.readouterr().err
 
 
-def test_a_missing_extra_is_no_fault_of_the_files(tmp_path, capsys, monkeypatch):
+def test_missing_extra_is_not_reported_as_skipped_files(tmp_path, capsys, monkeypatch):
     save(tmp_path / "in/a.tif", GRAY8)
     monkeypatch.setitem(sys.modules, "tifffile", None)
     assert (
@@ -456,15 +446,13 @@ def test_a_missing_extra_is_no_fault_of_the_files(tmp_path, capsys, monkeypatch)
     assert "skipped" not in printed
 
 
-def test_t6_pixels_of_16_bits_under_a_source_of_8_are_refused(tmp_path, capsys):
+def test_uint16_pixels_of_a_uint8_source_are_refused(tmp_path, capsys):
     save(tmp_path / "in/a.png", GRAY16)
     assert convert(tmp_path / "in", tmp_path / "out", *DEPTH8, 1) == 1
     assert "uint16" in capsys.readouterr().err
 
 
-def test_t10_t11_guarantee_5_the_range_is_declared_and_never_found_in_the_pixels(
-    tmp_path, capsys
-):
+def test_range_is_declared_and_never_taken_from_pixels(tmp_path, capsys):
     save(tmp_path / "in/a.npy", (GRAY16 >> 4).astype(np.int32))
     unit = ("--target", "unit", "--to", "npy")
     assert convert(tmp_path / "in", tmp_path / "out", "--source", "gray", *unit) == 1
@@ -476,9 +464,7 @@ def test_t10_t11_guarantee_5_the_range_is_declared_and_never_found_in_the_pixels
     )
 
 
-def test_t23_t24_guarantee_13_bands_go_by_name_and_none_is_dropped_or_invented(
-    tmp_path, capsys
-):
+def test_bands_are_matched_by_name_and_never_dropped(tmp_path, capsys):
     save(tmp_path / "in/a.tif", RGBY16, photometric="minisblack", planarconfig="contig")
     argv = (
         tmp_path / "in",
@@ -502,10 +488,10 @@ def test_t23_t24_guarantee_13_bands_go_by_name_and_none_is_dropped_or_invented(
     )
 
 
-def test_guarantee_14_what_a_plan_does_with_nodata_it_does_to_files(tmp_path):
-    holed = GRAY8.copy()
-    holed[3:5] = 0
-    save(tmp_path / "in/a.png", holed)
+def test_nodata_pixels_become_the_value_of_the_plan(tmp_path):
+    image = GRAY8.copy()
+    image[3:5] = 0
+    save(tmp_path / "in/a.png", image)
     assert (
         convert(
             tmp_path / "in",
@@ -517,5 +503,5 @@ def test_guarantee_14_what_a_plan_does_with_nodata_it_does_to_files(tmp_path):
         == 0
     )
     written = np.load(tmp_path / "out/a.npy")
-    assert (written[:, holed == 0] == 0).all()
+    assert (written[:, image == 0] == 0).all()
     assert np.isfinite(written).all()

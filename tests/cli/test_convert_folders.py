@@ -1,4 +1,4 @@
-"""``graypipe convert`` and its folders: whose results are there, what would be overwritten, where links lead."""
+"""``graypipe convert``: other results in the output folder, name collisions, links."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def folders(tmp_path):
     ],
 )
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
-def test_results_of_another_plan_are_not_mixed_with(folders, capsys, argv, resume):
+def test_results_of_another_plan_are_refused(folders, capsys, argv, resume):
     folder, out = folders
     before = tree(out)
     assert convert(folder, out, *argv, *resume) == 1
@@ -47,7 +47,7 @@ def test_results_of_another_plan_are_not_mixed_with(folders, capsys, argv, resum
     assert tree(out) == before
 
 
-def test_results_of_the_same_plan_are_gone_on_with_only_on_request(folders, capsys):
+def test_results_of_the_same_plan_need_resume(folders, capsys):
     folder, out = folders
     before = tree(out)
     assert convert(folder, out, *PLAN) == 1
@@ -57,7 +57,7 @@ def test_results_of_the_same_plan_are_gone_on_with_only_on_request(folders, caps
     assert tree(out) == before
 
 
-def test_a_plan_that_differs_in_its_layout_alone_makes_other_files(folders, tmp_path):
+def test_a_plan_with_another_layout_is_another_plan(folders, tmp_path):
     folder, out = folders
     plan = gp.plan("gray", gp.preset("imagenet", layout="HWC"))
     assert (
@@ -73,7 +73,7 @@ def test_a_plan_that_differs_in_its_layout_alone_makes_other_files(folders, tmp_
     )
 
 
-def test_a_run_that_finished_nothing_stands_in_nobodys_way(tmp_path):
+def test_a_folder_without_finished_files_accepts_any_plan(tmp_path):
     images(tmp_path / "in", 3, dtype="uint16")
     assert (
         convert(
@@ -86,9 +86,7 @@ def test_a_run_that_finished_nothing_stands_in_nobodys_way(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["removed", "cut", "source changed", "source added"])
-def test_resume_makes_again_what_is_no_longer_as_it_was_written_down(
-    folders, capsys, tmp_path, change
-):
+def test_resume_converts_again_what_has_changed(folders, capsys, tmp_path, change):
     folder, out = folders
     source, output = folder / "b/0003.png", out / "b/0003.npy"
     if change == "removed":
@@ -106,11 +104,12 @@ def test_resume_makes_again_what_is_no_longer_as_it_was_written_down(
 
     assert capsys.readouterr().out.startswith("1 files converted")
     assert convert(folder, tmp_path / "whole", *PLAN) == 0
-    made, whole = tree(out), tree(tmp_path / "whole")
-    assert sorted(made.pop(MANIFEST_NAME).splitlines()) == sorted(
+    resumed = tree(out)
+    whole = tree(tmp_path / "whole")
+    assert sorted(resumed.pop(MANIFEST_NAME).splitlines()) == sorted(
         whole.pop(MANIFEST_NAME).splitlines()
     )
-    assert made == whole
+    assert resumed == whole
 
 
 def interrupt(*_):
@@ -118,7 +117,7 @@ def interrupt(*_):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_resume_makes_again_what_another_source_has_written_over(
+def test_resume_converts_again_after_another_source(
     tmp_path, capsys, monkeypatch, killed
 ):
     first, second = images(tmp_path / "set", 2).values()
@@ -133,12 +132,14 @@ def test_resume_makes_again_what_another_source_has_written_over(
     png.rename(aside)
     save(bmp, second)
     with monkeypatch.context() as patch:
-        if killed:  # after the output, before its line
+        if killed:
+            # The output is written, but its line is not.
             patch.setattr(manifest, "append", interrupt)
         assert convert(tmp_path / "in", out, *PLAN, "--resume") == int(killed)
     np.testing.assert_array_equal(np.load(out / "a.npy"), plan(second))
     bmp.unlink()
-    aside.rename(png)  # which keeps its time
+    # Renaming keeps the modification time.
+    aside.rename(png)
     capsys.readouterr()
 
     assert convert(tmp_path / "in", out, *PLAN, "--resume") == 0
@@ -153,7 +154,7 @@ def test_resume_makes_again_what_another_source_has_written_over(
     ] == ["a.png"]
 
 
-def test_of_two_lines_for_one_output_the_last_counts(folders, capsys):
+def test_last_line_of_an_output_counts(folders, capsys):
     folder, out = folders
     first, *lines = (out / MANIFEST_NAME).read_bytes().splitlines(keepends=True)
     other = lines[0].replace(b"0000.png", b"0000.bmp")
@@ -162,20 +163,23 @@ def test_of_two_lines_for_one_output_the_last_counts(folders, capsys):
     assert "1 files converted, 5 were finished before" in capsys.readouterr().out
 
 
-def test_outputs_whose_source_is_gone_stay_and_are_counted(folders, capsys):
+def test_outputs_without_a_source_are_kept_and_counted(folders, capsys):
     folder, out = folders
     before = tree(out)
     for name in ("a/0002.png", "b/0003.png"):
         (folder / name).unlink()
     capsys.readouterr()
     assert convert(folder, out, *PLAN, "--resume") == 0
-    said = f"0 files converted, 4 were finished before, 2 outputs have no source any more: {out}\n"
-    assert capsys.readouterr().out == said
+    expected = (
+        f"0 files converted, 4 were finished before, "
+        f"2 outputs have no source any more: {out}\n"
+    )
+    assert capsys.readouterr().out == expected
     assert tree(out) == before
 
 
-def test_an_output_whose_source_is_damaged_since_goes_with_its_line(folders, capsys):
-    """A tensor of what the source once was would stay in the folder as if it were of what it is."""
+def test_output_of_a_damaged_source_is_removed_with_its_line(folders, capsys):
+    """Otherwise the output of an old version of the source would look up to date."""
     folder, out = folders
     (folder / "b/0003.png").write_bytes(b"junk")
     (folder / "a/0002.png").rename(folder / "a/0002.tif")
@@ -192,8 +196,8 @@ def test_an_output_whose_source_is_damaged_since_goes_with_its_line(folders, cap
         assert {*outputs, MANIFEST_NAME} == expected
 
 
-def test_an_output_without_a_line_does_not_outlive_its_source(folders):
-    """A run that was killed between an output and its line leaves one that no line tells the source of."""
+def test_output_without_a_line_is_removed(folders):
+    """A job killed between writing an output and its line leaves such an output."""
     folder, out = folders
     first, *lines = (out / MANIFEST_NAME).read_bytes().splitlines(keepends=True)
     (out / MANIFEST_NAME).write_bytes(
@@ -210,14 +214,14 @@ DAMAGES = {
     "no record": b"{}\n[]\n",
     "no output": b'{"format":1}\n{"source":"a.png"}\n',
     "cut off": b'{"format"',
-    "an output that is no text": b'{"format":1}\n{"output":5}\n',
-    "a first line of pairs": b"[[1,2]]\n",
-    "nested without end": b"[" * 100_000 + b"\n",
+    "an output that is not a string": b'{"format":1}\n{"output":5}\n',
+    "settings that are a list": b"[[1,2]]\n",
+    "nested too deeply": b"[" * 100_000 + b"\n",
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_manifest_that_is_none_is_left_alone(folders, capsys, damage):
+def test_a_damaged_manifest_is_an_error(folders, capsys, damage):
     folder, out = folders
     (out / MANIFEST_NAME).write_bytes(DAMAGES[damage])
     assert convert(folder, out, *PLAN, "--resume") == 1
@@ -225,7 +229,7 @@ def test_a_manifest_that_is_none_is_left_alone(folders, capsys, damage):
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("argv", "difference"),
     [
         (("--source", "gray:12", *PLAN[2:]), ": source.bits unset, now 12. "),
         ((*PLAN, "--frame", "1"), ": frame unset, now 1. "),
@@ -233,17 +237,15 @@ def test_a_manifest_that_is_none_is_left_alone(folders, capsys, damage):
         ((*PLAN[:3], "unit", *PLAN[4:]), f"target.mean [{imagenet.MEAN[0]}, "),
     ],
 )
-def test_another_plan_is_told_by_the_fields_that_differ(folders, capsys, argv, says):
+def test_error_names_the_settings_that_differ(folders, capsys, argv, difference):
     folder, out = folders
     assert convert(folder, out, *argv, "--resume") == 1
     error = capsys.readouterr().err
-    assert says in error
+    assert difference in error
     assert "fingerprint" not in error
 
 
-def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(
-    tmp_path, capsys
-):
+def test_cycles_of_links_are_skipped_like_unreadable_files(tmp_path, capsys):
     images(tmp_path / "in", 2)
     for name in ("loop.png", "loop"):
         (tmp_path / "in" / name).symlink_to(name)
@@ -253,14 +255,14 @@ def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(
 
 
 @pytest.mark.parametrize("below", ["", "/deeper"])
-def test_links_in_a_circle_are_no_folder_of_results(tmp_path, capsys, below):
+def test_a_cycle_of_links_is_no_output_folder(tmp_path, capsys, below):
     images(tmp_path / "in", 2)
     (tmp_path / "loop").symlink_to("loop")
     assert convert(tmp_path / "in", f"{tmp_path / 'loop'}{below}", *PLAN) == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_a_place_that_cannot_be_written_is_not_told_to_make_room(tmp_path, capsys):
+def test_advice_on_a_bad_location_is_not_about_space(tmp_path, capsys):
     images(tmp_path / "in", 1)
     (tmp_path / "file").write_text("mine")
     assert convert(tmp_path / "in", tmp_path / "file/out", *PLAN) == 1
@@ -269,17 +271,17 @@ def test_a_place_that_cannot_be_written_is_not_told_to_make_room(tmp_path, capsy
     assert "space" not in error
 
 
-@pytest.mark.parametrize("stranger", ["notes.txt", "sub/notes.txt"])
-def test_a_folder_with_anything_else_in_it_is_refused(tmp_path, capsys, stranger):
+@pytest.mark.parametrize("other_file", ["notes.txt", "sub/notes.txt"])
+def test_an_output_folder_with_other_files_is_refused(tmp_path, capsys, other_file):
     images(tmp_path / "in", 3)
-    (tmp_path / "out" / stranger).parent.mkdir(parents=True)
-    (tmp_path / "out" / stranger).write_text("mine")
+    (tmp_path / "out" / other_file).parent.mkdir(parents=True)
+    (tmp_path / "out" / other_file).write_text("mine")
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN, "--resume") == 1
     assert "no manifest" in capsys.readouterr().err
-    assert set(tree(tmp_path / "out")) == {stranger}
+    assert set(tree(tmp_path / "out")) == {other_file}
 
 
-def test_an_empty_folder_is_as_good_as_a_new_one(tmp_path):
+def test_an_empty_output_folder_is_accepted(tmp_path):
     images(tmp_path / "in", 3)
     (tmp_path / "out").mkdir()
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN, "--resume") == 0
@@ -287,7 +289,7 @@ def test_an_empty_folder_is_as_good_as_a_new_one(tmp_path):
 
 
 @pytest.mark.parametrize("out", ["in", "in/out", "in/a", ".", "link", "link/out"])
-def test_folders_that_lie_in_one_another_are_refused(tmp_path, capsys, out):
+def test_nested_folders_are_refused(tmp_path, capsys, out):
     images(tmp_path / "in", 3)
     (tmp_path / "link").symlink_to(tmp_path / "in", target_is_directory=True)
     before = tree(tmp_path)
@@ -297,16 +299,14 @@ def test_folders_that_lie_in_one_another_are_refused(tmp_path, capsys, out):
 
 
 @pytest.mark.parametrize("name", ["0000.npy", "."])
-def test_links_among_the_images_that_lead_into_the_results_are_refused(
-    folders, capsys, name
-):
+def test_image_links_into_the_output_folder_are_refused(folders, capsys, name):
     folder, out = folders
     (folder / f"again{'.npy' if name != '.' else ''}").symlink_to(out / "a" / name)
     assert convert(folder, out, *PLAN, "--resume") == 1
     assert " is inside " in capsys.readouterr().err
 
 
-def test_links_among_the_images_that_lead_elsewhere_are_followed(tmp_path):
+def test_image_links_to_other_folders_are_followed(tmp_path):
     images(tmp_path / "elsewhere", 4)
     (tmp_path / "in").mkdir()
     (tmp_path / "in/set").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
@@ -314,9 +314,7 @@ def test_links_among_the_images_that_lead_elsewhere_are_followed(tmp_path):
     assert "set/a/0000.npy" in tree(tmp_path / "out")
 
 
-def test_a_link_among_the_results_that_leads_out_of_them_is_refused(
-    folders, capsys, tmp_path
-):
+def test_a_link_out_of_the_output_folder_is_refused(folders, capsys, tmp_path):
     folder, out = folders
     shutil.rmtree(out / "b")
     (tmp_path / "precious").mkdir()
@@ -326,7 +324,7 @@ def test_a_link_among_the_results_that_leads_out_of_them_is_refused(
     assert tree(tmp_path / "precious") == {}
 
 
-def test_a_link_in_place_of_a_result_is_replaced_and_not_followed(folders, tmp_path):
+def test_a_link_in_place_of_an_output_is_replaced(folders, tmp_path):
     folder, out = folders
     before = tree(out)
     (tmp_path / "precious").write_text("mine")
@@ -342,9 +340,7 @@ def test_a_link_in_place_of_a_result_is_replaced_and_not_followed(folders, tmp_p
     ("first", "second"),
     [("a.png", "a.tif"), ("s/a.png", "s/a.npy"), ("a.png", "a.npy/b.png")],
 )
-def test_names_that_would_collide_are_refused_before_anything_is_written(
-    tmp_path, capsys, first, second
-):
+def test_colliding_names_are_refused_before_the_work(tmp_path, capsys, first, second):
     image = images(tmp_path / "in", 1).popitem()[1]
     for name in (first, second):
         save(tmp_path / "in" / name, image)
@@ -362,14 +358,14 @@ def test_a_folder_without_images_is_an_error(tmp_path, capsys, missing):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_in_place_of_the_folder_of_results_is_refused(tmp_path, capsys):
+def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path, capsys):
     images(tmp_path / "in", 1)
     (tmp_path / "out").write_text("mine")
     assert convert(tmp_path / "in", tmp_path / "out", *PLAN) == 1
     assert "is a file" in capsys.readouterr().err
 
 
-def test_names_of_any_bytes_are_kept(tmp_path):
+def test_file_names_of_any_bytes_are_kept(tmp_path):
     image = images(tmp_path / "in", 1).popitem()[0].read_bytes()
     names = [
         b"caf\xc3\xa9.png",

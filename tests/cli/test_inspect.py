@@ -1,8 +1,7 @@
-"""``graypipe inspect``: what files are, how they would be read, what looks wrong; on files made for it."""
+"""``graypipe inspect``: the records, notes and summary of files made for the tests."""
 
 import json
 import os
-import subprocess
 import sys
 import termios
 import tracemalloc
@@ -10,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_sets import save
+from image_sets import process, save
 from PIL import Image
 
 import graypipe as gp
 from graypipe.cli import inspect, main
 from graypipe.serialization import to_record
 
-ROOT = Path(gp.__file__).parents[1]
 RNG = np.random.default_rng(3)
 GRAY8 = RNG.integers(0, 256, (21, 34), dtype=np.uint8)
 GRAY16 = RNG.integers(0, 65536, (21, 34), dtype=np.uint16)
@@ -26,33 +24,25 @@ RGB8 = RNG.integers(0, 256, (21, 34, 3), dtype=np.uint8)
 
 
 @pytest.fixture
-def ask(capsys):
-    """Return a function that runs ``inspect --json`` and gives (exit code, records by name, summary)."""
+def inspect_json(capsys):
+    """Return a function that runs ``inspect --json``.
 
-    def ask(*paths):
-        code = main(["inspect", "--json", *map(str, paths)])
+    It returns the exit code, the records by the name of the file, and the summary.
+    """
+
+    def inspect_json(*paths):
+        exit_code = main(["inspect", "--json", *map(str, paths)])
         document = json.loads(capsys.readouterr().out)
-        return (
-            code,
-            {Path(record["path"]).name: record for record in document["files"]},
-            document["summary"],
-        )
+        records = {Path(record["path"]).name: record for record in document["files"]}
+        return exit_code, records, document["summary"]
 
-    return ask
+    return inspect_json
 
 
-def process(*argv, **options):
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "graypipe",
-        "inspect",
-        *map(str, argv),
-    ]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run(command, cwd=ROOT, timeout=600, check=False, **options)
+def inspect_in_process(*argv, **options):
+    """Run the command in a process in which warnings are errors; its output is bytes."""
+    options = {"text": False, **options}
+    return process("inspect", *argv, python_options=("-W", "error"), **options)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +56,11 @@ def process(*argv, **options):
         ("f.png", GRAY8 > 99),
     ],
 )
-def test_a_record_says_what_the_file_is_and_how_it_is_read(tmp_path, ask, name, array):
+def test_record_describes_the_file_and_how_it_is_read(
+    tmp_path, inspect_json, name, array
+):
     path = save(tmp_path / name, array)
-    code, records, summary = ask(path)
+    code, records, summary = inspect_json(path)
 
     record = records[name]
     image, source = gp.read(path)
@@ -98,7 +90,7 @@ def up_to(high, dtype):
 
 
 @pytest.mark.parametrize(
-    ("name", "array", "says"),
+    ("name", "array", "note"),
     [
         ("a.png", up_to(4095, "uint16"), "bits=12"),
         ("a.png", up_to(4096, "uint16"), "bits=14"),
@@ -107,7 +99,7 @@ def up_to(high, dtype):
         ("a.png", up_to(16384, "uint16"), None),
         ("a.png", up_to(63, "uint8"), "dark: values up to 63 of 255"),
         ("a.png", up_to(64, "uint8"), None),
-        ("a.png", up_to(1, "uint8"), None),  # a mask
+        ("a.png", up_to(1, "uint8"), None),
         ("a.png", np.full((5, 6), 7, np.uint8), "constant: all 7"),
         ("a.png", np.zeros((5, 6, 3), np.uint8), "in any band"),
         ("a.png", RGB8 * np.array([1, 0, 1], np.uint8), "constant in G"),
@@ -121,12 +113,15 @@ def up_to(high, dtype):
         ("a.png", np.dstack([RGB8, np.full((21, 34), 255, np.uint8)]), "opaque"),
     ],
 )
-def test_what_looks_wrong_is_noted_and_nothing_else(tmp_path, ask, name, array, says):
-    code, records, _ = ask(save(tmp_path / name, array))
+def test_notes_name_only_what_looks_wrong(tmp_path, inspect_json, name, array, note):
+    code, records, _ = inspect_json(save(tmp_path / name, array))
 
     notes = records[name]["notes"]
     assert (code, records[name]["error"]) == (0, None)
-    assert (says in " | ".join(notes)) if says else notes == []
+    if note:
+        assert note in " | ".join(notes)
+    else:
+        assert notes == []
 
 
 @pytest.mark.parametrize(
@@ -143,10 +138,10 @@ def test_what_looks_wrong_is_noted_and_nothing_else(tmp_path, ask, name, array, 
         ),
     ],
 )
-def test_values_that_are_not_finite_are_noted_for_what_they_are(
-    tmp_path, ask, values, notes
-):
-    _, records, _ = ask(save(tmp_path / "a.npy", np.array([values], np.float32)))
+def test_notes_distinguish_nan_and_infinity(tmp_path, inspect_json, values, notes):
+    _, records, _ = inspect_json(
+        save(tmp_path / "a.npy", np.array([values], np.float32))
+    )
     assert records["a.npy"]["notes"] == notes
 
 
@@ -182,7 +177,7 @@ def cut(path):
         (lambda path: path.write_text("no image"), "unreadable", {}),
     ],
 )
-def test_a_file_that_cannot_be_read_as_it_is_says_why_and_fails_the_job(
+def test_an_unreadable_file_gives_the_reason_and_exits_with_1(
     tmp_path, capsys, make, kind, facts
 ):
     path = tmp_path / "odd.png"
@@ -201,40 +196,38 @@ def test_a_file_that_cannot_be_read_as_it_is_says_why_and_fails_the_job(
     assert not {"source", "values"} & set(record)
 
 
-def test_what_is_no_image_is_counted_in_a_folder_and_an_error_where_it_is_named(
-    tmp_path, ask
-):
+def test_other_files_are_errors_only_as_arguments(tmp_path, inspect_json):
     save(tmp_path / "image.png", GRAY8)
     text = tmp_path / "labels.csv"
     jp2 = tmp_path / "set" / "of a kind that is not read.JP2"
     text.write_text("image.png,1\n")
 
-    code, records, summary = ask(tmp_path)
+    code, records, summary = inspect_json(tmp_path)
     assert (code, records["labels.csv"]["kind"]) == (0, "no image")
     assert summary["kinds"] == {"image": 1, "no image": 1}
 
     jp2.parent.mkdir()
     jp2.write_bytes(b"\0\0\0\x0cjP  ")
-    code, records, _ = ask(text, tmp_path / "missing.png", jp2.parent)
+    code, records, _ = inspect_json(text, tmp_path / "missing.png", jp2.parent)
     assert (code, len(records)) == (1, 3)
     assert {record["kind"] for record in records.values()} == {"unreadable"}
     assert "No such file" in records["missing.png"]["error"]
 
 
-def test_a_dicom_file_is_told_apart_and_pointed_to_its_reader(tmp_path, ask):
+def test_dicom_files_are_recognised_and_get_advice(tmp_path, inspect_json):
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(50))
-    code, records, _ = ask(tmp_path)
+    code, records, _ = inspect_json(tmp_path)
     assert (code, records["IM0001"]["kind"]) == (0, "DICOM")
     assert "from_dicom" in records["IM0001"]["notes"][0]
 
 
-def test_files_that_differ_in_mode_size_or_dtype_are_summed_up(tmp_path, ask):
+def test_summary_notes_different_modes_sizes_and_dtypes(tmp_path, inspect_json):
     for at in range(5):
         save(tmp_path / "gray" / f"{at}.png", GRAY8)
     save(tmp_path / "rgb" / "odd one.png", RGB8)
     save(tmp_path / "turned" / "tall.png", GRAY16.T)
 
-    _, _, summary = ask(tmp_path)
+    _, _, summary = inspect_json(tmp_path)
     assert summary["modes"] == {"L": 5, "RGB": 1, "I;16": 1}
     assert summary["sizes"] == {"34x21": 6, "21x34": 1}
     assert summary["dtypes"] == {"uint8": 6, "uint16": 1}
@@ -244,18 +237,18 @@ def test_files_that_differ_in_mode_size_or_dtype_are_summed_up(tmp_path, ask):
     assert "tall.png" in sizes
     assert "uint16 in 1" in dtypes
 
-    assert ask(tmp_path / "gray")[2]["notes"] == []
+    assert inspect_json(tmp_path / "gray")[2]["notes"] == []
 
 
-def test_the_bits_of_a_folder_are_those_of_all_its_files(tmp_path, ask):
+def test_bit_depth_advice_is_about_all_files(tmp_path, inspect_json):
     for at, high in enumerate((900, 4095, 300)):
         save(tmp_path / f"{at}.png", up_to(high, "uint16"))
-    assert ["bits=12" in note for note in ask(tmp_path)[2]["notes"]] == [True]
+    assert ["bits=12" in note for note in inspect_json(tmp_path)[2]["notes"]] == [True]
     save(tmp_path / "full.png", up_to(65535, "uint16"))
-    assert ask(tmp_path)[2]["notes"] == []
+    assert inspect_json(tmp_path)[2]["notes"] == []
 
 
-def test_the_table_has_a_line_a_file_and_what_looks_wrong_below_it(tmp_path, capsys):
+def test_table_has_a_line_per_file_with_notes_below(tmp_path, capsys):
     save(tmp_path / "a.png", up_to(4095, "uint16"))
     save(tmp_path / "b.jpg", RGB8)
     transparent(tmp_path / "c.png")
@@ -306,30 +299,28 @@ def test_the_table_has_a_line_a_file_and_what_looks_wrong_below_it(tmp_path, cap
     )
 
 
-def test_folders_are_read_sorted_and_to_the_bottom_and_links_in_circles_are_left(
-    tmp_path, ask
-):
-    wanted = ["10.png", "9.png", "b/1.png", "b/c/2.png", "é/3.png"]
-    for name in reversed(wanted):
+def test_folders_are_sorted_and_cycles_of_links_are_left_out(tmp_path, inspect_json):
+    names = ["10.png", "9.png", "b/1.png", "b/c/2.png", "é/3.png"]
+    for name in reversed(names):
         save(tmp_path / name, GRAY8)
     (tmp_path / "b" / "again").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "b" / "broken.png").symlink_to(tmp_path / "nowhere")
 
-    main_code, records, _ = ask(tmp_path)
-    assert main_code == 1
+    exit_code, records, _ = inspect_json(tmp_path)
+    assert exit_code == 1
     assert "No such file" in records.pop("broken.png")["error"]
     assert [record["path"] for record in records.values()] == [
-        str(tmp_path / name) for name in wanted
+        str(tmp_path / name) for name in names
     ]
 
 
-def test_a_linked_folder_is_read(tmp_path, ask):
+def test_links_to_folders_are_followed(tmp_path, inspect_json):
     save(tmp_path / "elsewhere" / "a.png", GRAY8)
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train").symlink_to(
         tmp_path / "elsewhere", target_is_directory=True
     )
-    assert set(ask(tmp_path / "set")[1]) == {"a.png"}
+    assert set(inspect_json(tmp_path / "set")[1]) == {"a.png"}
 
 
 def test_an_empty_folder_has_no_files(tmp_path, capsys):
@@ -337,37 +328,39 @@ def test_an_empty_folder_has_no_files(tmp_path, capsys):
     assert capsys.readouterr().out.endswith("\nno files\n")
 
 
-def test_a_pipe_among_the_files_is_not_waited_for(tmp_path):
+def test_a_named_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    done = process("--json", tmp_path)
+    done = inspect_in_process("--json", tmp_path)
     assert done.returncode == 1
     assert "pipe" in json.loads(done.stdout)["files"][0]["error"]
 
 
-def test_names_that_no_terminal_shows_are_escaped(tmp_path):
+def test_unprintable_file_names_are_escaped(tmp_path):
     for name in (b"caf\xc3\xa9.png", b"line\nbreak.png", b"not-utf8-\xff.png"):
         data = save(tmp_path / "plain.png", GRAY8).read_bytes()
         (tmp_path / os.fsdecode(name)).write_bytes(data)
 
-    table = process(tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    table = inspect_in_process(
+        tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
     assert (table.returncode, table.stderr) == (0, b"")
     for shown in (rb"caf\xe9.png", rb"line\nbreak.png", rb"not-utf8-\udcff.png"):
         assert shown in table.stdout
     paths = [
         record["path"]
-        for record in json.loads(process("--json", tmp_path).stdout)["files"]
+        for record in json.loads(inspect_in_process("--json", tmp_path).stdout)["files"]
     ]
     assert all(Path(path).exists() for path in paths)
     assert len(paths) == 4
 
 
-def test_a_reader_who_leaves_ends_the_job_without_a_word(tmp_path):
+def test_a_closed_pipe_ends_the_command_silently(tmp_path):
     for at in range(3):
         save(tmp_path / f"{at}.png", GRAY8)
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as gone:
-        done = process(tmp_path, stdout=gone)
+    with os.fdopen(writing, "w") as closed_pipe:
+        done = inspect_in_process(tmp_path, stdout=closed_pipe)
     assert (done.returncode, done.stderr) == (1, b"")
 
 
@@ -377,11 +370,11 @@ def test_each_file_is_printed_before_the_next_is_read(tmp_path, capsys, monkeypa
     printed = []
     examine = inspect.examine
 
-    def watched(path, named):
+    def recording_examine(path, is_argument):
         printed.append(capsys.readouterr().out)
-        return examine(path, named)
+        return examine(path, is_argument)
 
-    monkeypatch.setattr(inspect, "examine", watched)
+    monkeypatch.setattr(inspect, "examine", recording_examine)
     assert main(["inspect", str(tmp_path)]) == 0
     assert ["2.png" in text for text in printed] == [False, False, False, True]
 
@@ -392,7 +385,8 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path, capsys):
         save(tmp_path / "few" / f"{at % 2}.npy", np.full((512, 1024), at, np.uint16))
 
     peaks = []
-    for folder in ("few", "few", "many"):  # the first one pays for imports
+    # The first run pays for imports.
+    for folder in ("few", "few", "many"):
         tracemalloc.start()
         assert main(["inspect", str(tmp_path / folder)]) == 0
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -401,21 +395,22 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path, capsys):
     assert len(capsys.readouterr().out) > 24
 
 
-def test_a_bar_on_the_terminal_counts_the_files_and_stays_out_of_the_output(tmp_path):
+def test_progress_bar_is_not_part_of_the_output(tmp_path):
     for at in range(3):
         save(tmp_path / f"{at}.png", GRAY8)
     terminal, end = os.openpty()
     termios.tcsetwinsize(end, (24, 80))
-    done = process("--json", tmp_path, stderr=end)
+    done = inspect_in_process("--json", tmp_path, stderr=end)
     os.close(end)
     shown = b""
-    while b"3/3" not in shown:  # at its end, a terminal raises OSError
+    # At its end the terminal raises OSError.
+    while b"3/3" not in shown:
         shown += os.read(terminal, 4096)
     os.close(terminal)
     assert len(json.loads(done.stdout)["files"]) == 3
 
 
-def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
+def test_missing_tqdm_names_the_extra_and_the_work_is_done(
     tmp_path, capsys, monkeypatch
 ):
     for at in range(2):
@@ -431,9 +426,9 @@ def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
 
 
 @pytest.mark.parametrize(
-    ("array", "options", "says"),
+    ("array", "options", "note"),
     [
-        (GRAY12, {"bitspersample": 12}, None),  # the file says so itself
+        (GRAY12, {"bitspersample": 12}, None),
         (GRAY8 >> 4, {"bitspersample": 4}, None),
         (up_to(3, "uint8"), {"bitspersample": 4}, "dark: values up to 3 of 15"),
         (np.full((8, 8), 7, np.uint32), {"bitspersample": 24}, "constant: all 7"),
@@ -454,14 +449,19 @@ def test_without_tqdm_the_extra_is_named_and_the_work_is_done(
         ),
     ],
 )
-def test_advice_heeds_what_the_file_states(tmp_path, ask, array, options, says):
-    code, records, _ = ask(
+def test_advice_respects_the_metadata_of_the_file(
+    tmp_path, inspect_json, array, options, note
+):
+    code, records, _ = inspect_json(
         save(tmp_path / "a.tif", array, photometric="minisblack", **options)
     )
     notes = records["a.tif"]["notes"]
     assert (code, records["a.tif"]["error"]) == (0, None)
-    assert (says in " | ".join(notes)) if says else notes == []
-    if "extratags" in options and says != "nodata everywhere":
+    if note:
+        assert note in " | ".join(notes)
+    else:
+        assert notes == []
+    if "extratags" in options and note != "nodata everywhere":
         assert (
             min(map(abs, records["a.tif"]["values"]))
             < max(map(abs, records["a.tif"]["values"]))
@@ -469,42 +469,42 @@ def test_advice_heeds_what_the_file_states(tmp_path, ask, array, options, says):
         )
 
 
-def test_depths_that_files_state_are_not_advised_for_all(tmp_path, ask):
+def test_no_bit_depth_advice_if_the_files_declare_it(tmp_path, inspect_json):
     for at in range(2):
         save(tmp_path / f"{at}.tif", GRAY12, bitspersample=12)
-    assert ask(tmp_path)[2]["notes"] == []
+    assert inspect_json(tmp_path)[2]["notes"] == []
 
 
-def test_nodata_in_one_band_leaves_the_pixel_out_of_every_band(tmp_path, ask):
+def test_nodata_in_one_band_excludes_the_pixel(tmp_path, inspect_json):
     image = RGB8.copy()
     image[0, 0] = (0, 9, 255)
     image[1:] = np.maximum(image[1:], 10)
     image[0, 1:] = np.maximum(image[0, 1:], 10)
     options = {"photometric": "rgb", "extratags": [(42113, "s", 0, "9", True)]}
-    _, records, _ = ask(save(tmp_path / "a.tif", image, **options))
+    _, records, _ = inspect_json(save(tmp_path / "a.tif", image, **options))
     kept = image.reshape(-1, 3)[1:]
     assert records["a.tif"]["values"] == [kept.min(), kept.max()]
 
 
-def test_a_link_above_the_folder_given_is_not_followed(tmp_path, ask):
+def test_a_link_to_a_parent_folder_is_not_followed(tmp_path, inspect_json):
     save(tmp_path / "above.png", GRAY8)
     save(tmp_path / "sub" / "in.png", GRAY8)
     (tmp_path / "sub" / "loop").symlink_to("..", target_is_directory=True)
-    assert set(ask(tmp_path / "sub")[1]) == {"in.png"}
+    assert set(inspect_json(tmp_path / "sub")[1]) == {"in.png"}
 
 
-def test_what_overlapping_arguments_reach_twice_comes_once(tmp_path, ask):
+def test_overlapping_arguments_list_each_file_once(tmp_path, inspect_json):
     for name in ("a.png", "sub/b.png"):
         save(tmp_path / name, GRAY8)
-    for given in (
+    for arguments in (
         [tmp_path, tmp_path / "sub"],
         [tmp_path / "sub", tmp_path],
         [tmp_path / "a.png", tmp_path, tmp_path],
     ):
-        assert ask(*given)[2]["kinds"] == {"image": 2}
+        assert inspect_json(*arguments)[2]["kinds"] == {"image": 2}
 
 
-def test_a_broken_file_cannot_be_read_once(tmp_path, capsys):
+def test_an_unreadable_file_is_reported_once(tmp_path, capsys):
     (tmp_path / "broken.bmp").write_bytes(b"BM" + bytes(60))
     assert main(["inspect", str(tmp_path / "broken.bmp")]) == 1
     assert capsys.readouterr().out.count("cannot be read") == 1

@@ -1,4 +1,4 @@
-"""The command line as a process: exit codes, one line on stderr, nothing else."""
+"""The command line: exit codes, errors of one line, help and version."""
 
 import importlib.metadata
 import os
@@ -14,17 +14,17 @@ from graypipe.cli import main
 ROOT = Path(gp.__file__).parents[1]
 
 
-def graypipe(*argv, **process):
-    process = {"stdout": subprocess.PIPE, **process}
+def graypipe(*argv, stdout=subprocess.PIPE):
+    """Run the command in a process in which warnings are errors."""
     command = [sys.executable, "-W", "error", "-m", "graypipe", *argv]
     return subprocess.run(
         command,
         cwd=ROOT,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         timeout=600,
         check=False,
-        **process,
     )
 
 
@@ -34,7 +34,7 @@ def assert_one_line(text, contains):
     assert contains in text
 
 
-def test_explain_prints_what_the_plan_says():
+def test_explain_prints_the_explanation_of_the_plan():
     done = graypipe(
         "explain",
         "--source",
@@ -54,7 +54,7 @@ def test_explain_prints_what_the_plan_says():
     assert "H=480 W=640" in expected
 
 
-def test_explain_follows_a_weighted_merge(capsys):
+def test_explain_shows_a_weighted_sum(capsys):
     assert (
         main(
             [
@@ -90,7 +90,7 @@ def test_explain_follows_a_weighted_merge(capsys):
         (["demo", "--output", "here"], "--output"),
     ],
 )
-def test_a_command_line_that_cannot_be_read_exits_with_2(argv, contains, capsys):
+def test_wrong_arguments_exit_with_2(argv, contains, capsys):
     assert main(argv) == 2
 
     printed = capsys.readouterr()
@@ -101,10 +101,8 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(argv, contains, capsys)
 @pytest.mark.parametrize(
     ("argv", "contains"),
     [
-        (
-            ["explain", "--source", "RGBY", "--target", "imagenet"],
-            "via=",
-        ),  # a message of several lines, folded
+        # The message of this error has several lines.
+        (["explain", "--source", "RGBY", "--target", "imagenet"], "via="),
         (
             ["explain", "--source", "gray", "--target", "unit", "--via", "R=Q,G=Q,B=Q"],
             "'Q'",
@@ -119,12 +117,12 @@ def test_a_command_line_that_cannot_be_read_exits_with_2(argv, contains, capsys)
         ),
     ],
 )
-def test_a_job_that_fails_exits_with_1(argv, contains, capsys):
+def test_a_command_that_fails_exits_with_1(argv, contains, capsys):
     assert main(argv) == 1
     assert_one_line(capsys.readouterr().err, contains)
 
 
-def test_errors_of_the_process_are_one_line_and_no_traceback():
+def test_errors_are_one_line_without_traceback():
     done = graypipe("explain", "--source", "RGBY", "--target", "imagenet")
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -135,7 +133,7 @@ def test_errors_of_the_process_are_one_line_and_no_traceback():
 @pytest.mark.parametrize(
     "argv", [["--help"], ["explain", "--help"], ["demo", "--help"]]
 )
-def test_help_is_no_error(argv, capsys):
+def test_help_exits_with_0(argv, capsys):
     assert main(argv) == 0
 
     printed = capsys.readouterr()
@@ -162,11 +160,13 @@ def test_without_an_installed_package_the_version_is_unknown(monkeypatch, capsys
     assert "not installed" in capsys.readouterr().out
 
 
-def test_a_closed_pipe_is_no_traceback():
+def test_a_closed_pipe_gives_no_traceback():
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as gone:
-        done = graypipe("explain", "--source", "gray", "--target", "unit", stdout=gone)
+    with os.fdopen(writing, "w") as closed_pipe:
+        done = graypipe(
+            "explain", "--source", "gray", "--target", "unit", stdout=closed_pipe
+        )
 
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -183,7 +183,7 @@ def test_the_package_does_not_import_its_command_line():
     assert done.stdout == "[]\n"
 
 
-def test_the_command_line_imports_no_plotting_or_image_library():
+def test_explain_imports_no_plotting_or_image_library():
     seen = (
         "import sys, graypipe.cli; graypipe.cli.main(['explain', '--source', 'gray', '--target', 'unit']); "
         "print(sorted({'matplotlib', 'skimage', 'PIL', 'scipy'} & set(sys.modules)))"

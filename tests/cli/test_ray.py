@@ -1,10 +1,10 @@
-"""Both commands on Ray: the same bytes and the same text as on this machine's processes."""
+"""``--engine ray`` gives the same bytes and messages as local processes."""
 
 import subprocess
 import sys
 
 import pytest
-from image_sets import ROOT, images, process, save, tree
+from image_sets import HANGING, ROOT, images, process, save, tree
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -17,7 +17,7 @@ sys.exit(subprocess.run(command).returncode)
 """
 
 
-def test_conversions_on_a_ray_that_is_started_are_those_of_local_processes(tmp_path):
+def test_convert_on_a_started_ray_equals_local_processes(tmp_path):
     images(tmp_path / "in", 40)
     save(
         tmp_path / "in/b/broken.png",
@@ -52,7 +52,7 @@ def test_conversions_on_a_ray_that_is_started_are_those_of_local_processes(tmp_p
     assert len(tree(tmp_path / "ray")) == 41
 
 
-def test_statistics_on_a_cluster_that_is_there_are_those_of_local_processes(tmp_path):
+def test_stats_on_a_running_cluster_equal_local_processes(tmp_path):
     images(tmp_path / "in", 70, (9, 11), "float32", ".npy")
     argv = ("stats", tmp_path / "in", "--source", "gray", "--json")
     assert process(*argv, tmp_path / "local.json", "--workers", 2).returncode == 0
@@ -64,7 +64,7 @@ def test_statistics_on_a_cluster_that_is_there_are_those_of_local_processes(tmp_
         str(tmp_path / "ray.json"),
     ]
     done = subprocess.run(
-        script, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+        script, cwd=ROOT, capture_output=True, text=True, timeout=HANGING, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ray.json").read_bytes() == (

@@ -1,4 +1,4 @@
-"""The notation of the command line: what it reads, and what it refuses in one line."""
+"""The syntax of ``--source``, ``--via`` and other values of the command line."""
 
 from argparse import ArgumentTypeError
 
@@ -84,24 +84,24 @@ BAD_VIAS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SOURCES.items())
-def test_a_source_is_read(text, expected):
+def test_sources_are_parsed(text, expected):
     assert source_syntax.parse_source(text) == expected
 
 
-@pytest.mark.parametrize(("text", "why"), BAD_SOURCES.items())
-def test_a_bad_source_says_why(text, why):
-    with pytest.raises(ArgumentTypeError, match=why):
+@pytest.mark.parametrize(("text", "reason"), BAD_SOURCES.items())
+def test_a_wrong_source_gives_the_reason(text, reason):
+    with pytest.raises(ArgumentTypeError, match=reason):
         source_syntax.parse_source(text)
 
 
 @pytest.mark.parametrize(("text", "expected"), VIAS.items())
-def test_a_way_is_read(text, expected):
+def test_channel_maps_are_parsed(text, expected):
     assert source_syntax.parse_via(text) == expected
 
 
-@pytest.mark.parametrize(("text", "why"), BAD_VIAS.items())
-def test_a_bad_way_says_why(text, why):
-    with pytest.raises(ArgumentTypeError, match=why):
+@pytest.mark.parametrize(("text", "reason"), BAD_VIAS.items())
+def test_a_wrong_channel_map_gives_the_reason(text, reason):
+    with pytest.raises(ArgumentTypeError, match=reason):
         source_syntax.parse_via(text)
 
 
@@ -115,7 +115,7 @@ def test_a_plan_is_read_from_its_file(tmp_path):
     "text",
     ["", "{}", "[1]", '{"format":1}', '{"format":1,"source":{},"target":{}}', "\xff"],
 )
-def test_a_file_that_holds_no_plan_says_what_is_expected(tmp_path, text):
+def test_a_file_without_a_plan_gives_the_reason(tmp_path, text):
     (tmp_path / "plan.json").write_text(text, encoding="latin-1")
     with pytest.raises(ArgumentTypeError, match=r"plan\.to_json"):
         source_syntax.read_plan(str(tmp_path / "plan.json"))
@@ -132,25 +132,25 @@ def test_a_target_is_the_name_of_a_preset():
 @pytest.mark.parametrize(
     ("text", "expected"), {"480x640": (480, 640), "3x4x5": (3, 4, 5), "7": (7,)}.items()
 )
-def test_a_shape_is_read(text, expected):
+def test_shapes_are_parsed(text, expected):
     assert source_syntax.parse_shape(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "4x", "4X5", "-4x5", "4,5", "9" * 30, "x".join(["9" * 18] * 2)]
 )
-def test_a_bad_shape_is_refused(text):
+def test_a_wrong_shape_is_refused(text):
     with pytest.raises(ArgumentTypeError):
         source_syntax.parse_shape(text)
 
 
-def test_a_dtype_is_read_by_its_name():
+def test_dtypes_are_parsed():
     assert source_syntax.parse_dtype("uint16") == np.uint16
 
 
 @pytest.mark.parametrize(
     "text", ["", "uint17", "complex64", "u2,u2", "object", "None", "("]
 )
-def test_a_bad_dtype_is_refused(text):
+def test_a_wrong_dtype_is_refused(text):
     with pytest.raises(ArgumentTypeError, match="uint16"):
         source_syntax.parse_dtype(text)

@@ -1,4 +1,4 @@
-"""``graypipe stats``: the statistics of a folder are those of NumPy on all its pixels, whoever works and how."""
+"""``graypipe stats``: the statistics equal those of NumPy on all pixels."""
 
 import json
 import os
@@ -21,13 +21,13 @@ def stats(*argv):
     return main(["stats", *map(str, argv)])
 
 
-def gathered(path):
+def read_stats(path):
     return gp.BandStats.from_json(path.read_text())
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_two_thousand_files_have_the_statistics_of_numpy(tmp_path, capsys, workers):
-    held = (
+def test_statistics_of_2000_files_equal_numpy(tmp_path, capsys, workers):
+    pixels = (
         np.stack(list(images(tmp_path / "in", 2000, (5, 6, 3)).values()))
         .reshape(-1, 3)
         .astype(np.float64)
@@ -35,38 +35,38 @@ def test_two_thousand_files_have_the_statistics_of_numpy(tmp_path, capsys, worke
     argv = ("--source", "RGB", "--json", tmp_path / "s.json", "--workers", workers)
     assert stats(tmp_path / "in", *argv) == 0
 
-    found = gathered(tmp_path / "s.json")
+    result = read_stats(tmp_path / "s.json")
     expected = {
-        "mean": held.mean(0),
-        "std": held.std(0),
-        "min": held.min(0),
-        "max": held.max(0),
+        "mean": pixels.mean(0),
+        "std": pixels.std(0),
+        "min": pixels.min(0),
+        "max": pixels.max(0),
     }
     for name, values in expected.items():
         np.testing.assert_allclose(
-            getattr(found, name), values, rtol=1e-9, err_msg=name
+            getattr(result, name), values, rtol=1e-9, err_msg=name
         )
     np.testing.assert_allclose(
-        found.covariance, np.cov(held.T, bias=True), rtol=1e-9, atol=1e-9
+        result.covariance, np.cov(pixels.T, bias=True), rtol=1e-9, atol=1e-9
     )
     np.testing.assert_allclose(
-        found.percentile([2, 50, 98]),
-        np.percentile(held, [2, 50, 98], axis=0),
+        result.percentile([2, 50, 98]),
+        np.percentile(pixels, [2, 50, 98], axis=0),
         rtol=1e-9,
     )
-    assert found.count == len(held)
+    assert result.count == len(pixels)
     head, names, red, *_ = capsys.readouterr().out.splitlines()
     assert head == "2,000 files, uint8, 60,000 pixels a band"
     assert names.split()[:3] == ["BAND", "MEAN", "STD"]
     assert red.split()[:3] == [
         "R",
-        f"{held[:, 0].mean():.6g}",
-        f"{held[:, 0].std():.6g}",
+        f"{pixels[:, 0].mean():.6g}",
+        f"{pixels[:, 0].std():.6g}",
     ]
 
 
-def test_floats_give_the_same_text_with_one_worker_and_two(tmp_path):
-    """Sums of floats depend on their order, which therefore must not depend on who works."""
+def test_floats_give_the_same_bytes_with_one_worker_and_two(tmp_path):
+    """Sums of floats depend on their order, so the order is that of the files."""
     images(tmp_path / "in", 70, (9, 11), "float32", ".npy")
     for workers in (1, 2):
         argv = (
@@ -79,10 +79,10 @@ def test_floats_give_the_same_text_with_one_worker_and_two(tmp_path):
         )
         assert stats(tmp_path / "in", *argv) == 0
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
-    assert gathered(tmp_path / "1.json").count == 70 * 99
+    assert read_stats(tmp_path / "1.json").count == 70 * 99
 
 
-def test_the_text_is_that_of_one_pass_in_python(tmp_path):
+def test_json_equals_that_of_band_stats_in_python(tmp_path):
     source = gp.Source("gray", bits=12, nodata=0)
     expected = gp.BandStats(source)
     for image in images(tmp_path / "in", 40, dtype="uint16", ending=".npy").values():
@@ -101,22 +101,20 @@ def test_the_text_is_that_of_one_pass_in_python(tmp_path):
     assert (tmp_path / "s.json").read_text() == expected.to_json() + "\n"
 
 
-def test_the_window_and_the_normalization_are_ready_to_be_declared(tmp_path, capsys):
+def test_window_and_normalization_are_printed_as_arguments(tmp_path, capsys):
     images(tmp_path / "in", 5, dtype="uint16")
     assert (
         stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0
     )
 
-    found = gathered(tmp_path / "s.json")
+    result = read_stats(tmp_path / "s.json")
     window, normalization = capsys.readouterr().out.splitlines()[-2:]
-    assert window == f"window: range={found.window(2, 98)}"
-    mean, std = found.normalization()
+    assert window == f"window: range={result.window(2, 98)}"
+    mean, std = result.normalization()
     assert normalization == f"normalization: mean={mean}, std={std}"
 
 
-def test_t16_guarantee_14_a_constant_band_is_named_and_divides_nothing(
-    tmp_path, capsys
-):
+def test_a_constant_band_is_named_and_gives_no_std(tmp_path, capsys):
     flat = np.dstack([GRAY8, np.full_like(GRAY8, 9), GRAY8[::-1]])
     save(tmp_path / "in/a.png", flat)
     assert stats(tmp_path / "in", "--source", "RGB", "--json", tmp_path / "s.json") == 0
@@ -128,25 +126,25 @@ def test_t16_guarantee_14_a_constant_band_is_named_and_divides_nothing(
     assert "nan" not in printed + (tmp_path / "s.json").read_text()
 
 
-def test_guarantee_14_nodata_is_left_out(tmp_path):
-    holed = GRAY8.copy()
-    holed[2:7] = 0
-    save(tmp_path / "in/a.png", holed)
+def test_nodata_is_excluded(tmp_path):
+    image = GRAY8.copy()
+    image[2:7] = 0
+    save(tmp_path / "in/a.png", image)
     assert (
         stats(
             tmp_path / "in", "--source", "gray:nodata=0", "--json", tmp_path / "s.json"
         )
         == 0
     )
-    found = gathered(tmp_path / "s.json")
-    kept = holed[holed != 0].astype(np.float64)
-    assert found.count == kept.size
+    result = read_stats(tmp_path / "s.json")
+    valid = image[image != 0].astype(np.float64)
+    assert result.count == valid.size
     np.testing.assert_allclose(
-        [found.mean[0], found.std[0]], [kept.mean(), kept.std()], rtol=1e-12
+        [result.mean[0], result.std[0]], [valid.mean(), valid.std()], rtol=1e-12
     )
 
 
-def test_files_of_any_layout_add_up(tmp_path):
+def test_files_of_different_layouts_are_merged(tmp_path):
     bands = np.dstack([GRAY8, GRAY8[::-1], GRAY8[:, ::-1], 255 - GRAY8])
     save(tmp_path / "in/a.tif", bands, photometric="minisblack", planarconfig="contig")
     save(
@@ -157,15 +155,15 @@ def test_files_of_any_layout_add_up(tmp_path):
     )
     argv = ("--source", "B02,B03,B04,B08", "--json", tmp_path / "s.json")
     assert stats(tmp_path / "in", *argv) == 0
-    found = gathered(tmp_path / "s.json")
-    assert found.count == 2 * GRAY8.size
+    result = read_stats(tmp_path / "s.json")
+    assert result.count == 2 * GRAY8.size
     np.testing.assert_allclose(
-        found.covariance, np.cov(bands.reshape(-1, 4).T, bias=True), rtol=1e-9
+        result.covariance, np.cov(bands.reshape(-1, 4).T, bias=True), rtol=1e-9
     )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_files_unlike_the_first_are_skipped_and_named(tmp_path, capsys, workers):
+def test_files_unlike_the_first_are_skipped_and_reported(tmp_path, capsys, workers):
     images(tmp_path / "in", 40)
     argv = ("--source", "gray", "--workers", workers)
     assert stats(tmp_path / "in", *argv, "--json", tmp_path / "expected.json") == 0
@@ -202,18 +200,18 @@ def test_files_unlike_the_first_are_skipped_and_named(tmp_path, capsys, workers)
     assert not (tmp_path / "none.json").exists()
 
 
-def test_one_file_is_a_data_set(tmp_path, capsys):
+def test_a_single_file_is_accepted(tmp_path, capsys):
     assert stats(save(tmp_path / "a.png", GRAY8), "--source", "gray") == 0
     assert f"{GRAY8.mean():.6g}" in capsys.readouterr().out
 
 
-def test_bands_that_are_not_there_are_an_error(tmp_path, capsys):
+def test_missing_bands_are_an_error(tmp_path, capsys):
     images(tmp_path / "in", 2)
     assert stats(tmp_path / "in", "--source", "RGB", "--on-error", "skip") == 1
     assert "none of its 2 files" in capsys.readouterr().err
 
 
-def test_images_are_never_written_over(tmp_path, capsys):
+def test_images_are_never_overwritten(tmp_path, capsys):
     images(tmp_path / "in", 2)
     before = tree(tmp_path / "in")
     for option in ("--json", "--plot"):
@@ -238,7 +236,7 @@ def test_images_are_never_written_over(tmp_path, capsys):
     assert tree(tmp_path / "in") == before
 
 
-def test_what_is_written_never_becomes_one_of_the_images(tmp_path, capsys):
+def test_outputs_that_look_like_images_are_refused(tmp_path, capsys):
     images(tmp_path / "in", 2)
     before = tree(tmp_path)
     for option, name in (
@@ -249,8 +247,9 @@ def test_what_is_written_never_becomes_one_of_the_images(tmp_path, capsys):
         assert stats(tmp_path / "in", "--source", "gray", option, tmp_path / name) == 1
         assert "would be read as one of the images" in capsys.readouterr().err
     assert tree(tmp_path) == before
-    held = ("--json", tmp_path / "in/s.json", "--plot", tmp_path / "in/s.svg")
-    assert stats(tmp_path / "in", "--source", "gray", *held) == 0
+    # These names are not those of images.
+    outputs = ("--json", tmp_path / "in/s.json", "--plot", tmp_path / "in/s.svg")
+    assert stats(tmp_path / "in", "--source", "gray", *outputs) == 0
     assert stats(tmp_path / "in", "--source", "gray") == 0
 
 
@@ -265,9 +264,7 @@ def test_what_is_written_never_becomes_one_of_the_images(tmp_path, capsys):
         ("store/raw", "--json", "store/../store/raw"),
     ],
 )
-def test_images_that_links_lead_to_are_never_written_over(
-    tmp_path, monkeypatch, capsys, argv
-):
+def test_images_behind_links_are_never_overwritten(tmp_path, monkeypatch, capsys, argv):
     monkeypatch.chdir(tmp_path)
     for image in ("store/a.png", "other/b.png"):
         save(tmp_path / image, GRAY8)
@@ -287,7 +284,7 @@ def test_images_that_links_lead_to_are_never_written_over(
     assert tree(tmp_path) == before
 
 
-def test_folders_that_links_lead_to_are_given_no_further_images(tmp_path, capsys):
+def test_no_plot_is_added_to_folders_behind_links(tmp_path, capsys):
     save(tmp_path / "other/b.png", GRAY8)
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans/ext").symlink_to(tmp_path / "other")
@@ -295,35 +292,34 @@ def test_folders_that_links_lead_to_are_given_no_further_images(tmp_path, capsys
     assert stats(tmp_path / "scans", *plot, tmp_path / "other/new.png") == 1
     assert "would be read as one of the images" in capsys.readouterr().err
     assert set(tree(tmp_path)) == {"other/b.png"}
-    assert (
-        stats(tmp_path / "other/b.png", *plot, tmp_path / "other/new.png") == 0
-    )  # beside the one file that is read
+    # A single file may have a plot next to it.
+    assert stats(tmp_path / "other/b.png", *plot, tmp_path / "other/new.png") == 0
 
 
 @pytest.mark.parametrize("option", ["--json", "--plot"])
 @pytest.mark.parametrize("kind", ["folder", "pipe", "circle"])
-def test_what_is_no_file_is_refused_before_the_work_and_stays(
+def test_an_output_that_is_no_file_is_refused_before_the_work(
     tmp_path, capsys, option, kind
 ):
     images(tmp_path / "in", 2)
-    made = tmp_path / "s.svg"
+    output = tmp_path / "s.svg"
     {
         "folder": Path.mkdir,
         "pipe": os.mkfifo,
         "circle": lambda path: path.symlink_to(path),
-    }[kind](made)
-    before = stat.S_IFMT(made.lstat().st_mode)
-    assert stats(tmp_path / "in", "--source", "gray", option, made) == 1
+    }[kind](output)
+    before = stat.S_IFMT(output.lstat().st_mode)
+    assert stats(tmp_path / "in", "--source", "gray", option, output) == 1
     printed = capsys.readouterr()
     assert (
-        f"{made} cannot be written: it is a folder, a pipe, a device or a broken link"
+        f"{output} cannot be written: it is a folder, a pipe, a device or a broken link"
         in printed.err
     )
     assert printed.out == ""
-    assert stat.S_IFMT(made.lstat().st_mode) == before
+    assert stat.S_IFMT(output.lstat().st_mode) == before
 
 
-def test_a_link_to_a_file_stays_and_the_file_is_replaced(tmp_path):
+def test_a_link_is_kept_and_its_file_is_replaced(tmp_path):
     images(tmp_path / "in", 2)
     (tmp_path / "real.json").write_text("old")
     (tmp_path / "latest.json").symlink_to("real.json")
@@ -332,12 +328,10 @@ def test_a_link_to_a_file_stays_and_the_file_is_replaced(tmp_path):
         == 0
     )
     assert (tmp_path / "latest.json").readlink() == Path("real.json")
-    assert gathered(tmp_path / "real.json").count == 2 * 12 * 16
+    assert read_stats(tmp_path / "real.json").count == 2 * 12 * 16
 
 
-def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(
-    tmp_path, capsys
-):
+def test_cycles_of_links_are_skipped_like_unreadable_files(tmp_path, capsys):
     images(tmp_path / "in", 2)
     for name in ("loop.png", "loop"):
         (tmp_path / "in" / name).symlink_to(name)
@@ -357,7 +351,7 @@ def test_links_in_a_circle_are_skipped_like_any_file_that_cannot_be_read(
     assert "there is no folder" in capsys.readouterr().err
 
 
-def test_the_text_is_written_whole_or_not_at_all(tmp_path, capsys):
+def test_a_failed_write_leaves_no_file(tmp_path, capsys):
     images(tmp_path / "in", 2)
     (tmp_path / "s.json").mkdir()
     assert (
@@ -368,24 +362,21 @@ def test_the_text_is_written_whole_or_not_at_all(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("dtype", "ending"), [("uint8", ".png"), ("float32", ".npy")])
-def test_the_plot_shows_every_band(tmp_path, dtype, ending):
+def test_plot_shows_every_band(tmp_path, dtype, ending):
     shape = (12, 16, 3)
     images(tmp_path / "in", 3, shape, dtype, ending)
     drawn = tmp_path / "histograms.png"
     assert stats(tmp_path / "in", "--source", "RGB", "--plot", drawn) == 0
     picture = np.asarray(Image.open(drawn).convert("RGB")).astype(int)
     rows = np.array_split(picture[80:], 3)
-    for row, strongest in zip(
-        rows, range(3), strict=True
-    ):  # each histogram in the colour of its band
+    # Each histogram has the colour of its band.
+    for row, strongest in zip(rows, range(3), strict=True):
         colourful = row[np.ptp(row, axis=-1) > 60]
         assert len(colourful) > 500
         assert (colourful.argmax(-1) == strongest).mean() > 0.9
 
 
-def test_without_matplotlib_the_extra_is_named_before_the_work(
-    tmp_path, capsys, monkeypatch
-):
+def test_missing_matplotlib_is_reported_before_the_work(tmp_path, capsys, monkeypatch):
     images(tmp_path / "in", 2)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert stats(tmp_path / "in", "--source", "gray", "--plot", tmp_path / "p.png") == 1
@@ -394,7 +385,7 @@ def test_without_matplotlib_the_extra_is_named_before_the_work(
     assert printed.out == ""
 
 
-def test_the_json_holds_numbers_and_the_source(tmp_path):
+def test_json_contains_the_source(tmp_path):
     images(tmp_path / "in", 2)
     assert (
         stats(tmp_path / "in", "--source", "gray", "--json", tmp_path / "s.json") == 0

@@ -1,12 +1,11 @@
-"""The demo: real files, a readable picture, and checks that can fail."""
+"""The demo: its files, its picture, and checks that can fail."""
 
 import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from image_sets import process
 from imagenet import MEAN, STD
 from PIL import Image
 
@@ -15,31 +14,17 @@ from graypipe.cli import main
 from graypipe.demo import chains_by_hand, samples
 from graypipe.demo.checks import Case, check, tolerance
 
-ROOT = Path(gp.__file__).parents[1]
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The output of one run as a process, and the folder it wrote."""
+    """Run the demo once; return what it prints and its output folder."""
     folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "graypipe",
-        "demo",
-        "--out",
-        str(folder),
-    ]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
-    )
+    done = process("demo", "--out", folder, python_options=("-W", "error"))
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout, folder
 
 
-def test_the_demo_explains_and_passes_every_case(demo):
+def test_all_cases_are_explained_and_pass(demo):
     printed, folder = demo
 
     assert printed.count("check  passed: largest difference") == 4
@@ -54,7 +39,7 @@ def test_the_demo_explains_and_passes_every_case(demo):
     )
 
 
-def test_the_picture_is_large_and_every_row_of_it_is_drawn(demo):
+def test_every_row_of_the_picture_is_drawn(demo):
     with Image.open(demo[1] / "graypipe-demo.png") as opened:
         pixels = np.asarray(opened.convert("L"), float)
 
@@ -66,18 +51,17 @@ def test_the_picture_is_large_and_every_row_of_it_is_drawn(demo):
             assert column.std() > 20
 
 
-def test_the_photograph_16_bit_has_more_levels_than_8_bits_hold(demo):
+def test_the_16_bit_photograph_uses_more_than_256_levels(demo):
     with Image.open(demo[1] / "coins-16bit.png") as opened:
         levels = np.unique(np.asarray(opened))
 
-    assert (demo[1] / "coins-16bit.png").read_bytes()[
-        24
-    ] == 16  # the bit depth in the header of a PNG file
+    # Byte 24 of a PNG file is the bit depth.
+    assert (demo[1] / "coins-16bit.png").read_bytes()[24] == 16
     assert len(levels) > 5000
     assert levels.max() > 50_000
 
 
-def test_the_synthetic_bands_are_12_bits_and_differ(demo):
+def test_synthetic_bands_have_12_bits_and_differ(demo):
     planes = []
     for band in "RGBY":
         with Image.open(demo[1] / f"synthetic-{band}.png") as opened:
@@ -101,7 +85,7 @@ def test_samples_need_no_network(tmp_path, monkeypatch):
     assert samples.photograph_16_bit(tmp_path, "coins")[1].dtype == "uint16"
 
 
-def test_the_chains_by_hand_give_known_numbers():
+def test_chains_by_hand_give_known_numbers():
     white = np.full((2, 3), 255, np.uint8)
     merged = chains_by_hand.rgby12_to_imagenet(
         np.array([[[4095, 0, 2047, 1000]]], np.uint16), "float64"
@@ -161,7 +145,7 @@ def test_a_check_finds_a_wrong_result(wrong, monkeypatch):
     assert not check(a_case()).passed
 
 
-def test_integers_are_allowed_no_difference_and_floats_a_few_steps():
+def test_tolerance_is_zero_for_integers_and_small_for_floats():
     assert tolerance(gp.preset("rgb8")) == 0
     assert 1e-6 < tolerance(gp.preset("imagenet")) < 1e-5
     assert 1e-4 < tolerance(gp.preset("keras-caffe")) < 1e-3
@@ -182,7 +166,7 @@ def test_a_failed_check_exits_with_1(tmp_path, monkeypatch, capsys):
     assert printed.err.count("\n") == 1
 
 
-def test_a_folder_that_cannot_be_made_exits_with_1(tmp_path, capsys):
+def test_an_output_folder_that_cannot_be_created_exits_with_1(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
 
     assert main(["demo", "--out", str(tmp_path / "file")]) == 1
