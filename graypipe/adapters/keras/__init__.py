@@ -1,4 +1,4 @@
-"""Keras: a plan as a layer of a model, folded into its first layer, and weights carried from model to model."""
+"""Keras adapter: a plan as a layer, folded into a model, and weight transfer."""
 
 from .fold import compare, fold_into
 from .layer import ChannelLayer

@@ -1,4 +1,4 @@
-"""Copying: a Keras model again, with fresh weights, one layer replaced, that reads images of other bands."""
+"""Copy a Keras model with another stem, for images with another number of bands."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from ...errors import ChannelError
 from ...extras import needs
-from .graph import INSTEAD, Layer, Model, Reader, is_graph
+from .graph import ALTERNATIVE, Layer, Model, Stem, is_graph
 
 with needs("tensorflow", "keras", "tensorflow"):
     import keras
@@ -15,90 +15,169 @@ with needs("tensorflow", "keras", "tensorflow"):
 Array = NDArray[Any]
 
 
-def copy_with(
-    model: Model, reader: Reader, layer: Layer, weights: list[Array], bands: int
+def copy_with_stem(
+    model: Model, stem: Stem, new_layer: Layer, new_weights: list[Array], bands: int
 ) -> Model:
-    """Return a copy of ``model`` for images of ``bands``, with its weights, and ``layer`` where ``reader`` is.
+    """Return a copy of ``model`` with its weights and another stem.
 
-    ``weights`` are those of ``layer``, its kernel and the bias it may have. What is trainable stays so, layer by layer
-    and weight by weight. ChannelError where weights that layers share would come apart.
+    Parameters
+    ----------
+    model : keras.Model
+        The model to copy; it is not changed.
+    stem : Stem
+        The stem of ``model``.
+    new_layer : keras.layers.Layer
+        The layer to use in its place, not built yet.
+    new_weights : list of ndarray
+        The weights of ``new_layer``: its kernel, and its bias if it has one.
+    bands : int
+        The number of bands that ``new_layer`` reads.
+
+    Returns
+    -------
+    keras.Model
+        Every layer and every single weight is trainable if the original is.
+
+    Raises
+    ------
+    ChannelError
+        If layers share weights and would no longer share them in the copy.
     """
-    copy = _copied(model, reader.path, reader.layer, bands, {id(reader.layer): layer})
-    if len(copy.weights) != len(model.weights) - len(reader.layer.weights) + len(
-        weights
-    ):
+    copies = {id(stem.layer): new_layer}
+    copy = _clone(model, stem.path, stem.layer.data_format, bands, copies)
+    # A layer inside a wrapper, such as TimeDistributed, is copied once for each
+    # wrapper. The number of weights shows it.
+    expected_count = len(model.weights) - len(stem.layer.weights) + len(new_weights)
+    if len(copy.weights) != expected_count:
         raise ChannelError(
-            f"layers of model {model.name!r} share weights in a way that their configuration does not tell, and would "
-            f"not share them in a copy: {INSTEAD}"
+            f"layers of model {model.name!r} share weights in a way that their "
+            f"configuration does not tell, and would not share them in a copy: "
+            f"{ALTERNATIVE}"
         )
-    _carry(model, copy, reader.layer, weights)
+    _copy_weights(model, copy, stem.layer, new_weights)
     return copy
 
 
-def _copied(
-    model: Model,
-    path: tuple[str, ...],
-    layer: Layer,
-    bands: int,
-    copies: dict[int, Layer],
-) -> Model:
-    """Return a copy of ``model`` with fresh weights; where ``path`` leads it reads images of ``bands``.
+def wrap_input(model: Model, image: Any) -> Any:
+    """Return ``image`` in the structure that ``model`` is called with.
 
-    ``copies``, by the id of what they are copies of, holds that of ``layer`` and gets all others: what stands in two
-    models is one layer in their copies as well.
+    A functional model may have been created with its input in a list or a dict.
     """
-
-    def copied(own: Layer) -> Layer:
-        if id(own) not in copies:
-            inner = path[1:] if own.name in path[:1] else ()
-            copies[id(own)] = (
-                _copied(own, inner, layer, bands, copies)
-                if is_graph(own)
-                else _again(own)
-            )
-        return copies[id(own)]
-
-    if not path:
-        return keras.models.clone_model(model, clone_function=copied)
-    shape = list(model.inputs[0].shape)
-    shape[1 if layer.data_format == "channels_first" else -1] = bands
-    name = next(
-        (own.name for own in model.layers if isinstance(own, layers.InputLayer)), None
-    )
-    image = keras.Input(batch_shape=shape, dtype=model.inputs[0].dtype, name=name)
-    return keras.models.clone_model(model, given(model, image), copied)
-
-
-def _again(layer: Layer) -> Layer:
-    """Return ``layer`` by its configuration, which may lack the name where its class has no ``get_config``."""
-    made = type(layer).from_config(layer.get_config())
-    made.name = layer.name
-    return made
-
-
-def given(model: Model, image: Any) -> Any:
-    """Return ``image`` as ``model`` is given it: a functional model may want a list or a dict."""
     if isinstance(model, keras.Sequential):
         return image
     return keras.tree.map_structure(lambda _: image, model.input)
 
 
-def _carry(model: Model, copy: Model, layer: Layer, weights: list[Array]) -> None:
-    """Give ``copy`` the weights of ``model`` and what is trainable in it; ``weights`` to the copy of ``layer``."""
+def _clone(
+    model: Model,
+    stem_path: tuple[str, ...],
+    data_format: str,
+    bands: int,
+    copies: dict[int, Layer],
+) -> Model:
+    """Return a copy of ``model`` with fresh weights.
+
+    Parameters
+    ----------
+    stem_path : tuple of str
+        The path from ``model`` to the stem. Empty if ``model`` does not read the
+        image; then its input stays as it is.
+    data_format : str
+        That of the stem.
+    bands : int
+        The number of bands of the new image.
+    copies : dict of int to layer
+        The copies by the id of their originals. Initially it contains the new stem;
+        all others are added. A layer in two nested models becomes one layer in both
+        copies.
+    """
+
+    def clone_layer(layer: Layer) -> Layer:
+        if id(layer) not in copies:
+            copies[id(layer)] = _clone_part(
+                layer, stem_path, data_format, bands, copies
+            )
+        return copies[id(layer)]
+
+    if not stem_path:
+        return keras.models.clone_model(model, clone_function=clone_layer)
+    shape = list(model.inputs[0].shape)
+    if data_format == "channels_first":
+        shape[1] = bands
+    else:
+        shape[-1] = bands
+    image = keras.Input(
+        batch_shape=shape, dtype=model.inputs[0].dtype, name=_input_name(model)
+    )
+    return keras.models.clone_model(model, wrap_input(model, image), clone_layer)
+
+
+def _clone_part(
+    layer: Layer,
+    stem_path: tuple[str, ...],
+    data_format: str,
+    bands: int,
+    copies: dict[int, Layer],
+) -> Layer:
+    """Return a copy of ``layer``, in a model to whose stem ``stem_path`` leads."""
+    if not is_graph(layer):
+        return _clone_layer(layer)
+    inner_path: tuple[str, ...] = ()
+    if layer.name in stem_path[:1]:
+        inner_path = stem_path[1:]
+    return _clone(layer, inner_path, data_format, bands, copies)
+
+
+def _clone_layer(layer: Layer) -> Layer:
+    """Return a new layer with the configuration and the name of ``layer``."""
+    copy = type(layer).from_config(layer.get_config())
+    # Keras guesses a configuration for a class without `get_config`, and leaves the
+    # name out of it.
+    copy.name = layer.name
+    return copy
+
+
+def _input_name(model: Model) -> str | None:
+    """Return the name of the input layer of ``model``, or None if it has none."""
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            return str(layer.name)
+    return None
+
+
+def _copy_weights(
+    model: Layer, copy: Layer, stem_layer: Layer, new_weights: list[Array]
+) -> None:
+    """Copy the weights of ``model``, and which of them are trainable, into ``copy``.
+
+    The copy of ``stem_layer`` gets ``new_weights`` instead.
+    """
+    # Setting `trainable` sets it for everything inside. So it is set before the
+    # parts are, and only if it differs.
     if copy.trainable != model.trainable:
-        copy.trainable = model.trainable  # and of all inside, which then follow
+        copy.trainable = model.trainable
     if is_graph(model):
-        for own in (
-            own for own in model.layers if not isinstance(own, layers.InputLayer)
-        ):
-            _carry(own, copy.get_layer(own.name), layer, weights)
-    elif model is layer:
-        copy.set_weights(weights)
-        kernel = any(own.trainable for own in model.weights if own is not model.bias)
-        copy.kernel.trainable = kernel
-        if copy.use_bias:
-            copy.bias.trainable = model.bias.trainable if model.use_bias else kernel
+        for layer in model.layers:
+            if not isinstance(layer, layers.InputLayer):
+                _copy_weights(
+                    layer, copy.get_layer(layer.name), stem_layer, new_weights
+                )
+    elif model is stem_layer:
+        copy.set_weights(new_weights)
+        _copy_stem_trainable(model, copy)
     else:
         copy.set_weights(model.get_weights())
-        for own, made in zip(model.weights, copy.weights, strict=True):
-            made.trainable = own.trainable
+        for weight, weight_copy in zip(model.weights, copy.weights, strict=True):
+            weight_copy.trainable = weight.trainable
+
+
+def _copy_stem_trainable(layer: Layer, copy: Layer) -> None:
+    """Make the kernel and bias of ``copy`` trainable where those of ``layer`` are."""
+    # A separable convolution has two kernels, which the copy has merged into one.
+    kernels = [weight for weight in layer.weights if weight is not layer.bias]
+    kernel_trainable = any(weight.trainable for weight in kernels)
+    copy.kernel.trainable = kernel_trainable
+    if copy.use_bias:
+        # A bias that the fold added is trained if the kernel is.
+        bias_trainable = layer.bias.trainable if layer.use_bias else kernel_trainable
+        copy.bias.trainable = bias_trainable

@@ -1,4 +1,8 @@
-"""Graphs: which layer of a Keras model reads the image, found in the configuration that the model is saved by."""
+"""Find the stem of a Keras model: the convolution that reads the image.
+
+Keras stores the graph of a functional model in its configuration, the one that the
+model is saved by. The graph is read from there.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,178 +14,288 @@ with needs("tensorflow", "keras", "tensorflow"):
     import keras
     from keras import layers
 
+# Keras has no types.
 Layer = Any
 Model = Any
-Tensor = tuple[str, int, int]
-"""A symbolic tensor as configurations name it: the layer that made it, at which of its calls, which of its results."""
 
-Call = tuple[Layer, Tensor, set[Tensor]]
-"""A layer, what it makes, what it reads."""
-
+SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 CONVOLUTIONS = (
-    *(layers.Conv1D, layers.Conv2D, layers.Conv3D),
-    *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
-    *(layers.SeparableConv1D, layers.SeparableConv2D),
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    *SEPARABLE,
 )
 PADDINGS = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
-NORMALISING = (layers.Rescaling, layers.Normalization, layers.BatchNormalization)
+NORMALIZATIONS = (layers.Rescaling, layers.Normalization, layers.BatchNormalization)
 
-INSTEAD = "put a ChannelLayer in front of the model, or feed it by the plan as it is"
+ALTERNATIVE = (
+    "put a ChannelLayer in front of the model, or feed it by the plan as it is"
+)
+"""The advice that ends the errors of a model that cannot be folded."""
 
 
-class Reader(NamedTuple):
-    """The convolution that reads the image: its names from the outermost model inwards, and the paddings before it."""
+class SymbolicTensor(NamedTuple):
+    """A tensor in the graph of a model, as configurations refer to it."""
+
+    layer: str
+    """The name of the layer that returns it."""
+    call: int
+    """Which call of that layer: a shared layer has several."""
+    output: int
+    """Which of the tensors that the call returns."""
+
+
+class Call(NamedTuple):
+    """One call of a layer in the graph of a model."""
+
+    layer: Layer
+    inputs: set[SymbolicTensor]
+    output: SymbolicTensor
+
+
+class Graph(NamedTuple):
+    """The graph of a model with one input, the image."""
+
+    image: SymbolicTensor
+    calls: list[Call]
+    outputs: set[SymbolicTensor]
+
+
+class Stem(NamedTuple):
+    """The convolution that reads the image."""
 
     path: tuple[str, ...]
+    """The names of the nested models around the layer, outermost first, and its own.
+
+    The model that was searched is left out.
+    """
     paddings: tuple[Layer, ...]
+    """The zero-padding layers between the image and the convolution."""
     layer: Layer
 
 
-def find_reader(model: Model, layer: str | None = None) -> Reader:
-    """Return what reads the image in ``model``, a functional or sequential one; nested models are entered.
+def find_stem(model: Model, layer: str | None = None) -> Stem:
+    """Return the convolution that reads the image in ``model``.
 
-    Between the image and that convolution there may be zero padding alone, and nothing else may read the image:
-    ChannelError otherwise, with the reason, also where it is not called ``layer`` ("conv1", in a nested model
-    "resnet50/conv1" as well). DTypeError for what is no model.
+    Parameters
+    ----------
+    model : keras.Model
+        A functional or sequential model. Nested models are searched as well.
+    layer : str, optional
+        The expected name of the convolution: "conv1", or with its path
+        "resnet50/conv1" in a nested model.
+
+    Returns
+    -------
+    Stem
+
+    Raises
+    ------
+    DTypeError
+        If ``model`` is not a Keras model.
+    ChannelError
+        If something other than zero padding is between the image and the convolution,
+        if anything else reads the image, or if the convolution is not called
+        ``layer``.
     """
-    path: list[str] = []
-    paddings: list[Layer] = []
-    inner = model
-    while not path or isinstance(inner, keras.Model):
-        passed, inner = _follow(inner)
-        paddings += passed
-        path.append(inner.name)
-    if type(inner) not in CONVOLUTIONS:
-        raise ChannelError(_why_not(inner))
-    if layer not in (None, inner.name, "/".join(path)):
+    paddings, reader = _follow_image(model)
+    path = [reader.name]
+    while isinstance(reader, keras.Model):
+        inner_paddings, reader = _follow_image(reader)
+        paddings += inner_paddings
+        path.append(reader.name)
+    # The exact type: a subclass may use its kernel in another way.
+    if type(reader) not in CONVOLUTIONS:
+        raise _unsupported_error(reader)
+    full_name = "/".join(path)
+    if layer not in (None, reader.name, full_name):
         raise ChannelError(
-            f"the image is read by {'/'.join(path)!r}, not by {layer!r}: leave layer= away, or name it"
+            f"the image is read by {full_name!r}, not by {layer!r}: leave layer= away, "
+            f"or name it"
         )
-    if _places(model, inner) > 1:
-        raise ChannelError(_shared(inner))
-    return Reader(tuple(path), tuple(paddings), inner)
+    if _count_occurrences(model, reader) > 1:
+        raise _shared_error(reader)
+    return Stem(tuple(path), tuple(paddings), reader)
 
 
 def is_graph(layer: Layer) -> bool:
-    """Whether ``layer`` is a model that is its graph of layers: functional or sequential, without a call of its own."""
-    kinds = [
-        next(kind for kind in type(layer).__mro__ if name in vars(kind))
-        for name in ("__call__", "call")
-    ]
-    graph = isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
-    return graph and all(kind.__module__.startswith("keras.") for kind in kinds)
+    """Return whether ``layer`` is a model that computes exactly its graph of layers.
 
-
-def _places(model: Model, layer: Layer) -> int:
-    """Return in how many models ``layer`` stands: ``model`` and those nested in it."""
-    return sum(
-        _places(own, layer) if is_graph(own) else own is layer for own in model.layers
+    That is a functional or sequential model, unless a subclass overrides how it is
+    called.
+    """
+    has_graph = isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
+    return (
+        has_graph
+        and _is_keras_method(layer, "__call__")
+        and _is_keras_method(layer, "call")
     )
 
 
-def _follow(model: Model) -> tuple[list[Layer], Layer]:
-    """Return the paddings that the image passes in ``model``, and the one layer that reads it then."""
-    image, calls, outputs = _graph(model)
-    passed: list[Layer] = []
-    readers: list[Layer] = []
-    tensors = [image]
-    for tensor in tensors:  # grows while the image is padded
-        for layer, made, read in calls:
-            if tensor in read and type(layer) in PADDINGS:
-                passed.append(layer)
-                tensors.append(made)
-            elif tensor in read:
-                readers.append(layer)
-    if outputs.intersection(tensors):
-        raise ChannelError(
-            f"model {model.name!r} returns the image itself, which a fold would change: {INSTEAD}"
-        )
-    names = [layer.name for layer in readers]
-    if len(names) != 1:
-        shown = ", ".join(map(repr, names)) or "none"
-        raise ChannelError(
-            f"expected one layer that reads the image of model {model.name!r}, got {len(names)} ({shown}): folded into "
-            f"one of them, the plan would be missing in the others; {INSTEAD}"
-        )
-    if [layer for layer, _, _ in calls].count(readers[0]) > 1:
-        raise ChannelError(_shared(readers[0]))
-    return passed, readers[0]
+def _is_keras_method(layer: Layer, method: str) -> bool:
+    """Return whether Keras itself defines the ``method`` that ``layer`` has."""
+    for cls in type(layer).__mro__:
+        if method in vars(cls):
+            return bool(cls.__module__.startswith("keras."))
+    return False
 
 
-def _graph(model: Model) -> tuple[Tensor, list[Call], set[Tensor]]:
-    """Return the image of ``model``, its calls, and what it returns."""
-    _check_graph(model)
-    if isinstance(model, keras.Sequential):
-        made: list[Tensor] = [
-            ("", 0, 0),
-            *((layer.name, 0, 0) for layer in model.layers),
-        ]
-        return (
-            made[0],
-            [(layer, made[i + 1], {made[i]}) for i, layer in enumerate(model.layers)],
-            {made[-1]},
-        )
-    config = model.get_config()
-    if "input_layers" not in config:
-        raise ChannelError(_opaque(model))
-    if len(model.inputs) > 1:
-        raise ChannelError(
-            f"expected a model of one input, the image, got {len(model.inputs)} in model {model.name!r}: fold the one "
-            f"that reads the image before it is joined with the others"
-        )
-    operations = {operation.name: operation for operation in model.operations}
-    calls = [
-        (operations[entry["name"]], (entry["name"], index, 0), set(_tensors(call)))
-        for entry in config["layers"]
-        for index, call in enumerate(entry["inbound_nodes"])
-    ]
-    image = tuple(keras.tree.flatten(config["input_layers"]))
-    leaves = iter(keras.tree.flatten(config["output_layers"]))
-    return image, calls, set(zip(leaves, leaves, leaves, strict=True))
+def has_depthwise_kernel(layer: Layer) -> bool:
+    """Return whether the kernel of ``layer`` is depthwise, (..., bands, multiplier).
 
-
-def _tensors(call: Any) -> Iterator[Tensor]:
-    """Yield the symbolic tensors among the arguments of a call, as they stand in a configuration."""
-    if isinstance(call, dict) and call.get("class_name") == "__keras_tensor__":
-        yield tuple(call["config"]["keras_history"])
-    elif isinstance(call, dict | list | tuple):
-        for part in call.values() if isinstance(call, dict) else call:
-            yield from _tensors(part)
+    Both depthwise and separable convolutions have one.
+    """
+    return hasattr(layer, "depth_multiplier")
 
 
 def check_built(model: Model) -> None:
-    """Raise DTypeError unless ``model`` is one, ChannelError unless it has its weights."""
+    """Raise DTypeError unless ``model`` is a model, ChannelError unless it is built."""
     if not isinstance(model, keras.Model):
         raise DTypeError(f"expected a Keras model, got {type(model).__name__}")
     if not model.built:
         raise ChannelError(
-            f"model {model.name!r} has no weights yet: begin it with keras.Input, or call it once"
+            f"model {model.name!r} has no weights yet: begin it with keras.Input, or "
+            f"call it once"
         )
 
 
-def _check_graph(model: Model) -> None:
+def _count_occurrences(model: Model, layer: Layer) -> int:
+    """Return how often ``layer`` is in ``model`` and the models nested in it."""
+    count = 0
+    for part in model.layers:
+        if is_graph(part):
+            count += _count_occurrences(part, layer)
+        elif part is layer:
+            count += 1
+    return count
+
+
+def _follow_image(model: Model) -> tuple[list[Layer], Layer]:
+    """Return the layers that pad the image in ``model``, and the one that reads it."""
+    graph = _read_graph(model)
+    paddings: list[Layer] = []
+    readers: list[Layer] = []
+    image_tensors = [graph.image]
+    # The list grows in the loop: a padded image is an image too.
+    for tensor in image_tensors:
+        for call in graph.calls:
+            if tensor not in call.inputs:
+                continue
+            if type(call.layer) in PADDINGS:
+                paddings.append(call.layer)
+                image_tensors.append(call.output)
+            else:
+                readers.append(call.layer)
+    if graph.outputs.intersection(image_tensors):
+        raise ChannelError(
+            f"model {model.name!r} returns the image itself, which a fold would "
+            f"change: {ALTERNATIVE}"
+        )
+    if len(readers) != 1:
+        names = ", ".join(repr(layer.name) for layer in readers) or "none"
+        raise ChannelError(
+            f"expected one layer that reads the image of model {model.name!r}, got "
+            f"{len(readers)} ({names}): folded into one of them, the plan would be "
+            f"missing in the others; {ALTERNATIVE}"
+        )
+    (reader,) = readers
+    if [call.layer for call in graph.calls].count(reader) > 1:
+        raise _shared_error(reader)
+    return paddings, reader
+
+
+def _read_graph(model: Model) -> Graph:
+    """Return the graph of ``model``, a built model of one input."""
     check_built(model)
     if not is_graph(model):
-        raise ChannelError(_opaque(model))
+        raise _no_graph_error(model)
+    if isinstance(model, keras.Sequential):
+        return _sequential_graph(model)
+    return _functional_graph(model)
 
 
-def _shared(layer: Layer) -> str:
-    return f"layer {layer.name!r} reads the image and, shared, other tensors as well: {INSTEAD}"
+def _sequential_graph(model: Model) -> Graph:
+    """Return the graph of a sequential model, whose configuration has none."""
+    image = SymbolicTensor("", 0, 0)
+    tensor = image
+    calls = []
+    for layer in model.layers:
+        output = SymbolicTensor(layer.name, 0, 0)
+        calls.append(Call(layer, {tensor}, output))
+        tensor = output
+    return Graph(image, calls, {tensor})
 
 
-def _opaque(model: Model) -> str:
-    return (
-        f"model {model.name!r} is of class {type(model).__name__}, whose graph of layers is in Python code, which does "
-        f"not say what reads the image: fold a functional or sequential model and use it inside; or {INSTEAD}"
+def _functional_graph(model: Model) -> Graph:
+    """Return the graph of a functional model, read from its configuration."""
+    config = model.get_config()
+    # A subclass of a functional model may have a configuration of its own.
+    if "input_layers" not in config:
+        raise _no_graph_error(model)
+    if len(model.inputs) > 1:
+        raise ChannelError(
+            f"expected a model of one input, the image, got {len(model.inputs)} in "
+            f"model {model.name!r}: fold the one that reads the image before it is "
+            f"joined with the others"
+        )
+    operations = {operation.name: operation for operation in model.operations}
+    calls = []
+    for entry in config["layers"]:
+        name = entry["name"]
+        for index, arguments in enumerate(entry["inbound_nodes"]):
+            inputs = set(_symbolic_tensors(arguments))
+            # The model's own convolution and padding layers return one tensor.
+            calls.append(Call(operations[name], inputs, SymbolicTensor(name, index, 0)))
+    image = SymbolicTensor(*keras.tree.flatten(config["input_layers"]))
+    # Flattened, so (layer, call, output) follow one another for each output.
+    flat = keras.tree.flatten(config["output_layers"])
+    outputs = {SymbolicTensor(*flat[i : i + 3]) for i in range(0, len(flat), 3)}
+    return Graph(image, calls, outputs)
+
+
+def _symbolic_tensors(arguments: Any) -> Iterator[SymbolicTensor]:
+    """Yield the symbolic tensors in the arguments of a call, from a configuration."""
+    if isinstance(arguments, dict):
+        if arguments.get("class_name") == "__keras_tensor__":
+            yield SymbolicTensor(*arguments["config"]["keras_history"])
+        else:
+            for part in arguments.values():
+                yield from _symbolic_tensors(part)
+    elif isinstance(arguments, list | tuple):
+        for part in arguments:
+            yield from _symbolic_tensors(part)
+
+
+def _shared_error(layer: Layer) -> ChannelError:
+    """Return the error for a convolution that does not read the image alone."""
+    return ChannelError(
+        f"layer {layer.name!r} reads the image and, shared, other tensors as well: "
+        f"{ALTERNATIVE}"
     )
 
 
-def _why_not(layer: Layer) -> str:
+def _no_graph_error(model: Model) -> ChannelError:
+    """Return the error for a model that is written in Python code."""
+    return ChannelError(
+        f"model {model.name!r} is of class {type(model).__name__}, whose graph of "
+        f"layers is in Python code, which does not say what reads the image: fold a "
+        f"functional or sequential model and use it inside; or {ALTERNATIVE}"
+    )
+
+
+def _unsupported_error(layer: Layer) -> ChannelError:
+    """Return the error for a ``layer`` that reads the image and is no convolution."""
     kind = type(layer).__name__
-    if isinstance(layer, NORMALISING):
-        return (
-            f"the model normalises inside: {kind} {layer.name!r} reads the image, before any convolution, band by "
-            f"band, and would read those of the source after a fold: {INSTEAD}"
+    if isinstance(layer, NORMALIZATIONS):
+        return ChannelError(
+            f"the model normalises inside: {kind} {layer.name!r} reads the image, "
+            f"before any convolution, band by band, and would read those of the source "
+            f"after a fold: {ALTERNATIVE}"
         )
-    known = ", ".join(known.__name__ for known in CONVOLUTIONS)
-    return f"{kind} {layer.name!r} reads the image, and a plan folds into {known} alone: {INSTEAD}"
+    supported = ", ".join(cls.__name__ for cls in CONVOLUTIONS)
+    return ChannelError(
+        f"{kind} {layer.name!r} reads the image, and a plan folds into {supported} "
+        f"alone: {ALTERNATIVE}"
+    )

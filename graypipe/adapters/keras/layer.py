@@ -1,4 +1,4 @@
-"""Keras: the layer that executes a plan where the model is, under the TensorFlow, JAX and torch backends."""
+"""A plan as a Keras layer, under the TensorFlow, JAX and torch backends."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from ...errors import ChannelError, DTypeError, LayoutError, RangeError
 from ...extras import needs
 from ...plan import Plan
 from .._shared import elementwise
+from .._shared.data_format import DATA_FORMATS, image_layout
 from .._shared.layer import (
     MAX_EXACT_INTEGER,
     check_layer,
@@ -29,29 +30,87 @@ with needs("tensorflow", "keras", "tensorflow"):
 Tensor = Any
 Shape = tuple[int | None, ...]
 
-AXES = {"channels_last": ("HWC", -1), "channels_first": ("CHW", -3)}
+USE_TF_DATA = "in Dataset.map use graypipe.adapters.tf_data.ToBackbone"
+"""The advice that ends every error of a layer that was given something else."""
 
-IN_A_MAP = "in Dataset.map use graypipe.adapters.tf_data.ToBackbone"
 
-
+# The registered name "graypipe>ChannelLayer" is stored in every saved model.
 @keras.saving.register_keras_serializable(package="graypipe")
 class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
-    """A plan as a layer: batches of stored values (N, ..., H, W, C) in, what the backbone expects out.
+    """Apply a plan as a layer of a Keras model.
 
-    ``plan``: its source declares a range, since Keras casts uint8 to float32 before a layer sees it, and no dtype,
-    which nothing could check after that; its target is floating. The layouts are those of ``data_format``:
-    "channels_last", "channels_first" for (N, ..., C, H, W), or None for `keras.config.image_data_format()` now.
-    ``trainable=True``: a convolution on unit intensities with "same" padding, whose weights ``kernel`` (``kernel_size``
-    odd, HWIO) and ``bias`` start as the plan, so that the first output is the plan's. Pixels of nodata stay 0, and
-    their neighbours read them as black. Without it the layer has no weights, whatever its ``trainable`` is set to.
+    The layer takes batches of stored pixel values and returns what the backbone
+    expects, so images reach the device in the bands and dtype of the file. It runs
+    under the TensorFlow, JAX and torch backends, and is saved with its model.
 
-    The result has the dtype of the plan's target under every dtype policy: the input is not cast, the pass computes in
-    float32 (float64 where the plan does) under mixed precision too, and the next layer casts for itself.
-    Raises LayoutError, ChannelError, RangeError or DTypeError for a plan or a tensor that does not fit.
+    Parameters
+    ----------
+    plan : Plan
+        The plan to apply. Its source declares a range but no dtype, because Keras
+        casts uint8 to float32 before a layer sees the pixels; its target has a
+        floating dtype. ``data_format`` replaces its layouts.
+    trainable : bool, default False
+        Make the affine part of the plan a trainable convolution of unit intensities,
+        with "same" padding. Its weights are ``kernel`` (k, k, bands in, bands out)
+        and ``bias`` (bands out,). They start as the plan, so the first output equals
+        the plan's. Pixels of nodata stay 0, and their neighbours read them as black.
+        A layer created with False has no weights, even if its attribute
+        ``trainable`` is set to True later.
+    kernel_size : int, default 1
+        The side k of the kernel, an odd number. Only a trainable layer can have
+        more than 1.
+    data_format : {"channels_last", "channels_first"}, optional
+        Whether images are (N, ..., H, W, C) or (N, ..., C, H, W). The default is the
+        value of `keras.config.image_data_format` when the layer is created.
+    name : str, optional
+        The name of the layer in its model.
+
+    Raises
+    ------
+    RangeError
+        If the source does not declare its range. When called, if the images arrive
+        in half precision, which cannot represent the declared levels.
+    DTypeError
+        If the source declares a dtype, or the target's dtype is not floating. When
+        called, if the input is not one tensor, or if the plan needs float64 and JAX
+        does not have it enabled.
+    LayoutError
+        If ``kernel_size`` or ``data_format`` is invalid. When called, if the input is
+        not a batch of images.
+    ChannelError
+        When called, if the input does not have the bands of the source.
+
+    Notes
+    -----
+    The result has the dtype of the plan's target under every dtype policy: the input
+    is not cast, the layer computes in float32 (in float64 where the plan does) even
+    under mixed precision, and the next layer casts for itself.
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> import numpy as np
+    >>> from graypipe.adapters.keras import ChannelLayer
+    >>> plan = gp.plan(gp.Source("gray", range=(0, 255)), "unit")
+    >>> layer = ChannelLayer(plan)
+    >>> images = np.full((2, 32, 40, 1), 51, np.uint8)
+    >>> result = np.asarray(layer(images))
+    >>> result.shape
+    (2, 32, 40, 3)
+    >>> print(result[0, 0, 0].round(4))
+    [0.2 0.2 0.2]
+
+    A trainable layer starts as the plan:
+
+    >>> layer = ChannelLayer(plan, trainable=True, kernel_size=3)
+    >>> print(np.asarray(layer(images))[0, 0, 0].round(4))
+    [0.2 0.2 0.2]
+    >>> [tuple(weight.shape) for weight in layer.weights]
+    [(3, 3, 1, 3), (3,)]
     """
 
-    # Keras writes `__module__` into a saved model: it names the public path, which is
-    # frozen, rather than this file.
+    # Keras stores the module of a class in saved models. It has to be the public
+    # import path, which is frozen, and not this file, which may move.
     __module__ = "graypipe.adapters.keras"
 
     def __init__(
@@ -63,196 +122,306 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         name: str | None = None,
     ) -> None:
         _check_plan(plan, trainable, kernel_size)
-        # Its policy stays the global one, though it computes by none: a Sequential model without a keras.Input casts to
-        # the model's policy, and back to that of its first layer, which could hide from `_widened` what that has lost.
+        # `autocast=False` keeps the input as it arrives. The dtype policy stays the
+        # global one although the layer does not compute by it: a Sequential model
+        # without a keras.Input casts its input to the model's policy and then to
+        # that of its first layer. A float32 policy here would cast half precision
+        # back and hide from `_upcast_half` that levels were lost.
         super().__init__(name=name, trainable=trainable, autocast=False)
         self.data_format = data_format or keras.config.image_data_format()
-        if self.data_format not in AXES:
-            raise LayoutError(
-                f"data_format is {' or '.join(map(repr, AXES))}, got {data_format!r}"
-            )
-        layout, self._axis = AXES[self.data_format]
+        layout, self._axis = image_layout(self.data_format)
         self.plan = plan.with_layouts(layout, layout)
         self.kernel_size = kernel_size
-        self._learns = trainable
-        self._full = replace(
+        # `trainable` may be changed later, to freeze the weights. Whether there are
+        # weights is decided here.
+        self._has_weights = trainable
+        # A target of float16 is computed in float32 and cast at the end.
+        self._compute_plan = replace(
             self.plan, target=replace(self.plan.target, dtype=layer_dtype(plan))
         )
-        self._unit = unit_plan(self.plan)
+        self._unit_plan = unit_plan(self.plan)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Check the shape, and make the weights of a layer that learns."""
-        self._check(input_shape)
-        if self._learns:
-            kernel, bias = initial_weights(self.plan, self.kernel_size)
-            self._start = kernel.transpose(2, 3, 1, 0), bias
-            self.kernel, self.bias = (
-                self.add_weight(
-                    name=name,
-                    shape=value.shape,
-                    initializer=keras.initializers.Constant(value),
-                    dtype=self._full.target.dtype,
-                    autocast=False,
-                )
-                for name, value in zip(("kernel", "bias"), self._start, strict=True)
-            )
+        """Check the shape of the input, and create the weights of a trainable layer.
+
+        Parameters
+        ----------
+        input_shape : sequence of int or None
+            The shape of a batch; None for an axis of unknown size.
+
+        Raises
+        ------
+        LayoutError, ChannelError
+            If that is not a batch of images with the bands of the source.
+        """
+        self._check_shape(input_shape)
+        if not self._has_weights:
+            return
+        kernel, bias = initial_weights(self.plan, self.kernel_size)
+        # From (O, I, H, W) to (H, W, I, O), the layout of kernels in Keras.
+        self._initial_kernel = kernel.transpose(2, 3, 1, 0)
+        self._initial_bias = bias
+        self.kernel = self._add_weight("kernel", self._initial_kernel)
+        self.bias = self._add_weight("bias", self._initial_bias)
+
+    def _add_weight(self, name: str, value: Any) -> Any:
+        """Return a new weight of the layer that starts as the array ``value``."""
+        # `autocast=False`: mixed precision would round the plan to half precision.
+        return self.add_weight(
+            name=name,
+            shape=value.shape,
+            initializer=keras.initializers.Constant(value),
+            dtype=self._compute_plan.target.dtype,
+            autocast=False,
+        )
 
     def __call__(self, inputs: Tensor, *more: Tensor, **options: Any) -> Tensor:
-        """Return the result for one batch: a tensor of the backend, a NumPy array or a symbolic tensor."""
-        _check_tensor(inputs, more)
+        """Return the result for one batch.
+
+        Parameters
+        ----------
+        inputs : tensor
+            A batch of images: a tensor of the backend, a NumPy array or a symbolic
+            tensor of Keras.
+        *more : tensor
+            Not allowed, and only declared for a clear error: `Dataset.map` calls a
+            layer with the image and its label.
+        **options
+            Passed on to `keras.Layer`.
+
+        Returns
+        -------
+        tensor
+            A batch with the bands and the dtype of the target.
+
+        Raises
+        ------
+        DTypeError, LayoutError, ChannelError, RangeError
+            If ``inputs`` is not a batch of images of the source; see `ChannelLayer`.
+        """
+        # Checked here and not in `call`, because Keras converts its inputs before.
+        _check_inputs(inputs, more)
         return super().__call__(inputs, **options)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Return the result for one batch, a tensor of the backend."""
-        self._check(inputs.shape)
-        x, dtype = self._widened(inputs)
-        full = _execution(self._full, dtype)
-        y = elementwise.run(full, x, self._axis, ops)
-        if self._learns:
-            unit = elementwise.run(_execution(self._unit, dtype), x, self._axis, ops)
-            y = elementwise.zero_nodata(
-                full, x, y + self._learned(unit), self._axis, ops
+        self._check_shape(inputs.shape)
+        pixels, dtype = self._upcast_half(inputs)
+        execution = _execution(self._compute_plan, dtype)
+        result = elementwise.run(execution, pixels, self._axis, ops)
+        if self._has_weights:
+            unit = elementwise.run(
+                _execution(self._unit_plan, dtype), pixels, self._axis, ops
             )
-        return ops.cast(y, self.plan.target.dtype)
+            result = result + self._learned_change(unit)
+            # A convolution writes to pixels of nodata too.
+            result = elementwise.zero_nodata(execution, pixels, result, self._axis, ops)
+        return ops.cast(result, self.plan.target.dtype)
 
-    def _learned(self, unit: Tensor) -> Tensor:
-        """Return what training has added to the plan: a zero at the start, also where hardware rounds convolutions."""
-        kernel, bias = (
-            held - begun
-            for held, begun in zip((self.kernel, self.bias), self._start, strict=True)
-        )
-        x = ops.moveaxis(unit, self._axis, -1)
-        lead = ops.shape(x)
-        x = ops.reshape(x, (-1, *lead[-3:]))
-        y = ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
-        return ops.moveaxis(
-            ops.reshape(y, (*lead[:-1], len(self.plan.target.bands))), -1, self._axis
-        )
+    def _learned_change(self, unit: Tensor) -> Tensor:
+        """Return what training has added to the result of the plan."""
+        # The weights less their initial values, rather than the weights themselves:
+        # hardware may round a convolution (to TF32), which would make the first
+        # output differ from the plan. The change is exactly zero there.
+        kernel = self.kernel - self._initial_kernel
+        bias = self.bias - self._initial_bias
+        # TensorFlow has no channels-first convolution on a CPU, and convolutions
+        # take one leading axis.
+        images = ops.moveaxis(unit, self._axis, -1)
+        shape = ops.shape(images)
+        images = ops.reshape(images, (-1, *shape[-3:]))
+        change = ops.conv(images, kernel, padding="same", data_format="channels_last")
+        change = change + bias
+        change = ops.reshape(change, (*shape[:-1], len(self.plan.target.bands)))
+        return ops.moveaxis(change, -1, self._axis)
 
-    def _widened(self, x: Tensor) -> tuple[Tensor, str]:
-        """Return ``x`` and its dtype, half precision as float32; RangeError where the range has not survived that."""
-        dtype = keras.backend.standardize_dtype(x.dtype)
+    def _upcast_half(self, inputs: Tensor) -> tuple[Tensor, str]:
+        """Return ``inputs`` and their dtype, with half precision cast to float32.
+
+        Raises
+        ------
+        RangeError
+            If half precision cannot represent the levels that the source declares.
+        """
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
         if dtype not in MAX_EXACT_INTEGER:
-            return x, dtype
-        greatest = largest_level(self.plan)
-        if greatest > MAX_EXACT_INTEGER[dtype]:
+            return inputs, dtype
+        largest = largest_level(self.plan)
+        if largest > MAX_EXACT_INTEGER[dtype]:
             raise RangeError(
-                f"{dtype} does not hold every number up to {greatest:g}, which the source declares, and "
-                f"the images arrived as {dtype}: a model under mixed precision cast them, and levels are lost. Begin "
-                f"the model with keras.Input, which keeps float32, or subclass it with super().__init__(autocast=False)"
+                f"{dtype} does not hold every number up to {largest:g}, which the "
+                f"source declares, and the images arrived as {dtype}: a model under "
+                f"mixed precision cast them, and levels are lost. Begin the model with "
+                f"keras.Input, which keeps float32, or subclass it with "
+                f"super().__init__(autocast=False)"
             )
-        return ops.cast(x, "float32"), "float32"
+        return ops.cast(inputs, "float32"), "float32"
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        """Return the shape of the result; LayoutError or ChannelError as at the call."""
-        shape = list(self._check(input_shape))
+        """Return the shape of the result.
+
+        Parameters
+        ----------
+        input_shape : sequence of int or None
+            The shape of a batch; None for an axis of unknown size.
+
+        Returns
+        -------
+        tuple of int or None
+            The same shape with the number of bands of the target.
+
+        Raises
+        ------
+        LayoutError, ChannelError
+            If ``input_shape`` is not that of a batch with the bands of the source.
+        """
+        shape = list(self._check_shape(input_shape))
         shape[self._axis] = len(self.plan.target.bands)
         return tuple(shape)
 
     def compute_output_spec(self, inputs: Tensor) -> Tensor:
-        """Return shape and dtype of the result as a symbolic tensor."""
+        """Return the shape and dtype of the result as a symbolic tensor."""
+        # Keras' own method takes the dtype from the policy of the layer.
         return keras.KerasTensor(
             self.compute_output_shape(inputs.shape), self.plan.target.dtype
         )
 
-    def _check(self, given: Sequence[int | None]) -> Shape:
-        """Return the shape ``given``; LayoutError or ChannelError where that is no batch of the source's bands."""
-        shape, bands = tuple(given), self.plan.source.bands
-        expected = f"(N, ..., {', '.join(self.plan.source.layout)}), as data_format={self.data_format!r} says"
+    def _check_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        """Return ``input_shape`` as a tuple; raise unless it is a batch of images."""
+        shape = tuple(input_shape)
+        bands = self.plan.source.bands
+        expected = (
+            f"(N, ..., {', '.join(self.plan.source.layout)}), as "
+            f"data_format={self.data_format!r} says"
+        )
         if len(shape) < 4:
             raise LayoutError(
-                f"expected a batch {expected}, 4 axes or more, got {len(shape)} axes of shape {shape}: write x[None] "
-                f"for one image, ops.expand_dims(x, {self._axis}) for gray images without a channel axis; {IN_A_MAP}"
+                f"expected a batch {expected}, 4 axes or more, got {len(shape)} axes "
+                f"of shape {shape}: write x[None] for one image, "
+                f"ops.expand_dims(x, {self._axis}) for gray images without a channel "
+                f"axis; {USE_TF_DATA}"
             )
         if shape[self._axis] != len(bands):
-            other, (_, axis) = next(
-                item for item in AXES.items() if item[0] != self.data_format
-            )
-            moved = f"; where the bands are on axis {axis}, pass data_format={other!r}"
             raise ChannelError(
-                f"expected the bands {show(bands)} ({len(bands)}) on axis {self._axis} of {expected}, got "
-                f"{shape[self._axis]} in shape {shape}: declare the bands that are there, or pick them first"
-                f"{moved if shape[axis] == len(bands) else ''}"
+                f"expected the bands {show(bands)} ({len(bands)}) on axis "
+                f"{self._axis} of {expected}, got {shape[self._axis]} in shape "
+                f"{shape}: declare the bands that are there, or pick them first"
+                f"{_data_format_hint(shape, len(bands))}"
             )
         return shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `from_config` takes: the plan as its JSON text, and plain values."""
+        """Return the arguments of the layer as plain values, the plan as JSON text.
+
+        The keys and values are stored in saved models.
+        """
         return {
             "name": self.name,
             "plan": self.plan.to_json(),
-            "trainable": self._learns,
+            "trainable": self._has_weights,
             "kernel_size": self.kernel_size,
             "data_format": self.data_format,
-            "frozen": self._learns and not self.trainable,
+            "frozen": self._has_weights and not self.trainable,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return the layer that `get_config` described."""
-        given = dict(config)
-        frozen = given.pop("frozen", False)
-        layer = cls(Plan.from_json(given.pop("plan")), **given)
-        if frozen:  # its weights are there, only kept as they are
+        """Return the layer described by ``config``, a result of `get_config`."""
+        arguments = dict(config)
+        frozen = arguments.pop("frozen", False)
+        layer = cls(Plan.from_json(arguments.pop("plan")), **arguments)
+        if frozen:
+            # Unlike trainable=False in the constructor, this keeps the weights.
             layer.trainable = False
         return layer
 
     def __repr__(self) -> str:
-        learns = (
-            f", trainable=True, kernel_size={self.kernel_size}" if self._learns else ""
-        )
-        return f"<ChannelLayer name={self.name}, {self.plan.source} -> {self.plan.target}{learns}>"
+        description = f"{self.plan.source} -> {self.plan.target}"
+        if self._has_weights:
+            description += f", trainable=True, kernel_size={self.kernel_size}"
+        return f"<ChannelLayer name={self.name}, {description}>"
+
+
+def _data_format_hint(shape: Shape, count: int) -> str:
+    """Return the end of an error if another data format finds ``count`` bands."""
+    for data_format, (_, axis) in DATA_FORMATS.items():
+        if shape[axis] == count:
+            return (
+                f"; where the bands are on axis {axis}, pass "
+                f"data_format={data_format!r}"
+            )
+    return ""
 
 
 def _check_plan(plan: Plan, trainable: bool, kernel_size: int) -> None:
+    """Raise RangeError, DTypeError or LayoutError unless a layer can apply ``plan``."""
     check_layer(
         plan,
         trainable,
         kernel_size,
         why="Keras casts uint8 to float32 before a layer sees it",
-        instead=IN_A_MAP,
+        instead=USE_TF_DATA,
     )
     if plan.source.dtype is not None:
         raise DTypeError(
-            f"the source declares dtype {plan.source.dtype}, which cannot be checked in a layer, because Keras casts "
-            f"before that: leave dtype= away, or write dataclasses.replace(plan.source, dtype=None)"
+            f"the source declares dtype {plan.source.dtype}, which cannot be checked "
+            f"in a layer, because Keras casts before that: leave dtype= away, or write "
+            f"dataclasses.replace(plan.source, dtype=None)"
         )
 
 
-def _check_tensor(x: Tensor, more: tuple[Tensor, ...]) -> None:
-    tensorflow = sys.modules.get("tensorflow")
+def _check_inputs(inputs: Tensor, more: tuple[Tensor, ...]) -> None:
+    """Raise DTypeError or LayoutError unless there is one tensor of known rank."""
     backend = keras.backend.backend()
-    if (
-        backend != "tensorflow"
-        and tensorflow is not None
-        and tensorflow.is_symbolic_tensor(x)
-    ):
+    if backend != "tensorflow" and _is_tensorflow_graph_tensor(inputs):
+        # This is what happens in Dataset.map, which runs in a TensorFlow graph
+        # whatever the backend of Keras is.
         raise DTypeError(
-            f"a layer under the {backend} backend cannot take a tensor of a TensorFlow graph: {IN_A_MAP}"
+            f"a layer under the {backend} backend cannot take a tensor of a TensorFlow "
+            f"graph: {USE_TF_DATA}"
         )
-    if more or not hasattr(x, "shape"):
-        kinds = ", ".join(type(part).__name__ for part in (x, *more))
+    if more or not hasattr(inputs, "shape"):
+        kinds = ", ".join(type(argument).__name__ for argument in (inputs, *more))
         raise DTypeError(
-            f"expected one tensor of images, got {kinds}: call the layer on the images; {IN_A_MAP}"
+            f"expected one tensor of images, got {kinds}: call the layer on the "
+            f"images; {USE_TF_DATA}"
         )
-    if getattr(x.shape, "rank", 0) is None:
+    # Only TensorFlow's shapes have a rank, which is None if it is unknown.
+    if getattr(inputs.shape, "rank", 0) is None:
         raise LayoutError(
-            f"expected a batch of images, got a tensor of unknown rank: tf.ensure_shape; {IN_A_MAP}"
+            f"expected a batch of images, got a tensor of unknown rank: "
+            f"tf.ensure_shape; {USE_TF_DATA}"
         )
+
+
+def _is_tensorflow_graph_tensor(inputs: Any) -> bool:
+    """Return whether ``inputs`` belongs to a TensorFlow graph, without importing it."""
+    # Under another backend TensorFlow may not be imported: then it made no tensor.
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and bool(tensorflow.is_symbolic_tensor(inputs))
 
 
 def _execution(plan: Plan, dtype: str) -> Execution:
+    """Return the execution of ``plan`` on pixels of ``dtype``.
+
+    Raises
+    ------
+    DTypeError
+        If it computes in float64, and JAX does not have that enabled.
+    """
     execution = plan._execution(element_type(dtype))
     if execution.compute_dtype == np.float64 and not _has_float64():
         raise DTypeError(
-            f"from {dtype} this plan computes in float64, which JAX has after jax.config.update('jax_enable_x64', "
-            f"True) alone: set that, or let the images be floats (or integers of up to 16 bits) and the source's "
-            f"range and nodata numbers that float32 holds"
+            f"from {dtype} this plan computes in float64, which JAX has after "
+            f"jax.config.update('jax_enable_x64', True) alone: set that, or let the "
+            f"images be floats (or integers of up to 16 bits) and the source's range "
+            f"and nodata numbers that float32 holds"
         )
     return execution
 
 
 def _has_float64() -> bool:
+    """Return whether the backend computes in float64; JAX makes it float32 silently."""
     if keras.backend.backend() != "jax":
         return True
     import jax

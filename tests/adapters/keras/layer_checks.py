@@ -21,8 +21,8 @@ from adapters.keras.backends import checks_of, run
 from imagenet import MEAN, STD
 
 import graypipe as gp
+from graypipe.adapters._shared.data_format import DATA_FORMATS
 from graypipe.adapters.keras import ChannelLayer
-from graypipe.adapters.keras.layer import AXES
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(26)
@@ -67,7 +67,7 @@ def cases():
     guards = cycle([(False, None), (True, 11), (False, float("nan"))])
     vias = cycle(VIAS.values())
     for dtype in ("bool", "uint8", "int16", "uint16", "float16", "float32"):
-        for data_format in AXES:
+        for data_format in DATA_FORMATS:
             (bands, via), (clip, nodata) = next(vias), next(guards)
             image = RNG.integers(0, 120, (2, 7, 5, via.shape[1])).astype(dtype)
             if image.dtype.kind == "f" and nodata is not None:

@@ -10,7 +10,7 @@ from keras import layers
 
 import graypipe as gp
 from graypipe.adapters.keras import ChannelLayer, compare, fold_into
-from graypipe.adapters.keras.graph import find_reader
+from graypipe.adapters.keras.graph import find_stem
 
 GRAY = gp.Source("gray", range=(0, 255))
 PLAN = gp.plan(GRAY, "keras-torch")
@@ -43,7 +43,7 @@ def check(model, plan=PLAN):
     )
     folded, feed = fold_into(model, plan)
     assert compare(model, plan, folded, feed).interior.relative <= 1e-5
-    return find_reader(folded).layer
+    return find_stem(folded).layer
 
 
 LAYERS = {
@@ -152,9 +152,9 @@ def test_nested_models_are_entered(kind):
     model = model_of(layers.ZeroPadding2D(1), inner, head)
     path = {"twice": ("outer", "encoder", "stem")}.get(kind, ("encoder", "stem"))
     assert (
-        find_reader(model).path
-        == find_reader(model, "stem").path
-        == find_reader(model, "/".join(path)).path
+        find_stem(model).path
+        == find_stem(model, "stem").path
+        == find_stem(model, "/".join(path)).path
         == path
     )
     inner.trainable = False
