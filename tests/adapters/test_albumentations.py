@@ -1,6 +1,6 @@
-"""albumentations: what ToBackbone makes of images, batches and volumes.
+"""The albumentations adapter: results for images, batches and volumes.
 
-Runs alike with albumentations and with AlbumentationsX, which goes by the same import name.
+Runs with albumentations and with AlbumentationsX, which has the same import name.
 """
 
 import albumentations
@@ -28,7 +28,7 @@ def composed(plans):
     return albumentations.Compose([ToBackbone(*plans)])
 
 
-both = pytest.mark.parametrize("made", [alone, composed])
+both = pytest.mark.parametrize("create", [alone, composed])
 
 
 def unit(value, white):
@@ -81,7 +81,7 @@ PLANS = {
 
 @both
 @pytest.mark.parametrize("kind", PLANS)
-def test_it_is_what_the_plan_means(kind, made):
+def test_results_match_the_oracle(kind, create):
     source, dtype, ranges, via, guards = PLANS[kind]
     plan = gp.plan(source, "imagenet", None if len(ranges) == 1 else TRUE_COLOUR)
     low, high = (
@@ -96,7 +96,7 @@ def test_it_is_what_the_plan_means(kind, made):
         image[3:5] = guards["nodata"]
     kept = image.copy()
 
-    x = made([plan])(image=image)["image"]
+    x = create([plan])(image=image)["image"]
 
     layout = "HW" if len(ranges) == 1 else "HWC"
     statistics = {"mean": MEAN, "std": STD}
@@ -136,13 +136,13 @@ def test_it_is_what_the_plan_means(kind, made):
         ("volumes", (2, 1, 8, 1)),
     ],
 )
-def test_g04_batches_and_volumes_equal_their_single_images_bit_for_bit(
-    name, pixels, bands, made
+def test_batches_and_volumes_equal_their_images_bit_for_bit(
+    name, pixels, bands, create
 ):
     shape = {"none": pixels, "one": (*pixels, 1), "three": (*pixels, 3)}[bands]
     array = RNG.integers(0, 256, shape, np.uint8)
 
-    x = made([GRAY, RGB])(**{name: array})[name]
+    x = create([GRAY, RGB])(**{name: array})[name]
 
     plan = RGB if bands == "three" else gp.plan(gp.Source("gray", "HWC"), "imagenet")
     flat = array.reshape(-1, *pixels[-2:], 3 if bands == "three" else 1)
@@ -155,10 +155,8 @@ def test_g04_batches_and_volumes_equal_their_single_images_bit_for_bit(
 @both
 @pytest.mark.parametrize(("name", "ndim"), NDIM.items())
 @pytest.mark.parametrize("count", [2, 4, 13])
-def test_t01_a_band_count_without_a_plan_is_an_error_on_every_call(
-    count, name, ndim, made
-):
-    transform = made([GRAY, RGB])
+def test_a_band_count_without_a_plan_is_an_error(count, name, ndim, create):
+    transform = create([GRAY, RGB])
     good = np.zeros((2,) * (ndim - 2) + (6, 8), np.uint8)
     for array in (good, np.zeros((*good.shape, 3), np.uint8)):
         assert transform(**{name: array})[name].shape == (*good.shape, 3)
@@ -170,53 +168,53 @@ def test_t01_a_band_count_without_a_plan_is_an_error_on_every_call(
 
 
 @both
-def test_t01_thirteen_bands_do_not_take_the_statistics_of_red(made):
+def test_thirteen_bands_are_not_taken_for_three(create):
     with pytest.raises(
         gp.ChannelError, match=r"expected the bands 'RGB' \(3\), got 13.*add a plan"
     ):
-        made([RGB])(image=np.full((4, 5, 13), 100, np.uint8))
+        create([RGB])(image=np.full((4, 5, 13), 100, np.uint8))
 
 
 @both
-def test_t06_sixteen_bits_are_divided_by_what_sixteen_bits_hold(made):
+def test_16_bit_images_are_divided_by_65535(create):
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
-    x = made([GRAY])(image=ramp)["image"]
+    x = create([GRAY])(image=ramp)["image"]
     np.testing.assert_allclose(x, unit(ramp[..., None], 65535), rtol=0, atol=4e-6)
     with pytest.raises(gp.DTypeError, match="declares dtype uint8, got uint16"):
-        made([gp.plan(gp.Source("gray", dtype="uint8"), "imagenet")])(image=ramp)
+        create([gp.plan(gp.Source("gray", dtype="uint8"), "imagenet")])(image=ramp)
     with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
-        made([gp.plan(gp.Source("gray", bits=12), "imagenet")])(
+        create([gp.plan(gp.Source("gray", bits=12), "imagenet")])(
             image=ramp.astype(np.uint8)
         )
 
 
 @both
 @pytest.mark.parametrize("name", ["image", "images"])
-def test_t07_floats_are_in_the_unit_that_is_declared(name, made):
+def test_floats_must_be_in_the_declared_range(name, create):
     pixels = RNG.random((2, 8, 8) if name == "images" else (8, 8)).astype(np.float32)
-    x = made([GRAY])(**{name: pixels})[name]
+    x = create([GRAY])(**{name: pixels})[name]
     np.testing.assert_allclose(x, unit(pixels[..., None], 1), rtol=0, atol=4e-6)
     with pytest.raises(gp.RangeError, match="looks like 0-255"):
-        made([GRAY])(**{name: pixels * 255})
+        create([GRAY])(**{name: pixels * 255})
     declared = gp.plan(gp.Source("gray", range=(0, 255)), "imagenet")
-    x = made([declared])(**{name: pixels * 255})[name]
+    x = create([declared])(**{name: pixels * 255})[name]
     np.testing.assert_allclose(x, unit(pixels[..., None], 1), rtol=0, atol=4e-6)
 
 
 @both
-def test_t13_columns_of_one_pixel_are_not_taken_for_bands(made):
+def test_an_image_one_pixel_wide_has_no_band_axis(create):
     columns = RNG.integers(0, 256, (5, 8, 1), np.uint8)
-    x = made([gp.plan("gray", "rgb8")])(images=columns)["images"]
+    x = create([gp.plan("gray", "rgb8")])(images=columns)["images"]
     np.testing.assert_array_equal(x, np.stack([columns] * 3, -1))
 
 
 @both
-def test_g02_colour_and_gray_leave_with_one_shape(made):
+def test_colour_and_gray_images_get_the_same_shape(create):
     gray, rgb = (
         RNG.integers(0, 256, (6, 7), np.uint8),
         RNG.integers(0, 256, (6, 7, 3), np.uint8),
     )
-    transform = made([gp.plan("gray", "rgb8"), gp.plan("RGB", "rgb8")])
+    transform = create([gp.plan("gray", "rgb8"), gp.plan("RGB", "rgb8")])
     np.testing.assert_array_equal(
         transform(image=gray)["image"], np.stack([gray] * 3, -1)
     )
@@ -225,9 +223,9 @@ def test_g02_colour_and_gray_leave_with_one_shape(made):
 
 @both
 @pytest.mark.parametrize(
-    "way", ["reversed", "every second", "fortran", "read-only", "big-endian"]
+    "kind", ["reversed", "every second", "fortran", "read-only", "big-endian"]
 )
-def test_g10_any_array_goes_in_and_an_owned_one_comes_out(way, made):
+def test_any_memory_layout_gives_a_new_contiguous_array(kind, create):
     image = RNG.integers(0, 65536, (6, 8), np.uint16)
     array = {
         "reversed": image[::-1, ::-1].copy()[::-1, ::-1],
@@ -235,9 +233,9 @@ def test_g10_any_array_goes_in_and_an_owned_one_comes_out(way, made):
         "fortran": np.asfortranarray(image),
         "read-only": image.copy(),
         "big-endian": image.astype(">u2"),
-    }[way]
-    array.flags.writeable = way != "read-only"
-    x = made([GRAY])(image=array)["image"]
+    }[kind]
+    array.flags.writeable = kind != "read-only"
+    x = create([GRAY])(image=array)["image"]
     assert x.flags.c_contiguous
     assert x.flags.writeable
     assert not np.shares_memory(x, array)
@@ -246,9 +244,9 @@ def test_g10_any_array_goes_in_and_an_owned_one_comes_out(way, made):
 
 @both
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint32", "int64", "float16"])
-def test_every_dtype_that_the_plan_takes_arrives(dtype, made):
+def test_every_dtype_of_the_plan_is_accepted(dtype, create):
     image = RNG.integers(0, 2, (6, 8)).astype(dtype)
-    x = made([gp.plan(gp.Source("gray", range=(0, 1)), "imagenet")])(image=image)[
+    x = create([gp.plan(gp.Source("gray", range=(0, 1)), "imagenet")])(image=image)[
         "image"
     ]
     np.testing.assert_allclose(
@@ -266,7 +264,7 @@ def test_every_dtype_that_the_plan_takes_arrives(dtype, made):
         ("apply_to_volumes", (2, 6, 8)),
     ],
 )
-def test_another_number_of_axes_is_an_error_that_says_where_it_belongs(name, shape):
+def test_a_wrong_number_of_axes_is_an_error(name, shape):
     with pytest.raises(gp.LayoutError) as caught:
         getattr(ToBackbone(GRAY, RGB), name)(np.zeros(shape, np.uint8))
     for part in (str(shape), "batches of them as images=", f"{len(shape)} axes"):
@@ -274,7 +272,7 @@ def test_another_number_of_axes_is_an_error_that_says_where_it_belongs(name, sha
 
 
 @both
-def test_masks_boxes_and_keypoints_stay(made):
+def test_masks_boxes_and_keypoints_are_unchanged(create):
     image, mask = (
         RNG.integers(0, 256, (6, 7), np.uint8),
         RNG.integers(0, 3, (6, 7), np.uint8),
@@ -283,7 +281,7 @@ def test_masks_boxes_and_keypoints_stay(made):
         np.array([[0.1, 0.2, 0.5, 0.6, 1]], np.float32),
         np.array([[1.0, 2.0]], np.float32),
     )
-    out = made([GRAY])(
+    out = create([GRAY])(
         image=image,
         mask=mask,
         masks=np.stack([mask] * 2),
@@ -301,7 +299,7 @@ def test_masks_boxes_and_keypoints_stay(made):
         assert out[name].dtype == value.dtype
 
 
-def test_a_list_of_images_is_a_batch_whatever_each_of_them_is():
+def test_a_list_may_mix_dtypes_and_band_counts():
     images = [
         RNG.integers(0, 256, (6, 7), np.uint8),
         RNG.integers(0, 65536, (6, 7, 1), np.uint16),
@@ -309,18 +307,18 @@ def test_a_list_of_images_is_a_batch_whatever_each_of_them_is():
     ]
     x = ToBackbone(GRAY, RGB).apply_to_images(images)
     white = [255, 65535, 255]
-    for made, image, top in zip(x, images, white, strict=True):
+    for result, image, top in zip(x, images, white, strict=True):
         np.testing.assert_allclose(
-            made, unit(image.reshape(6, 7, -1), top), rtol=0, atol=4e-6
+            result, unit(image.reshape(6, 7, -1), top), rtol=0, atol=4e-6
         )
 
 
-def test_a_tensor_is_refused_or_comes_back_as_a_tensor():
+def test_a_tensor_is_refused_or_returned_as_a_tensor():
     tensor = torch.from_numpy(RNG.integers(0, 256, (1, 6, 7), np.uint8))
     transform = ToBackbone(GRAY)
     if (
         albumentations.__version__ == "2.0.8"
-    ):  # which knows arrays only; its Compose refuses the tensor itself
+    ):  # which takes arrays only; its Compose refuses tensors itself
         with pytest.raises(gp.DTypeError, match="Tensor"):
             transform(image=tensor)
         return
@@ -329,7 +327,7 @@ def test_a_tensor_is_refused_or_comes_back_as_a_tensor():
     np.testing.assert_array_equal(x, GRAY(tensor[0].numpy()))
 
 
-def test_p_decides_whether_an_image_is_touched():
+def test_p_is_the_probability_of_application():
     image = RNG.integers(0, 256, (6, 7), np.uint8)
     assert ToBackbone(GRAY, p=0.0)(image=image)["image"] is image
     assert ToBackbone(GRAY).p == 1

@@ -1,6 +1,6 @@
-"""albumentations: a whole chain on photographs of scikit-image, with masks, boxes and keypoints, in DataLoaders.
+"""albumentations chains on photographs, with masks, boxes and keypoints, in DataLoaders.
 
-What ToBackbone gets is known: a chain without it, given the same seed, draws the same crops, flips and blurs.
+A chain without ToBackbone and with the same seed gives the image that ToBackbone receives.
 """
 
 from functools import cache
@@ -24,7 +24,7 @@ CROP = (96, 128)
 
 @cache
 def photograph(name, bits):
-    """(H, W) uint8 as scikit-image ships it, or enlarged twice with the new levels in 16 bits."""
+    """Return a photograph (H, W) as uint8, or enlarged twice as uint16."""
     image = getattr(data, name)()
     if bits == 8:
         return image
@@ -42,7 +42,7 @@ def chain(*last):
 
 
 def sample(name, bits):
-    """Return a photograph with a mask that holds its bright parts, and boxes and points all over it."""
+    """Return a photograph with a mask of its bright parts, and many boxes and points."""
     image = photograph(name, bits)
     height, width = image.shape
     corners = [
@@ -58,7 +58,7 @@ def sample(name, bits):
 
 
 class Photographs(Dataset):
-    """Pairs: the photograph augmented, and what the whole chain makes of it."""
+    """Pairs of the augmented photograph and the result of the whole chain."""
 
     def __init__(self, bits):
         self.bits = bits
@@ -77,12 +77,12 @@ class Photographs(Dataset):
 
 
 def batched(pairs):
-    augmented, made = zip(*pairs, strict=True)
-    return augmented, made, torch.stack([one["image"] for one in made])
+    augmented, result = zip(*pairs, strict=True)
+    return augmented, result, torch.stack([one["image"] for one in result])
 
 
-def wanted(image):
-    """Return (y, scale) of the oracle for a gray (H, W) image of its full range."""
+def expected(image):
+    """Return (y, scale) of the oracle for a gray image (H, W) of full range."""
     ranges = [(0, np.iinfo(image.dtype).max)]
     return oracle.plan(
         image.reshape(CROP),
@@ -97,20 +97,20 @@ def wanted(image):
 
 @pytest.mark.filterwarnings(
     "ignore:.*multi-threaded, use of fork:DeprecationWarning"
-)  # what the test is about
+)  # this test forks on purpose
 @pytest.mark.parametrize(
     ("bits", "start"), [(8, None), (16, None), (8, "fork"), (16, "fork"), (16, "spawn")]
 )
-def test_a_chain_ends_in_what_the_plan_makes_of_the_augmented_image(bits, start):
+def test_the_plan_converts_the_augmented_image(bits, start):
     workers = {"num_workers": 2, "multiprocessing_context": start} if start else {}
     levels, boxes = 0, 0
-    for augmented, made, batch in DataLoader(
+    for augmented, result, batch in DataLoader(
         Photographs(bits), batch_size=2, collate_fn=batched, **workers
     ):
         assert (batch.dtype, tuple(batch.shape)) == (torch.float32, (2, 3, *CROP))
-        for before, after, x in zip(augmented, made, batch, strict=True):
+        for before, after, x in zip(augmented, result, batch, strict=True):
             assert before["image"].dtype == f"uint{bits}"
-            oracle.assert_matches(x.numpy(), *wanted(before["image"]))
+            oracle.assert_matches(x.numpy(), *expected(before["image"]))
             for name in ("mask", "bboxes", "labels", "keypoints"):
                 np.testing.assert_array_equal(after[name], before[name])
             levels, boxes = (
@@ -122,24 +122,24 @@ def test_a_chain_ends_in_what_the_plan_makes_of_the_augmented_image(bits, start)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_a_chain_goes_on_augmenting_after_rgb8(bits):
+def test_augmentation_can_continue_after_rgb8(bits):
     to_rgb = ToBackbone(gp.plan("gray", "rgb8"), gp.plan("RGB", "rgb8"))
     on = A.Compose([to_rgb, A.RGBShift(p=1), A.HueSaturationValue(p=1)], seed=3)
     alike = A.Compose([A.RGBShift(p=1), A.HueSaturationValue(p=1)], seed=3)
     image = photograph("coins", bits)
     eight = oracle.store(image / (1 if bits == 8 else 257.0), "uint8")
     rgb = np.stack([eight] * 3, -1)
-    made = on(image=image)["image"]
-    np.testing.assert_array_equal(made, alike(image=rgb)["image"])
-    assert (made.dtype, made.shape) == (np.uint8, rgb.shape)
+    result = on(image=image)["image"]
+    np.testing.assert_array_equal(result, alike(image=rgb)["image"])
+    assert (result.dtype, result.shape) == (np.uint8, rgb.shape)
 
 
-def test_a_folder_of_gray_and_colour_makes_one_batch():
+def test_gray_and_colour_images_form_one_batch():
     plans = ToBackbone(gp.plan("gray", "imagenet"), gp.plan("RGB", "imagenet"))
-    made = A.Compose([A.RandomCrop(*CROP), plans, ToTensorV2()])
+    pipeline = A.Compose([A.RandomCrop(*CROP), plans, ToTensorV2()])
     batch = torch.stack(
         [
-            made(image=image)["image"]
+            pipeline(image=image)["image"]
             for image in (data.camera(), data.astronaut(), data.coins())
         ]
     )
@@ -150,9 +150,9 @@ def test_a_folder_of_gray_and_colour_makes_one_batch():
     assert not torch.allclose(colour[0], colour[2], atol=0.1)
 
 
-def test_g15_batches_end_in_tensors_too():
+def test_batches_can_be_converted_to_tensors():
     plan = gp.plan("gray", "imagenet")
     crops = np.stack([photograph(name, 8)[:96, :128] for name in PHOTOGRAPHS])
     for images in (crops, crops[:1]):
-        made = A.Compose([ToBackbone(plan), ToTensorV2()])(images=images)["images"]
-        assert made.numpy().tobytes() == plan.batch(images).tobytes()
+        result = A.Compose([ToBackbone(plan), ToTensorV2()])(images=images)["images"]
+        assert result.numpy().tobytes() == plan.batch(images).tobytes()

@@ -1,4 +1,4 @@
-"""albumentations: transforms made from plans, then saved, copied, replayed, printed, and loaded in another process."""
+"""albumentations transforms saved, copied, replayed, printed and loaded elsewhere."""
 
 import copy
 import io
@@ -47,9 +47,9 @@ def assert_same(one, other):
 
 
 def python(code, folder, **environment):
-    """Run ``code`` in a process of its own, ``folder`` and the project first on its path."""
+    """Run ``code`` in a new process with ``folder`` and the project on its path."""
     path = os.pathsep.join([str(folder), str(ROOT)])
-    found = os.environ | {
+    variables = os.environ | {
         "PYTHONPATH": path,
         "ALBUMENTATIONS_NO_TELEMETRY": "1",
         "NO_ALBUMENTATIONS_UPDATE": "1",
@@ -57,7 +57,7 @@ def python(code, folder, **environment):
     command = [sys.executable, "-c", code]
     return subprocess.run(
         command,
-        env=found | environment,
+        env=variables | environment,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -65,7 +65,7 @@ def python(code, folder, **environment):
     )
 
 
-def test_g15_a_pipeline_equals_itself_after_its_dict_and_json():
+def test_a_pipeline_survives_its_dict_and_json():
     saved = A.to_dict(pipeline())
     record = saved["transform"]["transforms"][0]
     assert record["__class_fullname__"] == "graypipe.adapters.albumentations.ToBackbone"
@@ -78,7 +78,7 @@ def test_g15_a_pipeline_equals_itself_after_its_dict_and_json():
 
 
 @pytest.mark.parametrize("data_format", ["json", "yaml"])
-def test_g15_a_pipeline_equals_itself_after_a_file_and_a_buffer(data_format, tmp_path):
+def test_a_pipeline_survives_a_file_and_a_buffer(data_format, tmp_path):
     path, buffer = tmp_path / "pipeline", io.StringIO()
     for place in (path, buffer):
         A.save(pipeline(), place, data_format=data_format)
@@ -90,9 +90,7 @@ def test_g15_a_pipeline_equals_itself_after_a_file_and_a_buffer(data_format, tmp
 
 
 @pytest.mark.parametrize("data_format", ["json", "yaml"])
-def test_g15_another_process_that_has_imported_the_adapter_loads_it(
-    data_format, tmp_path
-):
+def test_a_saved_pipeline_loads_in_another_process(data_format, tmp_path):
     A.save(pipeline(), tmp_path / "pipeline", data_format=data_format)
     np.save(tmp_path / "image.npy", RGBY)
     code = f"""
@@ -111,7 +109,7 @@ numpy.save("made.npy", loaded(image=numpy.load("image.npy"))["image"])
 @pytest.mark.parametrize(
     "again", [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy]
 )
-def test_g15_it_is_copied_and_pickled(again):
+def test_pipelines_can_be_copied_and_pickled(again):
     used = pipeline()
     used(image=IMAGE)
     for value in (pipeline(), used):
@@ -119,17 +117,17 @@ def test_g15_it_is_copied_and_pickled(again):
         assert repr(again(value)) == repr(value)
 
 
-def test_a_replay_makes_the_same_image():
+def test_a_replay_gives_the_same_image():
     chain = A.ReplayCompose([A.HorizontalFlip(p=0.5), ToBackbone(*PLANS)])
     for _ in range(8):
-        made = chain(image=IMAGE)
+        result = chain(image=IMAGE)
         again = A.ReplayCompose.replay(
-            json.loads(json.dumps(made["replay"])), image=IMAGE
+            json.loads(json.dumps(result["replay"])), image=IMAGE
         )
-        assert again["image"].tobytes() == made["image"].tobytes()
+        assert again["image"].tobytes() == result["image"].tobytes()
 
 
-def test_the_repr_shows_the_plans_as_they_run_and_makes_an_equal_transform():
+def test_evaluating_the_repr_gives_an_equal_transform():
     shown = repr(ToBackbone(gp.plan("gray", "imagenet"), p=0.5))
     assert shown.startswith("ToBackbone(p=0.5, plans=[{")
     assert "'source': {'bands': ['gray'], 'layout': 'HWC'}" in shown
@@ -137,21 +135,21 @@ def test_the_repr_shows_the_plans_as_they_run_and_makes_an_equal_transform():
     assert repr(eval(shown)) == shown
 
 
-def test_plans_and_their_dicts_are_taken_alike():
+def test_plans_and_their_dicts_are_equivalent():
     dicts = [json.loads(plan.to_json()) for plan in PLANS]
-    wanted = repr(ToBackbone(*PLANS))
-    for made in (
+    expected = repr(ToBackbone(*PLANS))
+    for transform in (
         ToBackbone(*dicts),
         ToBackbone(PLANS[0], dicts[1]),
         ToBackbone(plans=dicts),
         ToBackbone(plans=PLANS),
         ToBackbone(PLANS[0], plans=dicts[1:], p=1),
     ):
-        assert repr(made) == wanted
+        assert repr(transform) == expected
     assert dicts == [json.loads(plan.to_json()) for plan in PLANS]
 
 
-def test_g07_a_dict_whose_statistics_do_not_fit_the_bands_is_refused():
+def test_a_dict_with_statistics_of_other_bands_is_refused():
     record = json.loads(PLANS[0].to_json())
     for mean in ([0.5], [0.5] * 4):
         with pytest.raises(
@@ -163,7 +161,7 @@ def test_g07_a_dict_whose_statistics_do_not_fit_the_bands_is_refused():
         ToBackbone({"plan": "imagenet"})
 
 
-def test_strict_refuses_unknown_arguments_and_else_albumentations_warns():
+def test_unknown_arguments_warn_or_are_refused_with_strict():
     assert ToBackbone(*PLANS, strict=True)(image=IMAGE)["image"].shape == (6, 8, 3)
     assert A.Compose([ToBackbone(*PLANS, strict=True)], strict=True)(image=IMAGE)[
         "image"
@@ -178,7 +176,7 @@ def test_strict_refuses_unknown_arguments_and_else_albumentations_warns():
         ToBackbone(*PLANS, typo=1)
 
 
-def test_plans_that_cannot_stand_together_are_errors():
+def test_plans_that_do_not_fit_together_are_refused():
     with pytest.raises(gp.ChannelError, match="at least one plan"):
         ToBackbone()
     with pytest.raises(gp.ChannelError, match="both have 3 bands"):
@@ -201,7 +199,7 @@ sys.meta_path.insert(0, Absent())
 """
 
 
-def test_where_albumentations_is_missing_the_extra_is_named(tmp_path):
+def test_a_missing_albumentations_names_the_extra(tmp_path):
     ran = python(ABSENT + "import graypipe.adapters.albumentations", tmp_path)
     assert ran.returncode == 1
     last = ran.stderr.strip().splitlines()[-1]
@@ -215,7 +213,7 @@ def test_where_albumentations_is_missing_the_extra_is_named(tmp_path):
     "fault",
     ["import missing_here", "raise ImportError('libGL.so.1: cannot open')", "1 / 0"],
 )
-def test_where_albumentations_is_broken_its_own_error_shows(fault, tmp_path):
+def test_a_broken_albumentations_shows_its_own_error(fault, tmp_path):
     (tmp_path / "albumentations.py").write_text(fault)
     ran = python("import graypipe.adapters.albumentations", tmp_path)
     assert ran.returncode == 1
@@ -237,7 +235,7 @@ sys.addaudithook(refuse)
 """
 
 
-def test_importing_building_and_running_it_send_nothing(tmp_path):
+def test_nothing_is_sent_over_the_network(tmp_path):
     use = """
 import albumentations, numpy, graypipe as gp
 from graypipe.adapters.albumentations import ToBackbone

@@ -1,10 +1,10 @@
-"""ToBackbone for Dataset.map: elements, static shapes, what is refused, and how often anything is compiled."""
+"""ToBackbone in Dataset.map: elements, static shapes, errors and compilation."""
 
 import pickle
 
 import numpy as np
 import pytest
-from adapters.tf_ways import Dataset, only, tf, unsized
+from adapters.tf_modes import Dataset, only, tf, unsized
 
 import graypipe as gp
 from graypipe.adapters import tf_data
@@ -15,15 +15,15 @@ GRAY = RNG.integers(0, 256, (5, 7, 9, 1), np.uint8)
 EIGHT = gp.Source("gray", range=(0, 255))
 PLAN = gp.plan(EIGHT, gp.preset("imagenet", layout="HWC"))
 RGB = gp.plan(gp.Source("RGB", range=(0, 255)), PLAN.target)
-WANTED = PLAN.batch(GRAY[..., 0])
+EXPECTED = PLAN.batch(GRAY[..., 0])
 MAP = ToBackbone(PLAN)
 
 
-def near(made, wanted):
-    np.testing.assert_allclose(made, wanted, rtol=0, atol=2e-6)
+def assert_near(result, expected):
+    np.testing.assert_allclose(result, expected, rtol=0, atol=2e-6)
 
 
-def test_s05_instead_of_grayscale_to_rgb_in_a_map():
+def test_it_replaces_grayscale_to_rgb():
     for dtype in ("uint8", "float32"):
         images = Dataset.from_tensor_slices(GRAY.astype(dtype)).batch(2)
         plan = gp.plan(EIGHT, gp.preset("rgb8", dtype=dtype))
@@ -34,7 +34,7 @@ def test_s05_instead_of_grayscale_to_rgb_in_a_map():
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_s05_uint16_which_grayscale_to_rgb_cannot_tile():
+def test_uint16_is_repeated_unlike_by_grayscale_to_rgb():
     deep = GRAY.astype(np.uint16) * 257
     with pytest.raises(tf.errors.UnimplementedError, match="uint16"):
         tf.image.grayscale_to_rgb(tf.constant(deep))
@@ -45,42 +45,42 @@ def test_s05_uint16_which_grayscale_to_rgb_cannot_tile():
         Dataset.from_tensors(deep),
         unsized([deep], tf.TensorSpec((None, None, None, 1), tf.uint16)),
     ):
-        made = only(batch.map(ToBackbone(plan)))
-        assert made.dtype == tf.uint16
-        np.testing.assert_array_equal(made, np.repeat(deep, 3, -1))
+        result = only(batch.map(ToBackbone(plan)))
+        assert result.dtype == tf.uint16
+        np.testing.assert_array_equal(result, np.repeat(deep, 3, -1))
 
 
-def test_an_image_and_what_follows_it():
+def test_other_components_of_a_tuple_are_unchanged():
     labels, masks = np.arange(5), RNG.integers(0, 2, (5, 7, 9, 1), np.uint8)
     alone = Dataset.from_tensor_slices(GRAY).map(MAP)
     pairs = Dataset.from_tensor_slices((GRAY, labels)).map(MAP)
     nested = Dataset.from_tensor_slices((GRAY, {"mask": masks}, (labels, labels))).map(
         MAP
     )
-    near(np.stack(list(alone)), WANTED)
+    assert_near(np.stack(list(alone)), EXPECTED)
     for i, (image, label) in enumerate(pairs):
-        near(image, WANTED[i])
+        assert_near(image, EXPECTED[i])
         assert label == i
     for i, (image, more, (label, _)) in enumerate(nested):
-        near(image, WANTED[i])
+        assert_near(image, EXPECTED[i])
         np.testing.assert_array_equal(more["mask"], masks[i])
         assert label == i
 
 
-def test_a_dict_that_holds_the_image_under_a_key():
+def test_the_image_of_a_dict_is_found_by_its_key():
     element = {"image": GRAY, "mask": GRAY, "id": np.arange(5)}
     by_key = ToBackbone(PLAN, key="image")
-    for i, made in enumerate(Dataset.from_tensor_slices(element).map(by_key)):
-        assert sorted(made) == ["id", "image", "mask"]
-        near(made["image"], WANTED[i])
-        np.testing.assert_array_equal(made["mask"], GRAY[i])
-    made, label = only(Dataset.from_tensors((element, 3)).map(by_key))
-    near(made["image"], WANTED)
+    for i, result in enumerate(Dataset.from_tensor_slices(element).map(by_key)):
+        assert sorted(result) == ["id", "image", "mask"]
+        assert_near(result["image"], EXPECTED[i])
+        np.testing.assert_array_equal(result["mask"], GRAY[i])
+    result, label = only(Dataset.from_tensors((element, 3)).map(by_key))
+    assert_near(result["image"], EXPECTED)
     assert label == 3
 
 
 @pytest.mark.parametrize(
-    ("known", "made"),
+    ("shape", "result_shape"),
     [
         ((7, 9, 1), (7, 9, 3)),
         ((None, 7, 9, 1), (None, 7, 9, 3)),
@@ -89,23 +89,25 @@ def test_a_dict_that_holds_the_image_under_a_key():
         ((4, None, 9, None), (4, None, 9, 3)),
     ],
 )
-def test_g11_static_shape_and_dtype_survive(known, made):
-    spec = tf.TensorSpec(known, tf.uint8)
-    assert unsized([], spec).map(MAP).element_spec == tf.TensorSpec(made, tf.float32)
-    moved = tf.TensorSpec((*known[:-3], known[-1], *known[-3:-1]), tf.uint8)
+def test_static_shape_and_dtype_are_known(shape, result_shape):
+    spec = tf.TensorSpec(shape, tf.uint8)
+    assert unsized([], spec).map(MAP).element_spec == tf.TensorSpec(
+        result_shape, tf.float32
+    )
+    moved = tf.TensorSpec((*shape[:-3], shape[-1], *shape[-3:-1]), tf.uint8)
     first = unsized([], moved).map(ToBackbone(PLAN, data_format="channels_first"))
     assert first.element_spec == tf.TensorSpec(
-        (*made[:-3], 3, *made[-3:-1]), tf.float32
+        (*result_shape[:-3], 3, *result_shape[-3:-1]), tf.float32
     )
 
 
-def test_the_band_count_picks_one_of_several_plans():
+def test_the_band_count_chooses_the_plan():
     both, colour = ToBackbone(PLAN, RGB), RNG.integers(0, 256, (2, 7, 9, 3), np.uint8)
-    near(only(Dataset.from_tensors(GRAY).map(both)), WANTED)
-    near(only(Dataset.from_tensors(colour).map(both)), RGB.batch(colour))
+    assert_near(only(Dataset.from_tensors(GRAY).map(both)), EXPECTED)
+    assert_near(only(Dataset.from_tensors(colour).map(both)), RGB.batch(colour))
 
 
-def test_arrays_and_tensors_are_taken_outside_of_a_dataset_too():
+def test_arrays_and_tensors_work_outside_of_a_dataset():
     for image in (
         GRAY,
         tf.constant(GRAY),
@@ -113,12 +115,12 @@ def test_arrays_and_tensors_are_taken_outside_of_a_dataset_too():
         GRAY.astype(">u2"),
         GRAY[:, ::-1, ::-1],
     ):
-        made = MAP(image)
-        assert isinstance(made, tf.Tensor)
-        near(made, PLAN.batch(np.asarray(image)[..., 0].astype(np.uint8)))
+        result = MAP(image)
+        assert isinstance(result, tf.Tensor)
+        assert_near(result, PLAN.batch(np.asarray(image)[..., 0].astype(np.uint8)))
 
 
-def test_g15_a_pickled_transform_is_the_same():
+def test_a_transform_can_be_pickled():
     again = pickle.loads(pickle.dumps(MAP))
     assert repr(again) == repr(MAP)
     assert "layout='HWC'" in repr(MAP)
@@ -126,7 +128,7 @@ def test_g15_a_pickled_transform_is_the_same():
 
 
 def compiled(spec, transform=MAP):
-    """Whether a graph for ``spec`` has a part that XLA compiles."""
+    """Return whether a graph for ``spec`` has a part that XLA compiles."""
     graph = (
         tf.function(transform, input_signature=[spec])
         .get_concrete_function()
@@ -135,7 +137,7 @@ def compiled(spec, transform=MAP):
     return any(part.attr["_XlaMustCompile"].b for part in graph.library.function)
 
 
-def test_xla_compiles_where_the_static_shape_is_known_and_nowhere_else():
+def test_xla_compiles_only_known_static_shapes():
     assert compiled(tf.TensorSpec((7, 9, 1), tf.uint8))
     assert compiled(tf.TensorSpec((64, 7, 9, 1), tf.uint8))
     for shape in [
@@ -149,7 +151,7 @@ def test_xla_compiles_where_the_static_shape_is_known_and_nowhere_else():
         assert not compiled(tf.TensorSpec(shape, tf.float32)), shape
 
 
-def test_a_folder_of_many_sizes_is_traced_once_and_never_compiled(monkeypatch):
+def test_images_of_many_sizes_are_traced_once(monkeypatch):
     traced = []
     run = tf_data._run
     monkeypatch.setattr(
@@ -162,12 +164,12 @@ def test_a_folder_of_many_sizes_is_traced_once_and_never_compiled(monkeypatch):
         MAP, num_parallel_calls=2
     )
     for _ in range(2):
-        for image, made in zip(images, dataset, strict=True):
-            near(made, PLAN(image[..., 0]))
+        for image, result in zip(images, dataset, strict=True):
+            assert_near(result, PLAN(image[..., 0]))
     assert [shape.as_list() for shape in traced] == [[None, None, 1]]
 
 
-def test_batches_with_a_smaller_last_one_are_traced_once(monkeypatch):
+def test_a_smaller_last_batch_is_not_traced_again(monkeypatch):
     traced = []
     run = tf_data._run
     monkeypatch.setattr(
@@ -177,11 +179,11 @@ def test_batches_with_a_smaller_last_one_are_traced_once(monkeypatch):
     )
     batches = list(Dataset.from_tensor_slices(GRAY).batch(2).map(MAP))
     assert [len(batch) for batch in batches] == [2, 2, 1]
-    near(np.concatenate(batches), WANTED)
+    assert_near(np.concatenate(batches), EXPECTED)
     assert [shape.as_list() for shape in traced] == [[None, 7, 9, 1]]
 
 
-def test_the_graph_holds_operations_of_tensorflow_alone():
+def test_the_graph_contains_no_python_function():
     for shape in [(7, 9, 1), (None, None, 1), (None, None, None)]:
         spec = tf.TensorSpec(shape, tf.float32)
         graph = (
@@ -198,22 +200,22 @@ def test_the_graph_holds_operations_of_tensorflow_alone():
 
 
 REFUSED = {
-    "t12 rows, no bands": (
+    "rows without bands": (
         gp.LayoutError,
         GRAY[0, ..., 0],
         r"\(7, 9\), read as HW \(H=7 W=9\).*expand_dims\(x, -1\)",
     ),
-    "t12 a gray batch": (
+    "a gray batch": (
         gp.ChannelError,
         np.zeros((8, 16, 16), np.uint8),
         r"got 16 in shape \(8, 16, 16\), read as HWC \(H=8 W=16 C=16\) or as NHW \(N=8 H=16 W=16\)",
     ),
-    "t13 a column": (
+    "a column": (
         gp.LayoutError,
         np.zeros((5, 1), np.uint8),
         r"read as HW \(H=5 W=1\)",
     ),
-    "t17 four bands": (
+    "four bands": (
         gp.ChannelError,
         np.zeros((7, 9, 4), np.uint8),
         r"'gray' \(1\), got 4",
@@ -245,14 +247,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_image_is_refused_by_our_own_error_inside_a_map(what):
+def test_elements_without_an_image_are_refused_by_map(what):
     error, element, message = REFUSED[what]
     with pytest.raises(error, match=message) as raised:
         Dataset.from_tensors(element).map(MAP)
     assert raised.type is error
 
 
-def test_unknown_rank_and_an_unknown_choice_are_refused_while_the_dataset_is_built():
+def test_unknown_rank_or_choice_of_plan_is_refused_by_map():
     with pytest.raises(gp.LayoutError, match=r"unknown rank.*expand_animations=False"):
         unsized([], tf.TensorSpec(None, tf.uint8)).map(MAP)
     with pytest.raises(gp.ChannelError, match="picks one of 2 plans"):
@@ -261,9 +263,9 @@ def test_unknown_rank_and_an_unknown_choice_are_refused_while_the_dataset_is_bui
         )
 
 
-def test_an_unknown_band_count_is_tested_when_it_runs():
+def test_an_unknown_band_count_is_checked_at_run_time():
     spec = tf.TensorSpec((None, None, None), tf.uint8)
-    near(only(unsized(GRAY[:1], spec).map(MAP)), WANTED[0])
+    assert_near(only(unsized(GRAY[:1], spec).map(MAP)), EXPECTED[0])
     with pytest.raises(
         tf.errors.InvalidArgumentError,
         match=r"expected the bands .*gray.* \(1\) on axis -1",
@@ -271,7 +273,7 @@ def test_an_unknown_band_count_is_tested_when_it_runs():
         only(unsized([np.repeat(GRAY[0], 3, -1)], spec).map(MAP))
 
 
-def test_a_key_that_is_not_there_is_refused():
+def test_a_missing_key_is_refused():
     with pytest.raises(
         gp.DTypeError, match=r"under key='image', got a dict of \['scan'\]"
     ):
@@ -281,12 +283,12 @@ def test_a_key_that_is_not_there_is_refused():
 
 
 @pytest.mark.parametrize("image", [[[1, 2]], np.ma.masked_equal(GRAY, 3), None])
-def test_outside_of_a_dataset_lists_and_masked_arrays_are_refused(image):
+def test_lists_and_masked_arrays_are_refused(image):
     with pytest.raises(gp.DTypeError, match=r"expected a .*NumPy array"):
         MAP(image)
 
 
-def test_the_commonest_mistake_is_an_error_that_prints_the_cure():
+def test_an_undeclared_range_is_refused_with_the_cure():
     with pytest.raises(
         gp.RangeError,
         match=r"image_dataset_from_directory.*gp.Source\('gray', range=\(0, 255\)\)",
@@ -303,7 +305,7 @@ def test_plans_and_data_format_are_checked():
         ToBackbone(PLAN, data_format="NHWC")
 
 
-def test_another_dtype_than_the_declared_one_and_a_range_it_cannot_hold_are_errors():
+def test_the_dtype_must_be_declared_and_hold_the_range():
     eight = gp.plan(gp.Source("gray", dtype="uint8", range=(0, 255)), "imagenet")
     with pytest.raises(gp.DTypeError, match="declares dtype uint8, got float32"):
         Dataset.from_tensors(GRAY.astype(np.float32)).map(ToBackbone(eight))
@@ -316,7 +318,7 @@ def test_another_dtype_than_the_declared_one_and_a_range_it_cannot_hold_are_erro
         )
 
 
-def test_t18_a_second_pass_over_what_is_normalised_is_refused():
+def test_normalising_twice_is_refused():
     with pytest.raises(gp.ChannelError, match=r"'gray' \(1\), got 3"):
         Dataset.from_tensors(GRAY).map(MAP).map(MAP)
     stored = gp.plan(gp.Source("RGB", dtype="uint8", range=(0, 255)), PLAN.target)
@@ -324,7 +326,7 @@ def test_t18_a_second_pass_over_what_is_normalised_is_refused():
         Dataset.from_tensors(GRAY).map(MAP).map(ToBackbone(stored))
 
 
-def test_t26_the_bands_that_come_out_stand_in_the_static_shape():
+def test_the_static_shape_has_the_bands_of_the_target():
     rescaled = Dataset.from_tensors(GRAY.astype(np.float32)).map(
         lambda x: x * [1, 2, 3]
     )

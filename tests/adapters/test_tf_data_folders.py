@@ -1,10 +1,10 @@
-"""Gray folders on disk to the models of keras.applications, each against its own preprocess_input."""
+"""Gray folders for the models of keras.applications, compared with preprocess_input."""
 
 import sys
 
 import numpy as np
 import pytest
-from adapters.tf_ways import Dataset, only, tf
+from adapters.tf_modes import Dataset, only, tf
 from imagenet import MEAN, STD
 from PIL import Image
 
@@ -25,7 +25,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Five gray PNG files of 32 x 32 in two classes."""
+    """Return a folder of five gray PNG files of 32 x 32 pixels in two classes."""
     root = tmp_path_factory.mktemp("scans")
     for i in range(5):
         path = root / ("dark" if i % 2 else "light") / f"{i}.png"
@@ -46,9 +46,7 @@ def loaded(folder):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_s07_s10_a_gray_folder_reaches_a_model_as_its_preprocess_input_on_the_repeated_image(
-    name, folder
-):
+def test_a_gray_folder_matches_preprocess_input_and_logits(name, folder):
     target = gp.Target.from_keras(name)
     backbone = ToBackbone(gp.plan(EIGHT, target))
     dataset = loaded(folder)
@@ -78,7 +76,7 @@ def test_s07_s10_a_gray_folder_reaches_a_model_as_its_preprocess_input_on_the_re
         )
 
 
-def test_s10_the_plan_makes_explicit_what_efficientnet_does_to_one_band_by_broadcasting(
+def test_efficientnet_gets_what_it_would_broadcast(
     folder,
 ):
     image, _ = next(iter(loaded(folder)))
@@ -88,28 +86,28 @@ def test_s10_the_plan_makes_explicit_what_efficientnet_does_to_one_band_by_broad
     np.testing.assert_array_equal((x / 255 - mean) / std, (image / 255 - mean) / std)
 
 
-def test_g09_keras_presets_differ_and_each_goes_with_its_model(folder):
+def test_each_keras_model_has_its_own_preset(folder):
     image, _ = next(iter(loaded(folder)))
-    made = {
+    result = {
         name: ToBackbone(gp.plan(EIGHT, gp.Target.from_keras(name)))(image).numpy()
         for name in MODELS
     }
-    np.testing.assert_array_equal(made["ResNet50"], made["VGG19"])
+    np.testing.assert_array_equal(result["ResNet50"], result["VGG19"])
     np.testing.assert_allclose(
-        made["ResNet50"][..., 0], image[..., 0] - 103.939, atol=1e-4
+        result["ResNet50"][..., 0], image[..., 0] - 103.939, atol=1e-4
     )  # blue first
-    assert -1 <= made["MobileNetV2"].min() <= made["MobileNetV2"].max() <= 1
-    assert made["EfficientNetB0"].max() > 200
+    assert -1 <= result["MobileNetV2"].min() <= result["MobileNetV2"].max() <= 1
+    assert result["EfficientNetB0"].max() > 200
 
 
-def test_an_undeclared_range_is_refused_before_the_folder_is_read():
+def test_an_undeclared_range_is_refused_at_construction():
     with pytest.raises(gp.RangeError, match="image_dataset_from_directory"):
         ToBackbone(gp.plan("gray", gp.Target.from_keras("ResNet50")))
 
 
 @pytest.fixture
 def deep(tmp_path):
-    """A 16-bit gray PNG with 48 levels."""
+    """Return the path of a 16-bit gray PNG with 48 levels."""
     path = tmp_path / "16" / "ramp.png"
     path.parent.mkdir()
     Image.fromarray(RAMP).save(path)
@@ -117,22 +115,22 @@ def deep(tmp_path):
 
 
 def decoded(path, dtype=tf.uint16):
-    """The recipe of docs/tensorflow.md."""
+    """Decode a PNG as docs/tensorflow.md recommends."""
     return tf.io.decode_png(tf.io.read_file(path), channels=1, dtype=dtype)
 
 
-def test_t04_a_16_bit_file_has_one_range_whatever_it_is_read_for(deep):
+def test_a_16_bit_file_keeps_all_of_its_levels(deep):
     image, _ = gp.read(deep)
     source = gp.Source("gray", bits=16)
     files = Dataset.from_tensor_slices([str(deep)]).map(decoded)
     for target in ("unit", "imagenet", gp.Target("gray")):
         plan = gp.plan(source, target).with_layouts(target="HWC")
-        made = only(files.map(ToBackbone(plan)))
-        np.testing.assert_allclose(made, plan(image), rtol=0, atol=2e-6)
-        assert len(np.unique(made[..., 0])) == 48
+        result = only(files.map(ToBackbone(plan)))
+        np.testing.assert_allclose(result, plan(image), rtol=0, atol=2e-6)
+        assert len(np.unique(result[..., 0])) == 48
 
 
-def test_t04_t27_peer_the_loaders_that_halve_16_bit_files(deep):
+def test_the_default_loaders_cut_16_bit_files_to_8(deep):
     by_folder = keras.utils.image_dataset_from_directory(
         deep.parent.parent, color_mode="grayscale", image_size=(6, 8), verbose=False
     )
@@ -144,7 +142,7 @@ def test_t04_t27_peer_the_loaders_that_halve_16_bit_files(deep):
     np.testing.assert_array_equal(decoded(str(deep)), RAMP[..., None])
 
 
-def test_t27_a_file_cut_to_8_bits_is_refused_where_the_source_declares_16(deep):
+def test_a_file_cut_to_8_bits_is_refused_for_16_bits(deep):
     sixteen = ToBackbone(gp.plan(gp.Source("gray", bits=16), "unit"))
     cut = Dataset.from_tensors(str(deep)).map(lambda path: decoded(path, tf.uint8))
     with pytest.raises(
@@ -153,7 +151,7 @@ def test_t27_a_file_cut_to_8_bits_is_refused_where_the_source_declares_16(deep):
         cut.map(sixteen)
 
 
-def test_t17_one_band_or_four_never_pass_for_three():
+def test_one_or_four_bands_are_not_taken_for_three():
     plan = ToBackbone(
         gp.plan(gp.Source("RGB", range=(0, 255)), gp.preset("keras-torch"))
     )
@@ -165,7 +163,7 @@ def test_t17_one_band_or_four_never_pass_for_three():
             Dataset.from_tensors(tf.fill((4, 4, count), 100.0)).map(plan)
 
 
-def test_t12_peer_preprocess_input_takes_columns_of_a_gray_batch_for_bands():
+def test_columns_of_a_gray_batch_are_not_taken_for_bands():
     batch = tf.fill((8, 16, 3), 100.0)
     assert len(np.unique(keras.applications.resnet50.preprocess_input(batch))) == 3
     with pytest.raises(

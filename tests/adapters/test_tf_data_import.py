@@ -1,4 +1,4 @@
-"""Importing the tf.data adapter: where TensorFlow is missing or broken, and that it changes nothing."""
+"""Importing the tf.data adapter, also without TensorFlow; it changes no setting."""
 
 import os
 import subprocess
@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def python(code, **environment):
-    """Run ``code`` in a process of its own and return it."""
+    """Run ``code`` in a new process and return it."""
     paths = os.pathsep.join(filter(None, [environment.pop("first", ""), str(ROOT)]))
-    known = (
+    variables = (
         os.environ | {"PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"} | environment
     )
     return subprocess.run(
         [sys.executable, "-c", code],
-        env=known,
+        env=variables,
         capture_output=True,
         text=True,
         check=False,

@@ -1,8 +1,8 @@
-"""Graphs travel: a mapped dataset is saved and loaded, and runs in the workers of a tf.data service."""
+"""A mapped dataset can be saved and loaded, and runs in the workers of a tf.data service."""
 
 import numpy as np
 import pytest
-from adapters.tf_ways import Dataset, tf, unsized
+from adapters.tf_modes import Dataset, tf, unsized
 
 import graypipe as gp
 from graypipe.adapters.tf_data import ToBackbone
@@ -15,20 +15,20 @@ PLAN = gp.plan(
 MAP = ToBackbone(PLAN)
 
 
-def mapped(known):
-    """The images mapped, of static size or of none."""
+def mapped(static_size):
+    """Return the mapped images, with a static size or without."""
     spec = tf.TensorSpec((None, None, None, 1), tf.uint16)
     images = (
         Dataset.from_tensor_slices(GRAY).batch(2, drop_remainder=True)
-        if known
+        if static_size
         else unsized([GRAY], spec)
     )
     return images.map(MAP, num_parallel_calls=2)
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_mapped_dataset_equals_itself_after_save_and_load(tmp_path, known):
-    dataset = mapped(known)
+@pytest.mark.parametrize("static_size", [True, False])
+def test_a_mapped_dataset_can_be_saved_and_loaded(tmp_path, static_size):
+    dataset = mapped(static_size)
     dataset.save(str(tmp_path / "mapped"))
     again = Dataset.load(str(tmp_path / "mapped"))
     assert again.element_spec == dataset.element_spec
@@ -36,7 +36,7 @@ def test_a_mapped_dataset_equals_itself_after_save_and_load(tmp_path, known):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_snapshot_keeps_what_was_made(tmp_path):
+def test_a_mapped_dataset_can_be_snapshotted(tmp_path):
     for _ in range(2):
         kept = (
             Dataset.from_tensor_slices(GRAY).map(MAP).snapshot(str(tmp_path / "kept"))
@@ -48,7 +48,7 @@ def test_a_snapshot_keeps_what_was_made(tmp_path):
 
 @pytest.fixture(scope="module")
 def service():
-    """The address of a tf.data service of one dispatcher and one worker."""
+    """Return the address of a tf.data service of one dispatcher and one worker."""
     dispatcher = tf.data.experimental.service.DispatchServer()
     address = dispatcher.target.split("://")[1]
     worker = tf.data.experimental.service.WorkerServer(
@@ -60,7 +60,7 @@ def service():
     del worker, dispatcher
 
 
-def test_the_map_runs_in_the_worker_of_a_service(service):
+def test_a_map_runs_in_a_service_worker(service):
     images = Dataset.from_tensor_slices(GRAY).map(MAP)
     unbatched = tf.data.experimental.service.distribute("parallel_epochs", service)
     np.testing.assert_allclose(
@@ -71,17 +71,17 @@ def test_the_map_runs_in_the_worker_of_a_service(service):
     )
 
 
-def test_a_graph_of_unknown_sizes_runs_there_too(service):
+def test_a_map_of_unknown_sizes_runs_in_a_service_worker(service):
     sizes = Dataset.range(2, 6).map(
         lambda n: tf.cast(tf.fill((n, 2 * n, 1), 7 * n), tf.uint16)
     )
     assert sizes.element_spec.shape.as_list() == [None, None, 1]
-    made = list(
+    results = list(
         sizes.map(MAP).apply(
             tf.data.experimental.service.distribute("parallel_epochs", service)
         )
     )
-    for n, image in enumerate(made, 2):
+    for n, image in enumerate(results, 2):
         np.testing.assert_allclose(
             image, PLAN(np.full((n, 2 * n), 7 * n, np.uint16)), rtol=0, atol=2e-6
         )

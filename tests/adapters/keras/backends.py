@@ -1,4 +1,4 @@
-"""Keras under each backend: a process of its own for every one, and what the checks in it raised."""
+"""Run checks under every backend of Keras, each in its own process."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def python(*arguments, **environment):
-    """Start a process that finds the package and the tests."""
+    """Start Python with the package and the tests on its path."""
     paths = os.pathsep.join(
         [str(ROOT), str(ROOT / "tests"), environment.pop("PYTHONPATH", "")]
     )
@@ -33,28 +33,28 @@ def python(*arguments, **environment):
     )
 
 
-def printed(process):
-    """Return the last line that ``process`` prints, which must end well."""
+def last_line(process):
+    """Return the last line that ``process`` prints; it must succeed."""
     out, err = process.communicate()
     assert process.returncode == 0, err[-3000:]
     return out.splitlines()[-1]
 
 
 def raised_by(script):
-    """Return what the checks of ``script``, a file beside this one, raised, by backend and name; all run at once."""
+    """Return by backend and name what the checks of ``script`` in this folder raised."""
     running = {
         backend: python(Path(__file__).with_name(script), KERAS_BACKEND=backend)
         for backend in BACKENDS
     }
     outcomes = {
-        backend: json.loads(printed(process)) for backend, process in running.items()
+        backend: json.loads(last_line(process)) for backend, process in running.items()
     }
     assert all(outcome["backend"] == backend for backend, outcome in outcomes.items())
     return {backend: outcome["raised"] for backend, outcome in outcomes.items()}
 
 
 def checks_of(names):
-    """Return the checks in a module's ``globals()``, by what they say."""
+    """Return the functions check_* of a module's ``globals()`` by the rest of the name."""
     return {
         name.removeprefix("check_"): run
         for name, run in list(names.items())
@@ -63,7 +63,7 @@ def checks_of(names):
 
 
 def run(checks, backend):
-    """Run ``checks`` and print, as JSON, what each of them raised: what a script does."""
+    """Run ``checks`` and print as JSON what each of them raised."""
     outcome = {}
     for name, check in checks.items():
         try:

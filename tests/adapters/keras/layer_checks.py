@@ -1,6 +1,6 @@
-"""What holds of the Keras layer under every backend: checks that run in a process of their own, one a backend.
+"""Checks of the Keras layer that run under every backend, each in its own process.
 
-`python layer_checks.py` runs them under KERAS_BACKEND and prints, as JSON, what each of them raised.
+`python layer_checks.py` runs them under KERAS_BACKEND and prints what they raised as JSON.
 """
 
 import json
@@ -36,14 +36,14 @@ VIAS = {
 }
 
 
-def found(y):
+def to_numpy(y):
     return keras.ops.convert_to_numpy(y)
 
 
-def refused(error, what, *words):
-    """Assert that ``what()`` raises ``error`` itself with ``words`` in its message."""
+def assert_raises(error, call, *words):
+    """Assert that ``call()`` raises exactly ``error`` with ``words`` in its message."""
     with pytest.raises(error) as raised:
-        what()
+        call()
     assert raised.type is error
     for word in words:
         assert word in str(raised.value)
@@ -54,16 +54,16 @@ def imagenet(unit):
     return (np.asarray(unit, np.float64) - MEAN) / STD
 
 
-def close(y, expected):
-    np.testing.assert_allclose(found(y), expected, rtol=0, atol=4e-6)
+def assert_close(y, expected):
+    np.testing.assert_allclose(to_numpy(y), expected, rtol=0, atol=4e-6)
 
 
-def moved(x, data_format):
+def in_data_format(x, data_format):
     return np.moveaxis(x, -1, -3) if data_format == "channels_first" else x
 
 
 def cases():
-    """Yield plans of every kind, images (2, 7, 5, C) of every dtype, data formats, and what the oracle says."""
+    """Yield (plan, data format, image, expected, scale) of every kind and dtype."""
     guards = cycle([(False, None), (True, 11), (False, float("nan"))])
     vias = cycle(VIAS.values())
     for dtype in ("bool", "uint8", "int16", "uint16", "float16", "float32"):
@@ -97,90 +97,96 @@ def cases():
             plan = gp.plan(
                 source, target, gp.ChannelMap(via, inputs=source.bands, outputs="XYZ")
             )
-            yield plan, data_format, *(moved(x, data_format) for x in (image, y, scale))
+            yield (
+                plan,
+                data_format,
+                *(in_data_format(x, data_format) for x in (image, y, scale)),
+            )
 
 
-def check_it_is_what_the_plan_means():
+def check_results_match_the_oracle():
     for plan, data_format, image, y, scale in cases():
-        made = ChannelLayer(plan, data_format=data_format)(image)
-        assert keras.backend.standardize_dtype(made.dtype) == "float32"
-        oracle.assert_matches(found(made), y, scale)
+        result = ChannelLayer(plan, data_format=data_format)(image)
+        assert keras.backend.standardize_dtype(result.dtype) == "float32"
+        oracle.assert_matches(to_numpy(result), y, scale)
 
 
-def check_s09_a_trainable_layer_starts_as_the_plan():
+def check_a_trainable_layer_starts_as_the_plan():
     for size, (plan, data_format, image, y, scale) in zip(
         cycle([1, 3, 5]), cases(), strict=False
     ):
-        made = ChannelLayer(
+        result = ChannelLayer(
             plan, trainable=True, kernel_size=size, data_format=data_format
         )(image)
-        oracle.assert_matches(found(made), y, scale)
+        oracle.assert_matches(to_numpy(result), y, scale)
 
 
-def check_leading_axes_are_free():
+def check_any_number_of_leading_axes():
     video = RNG.integers(0, 256, (2, 3, 6, 5, 1), np.uint8)
     for trainable in (False, True):
         layer = ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable)
-        y = found(layer(video))
-        close(y, imagenet(video / 255))
-        np.testing.assert_array_equal(y[1], found(layer(video[1])))
+        y = to_numpy(layer(video))
+        assert_close(y, imagenet(video / 255))
+        np.testing.assert_array_equal(y[1], to_numpy(layer(video[1])))
 
 
-def check_integers_of_32_bits_and_levels_that_float32_lacks_are_computed_in_float64():
+def check_float64_is_used_where_float32_is_not_enough():
     exact = gp.plan(gp.Source("gray", range=(60000.1, 60010.1)), "unit")
     image = RNG.uniform(60000, 60010, (2, 6, 5, 1)).astype(np.float32)
     wide = RNG.integers(2**30, 2**30 + 1000, (2, 6, 5, 1), np.int32)
     whole = gp.plan(gp.Source("gray", range=(2**30, 2**30 + 1000)), "unit")
     if BACKEND != "jax":
-        close(
+        assert_close(
             ChannelLayer(exact)(image),
             np.repeat((image.astype(np.float64) - 60000.1) / 10, 3, -1),
         )
-        close(ChannelLayer(whole)(wide), np.repeat((wide - 2**30) / 1000, 3, -1))
+        assert_close(ChannelLayer(whole)(wide), np.repeat((wide - 2**30) / 1000, 3, -1))
         return
     import jax
 
-    refused(
+    assert_raises(
         gp.DTypeError, lambda: ChannelLayer(exact)(image), "float64", "jax_enable_x64"
     )
-    refused(gp.DTypeError, lambda: ChannelLayer(whole)(wide), "int32", "jax_enable_x64")
+    assert_raises(
+        gp.DTypeError, lambda: ChannelLayer(whole)(wide), "int32", "jax_enable_x64"
+    )
     jax.config.update("jax_enable_x64", True)
     try:
-        close(
+        assert_close(
             ChannelLayer(exact)(image),
             np.repeat((image.astype(np.float64) - 60000.1) / 10, 3, -1),
         )
-        close(ChannelLayer(whole)(wide), np.repeat((wide - 2**30) / 1000, 3, -1))
+        assert_close(ChannelLayer(whole)(wide), np.repeat((wide - 2**30) / 1000, 3, -1))
     finally:
         jax.config.update("jax_enable_x64", False)
 
 
-def check_a_narrow_window_far_from_zero_keeps_its_digits_when_compiled():
+def check_compiled_narrow_range_far_from_zero_is_precise():
     plan = gp.plan(gp.Source("gray", range=(60000, 60001)), gp.Target("RGB", mean=0.5))
     image = (60000 + RNG.uniform(0, 1, (2, 6, 5, 1))).astype(np.float32)
     for trainable in (False, True):
         model = keras.Sequential(
             [keras.Input((6, 5, 1)), ChannelLayer(plan, trainable)]
         )
-        close(
+        assert_close(
             model.predict(image, verbose=0),
             np.repeat(image.astype(np.float64) - 60000.5, 3, -1),
         )
 
 
-def check_t26_the_summary_says_the_shape_that_the_call_gives():
-    for data_format, shape, made in [
+def check_symbolic_shape_equals_the_shape_of_the_result():
+    for data_format, shape, output_shape in [
         ("channels_last", (None, None, 1), (None, None, None, 3)),
         ("channels_first", (1, 8, None), (None, 3, 8, None)),
     ]:
         layer = ChannelLayer(gp.plan(EIGHT, "imagenet"), data_format=data_format)
         symbol = layer(keras.Input(shape))
-        assert (symbol.shape, symbol.dtype) == (made, "float32")
-        assert layer.compute_output_shape((None, *shape)) == made
-        image = moved(np.zeros((2, 8, 4, 1), np.float32), data_format)
+        assert (symbol.shape, symbol.dtype) == (output_shape, "float32")
+        assert layer.compute_output_shape((None, *shape)) == output_shape
+        image = in_data_format(np.zeros((2, 8, 4, 1), np.float32), data_format)
         assert (
             tuple(layer(image).shape)
-            == moved(np.zeros((2, 8, 4, 3)), data_format).shape
+            == in_data_format(np.zeros((2, 8, 4, 3)), data_format).shape
         )
         inputs = keras.Input(shape)
         learns = ChannelLayer(
@@ -188,53 +194,53 @@ def check_t26_the_summary_says_the_shape_that_the_call_gives():
         )
         model = keras.Model(inputs, learns(inputs))
         np.testing.assert_array_equal(
-            model.predict(image, verbose=0), found(layer(image))
+            model.predict(image, verbose=0), to_numpy(layer(image))
         )
 
 
-def check_t26_three_bands_for_one_are_an_error_at_every_door():
+def check_a_wrong_band_count_is_always_an_error():
     plan = gp.plan(EIGHT, "imagenet")
-    for what in (
+    for call in (
         lambda: ChannelLayer(plan)(np.zeros((2, 8, 8, 3), np.float32)),
         lambda: ChannelLayer(plan)(keras.Input((8, 8, 3))),
         lambda: ChannelLayer(plan).compute_output_shape((None, 8, 8, 3)),
         lambda: ChannelLayer(plan).build((None, 8, 8, 3)),
         lambda: keras.Sequential([ChannelLayer(plan)]).build((None, 8, 8, 3)),
     ):
-        refused(
-            gp.ChannelError, what, "'gray' (1) on axis -1", "got 3 in shape", "8, 8, 3)"
+        assert_raises(
+            gp.ChannelError, call, "'gray' (1) on axis -1", "got 3 in shape", "8, 8, 3)"
         )
     built = ChannelLayer(plan)
     built(np.zeros((2, 8, 8, 1), np.float32))
-    refused(
+    assert_raises(
         gp.ChannelError,
         lambda: built(np.zeros((2, 8, 8, 3), np.float32)),
         "'gray' (1) on axis -1",
         "got 3 in",
     )
-    refused(
+    assert_raises(
         gp.ChannelError,
         lambda: built(np.zeros((2, 1, 8, 8), np.float32)),
         "data_format='channels_first'",
     )
-    refused(
+    assert_raises(
         gp.ChannelError,
         lambda: ChannelLayer(plan)(keras.Input((8, 8, None))),
         "got None",
     )
 
 
-def check_t12_t13_a_gray_batch_without_a_channel_axis_is_an_error_with_both_readings():
+def check_a_batch_without_a_channel_axis_is_an_error():
     layer = ChannelLayer(gp.plan(EIGHT, "imagenet"))
     for shape in ((8, 16, 16), (8, 16, 1), (8, 16, 3), (16, 16)):
-        refused(
+        assert_raises(
             gp.LayoutError,
             partial(layer, np.zeros(shape)),
             "expected a batch",
             "x[None]",
             "expand_dims(x, -1)",
         )
-    refused(
+    assert_raises(
         gp.LayoutError,
         lambda: ChannelLayer(layer.plan)(keras.Input((16, 16))),
         "(None, 16, 16)",
@@ -242,7 +248,7 @@ def check_t12_t13_a_gray_batch_without_a_channel_axis_is_an_error_with_both_read
 
 
 def models(layer):
-    """Yield the three kinds of model, each with a layer of its own configuration."""
+    """Yield a functional, a sequential and a subclassed model with such a layer."""
     config = layer.get_config()
     inputs = keras.Input((6, 5, 1))
     functional = keras.Model(inputs, ChannelLayer.from_config(config)(inputs))
@@ -277,17 +283,19 @@ def check_saved_models_load_and_give_the_same_values():
     image = RNG.integers(0, 65536, (2, 6, 5, 1), np.uint16).astype(np.float32)
     for options in ({}, {"trainable": True, "kernel_size": 3}):
         for model in models(ChannelLayer(gp.plan(SIXTEEN, "imagenet"), **options)):
-            close(model(image), imagenet(image / 65535))
+            assert_close(model(image), imagenet(image / 65535))
             model.set_weights([weight + 0.25 for weight in model.get_weights()])
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model.keras"
                 model.save(path)
                 loaded = keras.models.load_model(path)
             assert len(loaded.weights) == (2 if options else 0)
-            np.testing.assert_array_equal(found(loaded(image)), found(model(image)))
+            np.testing.assert_array_equal(
+                to_numpy(loaded(image)), to_numpy(model(image))
+            )
 
 
-def check_the_config_is_json_and_gives_an_equal_layer():
+def check_the_config_is_json_and_restores_the_layer():
     plan = gp.plan(
         gp.Source("gray", range=(3, 90), clip=True, nodata=float("nan")), "keras-caffe"
     )
@@ -306,7 +314,7 @@ def check_the_config_is_json_and_gives_an_equal_layer():
         assert keras.saving.get_registered_name(type(again)) == "graypipe>ChannelLayer"
 
 
-def check_frozen_weights_stay_weights():
+def check_a_frozen_layer_keeps_its_weights():
     image = RNG.integers(0, 256, (2, 6, 5, 1)).astype(np.float32)
     model = keras.Sequential(
         [
@@ -320,7 +328,7 @@ def check_frozen_weights_stay_weights():
     again = keras.models.clone_model(model)
     assert (len(again.weights), len(again.trainable_weights)) == (2, 0)
     again.set_weights(model.get_weights())
-    np.testing.assert_array_equal(found(again(image)), found(model(image)))
+    np.testing.assert_array_equal(to_numpy(again(image)), to_numpy(model(image)))
     layer = ChannelLayer.from_config(model.layers[0].get_config())
     layer.build((None, 6, 5, 1))
     assert (len(layer.weights), len(layer.trainable_weights)) == (2, 0)
@@ -328,12 +336,12 @@ def check_frozen_weights_stay_weights():
     assert len(layer.trainable_weights) == 2
     fixed = ChannelLayer(gp.plan(EIGHT, "imagenet"))
     fixed.trainable = True
-    close(fixed(image), imagenet(image / 255))
+    assert_close(fixed(image), imagenet(image / 255))
     assert not fixed.weights
     assert fixed.get_config()["trainable"] is False
 
 
-def check_mixed_precision_loses_nothing_of_16_bits():
+def check_mixed_precision_keeps_16_bit_images_exact():
     image = np.linspace(0, 65535, 60).round().reshape(2, 6, 5, 1).astype(np.uint16)
     image[0, 0, 0, 0], image[0, 0, 0] = 65535, 65535
     for policy in ("mixed_float16", "mixed_bfloat16"):
@@ -341,17 +349,21 @@ def check_mixed_precision_loses_nothing_of_16_bits():
         try:
             for options in ({}, {"trainable": True, "kernel_size": 3}):
                 layer = ChannelLayer(gp.plan(SIXTEEN, "imagenet"), **options)
-                close(layer(image), imagenet(image / 65535))
+                assert_close(layer(image), imagenet(image / 65535))
                 functional, sequential, wrapped = models(layer)
                 for model in (functional, sequential):
-                    close(model(image.astype(np.float32)), imagenet(image / 65535))
-                    close(model.predict(image, verbose=0), imagenet(image / 65535))
+                    assert_close(
+                        model(image.astype(np.float32)), imagenet(image / 65535)
+                    )
+                    assert_close(
+                        model.predict(image, verbose=0), imagenet(image / 65535)
+                    )
                 lazy = keras.Sequential([ChannelLayer.from_config(layer.get_config())])
                 for model in (wrapped, lazy):
-                    given = partial(model, image.astype(np.float32))
-                    refused(
+                    call = partial(model, image.astype(np.float32))
+                    assert_raises(
                         gp.RangeError,
-                        given,
+                        call,
                         policy.removeprefix("mixed_"),
                         "65535",
                         "keras.Input",
@@ -360,18 +372,20 @@ def check_mixed_precision_loses_nothing_of_16_bits():
                 kept = Wrapped(
                     ChannelLayer.from_config(layer.get_config()), autocast=False
                 )
-                close(kept(image.astype(np.float32)), imagenet(image / 65535))
+                assert_close(kept(image.astype(np.float32)), imagenet(image / 65535))
         finally:
             keras.config.set_dtype_policy("float32")
 
 
-def check_half_precision_is_taken_where_it_holds_the_range():
+def check_half_precision_input_must_hold_the_range():
     image = RNG.integers(0, 256, (2, 6, 5, 1)).astype(np.float32)
     for dtype in ("float16", "bfloat16"):
         half = keras.ops.cast(image, dtype)
-        close(ChannelLayer(gp.plan(EIGHT, "imagenet"))(half), imagenet(image / 255))
+        assert_close(
+            ChannelLayer(gp.plan(EIGHT, "imagenet"))(half), imagenet(image / 255)
+        )
         lost = gp.Source("gray", range=(0, 1), nodata=-9999)
-        refused(
+        assert_raises(
             gp.RangeError,
             partial(ChannelLayer(gp.plan(lost, "imagenet")), half),
             dtype,
@@ -379,7 +393,7 @@ def check_half_precision_is_taken_where_it_holds_the_range():
         )
 
 
-def check_the_dtype_of_the_target_is_that_of_the_result():
+def check_the_result_has_the_dtype_of_the_target():
     image = RNG.integers(0, 256, (2, 6, 5, 1)).astype(np.float32)
     for dtype in (
         ("float16", "float32")
@@ -395,19 +409,19 @@ def check_the_dtype_of_the_target_is_that_of_the_result():
             == dtype
         )
         np.testing.assert_allclose(
-            found(y),
+            to_numpy(y),
             imagenet(image / 255),
             rtol=0,
             atol=2e-3 if dtype == "float16" else 4e-6,
         )
 
 
-def check_training_moves_the_weights_from_the_plan_to_the_answer():
+def check_training_changes_the_weights_and_reduces_the_loss():
     plan = gp.plan(gp.Source("gray", range=(0, 255), nodata=0), "imagenet")
     image = RNG.integers(1, 256, (16, 6, 5, 1)).astype(np.float32)
     image[:, 2, 3] = 0
-    wanted = imagenet(image / 255) * 1.5 + 0.5
-    wanted[:, 2, 3] = 0
+    expected = imagenet(image / 255) * 1.5 + 0.5
+    expected[:, 2, 3] = 0
     model = keras.Sequential(
         [keras.Input((6, 5, 1)), ChannelLayer(plan, trainable=True, kernel_size=3)]
     )
@@ -416,16 +430,16 @@ def check_training_moves_the_weights_from_the_plan_to_the_answer():
     np.testing.assert_allclose(start[1], -np.array(MEAN) / STD, rtol=1e-6)
     assert np.count_nonzero(start[0]) == 3
     model.compile(keras.optimizers.Adam(0.05), "mse")
-    before = model.evaluate(image, wanted, verbose=0)
-    model.fit(image, wanted, batch_size=16, epochs=40, shuffle=False, verbose=0)
-    assert model.evaluate(image, wanted, verbose=0) < before / 10
+    before = model.evaluate(image, expected, verbose=0)
+    model.fit(image, expected, batch_size=16, epochs=40, shuffle=False, verbose=0)
+    assert model.evaluate(image, expected, verbose=0) < before / 10
     assert not any(
         np.array_equal(a, b) for a, b in zip(start, model.get_weights(), strict=True)
     )
     assert not model.predict(image, verbose=0)[:, 2, 3].any()
 
 
-def check_gradients_flow_through_a_plan_to_the_layer_before_it():
+def check_gradients_reach_the_layer_before_the_plan():
     image = RNG.uniform(0, 1, (8, 6, 5, 1)).astype(np.float32)
     plan = gp.plan(
         gp.Source("gray", range=(0, 1), clip=True, nodata=float("nan")), "imagenet"
@@ -434,10 +448,10 @@ def check_gradients_flow_through_a_plan_to_the_layer_before_it():
     model = keras.Sequential([keras.Input((6, 5, 1)), before, ChannelLayer(plan)])
     model.compile(keras.optimizers.SGD(0.01), "mse")
     model.fit(image, imagenet(image * 0.5), verbose=0)
-    assert 0 < found(before.kernel).item() < 1
+    assert 0 < to_numpy(before.kernel).item() < 1
 
 
-def check_padding_is_black_and_so_is_nodata_to_its_neighbours():
+def check_padding_and_nodata_are_black_to_their_neighbours():
     plan = gp.plan(
         gp.Source("gray", range=(50, 250), nodata=float("nan")),
         gp.Target("gray", "HWC"),
@@ -448,19 +462,22 @@ def check_padding_is_black_and_so_is_nodata_to_its_neighbours():
     image = np.full((1, 3, 3, 1), 250, np.float32)
     image[0, 0, 0] = np.nan
     expected = np.array([[0, 5, 4], [5, 8, 6], [4, 6, 4]])
-    np.testing.assert_allclose(found(layer(image))[0, ..., 0], expected, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(layer(image))[0, ..., 0], expected, atol=1e-6)
 
 
-def check_a_layer_takes_one_tensor():
+def check_more_than_one_tensor_is_an_error():
     layer = ChannelLayer(gp.plan(EIGHT, "imagenet"))
     image = np.zeros((2, 6, 5, 1), np.float32)
-    for given in ([{"image": image}], [[image]], [image, image]):
-        refused(
-            gp.DTypeError, partial(layer, *given), "one tensor", "tf_data.ToBackbone"
+    for arguments in ([{"image": image}], [[image]], [image, image]):
+        assert_raises(
+            gp.DTypeError,
+            partial(layer, *arguments),
+            "one tensor",
+            "tf_data.ToBackbone",
         )
 
 
-def check_a_data_set_is_mapped_by_another_adapter():
+def check_mapping_a_dataset_recommends_the_tf_data_adapter():
     import tensorflow as tf
 
     image = RNG.integers(0, 256, (2, 6, 5, 1), np.uint8)
@@ -468,18 +485,18 @@ def check_a_data_set_is_mapped_by_another_adapter():
     one = tf.data.Dataset.from_tensor_slices(image)
     labelled = tf.data.Dataset.from_tensors((image, [0, 1]))
     error = gp.LayoutError if BACKEND == "tensorflow" else gp.DTypeError
-    refused(error, lambda: one.map(layer), "tf_data.ToBackbone")
-    refused(gp.DTypeError, lambda: labelled.map(layer), "tf_data.ToBackbone")
+    assert_raises(error, lambda: one.map(layer), "tf_data.ToBackbone")
+    assert_raises(gp.DTypeError, lambda: labelled.map(layer), "tf_data.ToBackbone")
     if BACKEND == "tensorflow":
-        close(next(iter(one.batch(2).map(layer))), imagenet(image / 255))
+        assert_close(next(iter(one.batch(2).map(layer))), imagenet(image / 255))
     else:
-        refused(
+        assert_raises(
             gp.DTypeError,
             lambda: one.batch(2).map(layer),
             f"under the {BACKEND} backend",
             "tf_data.ToBackbone",
         )
-        close(layer(tf.constant(image)), imagenet(image / 255))
+        assert_close(layer(tf.constant(image)), imagenet(image / 255))
 
 
 CHECKS = checks_of(globals())

@@ -1,4 +1,4 @@
-"""Plans folded into models of Keras: the folded model gives what the original one does, on the bands of the source."""
+"""Folding into Keras models: the folded model equals the original one."""
 
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @cache
 def backbone(name):
-    """A model of keras.applications with weights as training starts with, which no test changes."""
+    """Return a model of keras.applications with random weights; no test changes it."""
     side, options = BACKBONES.get(name, (75, {"include_top": False}))
     keras.utils.set_random_seed(11)
     return getattr(keras.applications, name)(
@@ -42,9 +42,9 @@ def pixels(side, bands=None):
     return np.random.default_rng(3).integers(0, 256, shape, np.uint8)
 
 
-def relative(found, expected):
-    found, expected = (np.asarray(part, np.float64) for part in (found, expected))
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+def relative(result, expected):
+    result, expected = (np.asarray(part, np.float64) for part in (result, expected))
+    return np.linalg.norm(result - expected) / np.linalg.norm(expected)
 
 
 def first(model):
@@ -54,7 +54,7 @@ def first(model):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_s13_the_one_band_model_equals_the_three_band_one_on_gray_input(name):
+def test_folded_backbones_equal_the_originals_on_gray_images(name):
     model, image = backbone(name), pixels(BACKBONES[name][0])
     before = [weight.copy() for weight in model.get_weights()]
     plan = gp.plan(GRAY, gp.Target.from_keras(name))
@@ -64,23 +64,28 @@ def test_s13_the_one_band_model_equals_the_three_band_one_on_gray_input(name):
     assert exact.input_shape == (*model.input_shape[:-1], 2)
     assert feed.target.bands == ("gray", "one")
     assert relative(exact(feed.batch(image), training=False), expected) <= 1e-5
-    told = compare(model, plan, exact, feed)
+    comparison = compare(model, plan, exact, feed)
     assert (
-        max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+        max(
+            comparison.interior.relative,
+            comparison.border.relative,
+            comparison.model.relative,
+        )
+        <= 1e-5
     )
 
     folded, feed = fold_into(model, plan)
     assert folded.input_shape == (*model.input_shape[:-1], 1)
     assert (feed.target.layout, feed.target.bands) == ("HWC", ("gray",))
-    told = compare(model, plan, folded, feed)
-    assert told.interior.relative <= 1e-5
+    comparison = compare(model, plan, folded, feed)
+    assert comparison.interior.relative <= 1e-5
     off = relative(folded(feed.batch(image), training=False), expected)
     if (
         name == "MobileNetV2"
-    ):  # the same for all three bands, so that a centre takes all of the offset
-        assert max(off, told.border.relative, told.model.relative) <= 1e-5
+    ):  # one mean and std for all bands, so one centre removes the whole offset
+        assert max(off, comparison.border.relative, comparison.model.relative) <= 1e-5
     else:
-        assert 1e-4 < told.border.relative < 0.15
+        assert 1e-4 < comparison.border.relative < 0.15
         assert 1e-4 < off < 0.05
     assert [layer.name for layer in folded.layers] == [
         layer.name for layer in model.layers
@@ -88,67 +93,70 @@ def test_s13_the_one_band_model_equals_the_three_band_one_on_gray_input(name):
     assert [weight.path for weight in folded.weights] == [
         weight.path for weight in model.weights
     ]
-    for weight, held in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(weight, held)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
-def test_a_stem_without_padding_is_folded_exactly_and_nothing_is_centred():
+def test_a_stem_without_padding_is_exact_without_a_centre():
     whole = backbone("Xception")
     model = keras.Model(whole.input, whole.get_layer("block2_sepconv1").output)
     plan = gp.plan(GRAY, "keras-torch")
     folded, feed = fold_into(model, plan)
     assert (feed.target.mean, feed.target.std) == (0.0, 1.0)
-    told = compare(model, plan, folded, feed)
-    assert max(told.interior.relative, told.model.relative) <= 1e-5
-    assert told.border.largest == 0
+    comparison = compare(model, plan, folded, feed)
+    assert max(comparison.interior.relative, comparison.model.relative) <= 1e-5
+    assert comparison.border.largest == 0
 
 
-def test_s11_the_folded_kernel_is_the_summed_one_where_the_plan_only_repeats():
+def test_replication_folds_into_the_sum_of_the_kernel():
     model = backbone("VGG19")
     folded, feed = fold_into(
         model, gp.plan(gp.Source("gray", range=(0, 1)), gp.Target("RGB"))
     )
     kernel, bias = first(model).get_weights()
-    made = first(folded).get_weights()
+    folded_weights = first(folded).get_weights()
     np.testing.assert_allclose(
-        made[0], kernel.sum(2, keepdims=True, dtype="float64"), rtol=0, atol=1e-6
+        folded_weights[0],
+        kernel.sum(2, keepdims=True, dtype="float64"),
+        rtol=0,
+        atol=1e-6,
     )
-    np.testing.assert_array_equal(made[1], bias)
+    np.testing.assert_array_equal(folded_weights[1], bias)
     assert feed.target == gp.Target("gray", "HWC")
 
 
 YELLOW = {
-    "S14, blue": ({"R": "R", "G": "G", "B": {"B": 1, "Y": 1}}, 0),
-    "S14, blue, rescaled": ({"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}}, 0),
-    "S15, red": ({"R": {"R": 1, "Y": 1}, "G": "G", "B": "B"}, 2),
-    "S15, red, rescaled": ({"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}, 2),
+    "blue": ({"R": "R", "G": "G", "B": {"B": 1, "Y": 1}}, 0),
+    "blue, rescaled": ({"R": "R", "G": "G", "B": {"B": 0.5, "Y": 0.5}}, 0),
+    "red": ({"R": {"R": 1, "Y": 1}, "G": "G", "B": "B"}, 2),
+    "red, rescaled": ({"R": {"R": 0.5, "Y": 0.5}, "G": "G", "B": "B"}, 2),
 }
 
 
 @pytest.mark.parametrize("case", YELLOW)
-def test_s14_s15_yellow_gets_the_kernel_of_another_band(case):
+def test_yellow_gets_the_kernel_of_the_band_it_is_mixed_into(case):
     via, place = YELLOW[case]
     model, gain = backbone("VGG19"), 0.5 if "rescaled" in case else 1.0
     plan = gp.plan(RGBY, "keras-caffe", via)
     four, feed = fold_into(model, plan, layer="block1_conv1")
-    own, kernel = (
+    original, kernel = (
         first(net).get_weights()[0] for net in (model, four)
     )  # of the bands BGR and RGBY
     np.testing.assert_allclose(
-        kernel[:, :, 3], own[:, :, place] * 255 * gain, rtol=1e-6
+        kernel[:, :, 3], original[:, :, place] * 255 * gain, rtol=1e-6
     )
     for band, bgr in enumerate((2, 1, 0)):
         share = gain if bgr == place else 1.0
         np.testing.assert_allclose(
-            kernel[:, :, band], own[:, :, bgr] * 255 * share, rtol=1e-6
+            kernel[:, :, band], original[:, :, bgr] * 255 * share, rtol=1e-6
         )
-    told = compare(model, plan, four, feed)
-    assert told.interior.relative <= 1e-5 < told.border.relative
+    comparison = compare(model, plan, four, feed)
+    assert comparison.interior.relative <= 1e-5 < comparison.border.relative
 
 
-def test_s14_the_four_band_vgg19_saves_and_loads(tmp_path):
+def test_a_four_band_vgg19_can_be_saved_and_loaded(tmp_path):
     model, images = backbone("VGG19"), pixels(32, 4)
-    four, feed = fold_into(model, gp.plan(RGBY, "keras-caffe", YELLOW["S14, blue"][0]))
+    four, feed = fold_into(model, gp.plan(RGBY, "keras-caffe", YELLOW["blue"][0]))
     four.save(tmp_path / "four.keras")
     loaded = keras.models.load_model(tmp_path / "four.keras")
     assert loaded.input_shape == (None, 32, 32, 4)
@@ -156,7 +164,7 @@ def test_s14_the_four_band_vgg19_saves_and_loads(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small", "ConvNeXtTiny"])
-def test_s10_a_model_that_normalises_inside_is_refused_with_the_reason(name):
+def test_a_model_that_normalises_inside_is_refused(name):
     model = backbone(name)
     with pytest.raises(
         gp.ChannelError,
@@ -166,7 +174,7 @@ def test_s10_a_model_that_normalises_inside_is_refused_with_the_reason(name):
 
 
 def small(*before, **options):
-    """A model of images (12, 10, 3), with batch normalisation that does something."""
+    """Return a model of images (12, 10, 3), with batch normalisation that is not trivial."""
     keras.utils.set_random_seed(7)
     inputs = keras.Input((12, 10, 3), name="image")
     x = inputs
@@ -185,7 +193,7 @@ def small(*before, **options):
 PLAN = gp.plan(GRAY, "keras-torch")
 
 
-def test_the_copy_keeps_what_the_layers_were_told():
+def test_the_copy_keeps_the_configuration_of_every_layer():
     model = small(
         use_bias=False,
         activation="relu",
@@ -196,11 +204,12 @@ def test_the_copy_keeps_what_the_layers_were_told():
     model.get_layer("bn").trainable = False
     model.compile("sgd", "mse")
     folded, feed = fold_into(model, PLAN, exact=True)
-    stem, own = folded.get_layer("stem"), model.get_layer("stem")
+    stem = folded.get_layer("stem")
+    original = model.get_layer("stem")
     assert (stem.strides, stem.padding, stem.activation) == (
-        own.strides,
-        own.padding,
-        own.activation,
+        original.strides,
+        original.padding,
+        original.activation,
     )
     assert (stem.dtype_policy.name, stem.use_bias) == ("mixed_bfloat16", False)
     assert stem.kernel_regularizer.l2 == pytest.approx(0.25)
@@ -213,7 +222,7 @@ def test_the_copy_keeps_what_the_layers_were_told():
     folded.fit(feed.batch(np.zeros((4, 12, 10), np.uint8)), np.zeros((4, 4)), verbose=0)
 
 
-def test_what_is_frozen_stays_frozen():
+def test_frozen_layers_stay_frozen_in_the_copy():
     model = small()
     model.trainable = False
     model.get_layer("head").trainable = True
@@ -226,7 +235,7 @@ def test_what_is_frozen_stays_frozen():
     assert not folded.trainable_weights
 
 
-def test_a_bias_is_made_where_the_plan_has_an_offset_and_only_there():
+def test_a_bias_is_added_only_if_the_plan_has_an_offset():
     model = small(use_bias=False, padding="valid")
     folded, feed = fold_into(model, PLAN)
     assert folded.get_layer("stem").use_bias
@@ -236,7 +245,7 @@ def test_a_bias_is_made_where_the_plan_has_an_offset_and_only_there():
     assert len(plain.weights) == len(model.weights)
 
 
-def test_clipping_and_nodata_stay_in_the_plan_that_feeds():
+def test_clip_and_nodata_stay_in_the_feeding_plan():
     source = gp.Source("gray", range=(20, 200), clip=True, nodata=0)
     plan, model = gp.plan(source, "keras-torch"), small()
     with pytest.raises(gp.RangeError, match=r"nodata=0.*exact=True"):
@@ -266,12 +275,12 @@ def test_clipping_and_nodata_stay_in_the_plan_that_feeds():
         ("keras-torch", gp.DTypeError, "expected plans.*str"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_refused(plan, raises, says):
+def test_an_unsuitable_plan_is_refused(plan, raises, says):
     with pytest.raises(raises, match=f"(?s){says}"):
         fold_into(small(), plan)
 
 
-def test_the_comparison_finds_a_wrong_weight_and_a_wrong_plan():
+def test_compare_detects_a_wrong_weight_and_a_wrong_plan():
     model = small(padding="valid")
     folded, feed = fold_into(model, PLAN)
     assert compare(model, PLAN, folded, feed).model.relative <= 1e-5
@@ -279,22 +288,23 @@ def test_the_comparison_finds_a_wrong_weight_and_a_wrong_plan():
     assert compare(model, PLAN, folded, other).interior.relative > 0.1
     kernel, bias = folded.get_layer("stem").get_weights()
     folded.get_layer("stem").set_weights([kernel, bias + 1])
-    told = compare(model, PLAN, folded, feed)
-    assert told.interior.largest == pytest.approx(1, abs=1e-4)
-    assert "stem, interior" in str(told)
+    comparison = compare(model, PLAN, folded, feed)
+    assert comparison.interior.largest == pytest.approx(1, abs=1e-4)
+    assert "stem, interior" in str(comparison)
     with pytest.raises(gp.ChannelError, match="plans of one source"):
         compare(
             model, PLAN, folded, gp.plan(gp.Source("gray", bits=12), gp.Target("gray"))
         )
 
 
-def test_padding_before_the_layer_is_padding():
+def test_a_zero_padding_layer_counts_as_padding():
     padding = keras.layers.ZeroPadding2D(((2, 1), (3, 0)), name="pad")
     model = small(padding, padding="valid", strides=(2, 2))
     folded, feed = fold_into(model, PLAN)
-    told = compare(model, PLAN, folded, feed)
-    assert told.interior.relative <= 1e-5 < told.border.relative
-    # the border, counted by hand: rows 0 (2 pixels padded) and 6 (1), columns 0 and 1 of 6 (3 pixels) of a 3x3 kernel
+    comparison = compare(model, PLAN, folded, feed)
+    assert comparison.interior.relative <= 1e-5 < comparison.border.relative
+    # By hand: a 3 x 3 kernel reaches into 2 padded rows at row 0, into 1 at row 6, and
+    # into 3 padded columns at columns 0 and 1.
     image = pixels(12)[:, :, :10]
     layers = [
         keras.Model(net.input, net.get_layer("stem").output) for net in (model, folded)
@@ -311,7 +321,7 @@ def test_padding_before_the_layer_is_padding():
     assert compare(model, PLAN, exact, feed).border.relative <= 1e-5
 
 
-def test_the_layer_in_front_is_what_to_do_where_nothing_can_be_folded():
+def test_a_channel_layer_replaces_a_refused_fold():
     model = small(keras.layers.Rescaling(1 / 255))
     with pytest.raises(gp.ChannelError, match="ChannelLayer in front"):
         fold_into(model, PLAN)

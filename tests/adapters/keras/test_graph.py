@@ -1,4 +1,4 @@
-"""What reads the image in a model of Keras: which layers a plan folds into, and which graphs are refused."""
+"""The stem of Keras models: which layers a plan folds into, and which graphs are refused."""
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def model_of(*parts, shape=(12, 10, 3), seed=5):
-    """A functional model of ``parts`` in a row."""
+    """Return a functional model of ``parts`` in a row."""
     keras.utils.set_random_seed(seed)
     x = inputs = keras.Input(shape)
     for part in parts:
@@ -35,11 +35,16 @@ def model_of(*parts, shape=(12, 10, 3), seed=5):
 
 
 def check(model, plan=PLAN):
-    """Fold ``plan`` into ``model``, assert that it is exact where that is promised, and return the folded layer."""
+    """Assert that folding ``plan`` is exact where it should be; return the folded layer."""
     exact, feed = fold_into(model, plan, exact=True)
-    told = compare(model, plan, exact, feed)
+    comparison = compare(model, plan, exact, feed)
     assert (
-        max(told.interior.relative, told.border.relative, told.model.relative) <= 1e-5
+        max(
+            comparison.interior.relative,
+            comparison.border.relative,
+            comparison.model.relative,
+        )
+        <= 1e-5
     )
     folded, feed = fold_into(model, plan)
     assert compare(model, plan, folded, feed).interior.relative <= 1e-5
@@ -62,22 +67,27 @@ LAYERS = {
 
 @pytest.mark.parametrize("plan", [PLAN, MIX], ids=["gray", "RGBY"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_convolutions_of_every_kind_become_plain_ones(name, plan):
+def test_every_kind_of_convolution_becomes_a_plain_one(name, plan):
     layer = type(LAYERS[name]).from_config(LAYERS[name].get_config())
-    made = check(model_of(layer, layers.ReLU()), plan)
-    assert type(made) is layers.Conv2D
-    assert (made.groups, made.name, made.strides, made.padding) == (
+    folded_layer = check(model_of(layer, layers.ReLU()), plan)
+    assert type(folded_layer) is layers.Conv2D
+    assert (
+        folded_layer.groups,
+        folded_layer.name,
+        folded_layer.strides,
+        folded_layer.padding,
+    ) == (
         1,
         layer.name,
         layer.strides,
         layer.padding,
     )
-    assert made.dilation_rate == layer.dilation_rate
-    assert made.kernel.shape[2] == len(plan.source.bands)
-    assert made.activation is layer.activation
+    assert folded_layer.dilation_rate == layer.dilation_rate
+    assert folded_layer.kernel.shape[2] == len(plan.source.bands)
+    assert folded_layer.activation is layer.activation
 
 
-def test_a_folded_model_gives_what_the_model_gives_for_the_same_image():
+def test_a_folded_depthwise_model_equals_the_original():
     model = model_of(
         layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers.ReLU()
     )
@@ -91,10 +101,10 @@ def test_a_folded_model_gives_what_the_model_gives_for_the_same_image():
     assert off.max() > 1e-3
 
 
-def test_as_many_bands_as_offsets_leave_no_difference_at_the_border():
+def test_a_centre_per_band_removes_the_border_difference():
     model = model_of(layers.Conv2D(4, 3, padding="same"))
-    told = compare(model, MIX, *fold_into(model, MIX))
-    assert told.border.relative < 1e-3
+    comparison = compare(model, MIX, *fold_into(model, MIX))
+    assert comparison.border.relative < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -106,16 +116,16 @@ def test_as_many_bands_as_offsets_leave_no_difference_at_the_border():
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_spectra_along_one_axis(layer):
-    made = check(model_of(layers.ZeroPadding1D(1), layer, shape=(20, 3)))
-    assert type(made) is layers.Conv1D
+def test_one_dimensional_convolutions_are_folded(layer):
+    folded_layer = check(model_of(layers.ZeroPadding1D(1), layer, shape=(20, 3)))
+    assert type(folded_layer) is layers.Conv1D
     _, feed = fold_into(
         model_of(type(layer).from_config(layer.get_config()), shape=(20, 3)), PLAN
     )
     assert feed.target.layout == "HWC"  # the rows of an image
 
 
-def test_volumes_along_three_axes():
+def test_three_dimensional_convolutions_are_folded():
     model = model_of(
         layers.ZeroPadding3D(1), layers.Conv3D(4, 3, strides=2), shape=(6, 8, 7, 3)
     )
@@ -124,12 +134,12 @@ def test_volumes_along_three_axes():
     ):
         fold_into(model, PLAN)
     volumes = gp.Source("gray", "THW", range=(0, 255))
-    made = check(model, gp.plan(volumes, "keras-torch"))
-    assert type(made) is layers.Conv3D
+    folded_layer = check(model, gp.plan(volumes, "keras-torch"))
+    assert type(folded_layer) is layers.Conv3D
     assert fold_into(model, gp.plan(volumes, "keras-torch"))[1].target.layout == "THWC"
 
 
-def test_the_size_of_the_images_may_be_open():
+def test_the_image_size_may_be_unknown():
     stem = layers.Conv2D(4, 3, padding="same", strides=2)
     folded, feed = fold_into(model_of(stem, shape=(None, None, 3)), PLAN)
     assert folded.input_shape == (None, None, None, 1)
@@ -138,7 +148,7 @@ def test_the_size_of_the_images_may_be_open():
 
 
 @pytest.mark.parametrize("kind", ["functional", "sequential", "twice"])
-def test_nested_models_are_entered(kind):
+def test_the_stem_is_found_in_nested_models(kind):
     stem = layers.Conv2D(4, 3, name="stem")
     inner = model_of(stem, layers.ReLU(), shape=(14, 12, 3))
     if kind == "sequential":
@@ -158,12 +168,12 @@ def test_nested_models_are_entered(kind):
         == path
     )
     inner.trainable = False
-    made = check(model)
-    assert made.name == "stem"
-    assert not made.trainable
+    folded_layer = check(model)
+    assert folded_layer.name == "stem"
+    assert not folded_layer.trainable
 
 
-def test_sequential_models_are_followed_from_layer_to_layer():
+def test_the_stem_is_found_in_sequential_models():
     stem = layers.Conv2D(4, 3, name="stem")
     model = keras.Sequential(
         [
@@ -187,17 +197,18 @@ def test_sequential_models_are_followed_from_layer_to_layer():
     assert fold_into(lazy, PLAN)[0].input_shape == (1, 12, 10, 1)
 
 
-def test_inputs_in_lists_and_dicts_and_many_outputs_stay_as_they_are():
+def test_structured_inputs_and_several_outputs_are_kept():
     inputs = keras.Input((12, 10, 3), name="image")
     a = layers.Conv2D(4, 3, padding="same")(inputs)
     b = layers.BatchNormalization()(keras.ops.relu(a) / 2)
-    for given in ([inputs], {"image": inputs}):
-        model = keras.Model(given, {"a": a, "b": b})
+    for structure in ([inputs], {"image": inputs}):
+        model = keras.Model(structure, {"a": a, "b": b})
         check(model)
         folded, feed = fold_into(model, PLAN)
         image = feed.batch(np.zeros((1, 12, 10), np.uint8))
-        made = folded([image] if isinstance(given, list) else {"image": image})
-        assert {name: part.shape for name, part in made.items()} == {
+        arguments = [image] if isinstance(structure, list) else {"image": image}
+        outputs = folded(arguments)
+        assert {name: part.shape for name, part in outputs.items()} == {
             "a": (1, 12, 10, 4),
             "b": (1, 12, 10, 4),
         }
@@ -205,14 +216,14 @@ def test_inputs_in_lists_and_dicts_and_many_outputs_stay_as_they_are():
 
 @keras.saving.register_keras_serializable(package="tests")
 class Doubled(keras.Model):
-    """A functional model that does something else than its graph."""
+    """A functional model whose call does more than its graph."""
 
     def call(self, inputs):
         return super().call(inputs * 2)
 
 
 class Wrapped(keras.Model):
-    """A functional model that does something before its graph."""
+    """A functional model whose __call__ does more than its graph."""
 
     def __call__(self, inputs, *args, **kwargs):
         return super().__call__(inputs * 2, *args, **kwargs)
@@ -228,7 +239,7 @@ class Written(keras.Model):
 
 
 class Standardised(layers.Conv2D):
-    """A convolution whose kernel is not what it is in the file."""
+    """A subclass of a convolution, which may use its kernel in another way."""
 
 
 def two_stems():
@@ -369,13 +380,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_where_one_convolution_alone_does_not_read_the_image_the_reason_is_said(case):
+def test_a_model_without_a_single_stem_is_refused(case):
     build, says = REFUSED[case]
     with pytest.raises(gp.ChannelError, match=says):
         fold_into(build(), PLAN)
 
 
-def test_naming_a_layer_changes_nothing_about_the_others():
+def test_a_layer_name_does_not_override_the_graph():
     with pytest.raises(gp.ChannelError, match=r"got 2 \('one', 'two'\)"):
         fold_into(two_stems(), PLAN, layer="one")
     with pytest.raises(gp.ChannelError, match=r"read by 'stem', not by 'conv1'"):
@@ -384,7 +395,7 @@ def test_naming_a_layer_changes_nothing_about_the_others():
         fold_into(layers.Conv2D(4, 3), PLAN)
 
 
-def test_padding_of_the_wrong_axes_is_no_padding():
+def test_padding_of_the_channel_axis_is_refused():
     model = model_of(
         layers.ZeroPadding2D(1, data_format="channels_first"), layers.Conv2D(4, 3)
     )
@@ -392,15 +403,15 @@ def test_padding_of_the_wrong_axes_is_no_padding():
         fold_into(model, PLAN)
 
 
-def test_adapters_of_low_rank_are_folded_with_the_kernel_they_adapt():
+def test_lora_weights_are_merged_into_the_folded_kernel():
     model = model_of(layers.Conv2D(4, 3, name="stem"))
     model.get_layer("stem").enable_lora(2)
     model.set_weights([weight + 0.1 for weight in model.get_weights()])
-    made = check(model)
-    assert made.lora_rank is None
+    folded_layer = check(model)
+    assert folded_layer.lora_rank is None
 
 
-def test_a_layer_of_two_nested_models_is_one_layer_in_the_copy():
+def test_a_layer_in_two_nested_models_stays_one_layer():
     shared, inputs = layers.Conv2D(4, 1, name="shared"), keras.Input((12, 10, 3))
     x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
     nested = [
@@ -416,7 +427,7 @@ def test_a_layer_of_two_nested_models_is_one_layer_in_the_copy():
     assert len(folded.trainable_variables) == len(model.trainable_variables) == 4
 
 
-def test_weights_that_a_copy_would_not_share_are_refused():
+def test_weight_sharing_that_a_copy_would_lose_is_refused():
     shared = layers.Dense(3)
     model = model_of(
         layers.Conv2D(3, 3),
@@ -431,7 +442,7 @@ def test_weights_that_a_copy_would_not_share_are_refused():
         fold_into(model, PLAN)
 
 
-def test_a_weight_that_is_frozen_alone_stays_frozen():
+def test_a_single_frozen_weight_stays_frozen():
     model = model_of(
         layers.Conv2D(4, 3, name="stem"), layers.BatchNormalization(name="norm")
     )
@@ -448,7 +459,7 @@ def test_a_weight_that_is_frozen_alone_stays_frozen():
 
 
 class Nameless(layers.Layer):
-    """A layer of one's own without a configuration, whose name Keras leaves out of the one it guesses."""
+    """A custom layer without `get_config`: Keras guesses one without the name."""
 
     def __init__(self, units=4, **options):
         super().__init__(**options)
@@ -459,7 +470,7 @@ class Nameless(layers.Layer):
 
 
 @pytest.mark.parametrize("units", [{}, {"units": 5}], ids=["plain", "sized"])
-def test_layers_of_ones_own_without_a_configuration_keep_name_and_weights(units):
+def test_custom_layers_without_get_config_are_copied(units):
     model = model_of(layers.Conv2D(4, 3, name="stem"), Nameless(name="mine", **units))
     check(model)
     folded, _ = fold_into(model, PLAN)
@@ -468,13 +479,13 @@ def test_layers_of_ones_own_without_a_configuration_keep_name_and_weights(units)
 
 
 class Opaque(Doubled):
-    """The same, of a class that Keras cannot make again by a configuration."""
+    """The same, of a class that Keras cannot create from a configuration."""
 
     def __init__(self, inputs, outputs, **options):
         super().__init__(inputs, outputs, **options)
 
 
-def test_a_call_of_its_own_is_not_lost_in_a_nested_model():
+def test_a_nested_model_keeps_its_overridden_call():
     inputs = keras.Input((10, 8, 4))
     check(
         model_of(
@@ -489,7 +500,7 @@ def test_a_call_of_its_own_is_not_lost_in_a_nested_model():
         )
 
 
-def test_models_that_are_not_related_are_not_compared():
+def test_comparing_unrelated_models_is_refused():
     model = model_of(layers.Conv2D(4, 3))
     for other in (
         model_of(layers.Conv2D(7, 3)),

@@ -1,4 +1,4 @@
-"""The Keras layer: in real models under TensorFlow, and the checks of `layer_checks` under every backend."""
+"""The Keras layer in real models, and the checks of `layer_checks` under every backend."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from adapters.keras.backends import BACKENDS, printed, python, raised_by
-from adapters.keras.layer_checks import CHECKS, close, imagenet
+from adapters.keras.backends import BACKENDS, last_line, python, raised_by
+from adapters.keras.layer_checks import CHECKS, assert_close, imagenet
 from keras import layers
 
 import graypipe as gp
@@ -37,7 +37,7 @@ def test_under_every_backend(raised, backend, name):
     assert name not in raised[backend], raised[backend][name]
 
 
-def test_s08_three_copies_concatenated_before_a_pretrained_model():
+def test_repeating_equals_concatenating_three_copies():
     inputs = keras.Input((32, 40, 1))
     copies = layers.Concatenate()([inputs, inputs, inputs])
     plan = gp.plan(EIGHT, gp.Target("RGB", range=(0, 255)))
@@ -47,19 +47,19 @@ def test_s08_three_copies_concatenated_before_a_pretrained_model():
     np.testing.assert_array_equal(*both.predict(GRAY, verbose=0))
 
 
-def test_s09_a_learned_convolution_starts_as_noise_and_the_layer_as_the_answer():
-    right = imagenet(GRAY / 255)
+def test_the_first_output_is_the_plan_and_not_noise():
+    expected = imagenet(GRAY / 255)
     learned = layers.Conv2D(3, (3, 3), padding="same")
     ours = ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=3)
     assert ours(GRAY).shape == learned(GRAY).shape
     assert [tuple(w.shape) for w in ours.weights] == [
         tuple(w.shape) for w in learned.weights
     ]
-    assert np.abs(np.asarray(learned(GRAY)) - right).max() > 1
-    close(ours(GRAY), right)
+    assert np.abs(np.asarray(learned(GRAY)) - expected).max() > 1
+    assert_close(ours(GRAY), expected)
 
 
-def test_s10_efficientnet_takes_one_channel_by_accident_and_gets_three_on_purpose():
+def test_efficientnet_gets_three_channels_not_one_by_accident():
     model = keras.applications.EfficientNetB0(
         weights=None, include_top=False, input_shape=(32, 40, 3), pooling="avg"
     )
@@ -76,7 +76,7 @@ def test_s10_efficientnet_takes_one_channel_by_accident_and_gets_three_on_purpos
 
 
 @pytest.mark.parametrize("name", ["resnet", "vgg19", "mobilenet_v2"])
-def test_t18_a_model_behind_the_layer_sees_what_its_preprocess_input_makes(name):
+def test_the_layer_replaces_preprocess_input(name):
     module = getattr(keras.applications, name)
     build = getattr(
         module,
@@ -99,7 +99,7 @@ def test_t18_a_model_behind_the_layer_sees_what_its_preprocess_input_makes(name)
     np.testing.assert_allclose(result, right, rtol=0, atol=1e-3 * np.abs(right).max())
 
 
-def test_t17_arrays_and_tensors_are_checked_alike():
+def test_arrays_and_tensors_are_checked_alike():
     layer = ChannelLayer(gp.plan(gp.Source("RGB", range=(0, 255)), "keras-caffe"))
     rgb = RNG.integers(0, 256, (2, 4, 5, 3)).astype(np.float32)
     for image in (rgb, tf.constant(rgb)):
@@ -119,14 +119,14 @@ def test_t17_arrays_and_tensors_are_checked_alike():
 
 
 @pytest.mark.parametrize("source", ["gray", gp.Source("gray", dtype="uint8")])
-def test_an_undeclared_range_is_refused_because_keras_casts(source):
+def test_an_undeclared_range_is_refused(source):
     with pytest.raises(
         gp.RangeError, match=r"Keras casts uint8 to float32.*range=\(0, 255\)"
     ):
         ChannelLayer(gp.plan(source, "imagenet"))
 
 
-def test_a_declared_dtype_is_refused_because_nothing_could_check_it():
+def test_a_declared_dtype_is_refused():
     with pytest.raises(
         gp.DTypeError,
         match=r"declares dtype uint16.*replace\(plan.source, dtype=None\)",
@@ -134,7 +134,7 @@ def test_a_declared_dtype_is_refused_because_nothing_could_check_it():
         ChannelLayer(gp.plan(gp.Source("gray", dtype="uint16", bits=12), "imagenet"))
 
 
-def test_rounding_is_not_for_a_layer():
+def test_an_integer_target_is_refused():
     with pytest.raises(
         gp.DTypeError, match=r"does not round.*got uint8.*tf_data.ToBackbone"
     ):
@@ -142,12 +142,12 @@ def test_rounding_is_not_for_a_layer():
 
 
 @pytest.mark.parametrize("size", [0, 2, -1, 3.0, True, (3, 3)])
-def test_a_kernel_has_a_centre(size):
+def test_the_kernel_size_must_be_an_odd_integer(size):
     with pytest.raises(gp.LayoutError, match="kernel_size is an odd positive integer"):
         ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=size)
 
 
-def test_what_does_not_fit_is_refused_when_the_layer_is_made():
+def test_invalid_arguments_are_refused_by_the_constructor():
     with pytest.raises(gp.LayoutError, match=r"kernel_size=3 needs trainable=True"):
         ChannelLayer(gp.plan(EIGHT, "imagenet"), kernel_size=3)
     with pytest.raises(
@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused_when_the_layer_is_made():
         ChannelLayer("imagenet")
 
 
-def test_a_narrow_integer_that_arrives_uncast_must_hold_the_range():
+def test_uncast_integers_must_hold_the_declared_range():
     with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
         ChannelLayer(gp.plan(gp.Source("gray", bits=12), "imagenet"))(
             np.zeros((2, 4, 5, 1), np.uint8)
@@ -174,7 +174,7 @@ def test_saved_models_name_the_public_module():
     assert saved["class_name"] == "ChannelLayer"
 
 
-def test_the_layer_says_what_it_does():
+def test_the_repr_shows_the_plan_and_the_kernel_size():
     layer = ChannelLayer(
         gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=3, name="expand"
     )
@@ -191,7 +191,7 @@ def test_a_tensor_of_unknown_rank_is_refused():
         data.map(ChannelLayer(gp.plan(EIGHT, "imagenet")))
 
 
-def test_the_layout_is_that_of_keras_when_the_layer_is_made():
+def test_the_default_data_format_is_that_of_keras():
     plan = gp.plan(gp.Source("gray", "CHW", range=(0, 255)), "imagenet")
     assert ChannelLayer(plan).data_format == "channels_last"
     keras.config.set_image_data_format("channels_first")
@@ -204,7 +204,7 @@ def test_the_layout_is_that_of_keras_when_the_layer_is_made():
 
 
 @pytest.mark.parametrize("options", [{}, {"trainable": True, "kernel_size": 3}])
-def test_graphs_of_unknown_size_keep_the_static_bands(options):
+def test_graphs_of_unknown_size_know_the_band_count(options):
     layer = ChannelLayer(gp.plan(EIGHT, "imagenet"), **options)
     layer.build(GRAY.shape)
     for compiled in (False, True):
@@ -219,7 +219,7 @@ def test_graphs_of_unknown_size_keep_the_static_bands(options):
                 3,
             ]
             image = GRAY if len(shape) == 4 else GRAY[None]
-            close(run(image), imagenet(image / 255))
+            assert_close(run(image), imagenet(image / 255))
 
 
 def test_an_exported_model_computes_the_same(tmp_path):
@@ -229,7 +229,7 @@ def test_an_exported_model_computes_the_same(tmp_path):
     )
     model.export(tmp_path / "model", verbose=False)
     loaded = tf.saved_model.load(tmp_path / "model")
-    close(loaded.serve(tf.constant(GRAY)), imagenet(GRAY / 255))
+    assert_close(loaded.serve(tf.constant(GRAY)), imagenet(GRAY / 255))
 
 
 WITHOUT = """
@@ -251,7 +251,7 @@ except gp.MissingExtraError as error:
 def test_a_missing_framework_names_the_extra(missing):
     process = python("-c", WITHOUT.format(missing=missing), KERAS_BACKEND="tensorflow")
     assert (
-        printed(process)
+        last_line(process)
         == f'{missing} is not installed: pip install "graypipe[tensorflow]"'
     )
 
@@ -284,5 +284,5 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 print(settings() == before, brought)
 """
     assert (
-        printed(python("-c", code, KERAS_BACKEND="tensorflow")) == "True {'graypipe'}"
+        last_line(python("-c", code, KERAS_BACKEND="tensorflow")) == "True {'graypipe'}"
     )

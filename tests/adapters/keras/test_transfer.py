@@ -1,4 +1,4 @@
-"""Weights into models of Keras: from a model, a mapping or a file, by layer, and what became of each."""
+"""Transfer of weights into Keras models from a model, a mapping or a file."""
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
@@ -28,7 +28,7 @@ TO_UNET = {name: f"down{i}" for i, name in enumerate(NAMES)}
 
 @cache
 def vgg16():
-    """VGG16 with random weights, its classifier cut short, which no test changes."""
+    """Return VGG16 with random weights and a small classifier; no test changes it."""
     keras.utils.set_random_seed(16)
     whole = keras.applications.VGG16(
         weights=None, include_top=False, input_shape=(32, 32, 3)
@@ -39,7 +39,7 @@ def vgg16():
 
 
 def unet(bands=3):
-    """A U-Net whose way down is that of VGG16, under other names."""
+    """Return a U-Net whose encoder is that of VGG16, under other names."""
     inputs = x = keras.Input((32, 32, bands))
     skips, names = [], iter(enumerate(WIDTHS))
     for block, count in BLOCKS:
@@ -64,7 +64,7 @@ def weights(model):
     }
 
 
-def test_s17_vgg16_goes_into_a_u_net_and_is_frozen_there():
+def test_vgg16_is_copied_into_a_u_net_and_frozen():
     model, source = unet(), vgg16()
     before = weights(model)
     report = transfer_into(model, source, rename=TO_UNET, freeze=True)
@@ -79,10 +79,13 @@ def test_s17_vgg16_goes_into_a_u_net_and_is_frozen_there():
         (),
         set(before) - set(report.copied),
     )
-    now, given = weights(model), weights(source)
+    now = weights(model)
+    source_weights = weights(source)
     for old, new in TO_UNET.items():
         for kind in ("kernel", "bias"):
-            np.testing.assert_array_equal(now[f"{new}/{kind}"], given[f"{old}/{kind}"])
+            np.testing.assert_array_equal(
+                now[f"{new}/{kind}"], source_weights[f"{old}/{kind}"]
+            )
     for name in report.untouched:
         np.testing.assert_array_equal(now[name], before[name])
     frozen = {
@@ -104,7 +107,7 @@ def test_s17_vgg16_goes_into_a_u_net_and_is_frozen_there():
     np.testing.assert_array_equal(*(encoder(image) for encoder in encoders))
 
 
-def test_s17_layers_may_be_given_by_their_index():
+def test_rename_accepts_layer_indices():
     source, model = vgg16(), unet()
     at = {layer.name: i for i, layer in enumerate(model.layers)}
     rename = {
@@ -126,7 +129,7 @@ def test_s17_layers_may_be_given_by_their_index():
     )
 
 
-def test_s17_the_first_kernel_of_a_gray_u_net_is_the_folded_one():
+def test_a_channel_map_folds_into_the_first_kernel():
     plan = gp.plan("gray", "keras-caffe")
     model = unet(bands=1)
     report = transfer_into(
@@ -144,12 +147,15 @@ def test_s17_the_first_kernel_of_a_gray_u_net_is_the_folded_one():
         np.array(plan.unit_map.matrix)[:, 0],
         np.array(plan.unit_map.offset),
     )
-    made = model.get_layer("down0").get_weights()
+    adapted = model.get_layer("down0").get_weights()
     np.testing.assert_allclose(
-        made[0][:, :, 0], np.einsum("hwio,i->hwo", kernel, matrix), rtol=1e-4, atol=1e-4
+        adapted[0][:, :, 0],
+        np.einsum("hwio,i->hwo", kernel, matrix),
+        rtol=1e-4,
+        atol=1e-4,
     )
     np.testing.assert_allclose(
-        made[1], bias + np.einsum("hwio,i->o", kernel, offset), rtol=1e-4, atol=1e-4
+        adapted[1], bias + np.einsum("hwio,i->o", kernel, offset), rtol=1e-4, atol=1e-4
     )
     summed = transfer_into(
         model, vgg16(), rename=TO_UNET, adapt={"down0/kernel": gp.replicate("BGR")}
@@ -163,7 +169,7 @@ def test_s17_the_first_kernel_of_a_gray_u_net_is_the_folded_one():
 
 
 def backbone(seed, first=3, dtype="float32", name="backbone"):
-    """A model with what models are made of: batch normalisation, attention, recurrence, nested models."""
+    """Return a model with batch normalisation, attention, recurrence and nested models."""
     keras.utils.set_random_seed(seed)
     conv = layers.Conv2D(4, 3, name="stem", dtype=dtype)
     inner = keras.Sequential(
@@ -185,7 +191,7 @@ def backbone(seed, first=3, dtype="float32", name="backbone"):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model as each kind of source; the files hold an optimizer's state as well."""
+    """Return a model as each kind of source; the files have an optimizer state as well."""
     model = backbone(3)
     folder = tmp_path_factory.mktemp("files")
     model.compile("adam", "mse")
@@ -210,10 +216,10 @@ def test_every_kind_of_source_fills_an_equal_model(files, kind):
     report = transfer_into(model, files[kind], freeze=True)
     assert (report.adapted, report.skipped, report.untouched) == ((), (), ())
     assert len(report.copied) == len(model.weights)
-    for found, expected in zip(
+    for result, expected in zip(
         model.get_weights(), files["model"].get_weights(), strict=True
     ):
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(result, expected)
     assert {
         "encoder/stem/kernel",
         "encoder/bn/moving_mean",
@@ -228,7 +234,7 @@ def test_every_kind_of_source_fills_an_equal_model(files, kind):
 
 
 @pytest.mark.parametrize("kind", ["model", "file", "weights"])
-def test_layers_and_weights_are_renamed_left_out_or_go_by_a_function(files, kind):
+def test_rename_maps_layers_and_weights_or_is_a_function(files, kind):
     model = backbone(1)
     before = weights(model)
     report = transfer_into(
@@ -252,7 +258,7 @@ def test_layers_and_weights_are_renamed_left_out_or_go_by_a_function(files, kind
     assert only.copied == ("head/kernel", "head/bias")
 
 
-def test_what_is_named_more_fully_comes_first():
+def test_a_renamed_weight_overrides_its_renamed_layer():
     report = transfer_into(
         backbone(1),
         backbone(2),
@@ -267,7 +273,7 @@ def test_what_is_named_more_fully_comes_first():
     assert ("head/bias", "the target has no 'decoder/depth/x'") in report.skipped
 
 
-def test_only_layers_that_came_whole_are_frozen():
+def test_only_completely_copied_layers_are_frozen():
     model = backbone(1, first=1)
     report = transfer_into(model, backbone(2), freeze=True)
     assert report.untouched == ("encoder/stem/kernel",)
@@ -276,12 +282,12 @@ def test_only_layers_that_came_whole_are_frozen():
     assert [weight.name for weight in model.trainable_weights] == ["kernel", "bias"]
 
 
-def test_half_precision_is_widened_and_read_from_files(tmp_path):
+def test_bfloat16_weights_are_read_and_widened(tmp_path):
     source = backbone(2, dtype="bfloat16")
     source.save_weights(tmp_path / "half.weights.h5")
-    for given in (source, tmp_path / "half.weights.h5"):
+    for half in (source, tmp_path / "half.weights.h5"):
         model = backbone(1)
-        assert transfer_into(model, given).untouched == ()
+        assert transfer_into(model, half).untouched == ()
         kernel = model.get_layer("encoder").get_layer("stem").get_weights()[0]
         np.testing.assert_array_equal(
             kernel,
@@ -290,7 +296,7 @@ def test_half_precision_is_widened_and_read_from_files(tmp_path):
 
 
 class Written(keras.Model):
-    """A subclassed model with a weight of its own, lists of layers, and weights at the first call."""
+    """A subclassed model with its own weight and a list of layers, built when called."""
 
     def __init__(self):
         super().__init__()
@@ -304,7 +310,7 @@ class Written(keras.Model):
         return self.scale * self.blocks[1](self.blocks[0](inputs))
 
 
-def test_subclassed_models_are_called_by_their_layers_too(tmp_path):
+def test_subclassed_models_name_weights_by_their_layers(tmp_path):
     source, model = Written(), Written()
     for written in (source, model):
         written(np.zeros((1, 9, 9, 3)))
@@ -317,8 +323,8 @@ def test_subclassed_models_are_called_by_their_layers_too(tmp_path):
     other = Written()
     other(np.zeros((1, 9, 9, 3)))
     assert transfer_into(other, tmp_path / "written.weights.h5").untouched == ()
-    for found, expected in zip(other.get_weights(), source.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for result, expected in zip(other.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize(
@@ -376,17 +382,17 @@ def test_subclassed_models_are_called_by_their_layers_too(tmp_path):
         ({"source": {0: np.ones(2)}}, gp.DTypeError, "names are strings, got 0"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_nothing_is_written(call, raises, says):
+def test_invalid_arguments_are_refused_and_nothing_is_written(call, raises, says):
     model = backbone(1)
     before = weights(model)
-    given = {"model": model, "source": backbone(2), **call}
+    arguments = {"model": model, "source": backbone(2), **call}
     with pytest.raises(raises, match=f"(?s){says}"):
-        transfer_into(given.pop("model"), given.pop("source"), **given)
+        transfer_into(arguments.pop("model"), arguments.pop("source"), **arguments)
     for name, weight in weights(model).items():
         np.testing.assert_array_equal(weight, before[name])
 
 
-def test_files_of_keras_2_are_refused_with_the_way_out(tmp_path):
+def test_keras_2_weights_files_are_refused(tmp_path):
     path = tmp_path / "old.weights.h5"
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = ["head"]
@@ -406,7 +412,7 @@ class Twice(layers.Layer):
         return self.parts[1](self.parts[0](inputs))
 
 
-def test_names_that_are_not_unique_are_refused():
+def test_ambiguous_weight_names_are_refused():
     model = keras.Sequential([keras.Input((2,)), Twice(name="twice")])
     with pytest.raises(
         gp.ChannelError, match="two weights are called 'twice/same/kernel'"
@@ -419,17 +425,18 @@ def cut(whole):
 
 
 @pytest.mark.parametrize(
-    "made",
+    "damage",
     [lambda _: b"<html>404</html>", lambda _: b"", cut],
     ids=["html", "empty", "cut"],
 )
 @pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
-def test_broken_files_are_refused_by_their_path(tmp_path, kind, made):
+def test_damaged_files_are_refused_by_their_path(tmp_path, kind, damage):
     path = tmp_path / kind
-    keras.saving.save_model(backbone(2), path) if kind.endswith(".keras") else backbone(
-        2
-    ).save_weights(path)
-    path.write_bytes(made(path.read_bytes()))
+    if kind.endswith(".keras"):
+        backbone(2).save(path)
+    else:
+        backbone(2).save_weights(path)
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
         gp.ReadError,
         match=rf"{re.escape(str(path))} is no .*file, or only a part of one.*again",
@@ -437,7 +444,7 @@ def test_broken_files_are_refused_by_their_path(tmp_path, kind, made):
         transfer_into(backbone(1), path)
 
 
-def test_an_archive_of_something_else_is_no_keras_file(tmp_path):
+def test_another_zip_archive_is_no_keras_file(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("readme.txt", "weights")
     with pytest.raises(
@@ -447,13 +454,13 @@ def test_an_archive_of_something_else_is_no_keras_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["none.keras", "none.weights.h5"])
-def test_files_that_are_not_there_are_not_found(tmp_path, name):
+def test_missing_files_raise_file_not_found_error(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=name):
         transfer_into(backbone(1), tmp_path / name)
 
 
 def tied():
-    """Two nested models in which one layer stands."""
+    """Return a model with one layer in two nested models, and that layer."""
     shared = layers.Conv2D(3, 1, name="shared")
     first, second = (
         keras.Sequential([keras.Input((8, 8, 3)), shared], name=name)
@@ -463,7 +470,7 @@ def tied():
     return keras.Model(inputs, second(first(inputs))), shared
 
 
-def test_two_values_for_a_layer_of_two_nested_models_are_refused():
+def test_two_values_for_a_shared_layer_are_refused():
     model, shared = tied()
     before = shared.get_weights()
     ones = np.ones((1, 1, 3, 3), "float32")
@@ -483,7 +490,7 @@ def test_two_values_for_a_layer_of_two_nested_models_are_refused():
     np.testing.assert_array_equal(shared.get_weights()[0], ones)
 
 
-def test_a_layer_of_two_nested_models_is_untouched_under_neither_name():
+def test_a_shared_layer_is_reported_under_both_names():
     model, shared = tied()
     one = {
         "second/shared/kernel": np.ones((1, 1, 3, 3)),
@@ -499,7 +506,7 @@ def test_a_layer_of_two_nested_models_is_untouched_under_neither_name():
     np.testing.assert_array_equal(shared.get_weights()[1], -np.ones(3))
 
 
-def test_a_map_with_an_offset_wants_zeros_where_the_source_has_no_bias():
+def test_a_map_with_an_offset_needs_a_bias_in_the_source():
     plan, kernel = (
         gp.plan("gray", "keras-torch"),
         np.random.default_rng(1).normal(size=(3, 3, 3, 4)),

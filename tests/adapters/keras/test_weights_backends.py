@@ -1,4 +1,4 @@
-"""Folding and transferring in models of Keras under every backend: the checks of `weights_checks`."""
+"""Folding and transfer under every backend of Keras: the checks of `weights_checks`."""
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 

@@ -1,6 +1,6 @@
-"""Folding and transferring under a backend of Keras: checks for a process of their own, one a backend.
+"""Checks of folding and transfer under every backend, each in its own process.
 
-`python weights_checks.py` runs them under KERAS_BACKEND and prints, as JSON, what each of them raised.
+`python weights_checks.py` runs them under KERAS_BACKEND and prints what they raised as JSON.
 """
 
 import os
@@ -39,34 +39,36 @@ def backbone(data_format="channels_last", dtype="float32"):
     )
 
 
-def check_the_folded_model_gives_what_the_model_gives():
+def check_the_folded_model_equals_the_original():
     for data_format in ("channels_last", "channels_first"):
         if (BACKEND, data_format) == ("tensorflow", "channels_first"):
-            continue  # TensorFlow has no such convolution on a CPU
+            continue  # TensorFlow has no channels-first convolution on a CPU
         model = backbone(data_format)
         layout = "CHW" if data_format == "channels_first" else "HWC"
         plan = PLAN.with_layouts(target=layout)
         expected = keras.ops.convert_to_numpy(model(plan.batch(IMAGE)))
         exact, feed = fold_into(model, plan, exact=True)
         assert feed.target.layout == layout
-        found = keras.ops.convert_to_numpy(exact(feed.batch(IMAGE)))
+        result = keras.ops.convert_to_numpy(exact(feed.batch(IMAGE)))
         np.testing.assert_allclose(
-            found, expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+            result, expected, rtol=0, atol=1e-5 * np.abs(expected).max()
         )
         folded, feed = fold_into(model, plan)
         assert feed.target.layout == layout
-        told = compare(model, plan, folded, feed)
-        assert told.interior.relative <= 1e-5 < told.border.relative < 0.2, told
+        comparison = compare(model, plan, folded, feed)
+        assert (
+            comparison.interior.relative <= 1e-5 < comparison.border.relative < 0.2
+        ), comparison
 
 
-def check_half_precision_stays_half_precision():
+def check_folding_keeps_half_precision():
     model = backbone(dtype="bfloat16")
     folded, feed = fold_into(model, PLAN, exact=True)
     assert folded.get_layer("stem").kernel.dtype == "bfloat16"
     assert 1e-5 < compare(model, PLAN, folded, feed).model.relative < 0.02
 
 
-def check_the_folded_model_saves_and_loads_and_gives_its_weights_to_another():
+def check_a_folded_model_can_be_saved_and_transferred():
     folded, feed = fold_into(backbone(), PLAN)
     expected = keras.ops.convert_to_numpy(folded(feed.batch(IMAGE)))
     other, _ = fold_into(backbone(), PLAN)
@@ -92,7 +94,7 @@ def check_the_folded_model_saves_and_loads_and_gives_its_weights_to_another():
     )
 
 
-def check_what_nested_models_share_and_what_is_frozen_stays_so():
+def check_folding_keeps_shared_layers_and_frozen_weights():
     shared, inputs = layers.Dense(4, name="shared"), keras.Input((20, 16, 3))
     x = layers.Conv2D(4, 3, name="stem")(inputs)
     one, two = (
@@ -108,9 +110,9 @@ def check_what_nested_models_share_and_what_is_frozen_stays_so():
         (4, 4),
     ]
     expected = keras.ops.convert_to_numpy(model(PLAN.batch(IMAGE)))
-    found = keras.ops.convert_to_numpy(folded(feed.batch(IMAGE)))
+    result = keras.ops.convert_to_numpy(folded(feed.batch(IMAGE)))
     np.testing.assert_allclose(
-        found, expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+        result, expected, rtol=0, atol=1e-5 * np.abs(expected).max()
     )
     ones = {"two/shared/kernel": np.ones((4, 4)), "two/shared/bias": np.ones(4)}
     assert len(transfer_into(folded, ones).copied) == 4

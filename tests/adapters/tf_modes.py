@@ -1,4 +1,4 @@
-"""The ways TensorFlow runs a function on an image: eager, in graphs, compiled and in datasets, sized and unsized."""
+"""The modes in which TensorFlow runs a function: eager, in graphs, compiled, in datasets."""
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
@@ -9,14 +9,14 @@ Dataset = tf.data.Dataset
 
 
 def open_spec(image, bands_axis):
-    """Return what is known of ``image`` where only its rank, its dtype and its bands are."""
+    """Return the spec of ``image`` if only its rank, its dtype and its bands are known."""
     shape = [None] * image.ndim
     shape[bands_axis] = image.shape[bands_axis]
     return tf.TensorSpec(shape, image.dtype)
 
 
 def unsized(images, spec):
-    """Return a dataset of ``images`` whose sizes ``spec`` leaves open."""
+    """Return a dataset of ``images`` with the static shape of ``spec``."""
     return Dataset.from_generator(lambda: iter(images), output_signature=spec)
 
 
@@ -26,7 +26,7 @@ def only(dataset):
     return element
 
 
-WAYS = {
+MODES = {
     "eager": lambda run, x, axis: run(tf.constant(x)),  # noqa: ARG005
     "graph of known size": lambda run, x, axis: tf.function(run)(tf.constant(x)),  # noqa: ARG005
     "graph of unknown size": lambda run, x, axis: tf.function(
@@ -38,4 +38,4 @@ WAYS = {
         unsized([x], open_spec(x, axis)).map(run)
     ),
 }
-"""(function, image, axis of the bands) -> what the function makes of the image."""
+"""Functions of (function, image, band axis) that return the result for the image."""
