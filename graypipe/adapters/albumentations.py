@@ -215,7 +215,7 @@ def _to_record(plan: Plan | Record) -> Record:
     if isinstance(plan, Mapping):
         return dict(plan)
     raise DTypeError(
-        f"expected plans, as gp.plan makes them, or dicts of their JSON, got "
+        f"expected plans, as gp.plan returns them, or dicts of their JSON, got "
         f"{type(plan).__name__}"
     )
 

@@ -174,8 +174,8 @@ class ToBackbone:
             between several plans.
         """
         expected = (
-            f"expected images (..., {', '.join(self.layout)}) as "
-            f"data_format={self.data_format!r} says"
+            f"expected images (..., {', '.join(self.layout)}) for "
+            f"data_format={self.data_format!r}"
         )
         if shape.rank is None:
             raise LayoutError(
@@ -193,8 +193,8 @@ class ToBackbone:
             return choose_plan(self.plans, count, _describe(shape, self.layout))
         if len(self.plans) > 1:
             raise ChannelError(
-                f"{expected}, of a band count that is known while the dataset is "
-                f"built, since it picks one of {len(self.plans)} plans, got shape "
+                f"{expected}, with a band count that is known while the dataset is "
+                f"built, because it chooses one of {len(self.plans)} plans, got shape "
                 f"{shape}: decode with channels=, or use a plan for each dataset"
             )
         (plan,) = self.plans.values()
@@ -210,8 +210,8 @@ def _check_key(element: Element, key: str) -> None:
     else:
         return
     raise DTypeError(
-        f"expected a dict that holds the image under key={key!r}, got {received}: pass "
-        f"the key it has"
+        f"expected a dict with the image under key={key!r}, got {received}: pass the "
+        f"key of the image"
     )
 
 
@@ -225,8 +225,8 @@ def _as_tensor(image: Any) -> Tensor:
     """
     if isinstance(image, dict | tuple):
         raise DTypeError(
-            f"expected an image, got a {type(image).__name__}: name the image of a "
-            f"dict by key=, and let it be a component of its own in a tuple"
+            f"expected an image, got a {type(image).__name__}: pass key= for the image "
+            f"of a dict; the image of a tuple is its first component"
         )
     if not tf.is_tensor(image):
         image = check_image(image)
@@ -235,8 +235,8 @@ def _as_tensor(image: Any) -> Tensor:
     elif not isinstance(image, tf.Tensor | tf.Variable):
         # A ragged or sparse tensor.
         raise DTypeError(
-            f"expected a dense tensor, got {type(image).__name__}: map the single "
-            f"images before they are batched"
+            f"expected a dense tensor, got {type(image).__name__}: map the images "
+            f"before batching"
         )
     x = tf.convert_to_tensor(image)
     if x.dtype not in DTYPES:
@@ -245,7 +245,7 @@ def _as_tensor(image: Any) -> Tensor:
                 "decode it, such as tf.io.decode_png(data, channels=1, dtype=tf.uint16)"
             )
         else:
-            cure = "cast it, better still before the pixels were rounded to fewer bits"
+            cure = "cast it, if possible before the pixels were rounded to fewer bits"
         raise DTypeError(
             f"expected a tensor of bool, integers of 8-64 bits or floats of 16-64 "
             f"bits, got {x.dtype.name}: {cure}"

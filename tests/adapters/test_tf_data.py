@@ -226,12 +226,12 @@ REFUSED = {
     "a dict": (
         gp.DTypeError,
         {"image": GRAY},
-        "a dict: name the image of a dict by key=",
+        "got a dict: pass key= for the image",
     ),
     "a tuple": (
         gp.DTypeError,
         ((GRAY, GRAY), 3),
-        "got a tuple.*a component of its own",
+        "got a tuple.*its first component",
     ),
     "ragged": (
         gp.DTypeError,
@@ -257,7 +257,7 @@ def test_elements_without_an_image_are_refused_by_map(what):
 def test_unknown_rank_or_choice_of_plan_is_refused_by_map():
     with pytest.raises(gp.LayoutError, match=r"unknown rank.*expand_animations=False"):
         unsized([], tf.TensorSpec(None, tf.uint8)).map(MAP)
-    with pytest.raises(gp.ChannelError, match="picks one of 2 plans"):
+    with pytest.raises(gp.ChannelError, match="chooses one of 2 plans"):
         unsized([], tf.TensorSpec((None, None, None), tf.uint8)).map(
             ToBackbone(PLAN, RGB)
         )

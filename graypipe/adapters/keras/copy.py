@@ -50,9 +50,8 @@ def copy_with_stem(
     expected_count = len(model.weights) - len(stem.layer.weights) + len(new_weights)
     if len(copy.weights) != expected_count:
         raise ChannelError(
-            f"layers of model {model.name!r} share weights in a way that their "
-            f"configuration does not tell, and would not share them in a copy: "
-            f"{ALTERNATIVE}"
+            f"layers of model {model.name!r} share weights in a way that is not in "
+            f"their configuration, so a copy would not share them: {ALTERNATIVE}"
         )
     _copy_weights(model, copy, stem.layer, new_weights)
     return copy

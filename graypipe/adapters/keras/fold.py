@@ -236,7 +236,7 @@ def _with_target_layout(plan: Plan, rank: int, data_format: str) -> Plan:
     if len(spatial) < rank:
         raise LayoutError(
             f"the model reads volumes, and the layout of the source is "
-            f"{plan.source.layout!r}: declare that of its volumes, such as "
+            f"{plan.source.layout!r}: declare the layout of the volumes, such as "
             f"layout='DHW' or 'THW'"
         )
     # A Conv1D reads the rows of an image, so two axes are left for it as well.

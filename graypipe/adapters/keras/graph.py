@@ -30,9 +30,7 @@ CONVOLUTIONS = (
 PADDINGS = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 NORMALIZATIONS = (layers.Rescaling, layers.Normalization, layers.BatchNormalization)
 
-ALTERNATIVE = (
-    "put a ChannelLayer in front of the model, or feed it by the plan as it is"
-)
+ALTERNATIVE = "put a ChannelLayer in front of the model, or apply the plan to its input"
 """The advice that ends the errors of a model that cannot be folded."""
 
 
@@ -112,8 +110,8 @@ def find_stem(model: Model, layer: str | None = None) -> Stem:
     full_name = "/".join(path)
     if layer not in (None, reader.name, full_name):
         raise ChannelError(
-            f"the image is read by {full_name!r}, not by {layer!r}: leave layer= away, "
-            f"or name it"
+            f"the image is read by {full_name!r}, not by {layer!r}: omit layer=, or "
+            f"pass that name"
         )
     if _count_occurrences(model, reader) > 1:
         raise _shared_error(reader)
@@ -271,7 +269,7 @@ def _symbolic_tensors(arguments: Any) -> Iterator[SymbolicTensor]:
 def _shared_error(layer: Layer) -> ChannelError:
     """Return the error for a convolution that does not read the image alone."""
     return ChannelError(
-        f"layer {layer.name!r} reads the image and, shared, other tensors as well: "
+        f"layer {layer.name!r} is shared, and reads the image and other tensors: "
         f"{ALTERNATIVE}"
     )
 
@@ -280,8 +278,8 @@ def _no_graph_error(model: Model) -> ChannelError:
     """Return the error for a model that is written in Python code."""
     return ChannelError(
         f"model {model.name!r} is of class {type(model).__name__}, whose graph of "
-        f"layers is in Python code, which does not say what reads the image: fold a "
-        f"functional or sequential model and use it inside; or {ALTERNATIVE}"
+        f"layers is in Python code, so what reads the image is unknown: fold a "
+        f"functional or sequential model and use that inside, or {ALTERNATIVE}"
     )
 
 
@@ -290,12 +288,12 @@ def _unsupported_error(layer: Layer) -> ChannelError:
     kind = type(layer).__name__
     if isinstance(layer, NORMALIZATIONS):
         return ChannelError(
-            f"the model normalises inside: {kind} {layer.name!r} reads the image, "
-            f"before any convolution, band by band, and would read those of the source "
-            f"after a fold: {ALTERNATIVE}"
+            f"the model normalises inside: {kind} {layer.name!r} reads the image "
+            f"before any convolution, band by band, and after a fold it would read the "
+            f"bands of the source: {ALTERNATIVE}"
         )
     supported = ", ".join(cls.__name__ for cls in CONVOLUTIONS)
     return ChannelError(
-        f"{kind} {layer.name!r} reads the image, and a plan folds into {supported} "
-        f"alone: {ALTERNATIVE}"
+        f"{kind} {layer.name!r} reads the image, and a plan can only be folded into "
+        f"{supported}: {ALTERNATIVE}"
     )

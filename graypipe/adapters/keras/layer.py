@@ -249,11 +249,10 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         largest = largest_level(self.plan)
         if largest > MAX_EXACT_INTEGER[dtype]:
             raise RangeError(
-                f"{dtype} does not hold every number up to {largest:g}, which the "
-                f"source declares, and the images arrived as {dtype}: a model under "
-                f"mixed precision cast them, and levels are lost. Begin the model with "
-                f"keras.Input, which keeps float32, or subclass it with "
-                f"super().__init__(autocast=False)"
+                f"the images arrived as {dtype}, which cannot represent every level up "
+                f"to {largest:g} that the source declares: a model under mixed "
+                f"precision cast them. Begin the model with keras.Input, which keeps "
+                f"float32, or subclass it with super().__init__(autocast=False)"
             )
         return ops.cast(inputs, "float32"), "float32"
 
@@ -291,8 +290,8 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         shape = tuple(input_shape)
         bands = self.plan.source.bands
         expected = (
-            f"(N, ..., {', '.join(self.plan.source.layout)}), as "
-            f"data_format={self.data_format!r} says"
+            f"(N, ..., {', '.join(self.plan.source.layout)}) for "
+            f"data_format={self.data_format!r}"
         )
         if len(shape) < 4:
             raise LayoutError(
@@ -305,8 +304,8 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
             raise ChannelError(
                 f"expected the bands {show(bands)} ({len(bands)}) on axis "
                 f"{self._axis} of {expected}, got {shape[self._axis]} in shape "
-                f"{shape}: declare the bands that are there, or pick them first"
-                f"{_data_format_hint(shape, len(bands))}"
+                f"{shape}: declare the bands that the images have, or select bands "
+                f"first{_data_format_hint(shape, len(bands))}"
             )
         return shape
 
@@ -347,8 +346,7 @@ def _data_format_hint(shape: Shape, count: int) -> str:
     for data_format, (_, axis) in DATA_FORMATS.items():
         if shape[axis] == count:
             return (
-                f"; where the bands are on axis {axis}, pass "
-                f"data_format={data_format!r}"
+                f"; if the bands are on axis {axis}, pass data_format={data_format!r}"
             )
     return ""
 
@@ -364,8 +362,8 @@ def _check_plan(plan: Plan, trainable: bool, kernel_size: int) -> None:
     )
     if plan.source.dtype is not None:
         raise DTypeError(
-            f"the source declares dtype {plan.source.dtype}, which cannot be checked "
-            f"in a layer, because Keras casts before that: leave dtype= away, or write "
+            f"the source declares dtype {plan.source.dtype}, which a layer cannot "
+            f"check, because Keras casts the pixels first: omit dtype=, or use "
             f"dataclasses.replace(plan.source, dtype=None)"
         )
 
@@ -389,7 +387,7 @@ def _check_inputs(inputs: Tensor, more: tuple[Tensor, ...]) -> None:
     # Only TensorFlow's shapes have a rank, which is None if it is unknown.
     if getattr(inputs.shape, "rank", 0) is None:
         raise LayoutError(
-            f"expected a batch of images, got a tensor of unknown rank: "
+            f"expected a batch of images, got a tensor of unknown rank: set it with "
             f"tf.ensure_shape; {USE_TF_DATA}"
         )
 
@@ -412,10 +410,10 @@ def _execution(plan: Plan, dtype: str) -> Execution:
     execution = plan._execution(element_type(dtype))
     if execution.compute_dtype == np.float64 and not _has_float64():
         raise DTypeError(
-            f"from {dtype} this plan computes in float64, which JAX has after "
-            f"jax.config.update('jax_enable_x64', True) alone: set that, or let the "
-            f"images be floats (or integers of up to 16 bits) and the source's range "
-            f"and nodata numbers that float32 holds"
+            f"this plan computes in float64 for images of {dtype}, which JAX does not "
+            f"have enabled: call jax.config.update('jax_enable_x64', True), or use "
+            f"floats or integers of up to 16 bits and a range and nodata that float32 "
+            f"represents exactly"
         )
     return execution
 

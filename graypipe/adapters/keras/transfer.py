@@ -185,8 +185,7 @@ def _add_unique(named: dict[str, Any], name: str, weight: Any) -> None:
     """Add ``weight`` to ``named``; raise ChannelError if another has its name."""
     if named.setdefault(name, weight) is not weight:
         raise ChannelError(
-            f"two weights are called {name!r}: name the layers they belong to "
-            f"differently"
+            f"two weights are called {name!r}: give their layers different names"
         )
 
 
@@ -212,9 +211,9 @@ def _check_adapt(adapt: Adapt | None, depthwise_names: Collection[str | None]) -
     for name, adapter in adapt.items():
         if isinstance(adapter, ChannelMap) and name in depthwise_names:
             raise ChannelError(
-                f"{name!r} is a depthwise kernel, which a channel map does not adapt: "
-                f"its result for each band would become a sum; give a function, or "
-                f"fold `kernel.reshape(H, W, 1, -1)` with gp.weights.fold(groups=)"
+                f"{name!r} is a depthwise kernel, which a channel map cannot adapt: it "
+                f"would become a sum over the bands; give a function, or fold "
+                f"`kernel.reshape(H, W, 1, -1)` with gp.weights.fold(groups=)"
             )
 
 
@@ -229,7 +228,7 @@ def _load_source(source: Any) -> tuple[Mapping[str, Any], Model | None]:
         if path.suffix != ".keras":
             raise ReadError(
                 f"{path} is neither .keras nor .weights.h5: load it into its model and "
-                f"pass that"
+                f"pass the model"
             )
         source = _load_keras_file(path)
     if not isinstance(source, keras.Model):
@@ -258,8 +257,8 @@ def _load_keras_file(path: Path) -> Model:
             archive.getinfo("config.json")
     except (BadZipFile, KeyError) as error:
         raise ReadError(
-            f"{path} is no .keras file, or only a part of one ({error}): fetch or save "
-            f"it again"
+            f"{path} is not a .keras file, or it is truncated ({error}): download or "
+            f"save it again"
         ) from error
     return keras.models.load_model(path, compile=False)
 
@@ -274,14 +273,14 @@ def _read_weights_file(path: Path) -> dict[str, Any]:
         raise
     except OSError as error:
         raise ReadError(
-            f"{path} is no HDF5 file, or only a part of one ({error}): fetch or save "
-            f"it again"
+            f"{path} is not an HDF5 file, or it is truncated ({error}): download or "
+            f"save it again"
         ) from error
     with file:
         if "layer_names" in file.attrs:
             raise ReadError(
                 f"{path} has the layout of Keras 2: load it into its model and pass "
-                f"that"
+                f"the model"
             )
         arrays: dict[str, Any] = {}
         _read_group(file, (), arrays)
@@ -353,8 +352,8 @@ def _expand_layers(
         if not inside:
             shown = ", ".join(map(repr, names)) or "none"
             raise ChannelError(
-                f"rename speaks of {old!r}, of which the source has no weights: it has "
-                f"{shown}"
+                f"rename names {old!r}, but the source has no weights of that name: it "
+                f"has {shown}"
             )
         for name in inside:
             if new is None:
@@ -369,14 +368,13 @@ def _layer_name(layer: Any, model: Model | None) -> Any:
     if not isinstance(layer, int):
         return layer
     if model is None:
-        available = "no model to count in"
+        available = "the source has no layers to count"
     elif not -len(model.layers) <= layer < len(model.layers):
-        available = f"{len(model.layers)} layers"
+        available = f"the model has {len(model.layers)} layers"
     else:
         return model.layers[layer].name
     raise ChannelError(
-        f"rename counts the layers of a model, got {layer!r} where there is "
-        f"{available}: give names"
+        f"rename uses {layer!r} as the index of a layer, but {available}: use names"
     )
 
 

@@ -327,14 +327,14 @@ REFUSED = {
         r"one layer that reads the image.*got 2 \('one', 'two'\).*ChannelLayer in front",
     ),
     "a skip": (skipping, r"got 2 \('one', 'skip'\)|got 2 \('skip', 'one'\)"),
-    "shared": (shared, "'stem' reads the image and, shared, other tensors"),
+    "shared": (shared, "'stem' is shared, and reads the image and other tensors"),
     "shared, nested": (
         shared_with_a_nested_model,
-        "'stem' reads the image and, shared, other tensors",
+        "'stem' is shared, and reads the image and other tensors",
     ),
     "shared, twice nested": (
         shared_by_nested_models,
-        "'stem' reads the image and, shared, other tensors",
+        "'stem' is shared, and reads the image and other tensors",
     ),
     "returned": (returning, "returns the image itself"),
     "returned, padded": (returning_padded, "returns the image itself"),
@@ -353,7 +353,7 @@ REFUSED = {
     ),
     "own layer": (
         lambda: model_of(Standardised(4, 3)),
-        r"Standardised '\w+' reads the image, and a plan folds into",
+        r"Standardised '\w+' reads the image, and a plan can only be folded into",
     ),
     "flat": (
         lambda: model_of(layers.Flatten(), layers.Dense(3)),
@@ -437,7 +437,7 @@ def test_weight_sharing_that_a_copy_would_lose_is_refused():
     assert len(model.weights) == 4
     with pytest.raises(
         gp.ChannelError,
-        match="share weights in a way that their configuration does not tell",
+        match="share weights in a way that is not in their configuration",
     ):
         fold_into(model, PLAN)
 

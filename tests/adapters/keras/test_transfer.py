@@ -349,18 +349,18 @@ def test_subclassed_models_name_weights_by_their_layers(tmp_path):
         (
             {"rename": {"stem": "x"}},
             gp.ChannelError,
-            "rename speaks of 'stem'.*no weights: it has 'encoder/stem/kernel",
+            "rename names 'stem'.*no weights of that name: it has 'encoder/stem/kernel",
         ),
         (
             {"rename": {99: "x"}},
             gp.ChannelError,
-            "counts the layers of a model, got 99 where there is 7 layers",
+            "uses 99 as the index of a layer, but the model has 7 layers",
         ),
-        ({"rename": {"head": 99}}, gp.ChannelError, "got 99"),
+        ({"rename": {"head": 99}}, gp.ChannelError, "uses 99"),
         (
             {"source": {"a/kernel": 1}, "rename": {0: "a"}},
             gp.ChannelError,
-            "got 0 where there is no model to count",
+            "uses 0 as the index of a layer, but the source has no layers",
         ),
         ({"rename": {"encoder/stem": "decoder/depth"}}, gp.ChannelError, "both become"),
         (
@@ -439,7 +439,7 @@ def test_damaged_files_are_refused_by_their_path(tmp_path, kind, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(
         gp.ReadError,
-        match=rf"{re.escape(str(path))} is no .*file, or only a part of one.*again",
+        match=rf"{re.escape(str(path))} is not an? .*file, or it is truncated.*again",
     ):
         transfer_into(backbone(1), path)
 
@@ -448,7 +448,7 @@ def test_another_zip_archive_is_no_keras_file(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("readme.txt", "weights")
     with pytest.raises(
-        gp.ReadError, match=r"other.keras is no .keras file.*config.json"
+        gp.ReadError, match=r"other.keras is not a .keras file.*config.json"
     ):
         transfer_into(backbone(1), tmp_path / "other.keras")
 
