@@ -1,5 +1,5 @@
-"""Adapters: plans as the transforms and layers of one framework each.
+"""Adapters: plans as the transforms and layers of other frameworks.
 
-In an adapter the container states the layout, so a plan's own layouts are replaced when the adapter is built. Import
-paths are frozen, because saved pipelines name them.
+An adapter replaces the layouts of a plan by the layout of its framework's images. The
+import paths are frozen, because saved pipelines and models name them.
 """

@@ -295,7 +295,7 @@ def _run(execution: Execution, x: Tensor, axis: int) -> Tensor:
     def run_elementwise(x: Tensor) -> Tensor:
         return elementwise.run(execution, x, axis, OPS)
 
-    # In eager mode neither pays: XLA would compile for every new shape.
+    # In eager mode every call would trace and compile a new function.
     if not tf.inside_function():
         return run_elementwise(x)
     # XLA merges all operations into one loop over the pixels. It compiles for one
@@ -312,10 +312,10 @@ def _run(execution: Execution, x: Tensor, axis: int) -> Tensor:
 def _can_multiply(execution: Execution) -> bool:
     """Return whether a matrix product gives the result of ``execution``.
 
-    The target has to be floating, because a product does not round half to even. A
-    product reads every band for every band, and 0 * NaN is NaN: with floating pixels a
-    NaN would spread to bands that the map does not read it for. So the matrix must not
-    have zeros then.
+    The target has to be floating, because the product is cast to it without rounding.
+    A product reads every band for every band, and 0 * NaN is NaN: with floating pixels
+    a NaN would spread to bands that do not read it. So the matrix must not have zeros
+    then. Bands that are only moved need no product, and keep every bit without it.
     """
     spec = execution.spec
     if execution.target.kind != "f" or spec.moves(execution.source, execution.target):

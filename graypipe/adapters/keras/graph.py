@@ -106,7 +106,7 @@ def find_stem(model: Model, layer: str | None = None) -> Stem:
         path.append(reader.name)
     # The exact type: a subclass may use its kernel in another way.
     if type(reader) not in CONVOLUTIONS:
-        raise _unsupported_error(reader)
+        raise ChannelError(_unsupported_message(reader))
     full_name = "/".join(path)
     if layer not in (None, reader.name, full_name):
         raise ChannelError(
@@ -114,7 +114,7 @@ def find_stem(model: Model, layer: str | None = None) -> Stem:
             f"pass that name"
         )
     if _count_occurrences(model, reader) > 1:
-        raise _shared_error(reader)
+        raise ChannelError(_shared_message(reader))
     return Stem(tuple(path), tuple(paddings), reader)
 
 
@@ -200,7 +200,7 @@ def _follow_image(model: Model) -> tuple[list[Layer], Layer]:
         )
     (reader,) = readers
     if [call.layer for call in graph.calls].count(reader) > 1:
-        raise _shared_error(reader)
+        raise ChannelError(_shared_message(reader))
     return paddings, reader
 
 
@@ -208,7 +208,7 @@ def _read_graph(model: Model) -> Graph:
     """Return the graph of ``model``, a built model of one input."""
     check_built(model)
     if not is_graph(model):
-        raise _no_graph_error(model)
+        raise ChannelError(_no_graph_message(model))
     if isinstance(model, keras.Sequential):
         return _sequential_graph(model)
     return _functional_graph(model)
@@ -231,7 +231,7 @@ def _functional_graph(model: Model) -> Graph:
     config = model.get_config()
     # A subclass of a functional model may have a configuration of its own.
     if "input_layers" not in config:
-        raise _no_graph_error(model)
+        raise ChannelError(_no_graph_message(model))
     if len(model.inputs) > 1:
         raise ChannelError(
             f"expected a model of one input, the image, got {len(model.inputs)} in "
@@ -266,34 +266,34 @@ def _symbolic_tensors(arguments: Any) -> Iterator[SymbolicTensor]:
             yield from _symbolic_tensors(part)
 
 
-def _shared_error(layer: Layer) -> ChannelError:
-    """Return the error for a convolution that does not read the image alone."""
-    return ChannelError(
+def _shared_message(layer: Layer) -> str:
+    """Return the message for a convolution that does not read the image alone."""
+    return (
         f"layer {layer.name!r} is shared, and reads the image and other tensors: "
         f"{ALTERNATIVE}"
     )
 
 
-def _no_graph_error(model: Model) -> ChannelError:
-    """Return the error for a model that is written in Python code."""
-    return ChannelError(
+def _no_graph_message(model: Model) -> str:
+    """Return the message for a model that is written in Python code."""
+    return (
         f"model {model.name!r} is of class {type(model).__name__}, whose graph of "
         f"layers is in Python code, so what reads the image is unknown: fold a "
         f"functional or sequential model and use that inside, or {ALTERNATIVE}"
     )
 
 
-def _unsupported_error(layer: Layer) -> ChannelError:
-    """Return the error for a ``layer`` that reads the image and is no convolution."""
+def _unsupported_message(layer: Layer) -> str:
+    """Return the message for a ``layer`` that reads the image and is no convolution."""
     kind = type(layer).__name__
     if isinstance(layer, NORMALIZATIONS):
-        return ChannelError(
+        return (
             f"the model normalises inside: {kind} {layer.name!r} reads the image "
             f"before any convolution, band by band, and after a fold it would read the "
             f"bands of the source: {ALTERNATIVE}"
         )
     supported = ", ".join(cls.__name__ for cls in CONVOLUTIONS)
-    return ChannelError(
+    return (
         f"{kind} {layer.name!r} reads the image, and a plan can only be folded into "
         f"{supported}: {ALTERNATIVE}"
     )

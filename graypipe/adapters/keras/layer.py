@@ -31,7 +31,7 @@ Tensor = Any
 Shape = tuple[int | None, ...]
 
 USE_TF_DATA = "in Dataset.map use graypipe.adapters.tf_data.ToBackbone"
-"""The advice that ends every error of a layer that was given something else."""
+"""The advice in errors for inputs that only the tf.data adapter accepts."""
 
 
 # The registered name "graypipe>ChannelLayer" is stored in every saved model.
@@ -40,8 +40,9 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
     """Apply a plan as a layer of a Keras model.
 
     The layer takes batches of stored pixel values and returns what the backbone
-    expects, so images reach the device in the bands and dtype of the file. It runs
-    under the TensorFlow, JAX and torch backends, and is saved with its model.
+    expects. Images reach the device with the bands of the file, such as one in place
+    of three. The layer runs under the TensorFlow, JAX and torch backends, and is saved
+    with its model.
 
     Parameters
     ----------
