@@ -54,13 +54,15 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
 
     Parameters
     ----------
-    *plans : Plan or dict
+    *positional_plans : Plan or dict
         One or more plans with the same target and different numbers of source bands;
         the number of bands of an image chooses the plan. The layouts are replaced by
-        those of albumentations. A plan may be the dict that its JSON describes, as in
-        the ``plans=`` of saved pipelines and of the repr.
-    p : float, default 1.0
-        The probability that the transform is applied.
+        those of albumentations. A plan may be the dict that its JSON describes.
+    plans : iterable of Plan or dict, optional
+        Further plans, by keyword as in saved pipelines and in the repr.
+    **arguments
+        The arguments of all albumentations transforms, such as ``p``, the probability
+        that the transform is applied (1.0 by default).
 
     Raises
     ------

@@ -5,8 +5,8 @@ from doctests import run_examples
 
 MODULES = [
     "graypipe.adapters.albumentations",
+    "graypipe.adapters.keras",  # ChannelLayer, whose __module__ is the public path
     "graypipe.adapters.keras.fold",
-    "graypipe.adapters.keras.layer",
     "graypipe.adapters.keras.transfer",
     "graypipe.adapters.tf_data",
     "graypipe.adapters.torch.fold",
