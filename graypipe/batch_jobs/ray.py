@@ -98,7 +98,9 @@ def _connect(ray: Any, workers: int, address: str | None) -> None:
         options["address"] = address
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    # If its processes take longer than 30 seconds to start, Ray raises an Exception and
+    # not one of its own errors.
+    except Exception as error:
         place = address or "on this machine"
         raise GraypipeError(f"cannot connect to Ray ({place}): {error}") from None
     context = ray.data.DataContext.get_current()

@@ -69,9 +69,11 @@ def run(options: Namespace) -> None:
         If the job cannot start, if a file fails, or if files were skipped. Outputs that
         are finished are kept.
     """
+    # Every check that needs no pixels comes before the first write.
     file_batches.check_options(options)
     conversion_plan = _select_plan(options)
     check_encodable(conversion_plan, options.to)
+    # Workers on a cluster may have another working directory.
     folder = options.folder.absolute()
     out = options.out.absolute()
     sources = {}
@@ -115,6 +117,7 @@ def run(options: Namespace) -> None:
         [folder / path for path in remaining.values()],
         collect,
     )
+    # Outputs of sources that were deleted are kept: the user may still need them.
     orphans = _count_existing(out, finished.keys() - sources.keys())
     orphan_note = ""
     if orphans:
@@ -158,7 +161,9 @@ def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:
 def _job_settings(conversion_plan: Plan, options: Namespace) -> manifest.Record:
     """Return everything that the outputs depend on, apart from the images."""
     return {
+        # The version of the manifest format.
         "format": 1,
+        # For readers of the manifest. It leaves out layouts, which the plan includes.
         "fingerprint": conversion_plan.fingerprint,
         "plan": json.loads(conversion_plan.to_json()),
         "to": options.to,

@@ -65,7 +65,9 @@ def _check_packages() -> None:
 def _report(result: Result) -> str:
     """Return what is printed for a case."""
     case = result.case
-    verdict = "passed" if result.passed else "FAILED"
+    verdict = "FAILED"
+    if result.passed:
+        verdict = "passed"
     time_ratio = result.time_by_hand / result.time
     lines = (
         f"{case.title} -> {case.preset}",

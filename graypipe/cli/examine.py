@@ -126,15 +126,15 @@ def _reason(error: Exception, path: Path) -> str:
 def _examine_pixels(image: NDArray[Any], source: Source) -> Record:
     """Return the source, the range of the values and the notes about them."""
     pixels = image
-    band_axis = source.layout.find("C")
+    other_axes = tuple(i for i, axis in enumerate(source.layout) if axis != "C")
     if source.nodata is not None:
         pixels = _valid_pixels(image, source)
-        band_axis = pixels.ndim - 1 if pixels.ndim > 1 else -1
+        other_axes = (0,)
     record: Record = {"source": to_record(source)}
+    # The minimum of no pixels is undefined.
     if not pixels.size:
         return record | {"values": [None, None], "notes": ["nodata everywhere"]}
 
-    other_axes = tuple(axis for axis in range(pixels.ndim) if axis != band_axis)
     # fmin and fmax ignore NaN unless all values are NaN.
     minima = np.atleast_1d(np.fmin.reduce(pixels, axis=other_axes))
     maxima = np.atleast_1d(np.fmax.reduce(pixels, axis=other_axes))
@@ -146,16 +146,25 @@ def _examine_pixels(image: NDArray[Any], source: Source) -> Record:
             constant_bands.append(band)
     constant_notes = _constant_notes(constant_bands, source.bands, low)
     return record | {
-        # JSON has no notation for NaN and infinity.
-        "values": [value if isfinite(value) else None for value in (low, high)],
+        "values": [_finite_or_none(low), _finite_or_none(high)],
         "notes": constant_notes + _range_notes(pixels, source, low, high),
     }
+
+
+def _finite_or_none(value: float) -> float | None:
+    """Return ``value``, or None for NaN and infinity, which JSON cannot represent."""
+    if isfinite(value):
+        return value
+    return None
 
 
 def _valid_pixels(image: NDArray[Any], source: Source) -> NDArray[Any]:
     """Return the pixels without nodata in any band: shape (n,) or (n, C)."""
     nodata: Any = source.nodata
-    is_nodata = np.isnan(image) if isnan(nodata) else image == nodata
+    is_nodata = image == nodata
+    # NaN is not equal to itself.
+    if isnan(nodata):
+        is_nodata = np.isnan(image)
     band_axis = source.layout.find("C")
     if band_axis < 0:
         flat: NDArray[Any] = image[~is_nodata]
@@ -187,7 +196,8 @@ def _range_notes(
     if pixels.dtype == "uint16" and not source._declares_range:
         return bit_depth_notes(int(high))
     white = max(max(pair) for pair in source._pairs(pixels.dtype))
-    # An image of 0 and 1 is a mask.
+    # An image of 0 and 1 is a mask. Others that use less than a quarter of the range
+    # probably have fewer bits than their dtype.
     if 1 < high < white / 4:
         return [f"dark: values up to {high} of {white:g}"]
     return []

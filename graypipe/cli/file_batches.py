@@ -88,6 +88,7 @@ def check_options(options: Namespace) -> None:
 
 def _parse_frame(text: str) -> int | str:
     """Return the index of a frame, or the key of an array."""
+    # A .npz file has keys instead of frame numbers.
     if text.isdecimal():
         return int(text)
     return text
@@ -146,6 +147,7 @@ def process_files(
         for chunk, result in zip(chunks, results, strict=True):
             chunk_failures = collect(result)
             advance(len(chunk))
+            # The chunks before are complete, so --resume can continue after them.
             if chunk_failures and options.on_error == "fail":
                 raise ReadError(chunk_failures[0].reason)
             for failure in chunk_failures:
@@ -166,9 +168,11 @@ def _map_chunks(
     chunks: list[list[Path]],
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from the engine that was chosen."""
+    # A worker without a chunk would start for nothing.
     workers = max(1, min(options.workers, len(chunks)))
     if options.engine == "local":
         return local.map_in_order(function, chunks, workers)
+    # Ray takes seconds to import.
     from ..batch_jobs import ray
 
     return ray.map_in_order(function, chunks, workers, options.ray_address)

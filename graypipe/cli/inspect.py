@@ -153,6 +153,7 @@ def _examine_files(
     paths: list[Path], summary: Summary, advance: Callable[[int], object]
 ) -> Iterator[Record]:
     """Yield the record of each file; update the summary and the progress bar."""
+    # A file that the user names is meant to be an image, whatever its suffix.
     arguments = set(paths)
     for path in list_files(*paths):
         record = examine(path, path in arguments)
@@ -163,6 +164,7 @@ def _examine_files(
 
 def _json_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
     """Yield the lines of a JSON document with the files and the summary."""
+    # Written piece by piece: the records of a large data set do not fit into memory.
     yield '{"files": ['
     separator = ""
     for record in records:

@@ -39,6 +39,7 @@ def progress_bar(
     def advance(_: int) -> None:
         """Do nothing: there is no bar."""
 
+    # Control characters of a bar would end up in a log file.
     if total <= 1 or not sys.stderr.isatty():
         yield advance, print_line
         return

@@ -126,6 +126,7 @@ def _parse_number(text: str) -> float:
 
 def parse_bands(text: str) -> tuple[str, ...]:
     """Return the names of the bands in ``text``, such as "gray", "RGBY" or "NIR,"."""
+    # A comma at the end says that the text is one name, not one band per letter.
     names = [name.strip() for name in text.split(",")]
     if len(names) > 1 and not names[-1]:
         names.pop()

@@ -87,6 +87,7 @@ def run(options: Namespace) -> None:
     file_batches.check_options(options)
     paths = [path.absolute() for path in list_images(options.path)]
     _check_output_files(options, paths)
+    # None until the first file has been read: its dtype decides how values are counted.
     total: BandStats | None = None
 
     def collect(results: list[PartialStats | FailedFile]) -> list[FailedFile]:
@@ -111,6 +112,7 @@ def run(options: Namespace) -> None:
         )
     for line in _table_lines(total, len(paths) - len(failures)):
         print(line)
+    # An existing symbolic link is kept, and the file to which it leads is replaced.
     if options.json:
         content = total.to_json().encode() + b"\n"
         write_file(resolve_path(options.json), [content])
@@ -225,7 +227,8 @@ def draw_histograms(stats: BandStats, file_format: str) -> memoryview:
     from matplotlib.figure import Figure
 
     bands = stats.source.bands
-    # The user's settings of matplotlib must not change the picture.
+    # Use matplotlib's default settings, not those of the user. The Agg canvas needs no
+    # window system.
     with style.context(["default", {"font.size": 12}]):
         figure = Figure(figsize=(9, 0.8 + 2.2 * len(bands)), layout="constrained")
         FigureCanvasAgg(figure)
