@@ -26,7 +26,9 @@ def _measure(arguments: argparse.Namespace) -> None:
 
     threads.pin_libraries()
     size = scale.QUICK if arguments.quick else scale.FULL
-    folder = arguments.out or (_aside() if arguments.quick else results.RECORD)
+    folder = arguments.out or (
+        _temporary_folder() if arguments.quick else results.RECORD
+    )
     chosen = arguments.only or groups.GROUPS
     with tqdm(
         total=sum(len(groups.cases(group, size)) for group in chosen), unit="case"
@@ -42,8 +44,8 @@ def _measure(arguments: argparse.Namespace) -> None:
     print(f"results in {folder}")
 
 
-def _aside() -> Path:
-    """Return a folder for results that are no record."""
+def _temporary_folder() -> Path:
+    """Return a temporary folder for the results of a quick run."""
     return Path(tempfile.mkdtemp(prefix="graypipe-benchmarks-"))
 
 
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="few rounds, no large images, results aside (minutes)",
+        help="few rounds and no large images; results go to a temporary folder (minutes)",
     )
     known = (*GROUPS, *ELSEWHERE)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""A case: contenders that compute the same thing, and the check that they do."""
+"""A case: contenders that compute the same result, and the check that they do."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,11 +16,28 @@ KINDS = ("ours", "peer", "hand", "floor")
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured together, in one shuffle.
+    """Contenders that are measured together.
 
-    ``ours`` is graypipe through its public API, ``peer`` what public transforms of other libraries do, ``hand`` the
-    best NumPy and torch one can write for the case, ``floor`` what no contender can beat. ``check(name, result)``
-    raises AssertionError for a wrong result; ``facts`` say which cell of its group the case is.
+    Attributes
+    ----------
+    name : str
+        Name of the case, unique in its group.
+    facts : dict of str
+        Size, dtype, layout and so on, by which targets select their cases.
+    ours : dict of callables
+        graypipe, through its public API.
+    peer : dict of callables
+        Public functions of other libraries.
+    hand : dict of callables
+        The fastest NumPy and torch code for this case alone.
+    floor : dict of callables
+        Work that no contender can avoid, such as writing the output.
+    check : callable
+        Raises AssertionError for the name and the wrong result of a contender.
+    gauge : str
+        What is measured: a key of ``running.GAUGES``.
+    left_out : dict of str
+        Why a peer does not take part, by its name.
     """
 
     name: str
@@ -44,25 +61,26 @@ class Case:
 
 
 def admit(case: Case) -> Case:
-    """Run every contender once and return the case without the peers that fail, each with its reason.
+    """Run every contender once and leave out the peers that fail, each with its reason.
 
-    graypipe itself must not fail: its errors are raised.
+    An error of graypipe itself is raised.
     """
-    reasons = {
-        name: reason for name in case.contenders if (reason := _fault(case, name))
-    }
-    kept = {
-        kind: {
-            name: run
-            for name, run in getattr(case, kind).items()
-            if name not in reasons
+    reasons = {}
+    for name in case.contenders:
+        reason = _fault(case, name)
+        if reason is not None:
+            reasons[name] = reason
+    admitted = {}
+    for kind in KINDS:
+        contenders = getattr(case, kind)
+        admitted[kind] = {
+            name: run for name, run in contenders.items() if name not in reasons
         }
-        for kind in KINDS
-    }
-    return replace(case, left_out=case.left_out | reasons, **kept)
+    return replace(case, left_out=case.left_out | reasons, **admitted)
 
 
 def _fault(case: Case, name: str) -> str | None:
+    """Return why a contender cannot take part, or None if it can."""
     try:
         case.check(name, case.contenders[name]())
     except Exception as error:
@@ -103,9 +121,9 @@ def same_as(expected: ArrayLike, tolerance: float = 0.0) -> Check:
 
 
 def written_into(out: NDArray[Any], check: Check) -> Check:
-    """Return ``check`` for contenders that all write into ``out``, which is emptied after each.
+    """Return ``check`` for contenders that write into ``out``, which is cleared after each.
 
-    One array serves all, because the pages of memory that an array happened to get can decide more than the code.
+    All of them share one array, because the memory pages of an array can matter more than the code that writes it.
     """
 
     def checked(name: str, result: Any) -> None:
@@ -119,7 +137,7 @@ def written_into(out: NDArray[Any], check: Check) -> Check:
 
 
 def expanded(image: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Return three equal bands of ``image`` along ``axis``, written band by band."""
+    """Return three equal bands of ``image`` along ``axis``."""
     planes = np.empty((3, *image.shape), image.dtype)
     for plane in planes:
         plane[...] = image

@@ -1,4 +1,4 @@
-"""What images are expanded for: the code that takes a gray image as three bands, and what can be done instead."""
+"""Code that consumes an expanded image, and alternatives with the same result."""
 
 import pickle
 import warnings
@@ -35,16 +35,25 @@ EARLY = "graypipe, fused before the queue"
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    torch.from_numpy(
-        np.broadcast_to(np.uint8(0), 3)
-    )  # torch says it once a process: here, where nothing is measured
+    # torch warns once per process: let it do so here, where nothing is measured.
+    torch.from_numpy(np.broadcast_to(np.uint8(0), 3))
 
 
 class Consumer(NamedTuple):
-    """``use`` takes the expanded uint8 image (..., H, W, 3); each of ``instead`` takes the gray one (..., H, W).
+    """A consumer of expanded images and its alternatives; all of them return the same.
 
-    All return the same product. ``each`` means that images are expanded one by one and used as a list; ``never`` holds
-    sizes it is not run at; ``weighed`` is false where the growth of the process says nothing.
+    Attributes
+    ----------
+    use : callable
+        Takes the expanded uint8 image, (..., H, W, 3).
+    instead : dict of callables
+        Alternatives by name; each takes the gray image, (..., H, W).
+    each : bool
+        Whether images are expanded one by one and passed as a list.
+    never : tuple of str
+        Sizes at which the consumer is not run.
+    weighed : bool
+        Whether the growth of the process shows how much memory a call needs.
     """
 
     use: Use
@@ -55,7 +64,7 @@ class Consumer(NamedTuple):
 
 
 def normalise(rgb: Array) -> Array:
-    """Return ``rgb`` normalised the way it is written most often."""
+    """Return ``rgb`` normalised as most code does it."""
     x = rgb.astype(np.float32)
     x /= 255
     x -= np.float32(MEAN)

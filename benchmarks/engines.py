@@ -1,4 +1,4 @@
-"""graypipe as contenders: with the engine it picks, and with the NumPy engine beside it."""
+"""graypipe as a contender, with its default engine and with the NumPy engine."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ CONTIGUOUS = "graypipe, contiguous"
 
 
 def ours(make: Callable[[], Run]) -> dict[str, Run]:
-    """Return the contenders that ``make`` builds, one an engine; ``make`` builds a plan or a map of its own."""
+    """Return one contender per engine; ``make`` builds a new plan or map each time."""
     if engine.name() == "numpy":
         return {OURS: make()}
     return {OURS: make(), NUMPY: _with_numpy(make)}

@@ -1,4 +1,4 @@
-"""How far a first convolution on one band is from the one on three, by stem and way: the table in docs/weights.md.
+"""The error of a first convolution that reads one band instead of three: the table in docs/weights.md.
 
 `python -m benchmarks.folding_error` prints it.
 """
@@ -50,13 +50,13 @@ SUMMED, BLACK, FOLDED, EXACT = (
 
 
 def random_stem(name: str) -> nn.Conv2d:
-    """Return the stem with the kernel that torch draws."""
+    """Return the stem with a random kernel."""
     torch.manual_seed(0)
     return nn.Conv2d(3, **STEMS[name])
 
 
 def errors(stem: nn.Conv2d, size: tuple[int, int] = (224, 224)) -> dict[str, float]:
-    """Return the relative L2 error of each way to read gray with ``stem``, whatever its kernel, on uniform noise."""
+    """Return the relative L2 error of each method to read gray with ``stem``, on uniform noise."""
     batch = images.random((2, *size))
     expected = _output(stem, PLAN, batch)
     return {

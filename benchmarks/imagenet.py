@@ -1,4 +1,4 @@
-"""Gray to ImageNet-normalised float32: the chains people run, and the best NumPy and torch one can write."""
+"""Gray to ImageNet-normalised float32: common chains, and the fastest NumPy and torch code."""
 
 from functools import partial
 from typing import Any
@@ -35,12 +35,12 @@ HWC_ONLY = {"tf.image chain": "writes HWC only"}
 
 
 def oracle(image: Array) -> Array:
-    """Return the HWC answer in float64."""
+    """Return the expected result, (H, W, 3), in float64."""
     return (image[..., None] / 255.0 - np.array(MEAN)) / np.array(STD)
 
 
 def chains(image: Array, layout: str) -> dict[str, Run]:
-    """Return what the transforms that libraries publish do with a gray uint8 ``image``, in their own containers."""
+    """Return chains of public transforms for a gray uint8 ``image``, each in its own container."""
     return _chains_chw(image) if layout == "CHW" else _chains_hwc(image)
 
 
@@ -59,10 +59,8 @@ def _chains_chw(image: Array) -> dict[str, Run]:
 
 
 def _chains_hwc(image: Array) -> dict[str, Run]:
-    album, held = (
-        A.Compose([A.ToRGB(p=1), A.Normalize(MEAN, STD)]),
-        tf.constant(image[..., None]),
-    )
+    album = A.Compose([A.ToRGB(p=1), A.Normalize(MEAN, STD)])
+    tensor = tf.constant(image[..., None])
 
     @tf.function
     def chain(gray: tf.Tensor) -> tf.Tensor:
@@ -71,12 +69,12 @@ def _chains_hwc(image: Array) -> dict[str, Run]:
 
     return {
         "albumentations chain": lambda: album(image=image)["image"],
-        "tf.image chain": lambda: chain(held),
+        "tf.image chain": lambda: chain(tensor),
     }
 
 
 def written_by_hand(image: Array, layout: str) -> dict[str, Run]:
-    """Return the shortest NumPy and torch code with the factors folded beforehand, into fresh memory."""
+    """Return NumPy and torch code with precomputed factors, into fresh memory."""
     tensor, (scale, shift) = torch.from_numpy(image), _torch_factors(layout)
     axis = -1 if layout == "HWC" else 0
     seed = np.expand_dims(image, axis)
@@ -98,7 +96,7 @@ def written_by_hand(image: Array, layout: str) -> dict[str, Run]:
 
 
 def written_by_hand_into(out: Array, image: Array, layout: str) -> dict[str, Run]:
-    """Return the same into memory that is there."""
+    """Return the same code, writing into ``out``."""
     tensor, target = torch.from_numpy(image), torch.from_numpy(out)
     (scale, shift), axis = _torch_factors(layout), -1 if layout == "HWC" else 0
     return {
@@ -111,7 +109,7 @@ def written_by_hand_into(out: Array, image: Array, layout: str) -> dict[str, Run
 
 
 def floor(out: Array) -> dict[str, Run]:
-    """Return what writing ``out`` costs, whatever its values."""
+    """Return a function that only writes ``out``."""
 
     def fill() -> Array:
         out.fill(0.5)
@@ -121,7 +119,7 @@ def floor(out: Array) -> dict[str, Run]:
 
 
 def floor_fresh(like: Array) -> dict[str, Run]:
-    """Return what writing a new array of the shape of ``like`` costs."""
+    """Return a function that only allocates and writes an array like ``like``."""
     return {FLOOR: partial(np.full, like.shape, 0.5, np.float32)}
 
 

@@ -1,4 +1,4 @@
-"""The images that are measured: random, so that no shortcut through constant pixels pays."""
+"""Random images, so that no contender gains from constant pixels."""
 
 from typing import Any
 

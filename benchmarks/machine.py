@@ -1,4 +1,4 @@
-"""What the figures were measured on and with: processor, versions, threads. No names of hosts, people or folders."""
+"""The machine and versions of a measurement, without names of hosts, people or folders."""
 
 import os
 import platform
@@ -48,7 +48,7 @@ def versions() -> dict[str, str]:
 
 
 def album() -> str:
-    """Return the distribution that `import albumentations` gets: where AlbumentationsX is there, it stands in front."""
+    """Return the distribution that `import albumentations` imports."""
     try:
         version("albumentationsx")
     except PackageNotFoundError:
@@ -58,10 +58,8 @@ def album() -> str:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    named = [
-        line.partition(":")[2].strip()
-        for line in lines
-        if line.startswith("model name")
-    ]
-    return named[0] if named else platform.processor()
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

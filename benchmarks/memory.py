@@ -1,4 +1,4 @@
-"""Memory: what a call allocates on top of its input, as Python sees it and as the system does."""
+"""Memory that a call allocates beyond its input, as seen by Python and by the system."""
 
 import ctypes
 import gc
@@ -17,13 +17,13 @@ CLEAR = Path("/proc/self/clear_refs")
 
 
 def held(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, Figure]:  # noqa: ARG001
-    """Return the bytes of array data that are alive only because the result is."""
+    """Return the bytes of array data that the result keeps alive."""
     with no_collection():
         return {name: _figure(_held(run)) for name, run in contenders.items()}
 
 
 def extra(contenders: dict[str, Callable[[], Any]], scale: Scale) -> dict[str, Figure]:  # noqa: ARG001
-    """Return the bytes a call allocates at its peak, beyond a fresh result: array data and Python objects."""
+    """Return the bytes a call allocates at its peak beyond its result: arrays and Python objects."""
     with no_collection():
         return {name: _figure(_extra(run)) for name, run in contenders.items()}
 
@@ -32,7 +32,7 @@ def resident(
     contenders: dict[str, Callable[[], Any]],
     scale: Scale,  # noqa: ARG001
 ) -> dict[str, Figure]:
-    """Return the bytes by which the process grows at the peak of a call, whoever allocates them (Linux only)."""
+    """Return the bytes by which the process grows at the peak of a call (Linux only)."""
     return {name: _figure(_resident(run)) for name, run in contenders.items()}
 
 
@@ -59,19 +59,19 @@ def _extra(run: Callable[[], Any]) -> int:
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    fresh = (
-        after - before >= result.nbytes
-    )  # a result in reused memory was there before
-    return max(0, peak - before - (result.nbytes if fresh else 0))
+    grown = peak - before
+    # A result in reused memory was allocated before the call.
+    if after - before >= result.nbytes:
+        grown -= result.nbytes
+    return max(0, grown)
 
 
 def _resident(run: Callable[[], Any]) -> int:
     run()
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(
-        0
-    )  # else freed pages, still resident, would hide the growth
-    CLEAR.write_text("5", encoding="ascii")  # resets the high-water mark
+    # Freed pages that are still resident would hide the growth.
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    CLEAR.write_text("5", encoding="ascii")  # reset the high-water mark
     before = _status("VmRSS")
     result = run()
     peak = _status("VmHWM")
@@ -80,12 +80,11 @@ def _resident(run: Callable[[], Any]) -> int:
 
 
 def _status(field: str) -> int:
-    line = next(
-        line
-        for line in STATUS.read_text(encoding="ascii").splitlines()
-        if line.startswith(field)
-    )
-    return int(line.split()[1]) * 1024
+    """Return a field of the process's status in bytes; the file has it in KiB."""
+    for line in STATUS.read_text(encoding="ascii").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise LookupError(f"{STATUS} has no {field}")
 
 
 def _figure(count: int) -> Figure:

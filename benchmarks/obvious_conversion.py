@@ -1,4 +1,7 @@
-"""The script people write for a folder of gray PNG files: Pillow, NumPy and a pool of processes. FOLDER OUT WORKERS"""
+"""A typical script for a folder of gray PNG files: Pillow, NumPy and a pool of processes.
+
+Arguments: the folder, the output folder, the number of processes.
+"""
 
 import sys
 from functools import partial

@@ -23,7 +23,7 @@ MARKS = "osD^v<>Pp*X"
 
 
 def draw(records: dict[str, Record], folder: Path) -> list[Path]:
-    """Write the pictures for the groups there are; return their paths."""
+    """Draw the pictures of the measured groups and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with mpl.rc_context(STYLE):
@@ -76,17 +76,17 @@ def _expand(records: dict[str, Record]) -> Picture:
         }
     )
     for number, name in enumerate(names):
-        found = [
+        points = [
             (row, case["contenders"])
             for row, case in enumerate(cases)
             if name in case["contenders"]
         ]
         over = [
-            figures[name]["median"] / figures[OURS]["median"] for _, figures in found
+            figures[name]["median"] / figures[OURS]["median"] for _, figures in points
         ]
         axes.plot(
             over,
-            [row for row, _ in found],
+            [row for row, _ in points],
             MARKS[number % len(MARKS)],
             label=name,
             markersize=5,
@@ -176,17 +176,17 @@ def _zero_copy(records: dict[str, Record]) -> Picture:
 
 
 PLOTS: dict[str, tuple[str, str, Callable[[dict[str, Record]], Picture]]] = {
-    "benchmark-targets": ("what was reached, over its goal", "expand", _targets),
+    "benchmark-targets": ("what was reached, relative to the goal", "expand", _targets),
     "benchmark-expand": (
-        "time of every peer over graypipe's, expansion",
+        "expansion: time of every peer relative to graypipe",
         "expand",
         _expand,
     ),
     "benchmark-normalise": (
-        "time a pixel against size, normalisation",
+        "normalisation: time per pixel by image size",
         "normalise",
         _normalise,
     ),
     "zero-copy": ("expansion with its consumers at 1024²", "zero_copy", _zero_copy),
 }
-"""By file name: what it shows, the group it needs, and the function that paints it."""
+"""By file name: caption, the group it needs, and the function that draws it."""

@@ -1,4 +1,4 @@
-"""Fresh interpreters that time something inside themselves."""
+"""New interpreters that time a statement."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 def seconds(statements: str, timed: str, **environment: str) -> float:
     """Return how long ``timed`` takes in a new interpreter that has run ``statements``.
 
-    Bytecode may be kept, as it is for every installed package: a first run leaves it for those that count.
+    Bytecode files are written, as for installed packages, so only the first run compiles.
     """
     lines = [
         "from time import perf_counter",

@@ -1,4 +1,4 @@
-"""Where figures come from, in words."""
+"""Sentences about where the figures of a page come from."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from .results import Record
 
 
 def machine(record: Record) -> str:
-    """Return processor, engine, date and versions."""
+    """Return a sentence with processor, engine, date and versions."""
     found = record["machine"]
     libraries = ", ".join(
         f"{name} {number}" for name, number in record["versions"].items()
@@ -29,10 +29,10 @@ def machines(records: Iterable[Record]) -> str:
 
 
 def warning(records: Iterable[Record]) -> str:
-    """Return a paragraph where some records come from short runs, else nothing."""
+    """Return a warning if some records come from short runs, else an empty string."""
     short = [record["group"] for record in records if record["scale"] != "full"]
     return (
-        f"\n**Not a record**: short runs, small sizes ({', '.join(short)}).\n"
+        f"\n**Not a record**: short runs of small images ({', '.join(short)}).\n"
         if short
         else ""
     )

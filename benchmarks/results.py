@@ -1,4 +1,4 @@
-"""Result files: one JSON file a group, checked against the schema when written and when read."""
+"""Result files: one JSON file per group, validated when it is written and read."""
 
 import json
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 def write(record: Record, folder: Path) -> Path:
-    """Write ``record`` to ``folder`` under the name of its group; jsonschema.ValidationError where it is malformed."""
+    """Validate ``record`` and write it to ``folder`` under the name of its group."""
     jsonschema.validate(record, SCHEMA)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['group']}.json"
@@ -27,7 +27,7 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def read(folder: Path, order: Iterable[str]) -> dict[str, Record]:
-    """Return the records in ``folder`` by group, in ``order``; groups that were not measured are absent."""
+    """Return the records in ``folder`` by group, in ``order``, without missing ones."""
     found = {}
     for group in order:
         path = folder / f"{group}.json"

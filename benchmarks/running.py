@@ -1,4 +1,4 @@
-"""Running a group: every case built, checked, measured, and let go before the next one is built."""
+"""Runs a group: each case is built, checked, measured and freed before the next one is built."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ GAUGES = {
 
 
 def run(group: str, scale: Scale, done: Callable[[str], object]) -> results.Record:
-    """Return the record of ``group``; ``done`` is told the name of each case when it is measured."""
+    """Return the record of ``group``; ``done`` is called with the name of each measured case."""
     return {
         "format": 1,
         "group": group,

@@ -1,9 +1,9 @@
-"""How much of a benchmark is run: the full record, a quick look, or tiny images for the tests."""
+"""How much is run: the full record, a quick look, or tiny images for the tests."""
 
 from typing import NamedTuple
 
 SHAPES = {
-    # named by the square they stand for; none is square, so that rows and columns cannot be confused
+    # Named after the square of about as many pixels; none is square, so that swapped rows and columns are noticed.
     "32": (30, 34),
     "224": (196, 256),
     "256": (240, 272),
@@ -16,13 +16,13 @@ SHAPES = {
 
 
 class Scale(NamedTuple):
-    """Seconds and rounds a case gets, and the sizes it is run at."""
+    """Seconds and rounds per case, and the sizes it is run at."""
 
     name: str
     seconds: float
     least_rounds: int
     largest: int
-    """Sizes of more pixels are left away."""
+    """Most pixels of an image; larger sizes are skipped."""
     batch: int
     """The N of batches."""
 
@@ -34,7 +34,7 @@ class Scale(NamedTuple):
         return (self.batch, *shape[1:]) if "x" in size else shape
 
     def sizes(self, *names: str) -> list[str]:
-        """Return those of ``names`` that this scale runs."""
+        """Return the sizes of ``names`` that this scale runs."""
         return [
             name
             for name in names

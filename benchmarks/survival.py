@@ -1,4 +1,4 @@
-"""Where a broadcast view dies: the first step of each consumer is run, and the strides of what it makes are read."""
+"""Which steps keep a broadcast view: each is run, and the strides of its result are read."""
 
 import copy
 import io
@@ -17,17 +17,18 @@ from torch.utils.data import default_collate
 
 import graypipe as gp
 
-from . import consumers, images  # noqa: F401  # consumers hears torch's one warning about read-only arrays
+# consumers triggers torch's one warning about read-only arrays when it is imported.
+from . import consumers, images  # noqa: F401
 from .tensorflow import tf
 
 Array = NDArray[Any]
 
 
 def outcomes() -> list[dict[str, str]]:
-    """Return what becomes of the view in each step.
+    """Return the outcome of each step.
 
-    "shared": still a view of the image's memory. "one band": other memory, but one band of it. "copied": three bands
-    in memory. "refused": an error.
+    "shared": still a view of the image's memory. "one band": new memory for one band.
+    "copied": new memory for three bands. "refused": an error.
     """
     gray = images.random((20, 24))
     view = gp.replicate()(gray, layout="HW", copy=False)
@@ -48,11 +49,10 @@ def _outcome(step: Callable[[Array], Any], view: Array) -> dict[str, str]:
     strides = f"strides {tuple(stride // array.itemsize for stride in array.strides)} elements"
     if np.shares_memory(array, view):
         return {"outcome": "shared", "detail": strides}
-    thin = any(
-        size == 3 and stride == 0
-        for size, stride in zip(array.shape, array.strides, strict=True)
-    )
-    return {"outcome": "one band" if thin else "copied", "detail": strides}
+    for size, stride in zip(array.shape, array.strides, strict=True):
+        if size == 3 and stride == 0:
+            return {"outcome": "one band", "detail": strides}
+    return {"outcome": "copied", "detail": strides}
 
 
 def _steps() -> dict[str, Callable[[Array], Any]]:

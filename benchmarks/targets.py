@@ -1,4 +1,4 @@
-"""The target table: what was promised, against whom, and what a set of results reached, in its worst cell."""
+"""The table of targets: each goal, its rival, and what the worst cell of the results reached."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from .engines import CONTIGUOUS, NUMPY, OURS
 from .results import Record, where
 
 Cells = dict[str, tuple[float, float | None]]
-"""Per case: what was reached, and the same against the best hand-written NumPy or torch where there is one."""
+"""By case: what was reached against the rival, and against the fastest hand-written code or None."""
 
 AT_LEAST, AT_MOST = "≥", "≤"
 
 
 @dataclass(frozen=True)
 class Target:
-    """One row: the cells of ``group`` that it is about, and the goal each of them has to reach."""
+    """A row of the table: a goal for some cells of ``group``."""
 
     group: str
     what: str
@@ -29,7 +29,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Reached:
-    """What results say about a target: its worst cell decides."""
+    """What the results reach of a target; its worst cell decides."""
 
     target: Target
     cells: Cells
@@ -66,7 +66,7 @@ class Reached:
 
 
 def reached(records: dict[str, Record]) -> Iterator[Reached]:
-    """Yield what ``records`` say, in the order of the table; targets without a measured cell are absent."""
+    """Yield the targets that have a measured cell, in the order of the table."""
     for target in TARGETS:
         cells = target.cells(records[target.group]) if target.group in records else {}
         if cells:
@@ -74,7 +74,7 @@ def reached(records: dict[str, Record]) -> Iterator[Reached]:
 
 
 def fastest(case: dict[str, Any], *kinds: str) -> float | None:
-    """Return the median of the fastest contender out of ``kinds``, or None where there is none."""
+    """Return the median of the fastest contender of some kinds, or None without one."""
     found = [
         figure["median"]
         for figure in case["contenders"].values()
@@ -86,7 +86,7 @@ def fastest(case: dict[str, Any], *kinds: str) -> float | None:
 def _speedups(
     cases: list[dict[str, Any]], over: str | None = None, ours: str = OURS
 ) -> Cells:
-    """Return how many times faster ``ours`` is than the contender ``over``, or than the fastest peer."""
+    """Return the speed of ``ours`` relative to the contender ``over`` or to the fastest peer."""
     cells: Cells = {}
     for case in cases:
         figures = case["contenders"]

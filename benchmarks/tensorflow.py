@@ -1,5 +1,7 @@
-"""TensorFlow, imported after torchvision: Triton, which torchvision brings, aborts the process when it comes second,
-because both register the options of an LLVM of their own."""
+"""TensorFlow, imported after torchvision.
+
+Both bring a copy of LLVM (torchvision through Triton) that registers its options. In the other order the process aborts.
+"""
 
 import torchvision  # noqa: F401
 

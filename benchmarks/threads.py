@@ -1,4 +1,4 @@
-"""One thread each: for graypipe and for every peer, before and after they are imported."""
+"""Limits graypipe and every peer to one thread, before and after they are imported."""
 
 import os
 
@@ -13,18 +13,17 @@ ONE_THREAD = (
 
 
 def pin_environment() -> None:
-    """Set what libraries read when they are imported: call this before NumPy is."""
+    """Set the variables that libraries read on import; call this before importing NumPy."""
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # every figure is a figure of one core
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # every figure is that of one core
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = (
-        "1"  # no look at the network in the middle of a measurement
-    )
+    # Without these, both libraries named albumentations use the network.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     os.environ["ALBUMENTATIONS_NO_TELEMETRY"] = "1"
 
 
 def pin_libraries() -> None:
-    """Set what only a call can set; TensorFlow refuses it once it has run an operation."""
+    """Set the limits that need a call; TensorFlow refuses them after its first operation."""
     import cv2
     import torch
 

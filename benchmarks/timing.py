@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from .scale import Scale
 
 SAMPLE = 50e-6
-"""Seconds a sample lasts at least: short calls are repeated within it, so that the clock's own cost vanishes."""
+"""Shortest sample in seconds: short calls are repeated, so that the clock's resolution does not matter."""
 
 MOST_ROUNDS = 301
 
@@ -32,14 +32,13 @@ def measure(
 ) -> dict[str, Figure]:
     """Return the seconds a call of each contender takes.
 
-    Every round visits the contenders in a new order, with one untimed call before each timed sample, so that nobody
-    pays the page faults and the cold caches that a heavy neighbour left behind.
+    Every round runs the contenders in a new random order. One untimed call comes before each timed sample, so that no
+    contender pays for page faults and cold caches that another one caused.
     """
     calls = {name: _calls(run) for name, run in contenders.items()}
     with no_collection():
-        round_seconds = sum(
-            _round(contenders, calls).values()
-        )  # the warm-up: its samples are dropped
+        # The first round warms up; its samples are dropped.
+        round_seconds = sum(_round(contenders, calls).values())
         rounds = max(
             scale.least_rounds,
             min(MOST_ROUNDS, int(scale.seconds / (2 * max(round_seconds, 1e-9)))),
@@ -54,7 +53,7 @@ def measure(
 def collect(
     contenders: dict[str, Callable[[], float]], scale: Scale
 ) -> dict[str, Figure]:
-    """Return the seconds that contenders report themselves: processes that are started to time something inside."""
+    """Return the seconds that contenders return, such as processes that time themselves."""
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(1 + max(3, scale.least_rounds) if scale.seconds else 1):
         for name in _shuffled(contenders):
@@ -73,10 +72,12 @@ def summary(samples: list[float], calls: int) -> Figure:
 
 
 def _calls(run: Callable[[], Any]) -> int:
+    """Return how many calls make a sample."""
     first = _sample(run, 1)
-    if first > 20 * SAMPLE:  # however cold it was, one call is sample enough
+    if first > 20 * SAMPLE:  # slow enough for one call per sample, even if it was cold
         return 1
-    return max(1, round(SAMPLE / max(min(_sample(run, 1) for _ in range(3)), 1e-7)))
+    fastest = min(_sample(run, 1) for _ in range(3))
+    return max(1, round(SAMPLE / max(fastest, 1e-7)))
 
 
 def _round(

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], text: int = 1) -> str:
-    """Return a table whose first ``text`` columns are words and whose other columns are aligned right."""
+    """Return a table whose first ``text`` columns are text; the others are aligned right."""
     names = list(head)
     rule = ["---"] * text + ["--:"] * (len(names) - text)
     return "\n".join(
@@ -14,7 +14,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], text: int = 1) -> 
 
 
 def seconds(value: float) -> str:
-    """Return a time with three digits and the unit that suits it."""
+    """Return a time with three digits and a suitable unit."""
     for unit, factor in (("µs", 1e6), ("ms", 1e3)):
         if value * factor < 999.5:
             return f"{_digits(value * factor)} {unit}"
@@ -30,7 +30,7 @@ def size(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """Return how many times."""
+    """Return a ratio with three digits."""
     return f"{_digits(value)}x"
 
 
@@ -40,12 +40,12 @@ def quantity(value: float, unit: str) -> str:
 
 
 def of_gauge(value: float, gauge: str) -> str:
-    """Return ``value`` as that gauge measures it: time, else bytes."""
+    """Return ``value`` in the unit of its gauge: seconds or bytes."""
     return seconds(value) if gauge in ("time", "reported") else size(value)
 
 
 def grid(heads: Iterable[str], cases: list[dict[str, Any]]) -> str:
-    """Return contenders by cases, the best of each case in bold; ``heads`` name the cases."""
+    """Return contenders by cases, with the best of each case in bold; ``heads`` are the titles of the cases."""
     names = list(dict.fromkeys(name for case in cases for name in case["contenders"]))
     rows = [[name, *(_cell(case, name) for case in cases)] for name in names]
     return table(["", *heads], rows)

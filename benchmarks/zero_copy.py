@@ -60,7 +60,7 @@ def _survival(record: Record) -> str:
     rows = [
         (row["consumer"], row["outcome"], row["detail"]) for row in record["survival"]
     ]
-    return table(("step", "the view is", "seen"), rows, text=3)
+    return table(("step", "result", "strides or error"), rows, text=3)
 
 
 def _rules(record: Record) -> dict[str, str]:

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="two networks that learn next to nothing (seconds)",
+        help="two networks that are barely trained (seconds)",
     )
     parser.add_argument(
         "--out",

@@ -1,4 +1,4 @@
-"""Patches of colour images that scikit-image and scikit-learn bring; their class is the image they were cut from."""
+"""Patches of colour images; the class of a patch is the image it was cut from."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ Cell = tuple[int, int]
 SIDE = 32
 """Rows and columns of a patch."""
 CELL, PITCH = 48, 64
-"""Patches lie within cells of 48 x 48, which start every 64 pixels: what is between cells is never looked at."""
+"""Patches are inside cells of 48 x 48 pixels, which start every 64 pixels."""
 
 PHOTOGRAPHS = {
     "astronaut": skimage.data.astronaut,
@@ -28,7 +28,7 @@ PHOTOGRAPHS = {
     "palace": lambda: load_sample_image("china.jpg"),
     "flower": lambda: load_sample_image("flower.jpg"),
 }
-"""By class: what returns the image, (H, W, 3) uint8. All are files of the two packages: nothing is downloaded."""
+"""By class: a function that returns the image, (H, W, 3) uint8. The files come with scikit-image and scikit-learn."""
 
 
 def patches(
@@ -36,8 +36,8 @@ def patches(
 ) -> tuple[Images, Labels]:
     """Return ``count`` patches of every photograph, (N, 32, 32, 3) uint8, and the classes they are of, (N,).
 
-    Cells are coloured as a chessboard is: patches for training come from the white ones, held-out patches from the
-    black ones, so that no pixel is in both.
+    Cells alternate like the squares of a chessboard: training patches come from the white ones and held-out patches
+    from the black ones, so that no pixel is in both.
     """
     cut = [_cut(load(), count, held_out, rng) for load in PHOTOGRAPHS.values()]
     return np.concatenate(cut), np.repeat(np.arange(len(cut)), count)
@@ -45,12 +45,13 @@ def patches(
 
 def cells(height: int, width: int, *, held_out: bool) -> list[Cell]:
     """Return the upper left corners of the cells of an image."""
-    return [
-        (row * PITCH, column * PITCH)
-        for row in range((height - CELL) // PITCH + 1)
-        for column in range((width - CELL) // PITCH + 1)
-        if (row + column) % 2 == held_out
-    ]
+    corners = []
+    for row in range((height - CELL) // PITCH + 1):
+        for column in range((width - CELL) // PITCH + 1):
+            is_black = (row + column) % 2 == 1
+            if is_black == held_out:
+                corners.append((row * PITCH, column * PITCH))
+    return corners
 
 
 def _cut(

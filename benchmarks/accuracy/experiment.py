@@ -1,4 +1,4 @@
-"""The experiment: a network a seed, trained on colour, tested on gray in every way, before and after fine-tuning."""
+"""The experiment: one network per seed, trained on colour, tested on gray before and after fine-tuning."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ def record(settings: Settings, done: Callable[[], None]) -> Record:
 
 
 def run(settings: Settings, seed: int) -> dict[str, Any]:
-    """Train a network on colour with ``seed``; return its accuracies, and how the ways differ before fine-tuning."""
+    """Train a network on colour; return its accuracies, and how the methods differ before fine-tuning."""
     images, labels = patches(
         settings.patches, held_out=False, rng=np.random.default_rng(seed)
     )
@@ -87,7 +87,7 @@ def run(settings: Settings, seed: int) -> dict[str, Any]:
     labels, truth = torch.from_numpy(labels), torch.from_numpy(truth)
     torch.manual_seed(seed)
     trained = network(len(PHOTOGRAPHS))
-    at_random = trained.conv1.weight.detach().numpy().copy()
+    initial_kernel = trained.conv1.weight.detach().numpy().copy()
     train(
         trained,
         fed(COLOUR_PLAN, images),
@@ -98,41 +98,44 @@ def run(settings: Settings, seed: int) -> dict[str, Any]:
     )
 
     kernel = trained.conv1.weight.detach().numpy()
-    said, shares = {}, {}
+    outputs, shares = {}, {}
     for name, stem in stems(kernel).items():
-        model, held = with_stem(trained, stem), fed(stem.plan, tests)
-        said[name] = logits(model, held)
-        shown = fed(stem.plan, images)
+        model = with_stem(trained, stem)
+        held_out = fed(stem.plan, tests)
+        outputs[name] = logits(model, held_out)
+        training = fed(stem.plan, images)
         train(
             model,
-            shown,
+            training,
             labels,
             epochs=settings.tuning_epochs,
             rate=settings.tuning_rate,
             seed=seed,
         )
         shares[name] = {
-            "before": accuracy(said[name], truth),
-            "after": accuracy(logits(model, held), truth),
+            "before": accuracy(outputs[name], truth),
+            "after": accuracy(logits(model, held_out), truth),
         }
-    right = said[THREE_BANDS]
+    right = outputs[THREE_BANDS]
     return {
         "seed": seed,
         "accuracy": shares,
         "largest_logit": right.abs().max().item(),
-        "logits": {name: (said[name] - right).abs().max().item() for name in ONE_BAND},
+        "logits": {
+            name: (outputs[name] - right).abs().max().item() for name in ONE_BAND
+        },
         "agreement": {
-            name: accuracy(said[name], right.argmax(dim=1)) for name in ONE_BAND
+            name: accuracy(outputs[name], right.argmax(dim=1)) for name in ONE_BAND
         },
         "stem": {
-            "random": stem_errors(at_random, tests),
+            "random": stem_errors(initial_kernel, tests),
             "trained": stem_errors(kernel, tests),
         },
     }
 
 
 def _versions() -> dict[str, str]:
-    known = machine.versions()
-    return {name: known[name] for name in ("python", "graypipe")} | {
+    versions = machine.versions()
+    return {name: versions[name] for name in ("python", "graypipe")} | {
         name: version(name) for name in LIBRARIES
     }

@@ -1,4 +1,4 @@
-"""The page of the experiment: prose from ``page.md``, figures and a picture from the result file."""
+"""The page of the experiment: text from ``page.md``, figures and picture from the results."""
 
 from collections.abc import Callable, Iterable
 from functools import reduce
@@ -67,7 +67,7 @@ def _accuracy(record: Record) -> str:
         (way, *(_percent(_shares(record, way, stage)) for stage in STAGES))
         for way in ways
     )
-    return table(("way", *STAGES.values()), rows)
+    return table(("method", *STAGES.values()), rows)
 
 
 def _differences(record: Record) -> str:
@@ -75,7 +75,7 @@ def _differences(record: Record) -> str:
         (way, *(_range(_against(record, way, stage)) for stage in STAGES))
         for way in ONE_BAND
     )
-    return table(("way", *STAGES.values()), rows)
+    return table(("method", *STAGES.values()), rows)
 
 
 def _logits(record: Record) -> str:
@@ -87,7 +87,9 @@ def _logits(record: Record) -> str:
         )
         for way in ONE_BAND
     )
-    return table(("way", "largest difference of a logit", "same class, at least"), rows)
+    return table(
+        ("method", "largest difference of a logit", "same class, at least"), rows
+    )
 
 
 def _stem(record: Record) -> str:
@@ -103,7 +105,7 @@ def _stem(record: Record) -> str:
         for way in ONE_BAND
     )
     return table(
-        ("way", *(f"{kernel}, {PLACES[place]}" for kernel, place in columns)), rows
+        ("method", *(f"{kernel}, {PLACES[place]}" for kernel, place in columns)), rows
     )
 
 
@@ -176,7 +178,7 @@ def _picture(record: Record) -> Picture:
     axes.set_yticks(range(len(ways)), ways)
     axes.set_xlim(0, 100)
     axes.set_xlabel(
-        "accuracy on held-out patches, % (a point a network, a bar at their mean)"
+        "accuracy on held-out patches, % (one point per network, bars at the mean)"
     )
     axes.legend(frameon=False, loc="lower right")
     return picture

@@ -1,4 +1,4 @@
-"""How far the first layer on one band is from the first layer on three."""
+"""The error of a first layer on one band relative to the first layer on three."""
 
 from torch import Tensor, from_numpy
 from torch.nn.functional import conv2d

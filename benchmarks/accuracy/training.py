@@ -1,4 +1,4 @@
-"""Training and testing, the same numbers from the same seed."""
+"""Training and testing; the same seed gives the same numbers."""
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,9 @@ def train(
     rate: float,
     seed: int,
 ) -> None:
-    """Train ``network`` in place: SGD with momentum, half the patches mirrored, the rate falling to zero as a cosine.
+    """Train ``network`` in place: SGD with momentum and a cosine schedule, half the patches mirrored.
 
-    ``seed`` fixes order and mirroring, whatever the network: two networks see the same patches in the same order.
+    ``seed`` determines order and mirroring, so that two networks see the same patches in the same order.
     """
     draw = torch.Generator().manual_seed(seed)
     batches = len(images) // BATCH
@@ -39,12 +39,12 @@ def train(
 
 
 def logits(network: nn.Module, images: Tensor) -> Tensor:
-    """Return what ``network`` says of ``images``, (N, classes)."""
+    """Return the logits of ``network`` for ``images``, (N, classes)."""
     network.eval()
     with torch.inference_mode():
         return torch.cat([network(batch) for batch in images.split(BATCH)])
 
 
 def accuracy(answers: Tensor, labels: Tensor) -> float:
-    """Return the share of ``answers`` whose largest logit is at the label."""
+    """Return the share of ``answers`` whose largest logit is that of the label."""
     return (answers.argmax(dim=1) == labels).double().mean().item()

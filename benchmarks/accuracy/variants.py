@@ -1,4 +1,4 @@
-"""The ways to give gray images to a network that was trained on colour: what feeds it, and its first layer."""
+"""Methods to feed gray images to a network trained on colour: the plan and the first layer."""
 
 import copy
 from typing import NamedTuple
@@ -28,18 +28,18 @@ COLOUR_PLAN = gp.plan("RGB", IMAGENET)
 THREE_BANDS_PLAN = gp.plan("gray", IMAGENET)
 
 MEAN, STD = (sum(statistic) / 3 for statistic in (IMAGENET.mean, IMAGENET.std))
-"""What one band is normalised with where kernels are summed. Folding is fed the same: it centres the band."""
+"""Statistics of the one band that summed and folded kernels read; they centre it."""
 ONE_BAND_PLAN = gp.plan("gray", gp.Target("gray", "CHW", mean=MEAN, std=STD))
 WITH_ONE = gp.ChannelMap([[1], [0]], [0, 1], inputs="gray", outputs=("gray", "one"))
 EXACT_PLAN = gp.plan(
     "gray", gp.Target(("gray", "one"), "CHW", mean=(MEAN, 0), std=(STD, 1)), WITH_ONE
 )
 REST = ONE_BAND_PLAN.unit_map.inverse() >> THREE_BANDS_PLAN.unit_map
-"""From one normalised band to three: what is left to fold."""
+"""From one normalised band to three: the part of the plan that is folded."""
 
 
 class Stem(NamedTuple):
-    """What feeds the network, and kernel and bias of its first layer."""
+    """The plan that feeds the network, and the kernel and bias of its first layer."""
 
     plan: gp.Plan
     kernel: Kernel
@@ -76,10 +76,9 @@ def with_stem(network: nn.Sequential, stem: Stem) -> nn.Sequential:
 
 
 def fed(plan: gp.Plan, patches: Images) -> Tensor:
-    """Return what ``plan`` makes of colour ``patches``, or of their luminance in uint8 where it reads gray."""
-    seen = (
-        patches
-        if plan is COLOUR_PLAN
-        else gp.luminance()(patches, layout="NHWC", out_layout="NHW", dtype="uint8")
-    )
-    return torch.from_numpy(plan.batch(seen))
+    """Return the result of ``plan`` for colour ``patches``; gray plans get their luminance in uint8."""
+    if plan is not COLOUR_PLAN:
+        patches = gp.luminance()(
+            patches, layout="NHWC", out_layout="NHW", dtype="uint8"
+        )
+    return torch.from_numpy(plan.batch(patches))

@@ -1,6 +1,6 @@
-"""Gray to a normalised tensor in a pipeline of albumentations: images and batches, 8 and 16 bits.
+"""Gray to a normalised tensor in an albumentations pipeline: images and batches of 8 and 16 bits.
 
-The same cases are measured under AlbumentationsX, which goes by the same import name, as a group of its own.
+AlbumentationsX has the same import name; its group measures the same cases in another environment.
 """
 
 from collections.abc import Iterator
@@ -29,10 +29,11 @@ def cases(scale: Scale) -> Iterator[Build]:
 
 
 def under(library: str, scale: Scale) -> Iterator[Build]:
-    """Yield sizes and dtypes; RuntimeError where another library than ``library`` has the import name."""
-    if (found := machine.album()) != library:
+    """Yield sizes and dtypes; raise RuntimeError if the other library is imported."""
+    imported = machine.album()
+    if imported != library:
         raise RuntimeError(
-            f"the group {library!r} is measured where {library} is imported, here that is {found}"
+            f"the group {library!r} needs an environment that imports {library}, not {imported}"
         )
     for size in scale.sizes("224", "512", "64x224"):
         for dtype in ("uint8", "uint16"):

@@ -1,4 +1,4 @@
-"""The cases of `albumentations` under AlbumentationsX: run where that is installed in its place (`--only`)."""
+"""The cases of `albumentations` in an environment with AlbumentationsX (`--only albumentationsx`)."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""One gray band to three equal ones, in memory: every library's own way, in fresh and in reused memory."""
+"""One gray band to three equal ones: the function of every library, into fresh and reused memory."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -133,15 +133,15 @@ def _everywhere(image: Array, axis: int) -> dict[str, Run]:
 
 def _peers_hwc(image: Array) -> tuple[dict[str, Run], dict[str, str]]:
     single = image.ndim == 2
-    rows = (
-        image if single else image.reshape(-1, image.shape[-1])
-    )  # cv2 has no batches, but taller images
+    # cv2 takes no batches, but one image that is as tall as all of them.
+    rows = image if single else image.reshape(-1, image.shape[-1])
     shape = (*image.shape, 3)
-    to_rgb, held = A.ToRGB(p=1), tf.constant(image[..., None])
+    to_rgb = A.ToRGB(p=1)
+    tensor = tf.constant(image[..., None])
     peers = _everywhere(image, image.ndim) | {
         "cv2.cvtColor": lambda: cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB).reshape(shape),
         "cv2.merge": lambda: cv2.merge([rows] * 3).reshape(shape),
-        "tf.image.grayscale_to_rgb": lambda: tf.image.grayscale_to_rgb(held),
+        "tf.image.grayscale_to_rgb": lambda: tf.image.grayscale_to_rgb(tensor),
     }
     left_out = {"torchvision v2.RGB": CHW_ONLY}
     if single:

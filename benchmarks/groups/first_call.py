@@ -49,7 +49,7 @@ def _warm(call: str) -> float:
 
 @cache
 def _filled_cache(call: str) -> str:
-    """Return a folder that holds the kernels of ``call``, until the process ends."""
+    """Return a folder with the compiled kernels of ``call``; it is removed at exit."""
     folder = tempfile.mkdtemp(prefix="graypipe-kernels-")
     atexit.register(shutil.rmtree, folder)
     seconds(PREPARE, call, NUMBA_CACHE_DIR=folder)

@@ -1,4 +1,4 @@
-"""Gray uint8 batches through ResNet-18 and VGG16: expanded before the model, in its first layer, or by its weights."""
+"""Gray uint8 batches through ResNet-18 and VGG16: expanded before the model, in its first layer or by its weights."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,11 +27,11 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 
 BORDER = 0.1
-"""How far a stem that is folded without the constant band may take the logits: it differs where zeros are padded."""
+"""Largest relative difference of the logits after a plain fold, which differs at zero padding."""
 
 
 def cases(scale: Scale) -> Iterator[Build]:
-    """Yield models and gauges, for a batch of 8 images of 224², as much as one thread has done in seconds."""
+    """Yield models and gauges, for a batch of 8 images of 224², which takes one thread seconds."""
     shape = (2, 32, 36) if scale.name == "tiny" else (8, *scale.shape("224"))
     for model in MODELS:
         for gauge in ("time", "resident"):

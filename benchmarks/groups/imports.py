@@ -1,4 +1,4 @@
-"""Imports in fresh interpreters, without the start of Python itself."""
+"""Imports in new interpreters, without the start of Python itself."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""The Keras layer in front of a model, forward, beside the layers people put there: as a graph, and compiled by XLA."""
+"""The Keras layer in front of a model and the layers it replaces: as a graph and compiled by XLA."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

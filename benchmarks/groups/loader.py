@@ -1,6 +1,6 @@
-"""A DataLoader to the normalised batch: one epoch over gray uint8 images in memory, with two worker processes.
+"""An epoch of a DataLoader over gray uint8 images in memory, with two worker processes.
 
-The processes are started, and have run an epoch, before anything is timed; between epochs they rest.
+The workers start and run an epoch before anything is timed; between epochs they are idle.
 """
 
 import warnings
@@ -35,8 +35,8 @@ def cases(scale: Scale) -> Iterator[Build]:
     yield partial(_case, scale)
 
 
-class Held(Dataset[Tensor]):
-    """Images in memory, (N, 1, H, W), transformed one by one where there is a transform."""
+class ImagesInMemory(Dataset[Tensor]):
+    """Images in memory, (N, 1, H, W), transformed one by one if there is a transform."""
 
     def __init__(self, stored: Tensor, transform: Step | None = None) -> None:
         self.stored = stored
@@ -77,7 +77,7 @@ def _epoch(
 ) -> Run:
     """Return a function that runs one epoch and returns the last batch."""
     loader = DataLoader(
-        Held(stored, transform),
+        ImagesInMemory(stored, transform),
         size,
         num_workers=WORKERS,
         persistent_workers=True,
@@ -89,9 +89,8 @@ def _epoch(
             made = batch if after is None else after(batch)
         return made
 
-    with (
-        warnings.catch_warnings()
-    ):  # of a process with threads, which the workers have no use for
+    with warnings.catch_warnings():
+        # The workers do not use the threads of the process that is forked.
         warnings.filterwarnings(
             "ignore", "This process .* is multi-threaded", DeprecationWarning
         )

@@ -1,4 +1,4 @@
-"""Several bands in: RGBY merged into normalised RGB, and three of thirteen bands picked and normalised."""
+"""Several bands: RGBY merged into normalised RGB, and three of thirteen bands picked and normalised."""
 
 from collections.abc import Iterator
 from functools import partial

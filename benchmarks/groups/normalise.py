@@ -1,4 +1,4 @@
-"""Gray uint8 to ImageNet-normalised float32, from sizes that fit a cache to sizes that do not."""
+"""Gray uint8 to ImageNet-normalised float32, at sizes that fit into a cache and larger ones."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ from ..case import Build, Case, Check, Run, same_as, written_into
 from ..scale import Scale
 
 TOLERANCE = 1e-5
-IN_PLACE = "has no way to write into memory that is there"
+IN_PLACE = "cannot write into an existing array"
 
 
 def cases(scale: Scale) -> Iterator[Build]:
@@ -70,7 +70,7 @@ def _check(image: NDArray[Any], layout: str) -> Check:
     values = same_as(answer, TOLERANCE)
 
     def check(name: str, result: Any) -> None:
-        if name == imagenet.FLOOR:  # it writes as much, not the same
+        if name == imagenet.FLOOR:  # it writes as many values, but other ones
             assert (result.shape, result.dtype) == (answer.shape, np.float32), name
         else:
             values(name, result)

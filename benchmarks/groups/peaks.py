@@ -1,4 +1,4 @@
-"""Memory a call needs at its peak beyond the output: the targets allow 64 KiB for native element types."""
+"""Peak memory of a call beyond its output; the target allows 64 KiB for native dtypes."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -30,16 +30,16 @@ def cases(scale: Scale) -> Iterator[Build]:
 def _case(
     bands: str, size: tuple[int, ...], dtype: str, layout: str, memory: str
 ) -> Case:
-    shape = size if bands == "gray" else (*size, 4) if layout == "HWC" else (4, *size)
-    image = images.random(shape, dtype)
     white = 1 if dtype == "float32" else np.iinfo(dtype).max
-    source = gp.Source(bands, None if bands == "gray" else layout, range=(0, white))
-    plan = partial(
-        gp.plan,
-        source,
-        gp.preset("imagenet", layout=layout),
-        via=None if bands == "gray" else YELLOW,
-    )
+    if bands == "gray":
+        shape, source_layout, via = size, None, None
+    elif layout == "HWC":
+        shape, source_layout, via = (*size, 4), layout, YELLOW
+    else:
+        shape, source_layout, via = (4, *size), layout, YELLOW
+    image = images.random(shape, dtype)
+    source = gp.Source(bands, source_layout, range=(0, white))
+    plan = partial(gp.plan, source, gp.preset("imagenet", layout=layout), via=via)
     return Case(
         f"{bands} to RGB, {dtype}, {layout}, {memory}",
         {"bands": bands, "dtype": dtype, "layout": layout, "memory": memory},
@@ -50,14 +50,13 @@ def _case(
 
 
 def _oracle(image: NDArray[Any], bands: str, layout: str, white: float) -> NDArray[Any]:
-    planes = (
-        image[None]
-        if bands == "gray"
-        else np.moveaxis(image, -1, 0)
-        if layout == "HWC"
-        else image
-    )
-    weights = np.ones((3, 1)) if bands == "gray" else WEIGHTS
+    weights = WEIGHTS
+    planes = image
+    if bands == "gray":
+        weights = np.ones((3, 1))
+        planes = image[None]
+    elif layout == "HWC":
+        planes = np.moveaxis(image, -1, 0)
     units = np.tensordot(weights, planes / white, 1)
     answer = (units - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
     return answer if layout == "CHW" else np.moveaxis(answer, 0, -1)
@@ -65,8 +64,6 @@ def _oracle(image: NDArray[Any], bands: str, layout: str, white: float) -> NDArr
 
 def _ours(make: Callable[[], gp.Plan], image: NDArray[Any], *, reuse: bool) -> Run:
     plan = make()
-    return (
-        partial(plan, image, out=np.empty_like(plan(image)))
-        if reuse
-        else partial(plan, image)
-    )
+    if reuse:
+        return partial(plan, image, out=np.empty_like(plan(image)))
+    return partial(plan, image)

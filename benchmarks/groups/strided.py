@@ -1,4 +1,4 @@
-"""The same pixels as a crop, a flip and in Fortran order, beside the contiguous image."""
+"""The same pixels as a crop, a flip and in Fortran order, compared with the contiguous image."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -26,34 +26,30 @@ def cases(scale: Scale) -> Iterator[Build]:
 
 
 def _normalise(size: str, shape: tuple[int, ...], layout: str) -> Case:
-    image, plan = (
-        images.random(shape),
-        gp.plan("gray", gp.preset("imagenet", layout=layout)),
-    )
+    image = images.random(shape)
+    plan = gp.plan("gray", gp.preset("imagenet", layout=layout))
     answer = imagenet.oracle(image)
     return Case(
         f"normalise, {size}, {layout}",
         {"task": "normalise", "size": size, "layout": layout},
-        ours={name: partial(plan, lying) for name, lying in _lying(image).items()},
+        ours={name: partial(plan, array) for name, array in _strided(image).items()},
         check=same_as(answer.transpose(2, 0, 1) if layout == "CHW" else answer, 1e-5),
     )
 
 
 def _expand(size: str, shape: tuple[int, ...], layout: str) -> Case:
-    image, expand = (
-        images.random(shape),
-        partial(gp.replicate(), layout="HW", out_layout=layout),
-    )
+    image = images.random(shape)
+    expand = partial(gp.replicate(), layout="HW", out_layout=layout)
     return Case(
         f"expand, {size}, {layout}",
         {"task": "expand", "size": size, "layout": layout},
-        ours={name: partial(expand, lying) for name, lying in _lying(image).items()},
+        ours={name: partial(expand, array) for name, array in _strided(image).items()},
         check=same_as(expanded(image, 2 if layout == "HWC" else 0)),
     )
 
 
-def _lying(image: Array) -> dict[str, Array]:
-    """Return the same pixels in arrays of other strides."""
+def _strided(image: Array) -> dict[str, Array]:
+    """Return the same pixels in arrays with other strides."""
     height, width = image.shape
     frame = np.zeros((height + 60, width + 80), image.dtype)
     crop = frame[20 : 20 + height, 30 : 30 + width]

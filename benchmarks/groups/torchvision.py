@@ -1,4 +1,4 @@
-"""A gray image to a normalised tensor by a pipeline of torchvision: tensors under v2, PIL images under v1."""
+"""Gray to a normalised tensor in a torchvision pipeline: tensors under v2, PIL images under v1."""
 
 from collections.abc import Iterator
 from functools import partial

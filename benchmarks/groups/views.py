@@ -1,4 +1,4 @@
-"""Expansion that copies nothing: its time and its bytes, whatever the size."""
+"""Expansion without a copy: its time and memory at each size."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -24,7 +24,7 @@ BATCH = "64x224"
 COLLATED = 8
 LEFT_OUT = {"np.dstack": "takes one image, not a batch"}
 TOLERANCE = 1e-4
-"""Sums of 27 products in float32 stand among the products that are compared."""
+"""The convolution sums 27 products in float32."""
 
 
 def cases(scale: Scale) -> Iterator[Build]:
