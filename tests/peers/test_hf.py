@@ -80,7 +80,7 @@ def test_a_configuration_without_statistics_is_refused(config):
 
 
 def test_a_flip_among_different_statistics_is_refused():
-    with pytest.raises(gp.ChannelError, match="flips the bands"):
+    with pytest.raises(gp.ChannelError, match="reverses the bands"):
         gp.Target.from_hf(
             {"do_flip_channel_order": True, "do_normalize": True, **IMAGENET}
         )
