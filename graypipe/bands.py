@@ -6,7 +6,7 @@ from .errors import ChannelError
 from .validation import is_sequence
 
 
-def parse(bands: str | Iterable[str]) -> tuple[str, ...]:
+def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
     """Return ``bands`` as a tuple of names.
 
     Parameters
@@ -60,13 +60,13 @@ def _is_letter(name: str) -> bool:
     return len(name) == 1 and "A" <= name <= "Z"
 
 
-def show(bands: tuple[str, ...]) -> str:
-    """Return ``bands`` in the shortest form that `parse` accepts.
+def format_bands(bands: tuple[str, ...]) -> str:
+    """Return ``bands`` in the shortest form that `parse_bands` accepts.
 
     Examples
     --------
-    >>> show(("R", "G", "B")), show(("gray",)), show(("B02", "B03"))
-    ("'RGB'", "'gray'", "('B02', 'B03')")
+    >>> format_bands(("R", "G", "B")), format_bands(("B02", "B03"))
+    ("'RGB'", "('B02', 'B03')")
     """
     if bands == ("gray",) or all(map(_is_letter, bands)):
         return repr("".join(bands))

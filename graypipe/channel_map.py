@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import bands as names
 from . import engine, layouts, rational, serialization
+from .bands import format_bands, parse_bands
 from .errors import ChannelError, CopyRequiredError, DTypeError
 from .validation import finite, freeze, is_sequence
 
@@ -75,8 +75,8 @@ class ChannelMap:
         inputs: Bands,
         outputs: Bands,
     ) -> None:
-        input_names = names.parse(inputs)
-        output_names = names.parse(outputs)
+        input_names = parse_bands(inputs)
+        output_names = parse_bands(outputs)
         rows = _rows(matrix)
         constants = _constants(offset, len(output_names))
         widths = [len(row) for row in rows]
@@ -85,8 +85,8 @@ class ChannelMap:
             raise ChannelError(
                 f"expected a matrix of {len(output_names)} rows by {len(input_names)} "
                 f"columns and an offset of {len(output_names)} for a map from "
-                f"{names.show(input_names)} to {names.show(output_names)}, got rows of "
-                f"length {widths[:8]} and an offset of {len(constants)}"
+                f"{format_bands(input_names)} to {format_bands(output_names)}, got "
+                f"rows of length {widths[:8]} and an offset of {len(constants)}"
             )
         freeze(
             self,
@@ -300,7 +300,7 @@ class ChannelMap:
         layout = layouts.parse(layout)
         input_count, output_count = len(self.inputs), len(self.outputs)
         layouts.check_bands(
-            layout, input_count, f"the input {names.show(self.inputs)} of the map"
+            layout, input_count, f"the input {format_bands(self.inputs)} of the map"
         )
         if out_layout is None:
             out_layout = layouts.with_bands(layout)
@@ -309,7 +309,7 @@ class ChannelMap:
         layouts.check_bands(
             out_layout,
             output_count,
-            f"the output {names.show(self.outputs)} of the map",
+            f"the output {format_bands(self.outputs)} of the map",
         )
         spec = engine.AffineSpec(self.matrix, self.offset, (0.0,) * input_count)
         if dtype is None:
@@ -389,8 +389,8 @@ def _positions(
         only_map = sorted(set(own_bands) - set(requested))
         only_requested = sorted(set(requested) - set(own_bands))
         raise ChannelError(
-            f"the map {verb} {names.show(own_bands)}, expected "
-            f"{names.show(requested)} (only in the map: {only_map}, only expected: "
+            f"the map {verb} {format_bands(own_bands)}, expected "
+            f"{format_bands(requested)} (only in the map: {only_map}, only expected: "
             f"{only_requested}): rename or pick bands with gp.select"
         )
     return [own_bands.index(band) for band in requested]
@@ -463,12 +463,12 @@ def replicate(
     >>> gp.replicate("RG", gains=(1, 0.5)).matrix
     ((1.0,), (0.5,))
     """
-    inputs = names.parse(of)
-    outputs = names.parse(bands)
+    inputs = parse_bands(of)
+    outputs = parse_bands(bands)
     if len(inputs) != 1:
         raise ChannelError(
-            f"expected one band to replicate, got {names.show(inputs)}: use gp.select "
-            "or gp.mix for several"
+            f"expected one band to replicate, got {format_bands(inputs)}: use "
+            "gp.select or gp.mix for several"
         )
     factors = [1.0] * len(outputs)
     if gains is not None:
@@ -476,7 +476,7 @@ def replicate(
     if len(factors) != len(outputs):
         raise ChannelError(
             "expected gains to be a sequence with one factor per output band "
-            f"{names.show(outputs)}, got {gains!r}"
+            f"{format_bands(outputs)}, got {gains!r}"
         )
     return ChannelMap([(gain,) for gain in factors], inputs=inputs, outputs=outputs)
 
@@ -508,7 +508,7 @@ def select(bands: Bands | Mapping[str, str], *, of: Bands) -> ChannelMap:
     """
     if isinstance(bands, Mapping):
         return mix(bands, of=of)
-    return mix({band: band for band in names.parse(bands)}, of=of)
+    return mix({band: band for band in parse_bands(bands)}, of=of)
 
 
 def mix(weights: Weights, *, of: Bands) -> ChannelMap:
@@ -537,7 +537,7 @@ def mix(weights: Weights, *, of: Bands) -> ChannelMap:
     >>> gp.mix({"R": {"R": 0.5, "Y": 0.5}, "G": "G"}, of="RGY").matrix
     ((0.5, 0.0, 0.5), (0.0, 1.0, 0.0))
     """
-    inputs = names.parse(of)
+    inputs = parse_bands(of)
     if not isinstance(weights, Mapping):
         raise ChannelError(
             'expected a mapping such as {"R": {"R": 0.5, "Y": 0.5}, "G": "G"}, '
@@ -560,7 +560,7 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
     if unknown:
         raise ChannelError(
             f"band {band!r} reads {unknown[0]!r}, but the input bands are "
-            f"{names.show(inputs)}"
+            f"{format_bands(inputs)}"
         )
     return tuple(terms.get(name, 0.0) for name in inputs)
 
@@ -627,8 +627,8 @@ def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> st
         entries.append(f'"{band}": "{origin}"')
     complete = set(outputs) <= set(inputs)
     message = (
-        f"cannot infer a channel map from {names.show(inputs)} to "
-        f"{names.show(outputs)}: say which band feeds which, for example\n"
+        f"cannot infer a channel map from {format_bands(inputs)} to "
+        f"{format_bands(outputs)}: say which band feeds which, for example\n"
         f"    via={{{', '.join(entries)}}}\n"
     )
     unused = [band for band in inputs if band not in outputs]

@@ -4,8 +4,8 @@ from math import prod
 
 import numpy as np
 
-from . import bands as names
 from . import engine, layouts
+from .bands import format_bands
 from .channel_map import ChannelMap
 from .source import Pair, Source
 from .target import Target
@@ -43,7 +43,7 @@ def explain(
     str
         Several lines, each with a label.
     """
-    source_text = f"{names.show(source.bands)} as {source.layout}"
+    source_text = f"{format_bands(source.bands)} as {source.layout}"
     if execution is not None:
         source_text += f", {execution.source}"
     lines = [("source", source_text)]
@@ -51,7 +51,7 @@ def explain(
         lines.append(("image", layouts.describe(conversion.source, shape)))
     lines.append(("range", _range(source, pairs)))
     lines.append(("guards", _guards(source, target, execution)))
-    target_text = f"{names.show(target.bands)} as {conversion.target}, {target.dtype}"
+    target_text = f"{format_bands(target.bands)} as {conversion.target}, {target.dtype}"
     lines.append(("target", target_text))
     equations = [
         _equation(channel_map, index) for index in range(len(channel_map.outputs))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import bands as names
 from . import engine, layouts, rational, serialization
+from .bands import format_bands
 from .channel_map import (
     Bands,
     ChannelMap,
@@ -592,7 +592,7 @@ class Plan:
                 f"the stored values range from {min(levels):g} to {max(levels):g}, "
                 f"which {dtype} cannot hold: leave dtype= out; to show an image, "
                 "invert with a plan whose source declares no range, "
-                f"gp.plan({names.show(source.bands)}, plan.target)"
+                f"gp.plan({format_bands(source.bands)}, plan.target)"
                 ".invert(x, dtype='uint8')"
             )
         return pairs

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import bands as names
 from . import layouts
+from .bands import format_bands, parse_bands
 from .engine import element_type, holds, limits
 from .errors import ChannelError, DTypeError, RangeError
 from .validation import finite, freeze, is_sequence, pair
@@ -85,7 +85,7 @@ class Source:
         clip: bool = False,
         nodata: float | None = None,
     ) -> None:
-        band_names = names.parse(bands)
+        band_names = parse_bands(bands)
         freeze(
             self,
             bands=band_names,
@@ -287,7 +287,7 @@ class Source:
             raise RangeError(
                 f"{dtype} does not imply a black and a white level: declare "
                 "range=(black, white) or bits= in the source, such as "
-                f"gp.Source({names.show(self.bands)}, range=(0, 4095))"
+                f"gp.Source({format_bands(self.bands)}, range=(0, 4095))"
             )
         return IMPLIED_RANGES[dtype.name]
 
@@ -297,7 +297,7 @@ def _parse_layout(layout: str | None, bands: tuple[str, ...]) -> str:
     if layout is None:
         return "HW" if len(bands) == 1 else "HWC"
     layout = layouts.parse(layout)
-    layouts.check_bands(layout, len(bands), f"a source of {names.show(bands)}")
+    layouts.check_bands(layout, len(bands), f"a source of {format_bands(bands)}")
     return layout
 
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from numpy.typing import DTypeLike
 
-from . import bands as names
 from . import layouts, rational
+from .bands import format_bands, parse_bands
 from .engine import element_type
 from .errors import ChannelError, RangeError
 from .presets import KERAS_MODELS, PRESETS
@@ -74,10 +74,10 @@ class Target:
         mean: float | Sequence[float] = 0,
         std: float | Sequence[float] = 1,
     ) -> None:
-        band_names = names.parse(bands)
+        band_names = parse_bands(bands)
         layout = layouts.parse(layout)
         layouts.check_bands(
-            layout, len(band_names), f"a target of {names.show(band_names)}"
+            layout, len(band_names), f"a target of {format_bands(band_names)}"
         )
         freeze(
             self,
@@ -328,8 +328,8 @@ def preset(name: str, **overrides: Any) -> Target:
             "the units of the new range= too"
         )
     if "bands" in overrides:
-        preset_bands = names.parse(arguments.get("bands", "RGB"))
-        bands = names.parse(overrides["bands"])
+        preset_bands = parse_bands(arguments.get("bands", "RGB"))
+        bands = parse_bands(overrides["bands"])
         for key in kept_statistics:
             arguments[key] = _reordered(name, key, arguments[key], preset_bands, bands)
     return Target(**{**arguments, **overrides})
@@ -348,9 +348,9 @@ def _reordered(
     unknown = [band for band in bands if band not in preset_bands]
     if unknown:
         raise ChannelError(
-            f"preset {name!r} has a {key} for {names.show(preset_bands)}, none for "
+            f"preset {name!r} has a {key} for {format_bands(preset_bands)}, none for "
             f"{unknown[0]!r}: give mean= and std= for your bands, or map your bands to "
-            f"{names.show(preset_bands)} with via="
+            f"{format_bands(preset_bands)} with via="
         )
     return tuple(statistic[preset_bands.index(band)] for band in bands)
 
@@ -362,7 +362,7 @@ def _parse_statistic(value: Any, bands: tuple[str, ...], name: str) -> Stat:
     numbers = tuple(finite(number, name) for number in value)
     if len(numbers) != len(bands):
         raise ChannelError(
-            f"{name} holds one number per band of {names.show(bands)} ({len(bands)}) "
+            f"{name} holds one number per band of {format_bands(bands)} ({len(bands)}) "
             f"or is a plain number, got {len(numbers)} numbers: name the bands that "
             "the statistics belong to"
         )

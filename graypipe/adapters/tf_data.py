@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bands import show
+from ..bands import format_bands
 from ..engine import Execution, check_image
 from ..engine.arrays import SUPPORTED
 from ..errors import ChannelError, DTypeError, LayoutError
@@ -274,8 +274,8 @@ def _check_bands_at_run_time(x: Tensor, axis: int, plan: Plan) -> Tensor:
     """Return ``x``, of unknown band count, with a check that runs in the graph."""
     bands = plan.source.bands
     message = (
-        f"expected the bands {show(bands)} ({len(bands)}) on axis {axis}: decode with "
-        f"channels=, got x ="
+        f"expected the bands {format_bands(bands)} ({len(bands)}) on axis {axis}: "
+        f"decode with channels=, got x ="
     )
     check = tf.debugging.assert_equal(tf.shape(x)[axis], len(bands), message)
     with tf.control_dependencies([check]):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as band_names
+from ..bands import format_bands
 from ..errors import ChannelError, DTypeError, GraypipeError
 from ..extras import needs
 from ..plan import Plan
@@ -257,7 +257,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         if len(fitting) == 1:
             return fitting[0]
         sources = ", ".join(
-            f"{plan.source.layout} of {band_names.show(plan.source.bands)}"
+            f"{plan.source.layout} of {format_bands(plan.source.bands)}"
             for plan in self._array_plans
         )
         cure = "use v2.ToImage() first" if fitting else "add a plan for such images"
@@ -297,8 +297,8 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         for plan_name, picture_name in zip(plan.source.bands, bands, strict=True):
             if plan_name in bands and plan_name != picture_name:
                 raise ChannelError(
-                    f"the plan takes {band_names.show(plan.source.bands)} in this "
-                    f"order, {description} holds {band_names.show(bands)}: declare the "
+                    f"the plan takes {format_bands(plan.source.bands)} in this "
+                    f"order, {description} holds {format_bands(bands)}: declare the "
                     f"bands in their order, a plan puts them into another one"
                 )
         return plan

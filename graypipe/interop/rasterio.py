@@ -8,7 +8,7 @@ stored values into physical ones.
 from collections.abc import Sequence
 from typing import Any
 
-from .. import bands as band_names
+from ..bands import parse_bands
 from ..engine import element_type, limits
 from ..errors import ChannelError, RangeError
 from ..validation import is_sequence, pair
@@ -105,7 +105,7 @@ def _source_bands(dataset: Any, declared: Any) -> tuple[str, ...]:
     if declared is None:
         _check_descriptions(descriptions)
         return descriptions
-    names = band_names.parse(declared)
+    names = parse_bands(declared)
     if len(names) != len(descriptions):
         raise ChannelError(
             f"the raster has {len(descriptions)} bands, but bands= names {len(names)}: "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as band_names
+from ..bands import parse_bands
 from ..errors import ChannelError, ReadError
 from ..source import Source
 from ..validation import is_sequence
@@ -114,7 +114,7 @@ def _paths(files: object, pattern: str | os.PathLike[str] | None) -> dict[str, s
             f"expected a mapping from bands to files, such as "
             f'{{"R": "17_red.png"}}, got {files!r}'
         )
-    bands = band_names.parse(tuple(files))
+    bands = parse_bands(tuple(files))
     paths = [os.fspath(file) for file in files.values()]
     if pattern is not None:
         template = os.fspath(pattern)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as band_names
+from ..bands import parse_bands
 from ..errors import ChannelError, ReadError
 from .decoded import DecodedImage
 
@@ -31,7 +31,7 @@ def alpha_as_band(decoded: DecodedImage, bands: Any) -> DecodedImage:
     if alpha is None or sample is None or layout is None or bands is None:
         return decoded
     try:
-        names = band_names.parse(bands)
+        names = parse_bands(bands)
     except ChannelError:
         # `Source` raises the same error later, after the checks of the file.
         return decoded

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as band_names
 from .. import layouts
+from ..bands import format_bands, parse_bands
 from ..errors import RangeError, ReadError
 from ..source import Source
 from .decoded import DecodedImage
@@ -61,26 +61,26 @@ def _checked_bands(
     if "C" in layout:
         count = shape[layout.index("C")]
     if decoded.bands is not None:
-        stored = band_names.parse(decoded.bands)
+        stored = parse_bands(decoded.bands)
     elif "bands" in keywords:
-        stored = band_names.parse(keywords["bands"])
+        stored = parse_bands(keywords["bands"])
     else:
         raise ReadError(_missing_bands_message(count))
-    declared = band_names.parse(keywords.get("bands", stored))
+    declared = parse_bands(keywords.get("bands", stored))
     declared_layout = keywords.get("layout", layout)
     if len(declared) != count or layouts.parse(declared_layout) != layout:
         count_text = "1 band" if count == 1 else f"{count} bands"
         raise ReadError(
             f"the file holds {count_text} as {layout}, the keywords declare "
-            f"{band_names.show(declared)} as {declared_layout}"
+            f"{format_bands(declared)} as {declared_layout}"
         )
     # Renaming bands is allowed. Reusing a name of the file for another of its bands is
     # not: it would exchange the bands without moving any data.
     for declared_name, stored_name in zip(declared, stored, strict=True):
         if declared_name != stored_name and declared_name in stored:
             raise ReadError(
-                f"the file holds {band_names.show(stored)} in this order, the keywords "
-                f"declare {band_names.show(declared)}: declare the bands as stored, "
+                f"the file holds {format_bands(stored)} in this order, the keywords "
+                f"declare {format_bands(declared)}: declare the bands as stored, "
                 f"and let a plan reorder them"
             )
     return stored
@@ -90,7 +90,7 @@ def _missing_bands_message(count: int) -> str:
     example = tuple(f"B{number:02}" for number in range(1, count + 1))
     return (
         f"the file holds {count} bands and does not name them: declare their names in "
-        f"stored order, such as bands={band_names.show(example)}"
+        f"stored order, such as bands={format_bands(example)}"
     )
 
 

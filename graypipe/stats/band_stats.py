@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as band_names
 from .. import engine, layouts, serialization
+from ..bands import format_bands
 from ..channel_map import Bands, ChannelMap
 from ..engine import numpy_engine
 from ..errors import ChannelError, DTypeError, RangeError
@@ -623,7 +623,7 @@ class BandStats:
     __hash__ = None  # type: ignore[assignment]  # statistics are mutable
 
     def __repr__(self) -> str:
-        parts = [band_names.show(self.source.bands)]
+        parts = [format_bands(self.source.bands)]
         if self.dtype is None:
             parts.append("no images")
         else:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import bands as band_names
+from ..bands import format_bands, parse_bands
 from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, RangeError
 from ..target import Target, preset
@@ -62,13 +62,13 @@ def principal_components(
         If fewer components than outputs vary, or ``like`` has another range than
         (0, 1).
     """
-    outputs = band_names.parse(outputs)
+    outputs = parse_bands(outputs)
     output_mean, output_std = _statistics(like, outputs)
     count = len(outputs)
     if count > len(inputs):
         raise ChannelError(
-            f"{band_names.show(inputs)} has {len(inputs)} principal components, got "
-            f"{count} outputs {band_names.show(outputs)}: ask for fewer, or repeat a "
+            f"{format_bands(inputs)} has {len(inputs)} principal components, got "
+            f"{count} outputs {format_bands(outputs)}: ask for fewer, or repeat a "
             f"band with gp.replicate or gp.mix"
         )
     # eigh returns eigenvalues in ascending order and eigenvectors as columns.
@@ -102,7 +102,7 @@ def _check_rank(variances: Floats, count: int, inputs: tuple[str, ...]) -> None:
     if rank < count:
         raise RangeError(
             f"expected at least {count} independent components of the bands "
-            f"{band_names.show(inputs)}, got {rank}: some bands are copies or mixtures "
+            f"{format_bands(inputs)}, got {rank}: some bands are copies or mixtures "
             f"of others, so ask for at most {rank} outputs"
         )
 
@@ -119,8 +119,8 @@ def _statistics(like: Any, outputs: tuple[str, ...]) -> tuple[Floats, Floats]:
         )
     if set(target.bands) != set(outputs):
         raise ChannelError(
-            f"like= has the statistics of {band_names.show(target.bands)}, but the "
-            f"outputs are {band_names.show(outputs)}"
+            f"like= has the statistics of {format_bands(target.bands)}, but the "
+            f"outputs are {format_bands(outputs)}"
         )
     if target.range != (0, 1):
         raise RangeError(

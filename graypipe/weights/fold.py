@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..bands import show
+from ..bands import format_bands
 from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, LayoutError
 from .casting import as_array, cast, is_floating
@@ -248,8 +248,8 @@ def _check_channels(
     channels = kernel.shape[layout.index("I")] * groups
     if channels != len(bands):
         raise ChannelError(
-            f"the map makes {len(bands)} bands, {show(bands)}, but a kernel of shape "
-            f"{kernel.shape}, layout {layout!r} and groups={groups} reads {channels}: "
+            f"the map makes {len(bands)} bands, {format_bands(bands)}, but a kernel of "
+            f"shape {kernel.shape}, layout {layout!r} and groups={groups} reads {channels}: "
             f"pass the map that makes what the layer reads, or the groups= of the layer"
         )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL.ExifTags import Base as Tag
 from PIL.Image import Image
 
-from ... import bands as band_names
+from ...bands import parse_bands
 from ...errors import ChannelError, DTypeError, ReadError
 from ...io.pillow import MODES, from_pillow
 
@@ -218,7 +218,7 @@ def to_planes(
     planes = stored.image[None]
     if stored.layout != "HW":
         planes = np.moveaxis(stored.image, -1, 0)
-    return planes, band_names.parse(stored.bands or ())
+    return planes, parse_bands(stored.bands or ())
 
 
 def _without_alpha(picture: Image) -> Image:

@@ -7,7 +7,7 @@ mixes, for example, gray and RGB images. The band count of an image picks its pl
 from collections.abc import Mapping
 from typing import Any
 
-from ...bands import show
+from ...bands import format_bands
 from ...errors import ChannelError, DTypeError, RangeError
 from ...plan import Plan
 
@@ -42,10 +42,11 @@ def index_by_band_count(plans: tuple[Any, ...]) -> PlansByBandCount:
             )
         count = len(plan.source.bands)
         if count in indexed:
-            first = show(indexed[count].source.bands)
+            first = format_bands(indexed[count].source.bands)
+            second = format_bands(plan.source.bands)
             raise ChannelError(
                 f"expected plans that take different numbers of bands, but {first} "
-                f"and {show(plan.source.bands)} both have {format_band_count(count)}: "
+                f"and {second} both have {format_band_count(count)}: "
                 f"use one adapter for each, an image cannot tell which plan it needs"
             )
         if plan.target != plans[0].target:
@@ -77,7 +78,7 @@ def choose_plan(plans: PlansByBandCount, count: int, image: str) -> Plan:
     """
     if count not in plans:
         accepted = " or ".join(
-            f"{show(plan.source.bands)} ({number})"
+            f"{format_bands(plan.source.bands)} ({number})"
             for number, plan in sorted(plans.items())
         )
         raise ChannelError(
@@ -96,7 +97,7 @@ def check_range_declared(plan: Plan, reason: str) -> None:
     """
     if plan.source._declares_range:
         return
-    bands = show(plan.source.bands)
+    bands = format_bands(plan.source.bands)
     raise RangeError(
         f"{reason}, so their dtype no longer says which values are black and white: "
         f"declare them in the source, such as gp.Source({bands}, range=(0, 255)) for "

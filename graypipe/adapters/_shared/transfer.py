@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ... import weights
-from ...bands import show
+from ...bands import format_bands
 from ...channel_map import ChannelMap
 from ...errors import ChannelError
 
@@ -105,8 +105,8 @@ def _kernel_layout(
     band_count = kernel.shape[layout.index("I")]
     if band_count != len(bands):
         raise ChannelError(
-            f"the map that adapts {name!r} makes {len(bands)} bands, {show(bands)}, "
-            f"but the kernel of the source, {layout} of shape {kernel.shape}, reads "
+            f"the map that adapts {name!r} makes {len(bands)} bands, "
+            f"{format_bands(bands)}, but the kernel of the source, {layout} of shape {kernel.shape}, reads "
             f"{band_count}: give the map that makes what it reads; for a grouped or "
             f"depthwise kernel give a function, adapt={{{name!r}: lambda w: "
             f"gp.weights.fold(w, None, channel_map, layout={layout!r}, "

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...bands import show
+from ...bands import format_bands
 from ...engine import Execution, element_type
 from ...errors import ChannelError, DTypeError, LayoutError, RangeError
 from ...extras import needs
@@ -303,7 +303,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
             )
         if shape[self._axis] != len(bands):
             raise ChannelError(
-                f"expected the bands {show(bands)} ({len(bands)}) on axis "
+                f"expected the bands {format_bands(bands)} ({len(bands)}) on axis "
                 f"{self._axis} of {expected}, got {shape[self._axis]} in shape "
                 f"{shape}: declare the bands that the images have, or select bands "
                 f"first{_data_format_hint(shape, len(bands))}"
