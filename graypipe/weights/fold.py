@@ -249,8 +249,9 @@ def _check_channels(
     if channels != len(bands):
         raise ChannelError(
             f"the map makes {len(bands)} bands, {format_bands(bands)}, but a kernel of "
-            f"shape {kernel.shape}, layout {layout!r} and groups={groups} reads {channels}: "
-            f"pass the map that makes what the layer reads, or the groups= of the layer"
+            f"shape {kernel.shape}, layout {layout!r} and groups={groups} reads "
+            f"{channels}: pass the map that makes what the layer reads, "
+            f"or the groups= of the layer"
         )
 
 

@@ -106,10 +106,10 @@ def _kernel_layout(
     if band_count != len(bands):
         raise ChannelError(
             f"the map that adapts {name!r} makes {len(bands)} bands, "
-            f"{format_bands(bands)}, but the kernel of the source, {layout} of shape {kernel.shape}, reads "
-            f"{band_count}: give the map that makes what it reads; for a grouped or "
-            f"depthwise kernel give a function, adapt={{{name!r}: lambda w: "
-            f"gp.weights.fold(w, None, channel_map, layout={layout!r}, "
-            f"groups=...)[0]}}"
+            f"{format_bands(bands)}, but the kernel of the source, {layout} of "
+            f"shape {kernel.shape}, reads {band_count}: give the map that makes "
+            f"what it reads; for a grouped or depthwise kernel give a function, "
+            f"adapt={{{name!r}: lambda w: gp.weights.fold(w, None, channel_map, "
+            f"layout={layout!r}, groups=...)[0]}}"
         )
     return layout
