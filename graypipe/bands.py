@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from .errors import ChannelError
-from .validation import is_sequence
+from .validation import is_ordered_iterable
 
 
 def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(bands, str):
         return _parse_string(bands)
-    if not is_sequence(bands):
+    if not is_ordered_iterable(bands):
         raise ChannelError(
             "expected bands to be a string such as 'RGB' or a sequence of names, "
             f"got {bands!r}"

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import engine, layouts, rational, serialization
 from .bands import format_bands, parse_bands
 from .errors import ChannelError, CopyRequiredError, DTypeError
-from .validation import finite, freeze, is_sequence
+from .validation import as_finite_float, is_ordered_iterable, set_fields
 
 Bands = str | Iterable[str]
 Weights = Mapping[str, str | Mapping[str, float]]
@@ -88,13 +88,15 @@ class ChannelMap:
                 f"{format_bands(input_names)} to {format_bands(output_names)}, got "
                 f"rows of length {widths[:8]} and an offset of {len(constants)}"
             )
-        freeze(
+        set_fields(
             self,
             matrix=tuple(
-                tuple(finite(m, "a matrix entry", ChannelError) for m in row)
+                tuple(as_finite_float(m, "a matrix entry", ChannelError) for m in row)
                 for row in rows
             ),
-            offset=tuple(finite(b, "an offset", ChannelError) for b in constants),
+            offset=tuple(
+                as_finite_float(b, "an offset", ChannelError) for b in constants
+            ),
             inputs=input_names,
             outputs=output_names,
         )
@@ -299,14 +301,14 @@ class ChannelMap:
         """Return the execution of the map for arrays of these layouts and dtypes."""
         layout = layouts.parse(layout)
         input_count, output_count = len(self.inputs), len(self.outputs)
-        layouts.check_bands(
+        layouts.check_band_axis(
             layout, input_count, f"the input {format_bands(self.inputs)} of the map"
         )
         if out_layout is None:
             out_layout = layouts.with_bands(layout)
         else:
             out_layout = layouts.parse(out_layout)
-        layouts.check_bands(
+        layouts.check_band_axis(
             out_layout,
             output_count,
             f"the output {format_bands(self.outputs)} of the map",
@@ -365,7 +367,9 @@ class ChannelMap:
 
 def _rows(matrix: Any) -> list[tuple[Any, ...]]:
     """Return the rows of a matrix, or none if it is not a sequence of sequences."""
-    if not is_sequence(matrix) or not all(is_sequence(row) for row in matrix):
+    if not is_ordered_iterable(matrix) or not all(
+        is_ordered_iterable(row) for row in matrix
+    ):
         return []
     return [tuple(row) for row in matrix]
 
@@ -374,7 +378,7 @@ def _constants(offset: Any, count: int) -> tuple[Any, ...]:
     """Return the entries of an offset, or none if it is not a sequence."""
     if offset is None:
         return (0.0,) * count
-    if not is_sequence(offset):
+    if not is_ordered_iterable(offset):
         return ()
     return tuple(offset)
 
@@ -472,7 +476,7 @@ def replicate(
         )
     factors = [1.0] * len(outputs)
     if gains is not None:
-        factors = list(gains) if is_sequence(gains) else []
+        factors = list(gains) if is_ordered_iterable(gains) else []
     if len(factors) != len(outputs):
         raise ChannelError(
             "expected gains to be a sequence with one factor per output band "

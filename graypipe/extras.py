@@ -7,7 +7,7 @@ from .errors import MissingExtraError
 
 
 @contextmanager
-def needs(extra: str, *modules: str) -> Iterator[None]:
+def require_extra(extra: str, *modules: str) -> Iterator[None]:
     """Turn the failed import of a missing package into a `MissingExtraError`.
 
     A package that is installed but fails to import raises its own error.

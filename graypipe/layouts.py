@@ -37,7 +37,7 @@ def parse(layout: str) -> str:
     return str.__str__(layout)  # a member of a string Enum becomes a plain string
 
 
-def check_bands(layout: str, count: int, subject: str) -> None:
+def check_band_axis(layout: str, count: int, subject: str) -> None:
     """Raise LayoutError if ``layout`` has no C but there are several bands.
 
     Parameters

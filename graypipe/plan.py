@@ -29,7 +29,7 @@ from .errors import (
 from .explain import explain
 from .source import Pair, Source
 from .target import Target, preset
-from .validation import freeze
+from .validation import set_fields
 
 Array = NDArray[Any]
 
@@ -74,7 +74,7 @@ class Plan:
         # Equal plans must compare equal, so the bands of `via` take the order of the
         # source and the target.
         exact = self.via._exact(inputs, outputs)
-        freeze(self, via=from_rational(exact, inputs=inputs, outputs=outputs))
+        set_fields(self, via=from_rational(exact, inputs=inputs, outputs=outputs))
         # Layouts that cannot be converted and coefficients that overflow are errors
         # here rather than at the first image.
         layouts.conversion(self.source.layout, self.target.layout)

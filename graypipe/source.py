@@ -12,7 +12,7 @@ from . import layouts
 from .bands import format_bands, parse_bands
 from .engine import element_type, holds, limits
 from .errors import ChannelError, DTypeError, RangeError
-from .validation import finite, freeze, is_sequence, pair
+from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
 Pair = tuple[float, float]
 
@@ -86,7 +86,7 @@ class Source:
         nodata: float | None = None,
     ) -> None:
         band_names = parse_bands(bands)
-        freeze(
+        set_fields(
             self,
             bands=band_names,
             layout=_parse_layout(layout, band_names),
@@ -297,7 +297,7 @@ def _parse_layout(layout: str | None, bands: tuple[str, ...]) -> str:
     if layout is None:
         return "HW" if len(bands) == 1 else "HWC"
     layout = layouts.parse(layout)
-    layouts.check_bands(layout, len(bands), f"a source of {format_bands(bands)}")
+    layouts.check_band_axis(layout, len(bands), f"a source of {format_bands(bands)}")
     return layout
 
 
@@ -321,14 +321,16 @@ def _parse_range(declared: Any, count: int) -> Pair | tuple[Pair, ...] | None:
     if declared is None:
         return None
     name = "a range (black, white)"
-    if not is_sequence(declared) or not all(is_sequence(part) for part in declared):
-        return pair(declared, name)
+    if not is_ordered_iterable(declared) or not all(
+        is_ordered_iterable(part) for part in declared
+    ):
+        return as_pair(declared, name)
     if len(declared) != count:
         raise ChannelError(
             f"expected range to be one (black, white), or {count} pairs, one per band, "
             f"got {len(declared)}"
         )
-    pairs = tuple(pair(part, name) for part in declared)
+    pairs = tuple(as_pair(part, name) for part in declared)
     if len(set(pairs)) == 1:
         return pairs[0]
     return pairs
@@ -350,7 +352,7 @@ def _parse_nodata(value: Any) -> float | None:
         return None
     if isinstance(value, float | np.floating) and isnan(value):
         return nan
-    number = finite(value, "nodata")
+    number = as_finite_float(value, "nodata")
     if isinstance(value, int | np.integer) and int(number) != value:
         return int(value)
     return number

@@ -12,7 +12,7 @@ from .bands import format_bands, parse_bands
 from .engine import element_type
 from .errors import ChannelError, RangeError
 from .presets import KERAS_MODELS, PRESETS
-from .validation import finite, freeze, is_sequence, pair
+from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
 Stat = float | tuple[float, ...]
 
@@ -76,15 +76,15 @@ class Target:
     ) -> None:
         band_names = parse_bands(bands)
         layout = layouts.parse(layout)
-        layouts.check_bands(
+        layouts.check_band_axis(
             layout, len(band_names), f"a target of {format_bands(band_names)}"
         )
-        freeze(
+        set_fields(
             self,
             bands=band_names,
             layout=layout,
             dtype=element_type(dtype).name,
-            range=pair(range, "the range of a target"),
+            range=as_pair(range, "the range of a target"),
             mean=_parse_statistic(mean, band_names, "mean"),
             std=_parse_statistic(std, band_names, "std"),
         )
@@ -127,7 +127,7 @@ class Target:
         mean = _statistic(cfg, "mean", "cfg")
         std = _statistic(cfg, "std", "cfg")
         size = _get(cfg, "input_size")
-        if size is not None and is_sequence(mean) and len(mean) != size[0]:
+        if size is not None and is_ordered_iterable(mean) and len(mean) != size[0]:
             raise ChannelError(
                 f"the configuration has {len(mean)} means but an input size of "
                 f"{tuple(size)}: write the statistics of your bands, "
@@ -357,9 +357,9 @@ def _reordered(
 
 def _parse_statistic(value: Any, bands: tuple[str, ...], name: str) -> Stat:
     """Return a mean or std as one number, or as one number per band."""
-    if not is_sequence(value):
-        return finite(value, name)
-    numbers = tuple(finite(number, name) for number in value)
+    if not is_ordered_iterable(value):
+        return as_finite_float(value, name)
+    numbers = tuple(as_finite_float(number, name) for number in value)
     if len(numbers) != len(bands):
         raise ChannelError(
             f"{name} holds one number per band of {format_bands(bands)} ({len(bands)}) "
@@ -398,7 +398,7 @@ def _statistic(config: Any, key: str, name: str) -> Any:
             "the model normalises its input itself, write gp.Target(range=...) with "
             "the range that it takes, or gp.preset('unit')"
         )
-    return tuple(value) if is_sequence(value) else value
+    return tuple(value) if is_ordered_iterable(value) else value
 
 
 def _bands_of(mean: Any) -> str:
@@ -420,5 +420,5 @@ def _hf_range(config: Any) -> tuple[float, float]:
     # `offset` and `rescale_offset` subtract 1 after rescaling (ViViT, EfficientNet).
     shifts = _get(config, "offset", _get(config, "rescale_offset", False))
     shift = 1.0 if shifts else 0.0
-    factor = finite(_get(config, "rescale_factor", 1 / 255), "rescale_factor")
+    factor = as_finite_float(_get(config, "rescale_factor", 1 / 255), "rescale_factor")
     return 0.0 - shift, 255.0 * factor - shift

@@ -7,7 +7,9 @@ from typing import Any
 from .errors import GraypipeError, RangeError
 
 
-def finite(value: object, name: str, error: type[GraypipeError] = RangeError) -> float:
+def as_finite_float(
+    value: object, name: str, error: type[GraypipeError] = RangeError
+) -> float:
     """Return ``value`` as a finite Python float.
 
     Parameters
@@ -43,7 +45,7 @@ def finite(value: object, name: str, error: type[GraypipeError] = RangeError) ->
     return number + 0.0  # turns -0.0 into 0.0
 
 
-def is_sequence(value: object) -> bool:
+def is_ordered_iterable(value: object) -> bool:
     """Return whether ``value`` is an iterable with a defined order.
 
     Strings count as scalars. Sets and mappings have no order to rely on. A
@@ -54,7 +56,7 @@ def is_sequence(value: object) -> bool:
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
-def pair(value: object, name: str) -> tuple[float, float]:
+def as_pair(value: object, name: str) -> tuple[float, float]:
     """Return ``value`` as two distinct finite numbers.
 
     Parameters
@@ -73,11 +75,11 @@ def pair(value: object, name: str) -> tuple[float, float]:
     RangeError
         If ``value`` is not a sequence of two distinct finite numbers.
     """
-    parts = list(value) if is_sequence(value) else []  # type: ignore[call-overload]
+    parts = list(value) if is_ordered_iterable(value) else []  # type: ignore[call-overload]
     if len(parts) != 2:
         raise RangeError(f"expected {name} to be a pair of numbers, got {value!r}")
-    first = finite(parts[0], f"the first value of {name}")
-    second = finite(parts[1], f"the second value of {name}")
+    first = as_finite_float(parts[0], f"the first value of {name}")
+    second = as_finite_float(parts[1], f"the second value of {name}")
     if first == second:
         raise RangeError(
             f"expected {name} to be two distinct values, got {first:g} twice"
@@ -85,7 +87,7 @@ def pair(value: object, name: str) -> tuple[float, float]:
     return first, second
 
 
-def freeze(instance: object, **fields: Any) -> None:
+def set_fields(instance: object, **fields: Any) -> None:
     """Set fields of a frozen dataclass from within its constructor."""
     for name, value in fields.items():
         object.__setattr__(instance, name, value)

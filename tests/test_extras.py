@@ -3,14 +3,14 @@
 import pytest
 
 import graypipe as gp
-from graypipe.extras import needs
+from graypipe.extras import require_extra
 
 
 def test_a_missing_dependency_names_the_extra_that_brings_it():
     message = r'missing_here is not installed: pip install "graypipe\[io\]"'
     with (
         pytest.raises(gp.MissingExtraError, match=message),
-        needs("io", "missing_here"),
+        require_extra("io", "missing_here"),
     ):
         import missing_here  # noqa: F401
 
@@ -20,7 +20,7 @@ def test_a_broken_dependency_shows_its_own_error(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with (
         pytest.raises(ModuleNotFoundError, match="missing_here") as raised,
-        needs("io", "broken_here"),
+        require_extra("io", "broken_here"),
     ):
         import broken_here  # noqa: F401
     assert not isinstance(raised.value, gp.MissingExtraError)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ..engine import check_image
 from ..errors import DTypeError, LayoutError
-from ..extras import needs
+from ..extras import require_extra
 from ..plan import Plan
 from ._shared.plan_choice import choose_plan, index_by_band_count
 
-with needs("albumentations", "albumentations"):
+with require_extra("albumentations", "albumentations"):
     from albumentations import ImageOnlyTransform  # type: ignore[import-untyped]
 
 Array = NDArray[Any]

@@ -14,14 +14,14 @@ from ..bands import format_bands
 from ..engine import Execution, check_image
 from ..engine.arrays import SUPPORTED
 from ..errors import ChannelError, DTypeError, LayoutError
-from ..extras import needs
+from ..extras import require_extra
 from ..layouts import describe
 from ..plan import Plan
 from ._shared import elementwise
 from ._shared.data_format import image_layout
 from ._shared.plan_choice import check_range_declared, choose_plan, index_by_band_count
 
-with needs("tensorflow", "tensorflow"):
+with require_extra("tensorflow", "tensorflow"):
     import tensorflow as tf
 
 # TensorFlow has no types.

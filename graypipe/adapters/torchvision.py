@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from ..bands import format_bands
 from ..errors import ChannelError, DTypeError, GraypipeError
-from ..extras import needs
+from ..extras import require_extra
 from ..plan import Plan
 from ._shared.pil import check_file, to_planes
 from ._shared.plan_choice import choose_plan, index_by_band_count
 from .torch.tensor_plan import TensorPlan, choose_tensor_plan, describe_plan, run_engine
 
-with needs("torch", "torch", "torchvision"):
+with require_extra("torch", "torch", "torchvision"):
     import PIL.Image
     import torch
     from PIL.Image import Image as Picture

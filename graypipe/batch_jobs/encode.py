@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ChannelError, DTypeError, LayoutError
-from ..extras import needs
+from ..extras import require_extra
 from ..plan import Plan
 from ..target import Target
 
@@ -135,7 +135,7 @@ def _encode_npy(array: NDArray[Any]) -> list[bytes | memoryview]:
 
 def _encode_tiff(array: NDArray[Any], bands: Sequence[str]) -> list[bytes | memoryview]:
     """Return a TIFF file with interleaved bands and their names."""
-    with needs("io", "tifffile"):
+    with require_extra("io", "tifffile"):
         import tifffile
     options: dict[str, Any] = {"photometric": "rgb"}
     if tuple(bands) != RGB:
@@ -164,7 +164,7 @@ def _encode_png(array: NDArray[Any]) -> list[bytes | memoryview]:
     """Return a PNG file of 8 or 16 bits."""
     # Pillow reduces RGB of 16 bits to 8 bits.
     if array.dtype == np.uint16 and array.ndim == 3:
-        with needs("io", "imagecodecs"):
+        with require_extra("io", "imagecodecs"):
             import imagecodecs
         return [bytes(imagecodecs.png_encode(array))]
     from PIL import Image

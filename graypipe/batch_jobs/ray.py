@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from ..errors import GraypipeError
-from ..extras import needs
+from ..extras import require_extra
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -51,7 +51,7 @@ def map_in_order(
     """
     # Ray reads this variable on import: do not send usage statistics to its authors.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with needs("ray", "ray", "pandas", "pyarrow"):
+    with require_extra("ray", "ray", "pandas", "pyarrow"):
         import ray
         import ray.data
     try:

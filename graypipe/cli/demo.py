@@ -15,7 +15,7 @@ from ..demo import picture
 from ..demo.checks import RUNS, Result, check
 from ..demo.samples import sample_cases
 from ..errors import GraypipeError
-from ..extras import needs
+from ..extras import require_extra
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def run(options: Namespace) -> None:
 def _check_packages() -> None:
     """Raise MissingExtraError before anything is written if a package is missing."""
     packages = ("skimage", "matplotlib")
-    with needs("demo", *packages):
+    with require_extra("demo", *packages):
         for package in packages:
             import_module(package)
 

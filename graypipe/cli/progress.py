@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TextIO
 
 from ..errors import MissingExtraError
-from ..extras import needs
+from ..extras import require_extra
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def progress_bar(
         yield advance, print_line
         return
     try:
-        with needs("io", "tqdm"):
+        with require_extra("io", "tqdm"):
             tqdm = import_module("tqdm").tqdm
     except MissingExtraError as error:
         print(f"no progress bar: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ from ..batch_jobs.files import resolve_path, write_file
 from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
 from ..demo.picture import BAND_COLOURS
 from ..errors import GraypipeError, RangeError, ReadError
-from ..extras import needs
+from ..extras import require_extra
 from . import file_batches, source_syntax
 from .image_files import has_image_suffix, list_images
 
@@ -126,7 +126,7 @@ def run(options: Namespace) -> None:
 def _check_output_files(options: Namespace, paths: list[Path]) -> None:
     """Raise an error before the images are read if an output cannot be written."""
     if options.plot:
-        with needs("demo", "matplotlib"):
+        with require_extra("demo", "matplotlib"):
             import_module("matplotlib")
         if options.plot.suffix.lower() not in PLOT_SUFFIXES:
             raise GraypipeError(

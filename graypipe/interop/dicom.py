@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ChannelError, DTypeError, RangeError
-from ..validation import is_sequence, pair
+from ..validation import as_pair, is_ordered_iterable
 from .rescale import (
     IDENTITY,
     Rescaling,
@@ -170,8 +170,8 @@ def _rescaling(dataset: Any) -> Rescaling:
 
 def _window_ends(dataset: Any, window: Any) -> tuple[Fraction, Fraction]:
     """Return the ends of a window, a pair or an index, in rescaled values."""
-    if is_sequence(window):
-        low, high = pair(window, "window=")
+    if is_ordered_iterable(window):
+        low, high = as_pair(window, "window=")
         return parse_decimal(low, "window="), parse_decimal(high, "window=")
     # bool is a subclass of int, but window=True is a mistake.
     if isinstance(window, bool) or not isinstance(window, int | np.integer):
@@ -327,6 +327,6 @@ def _values(value: Any) -> list[Any]:
     """Return the values of an attribute that may have none, one or several."""
     if value is None:
         return []
-    if is_sequence(value):
+    if is_ordered_iterable(value):
         return list(value)
     return [value]

@@ -11,7 +11,7 @@ from typing import Any
 from ..bands import parse_bands
 from ..engine import element_type, limits
 from ..errors import ChannelError, RangeError
-from ..validation import is_sequence, pair
+from ..validation import as_pair, is_ordered_iterable
 from .rescale import (
     IDENTITY,
     Rescaling,
@@ -148,16 +148,18 @@ def _stored_range(
     physical: Any, rescalings: Sequence[Rescaling]
 ) -> list[tuple[float, ...]]:
     """Return (black, white) in stored values for each band."""
-    per_band = is_sequence(physical) and all(is_sequence(part) for part in physical)
+    per_band = is_ordered_iterable(physical) and all(
+        is_ordered_iterable(part) for part in physical
+    )
     if per_band:
-        pairs = [pair(part, "physical=") for part in physical]
+        pairs = [as_pair(part, "physical=") for part in physical]
         if len(pairs) != len(rescalings):
             raise ChannelError(
                 f"expected physical to be one (black, white), or {len(rescalings)} "
                 f"pairs, one per band, got {len(pairs)}"
             )
     else:
-        pairs = [pair(physical, "physical=")] * len(rescalings)
+        pairs = [as_pair(physical, "physical=")] * len(rescalings)
     stored = []
     for levels, rescaling in zip(pairs, rescalings, strict=True):
         exact = [parse_decimal(level, "physical=") for level in levels]

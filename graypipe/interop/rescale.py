@@ -14,7 +14,7 @@ import numpy as np
 
 from ..engine import holds
 from ..errors import RangeError
-from ..validation import finite
+from ..validation import as_finite_float
 
 
 class Rescaling(NamedTuple):
@@ -46,7 +46,7 @@ def parse_decimal(value: Any, name: str) -> Fraction:
     RangeError
         If ``value`` is not one finite number.
     """
-    if not finite(value, name):
+    if not as_finite_float(value, name):
         # Also for a value that underflows to 0: the fraction of 1e-999999999 is huge.
         return Fraction(0)
     try:
@@ -110,7 +110,7 @@ def to_stored(physical: Iterable[Fraction], rescaling: Rescaling) -> tuple[float
     stored = []
     for value in physical:
         exact = (value - rescaling.intercept) / rescaling.slope
-        stored.append(finite(exact, f"the stored value of {float(value):g}"))
+        stored.append(as_finite_float(exact, f"the stored value of {float(value):g}"))
     return tuple(stored)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..bands import parse_bands
 from ..errors import ChannelError, ReadError
 from ..source import Source
-from ..validation import is_sequence
+from ..validation import is_ordered_iterable
 from .image_file import read
 
 
@@ -130,8 +130,8 @@ def _paths(files: object, pattern: str | os.PathLike[str] | None) -> dict[str, s
 def _keywords_per_file(keywords: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """Return the keywords of `Source` for each file, with one range for each."""
     ranges: Any = keywords.get("range")
-    one_range_per_band = is_sequence(ranges) and all(
-        is_sequence(black_and_white) for black_and_white in ranges
+    one_range_per_band = is_ordered_iterable(ranges) and all(
+        is_ordered_iterable(black_and_white) for black_and_white in ranges
     )
     if not one_range_per_band:
         return [dict(keywords)] * count

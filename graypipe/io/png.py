@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
-from ..extras import needs
+from ..extras import require_extra
 from .decoded import (
     DecodedImage,
     apply_palette,
@@ -181,7 +181,7 @@ def _decode_samples(data: bytes, header: Header) -> NDArray[Any]:
     """Return the samples of a PNG file, shape (H, W) or (H, W, samples)."""
     if header.bit_depth == 16 and header.colour_type != GRAY:
         # Pillow has no mode for them and keeps the upper 8 bits only.
-        with needs("io", "imagecodecs"):
+        with require_extra("io", "imagecodecs"):
             import imagecodecs
         return np.asarray(imagecodecs.png_decode(data))
     from PIL.PngImagePlugin import PngImageFile

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
-from ..extras import needs
+from ..extras import require_extra
 from .decoded import DecodedImage, apply_palette, choose_frame, is_gray_palette
 from .tiff_band_names import find_band_names
 from .tiff_pages import (
@@ -145,7 +145,7 @@ def decode(path: Path, frame: object) -> DecodedImage:
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[BinaryIO, "TiffFile"]]:
     """Yield the open file, and the same opened by tifffile."""
-    with needs("io", "tifffile", "imagecodecs"):
+    with require_extra("io", "tifffile", "imagecodecs"):
         # tifffile itself imports imagecodecs only at the first compressed page.
         import imagecodecs  # noqa: F401
         import tifffile

@@ -14,7 +14,7 @@ from ..engine import numpy_engine
 from ..errors import ChannelError, DTypeError, RangeError
 from ..source import Pair, Source
 from ..target import Target
-from ..validation import finite, is_sequence
+from ..validation import as_finite_float, is_ordered_iterable
 from .exact import ExactAccumulator
 from .pca import principal_components
 from .streaming import StreamingAccumulator
@@ -339,7 +339,7 @@ class BandStats:
                [98.]])
         """
         accumulator = self._valid_accumulator()
-        if not is_sequence(q):
+        if not is_ordered_iterable(q):
             return accumulator.percentile(_check_percentile(q))
         percentiles = [_check_percentile(part) for part in q]  # type: ignore[union-attr]
         return np.array([accumulator.percentile(number) for number in percentiles])
@@ -709,7 +709,7 @@ def _load(accumulator: Accumulator, record: Any) -> None:
 
 def _check_percentile(q: Any) -> float:
     """Return ``q`` as a float, or raise RangeError unless it is from 0 to 100."""
-    number = finite(q, "a percentile")
+    number = as_finite_float(q, "a percentile")
     if not 0 <= number <= 100:
         raise RangeError(f"expected a percentile from 0 to 100, got {number:g}")
     return number

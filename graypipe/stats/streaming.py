@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RangeError
-from ..extras import needs
+from ..extras import require_extra
 from ..source import Pair
 
 Floats = NDArray[np.float64]
@@ -276,6 +276,6 @@ def _load_digest(record: dict[str, Any], count: int) -> Any:
 
 def _digest_class() -> Any:
     """Return the class of t-digests, or raise MissingExtraError."""
-    with needs("io", "fastdigest"):
+    with require_extra("io", "fastdigest"):
         from fastdigest import TDigest
     return TDigest

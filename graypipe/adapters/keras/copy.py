@@ -5,10 +5,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ...errors import ChannelError
-from ...extras import needs
+from ...extras import require_extra
 from .graph import ALTERNATIVE, Layer, Model, Stem, is_graph
 
-with needs("tensorflow", "keras", "tensorflow"):
+with require_extra("tensorflow", "keras", "tensorflow"):
     import keras
     from keras import layers
 

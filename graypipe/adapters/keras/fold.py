@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ChannelError, LayoutError
-from ...extras import needs
+from ...extras import require_extra
 from ...plan import Plan
 from .._shared import folding
 from .._shared.folding import Comparison, Difference
 from .copy import copy_with_stem, wrap_input
 from .graph import SEPARABLE, Layer, Model, Stem, find_stem, has_depthwise_kernel
 
-with needs("tensorflow", "keras", "tensorflow"):
+with require_extra("tensorflow", "keras", "tensorflow"):
     import keras
     from keras import layers
 

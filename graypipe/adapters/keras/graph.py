@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...errors import ChannelError, DTypeError
-from ...extras import needs
+from ...extras import require_extra
 
-with needs("tensorflow", "keras", "tensorflow"):
+with require_extra("tensorflow", "keras", "tensorflow"):
     import keras
     from keras import layers
 

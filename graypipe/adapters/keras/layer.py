@@ -10,7 +10,7 @@ import numpy as np
 from ...bands import format_bands
 from ...engine import Execution, element_type
 from ...errors import ChannelError, DTypeError, LayoutError, RangeError
-from ...extras import needs
+from ...extras import require_extra
 from ...plan import Plan
 from .._shared import elementwise
 from .._shared.data_format import DATA_FORMATS, image_layout
@@ -23,7 +23,7 @@ from .._shared.layer import (
     unit_plan,
 )
 
-with needs("tensorflow", "keras", "tensorflow"):
+with require_extra("tensorflow", "keras", "tensorflow"):
     import keras
     from keras import ops
 

@@ -9,13 +9,13 @@ from zipfile import BadZipFile, ZipFile
 from ... import weights
 from ...channel_map import ChannelMap
 from ...errors import ChannelError, DTypeError, ReadError
-from ...extras import needs
+from ...extras import require_extra
 from ...weights import Report
 from ...weights.transfer import Adapt, check_rename, resolve_tied_weights
 from .._shared.transfer import resolve_adapt
 from .graph import Layer, Model, check_built, has_depthwise_kernel
 
-with needs("tensorflow", "keras", "tensorflow"):
+with require_extra("tensorflow", "keras", "tensorflow"):
     import keras
     from keras.ops import convert_to_numpy
 
@@ -265,7 +265,7 @@ def _load_keras_file(path: Path) -> Model:
 
 def _read_weights_file(path: Path) -> dict[str, Any]:
     """Return the arrays of a .weights.h5 file, named as in "vgg16/block1_conv1/0"."""
-    with needs("tensorflow", "h5py"):
+    with require_extra("tensorflow", "h5py"):
         import h5py  # type: ignore[import-untyped]
     try:
         file = h5py.File(path)

@@ -12,9 +12,9 @@ from copy import deepcopy
 from typing import Any
 
 from ...errors import ChannelError, DTypeError
-from ...extras import needs
+from ...extras import require_extra
 
-with needs("torch", "torch"):
+with require_extra("torch", "torch"):
     import torch
     from torch import Tensor, nn
     from torch.nn.parameter import is_lazy

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ChannelError, LayoutError
-from ...extras import needs
+from ...extras import require_extra
 from ...plan import Plan
 from .._shared import folding
 from .._shared.folding import Comparison
@@ -15,7 +15,7 @@ from .trace import CONVOLUTIONS, ImageLayer, find_image_layer
 from .transfer import KERNEL_LAYOUTS, to_array, to_dtype
 from .verify import check_only_reader
 
-with needs("torch", "torch"):
+with require_extra("torch", "torch"):
     import torch
     from torch import Tensor, nn
 

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ...errors import RangeError
-from ...extras import needs
+from ...extras import require_extra
 from ...plan import Plan
 from .._shared.layer import (
     MAX_EXACT_INTEGER,
@@ -15,7 +15,7 @@ from .._shared.layer import (
 )
 from .tensor_plan import TORCH_DTYPES, TensorPlan, choose_tensor_plan, describe_plan
 
-with needs("torch", "torch"):
+with require_extra("torch", "torch"):
     import torch
     from torch import Tensor, nn
     from torch.nn.functional import conv2d

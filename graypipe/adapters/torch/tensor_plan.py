@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ...engine import Execution
 from ...engine.arrays import SUPPORTED
 from ...errors import DTypeError, GraypipeError, LayoutError
-from ...extras import needs
+from ...extras import require_extra
 from ...plan import Plan
 from .._shared import elementwise
 from .._shared.elementwise import ElementwiseSpec
 from .._shared.plan_choice import check_range_declared, choose_plan
 
-with needs("torch", "torch"):
+with require_extra("torch", "torch"):
     import torch
     from torch import Tensor
     from torch.jit import is_tracing  # type: ignore[attr-defined]  # documented, but not in its __all__

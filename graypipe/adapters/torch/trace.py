@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ChannelError
-from ...extras import needs
+from ...extras import require_extra
 from .._shared.plan_choice import format_band_count
 from .evaluation import (
     candidate_sizes,
@@ -31,7 +31,7 @@ from .evaluation import (
     run_model,
 )
 
-with needs("torch", "torch"):
+with require_extra("torch", "torch"):
     import torch
     from torch import Tensor, nn
 

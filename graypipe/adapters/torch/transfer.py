@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ... import weights
 from ...errors import ChannelError, DTypeError, RangeError, ReadError
-from ...extras import needs
+from ...extras import require_extra
 from ...weights import Report
 from ...weights.transfer import Adapt, Rename, resolve_tied_weights
 from .._shared.transfer import resolve_adapt
 
-with needs("torch", "torch"):
+with require_extra("torch", "torch"):
     import torch
     from torch import Tensor, nn
 
@@ -185,7 +185,7 @@ def _source_weights(source: Any) -> Mapping[str, Any]:
 def _load(path: Path) -> Any:
     """Return what a file of weights holds, without running code from the file."""
     if path.suffix == ".safetensors":
-        with needs("torch", "safetensors"):
+        with require_extra("torch", "safetensors"):
             from safetensors import SafetensorError
             from safetensors.torch import load_file
         try:

@@ -8,12 +8,12 @@ too. After the fold such code would get the bands that the folded model is fed w
 from typing import Any
 
 from ...errors import ChannelError
-from ...extras import needs
+from ...extras import require_extra
 from .._shared.plan_choice import format_band_count
 from .evaluation import evaluation_copy, iter_tensors, noise_image, run_model
 from .trace import ImageLayer, find_inside
 
-with needs("torch", "torch"):
+with require_extra("torch", "torch"):
     import torch
     from torch import Tensor, nn
 
