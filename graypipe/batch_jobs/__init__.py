@@ -2,6 +2,5 @@
 
 `chunks` splits the files, `local` and `ray` distribute the chunks and return the
 results in the order of the files, and `work` holds the functions that a worker runs.
-The results do not depend on the number of workers or on the engine: the bytes are the
-same.
+The outputs are byte-identical for any number of workers and for either backend.
 """

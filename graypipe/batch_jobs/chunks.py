@@ -1,17 +1,17 @@
 """Split a list of files into chunks, the unit of work of one worker.
 
-The chunks depend on the files only, not on the number of workers. Statistics of floats
-are summed chunk by chunk, so their rounding is the same for any number of workers.
+The chunks depend on the files only, not on the number of workers. Floating-point
+statistics are accumulated per chunk, so rounding is the same for any number of workers.
 """
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# With several files in a chunk, the cost of sending it to a worker is negligible. More
-# files would make the progress bar move in jumps.
+# With several files per chunk, the cost of sending a chunk to a worker is negligible.
+# More files would make the progress bar move in jumps.
 MAX_FILES = 16
 
-# Large files take long on their own. Smaller chunks keep all workers busy to the end.
+# Large files take long to process. Smaller chunks keep all workers busy to the end.
 MAX_BYTES = 16 << 20
 
 

@@ -15,20 +15,18 @@ from numpy.typing import NDArray
 
 from ..errors import ChannelError, DTypeError, LayoutError
 from ..extras import require_extra
+from ..io.tiff_band_names import GDAL_METADATA
 from ..plan import Plan
 from ..target import Target
 
 RGB = ("R", "G", "B")
 
-# The file formats and the suffixes of their files.
+# The suffix of each file format.
 SUFFIXES = {"png": ".png", "tiff": ".tif", "npy": ".npy"}
-
-# The TIFF tag in which GDAL stores band names, and from which `gp.read` reads them.
-GDAL_METADATA_TAG = 42112
 
 
 def with_file_layout(target: Target, file_format: str) -> Target:
-    """Return ``target`` with the layout that files of ``file_format`` have."""
+    """Return ``target`` with the layout of files in ``file_format``."""
     if file_format == "npy":
         return target
     if len(target.bands) == 1:
@@ -44,18 +42,18 @@ def check_encodable(plan: Plan, file_format: str) -> None:
     LayoutError
         If the output has more axes than an image file.
     DTypeError
-        If the format has no such dtype.
+        If the format does not support the dtype.
     ChannelError
         If the format cannot store the bands or their names.
     """
     # .npy files store any array.
     if file_format == "npy":
         return
-    extra_axes = plan.source.layout.strip("HWC")
+    extra_axes = "".join(axis for axis in plan.source.layout if axis not in "HWC")
     if extra_axes:
         raise LayoutError(
-            f"a {file_format} file stores one image, but the source also has the axes "
-            f"{extra_axes!r}: use --to npy"
+            f"a {file_format} file stores a single image, but the source also has the "
+            f"axes {extra_axes!r}: use --to npy"
         )
     if file_format == "tiff":
         _check_tiff(plan.target)
@@ -68,12 +66,12 @@ def _check_tiff(target: Target) -> None:
     if target.dtype in ("bool", "float16"):
         raise DTypeError(
             f"TIFF output does not support {target.dtype}: use --to npy, or a target "
-            f"of another dtype"
+            "with another dtype"
         )
-    # XML has no notation for most of the characters that are not printable.
+    # XML cannot represent most non-printable characters.
     if not "".join(target.bands).isprintable():
         raise ChannelError(
-            f"band names in TIFF files consist of printable characters, the target has "
+            "TIFF files can store only printable band names, but the target has "
             f"{target.bands!r}: use --to npy"
         )
 
@@ -82,12 +80,12 @@ def _check_png(target: Target) -> None:
     """Raise an error if a PNG file cannot store arrays of ``target``."""
     if target.dtype not in ("uint8", "uint16"):
         raise DTypeError(
-            f"PNG files store uint8 or uint16, the target is {target.dtype}: "
-            f"use --to npy or --to tiff"
+            "PNG files can store only uint8 or uint16, but the target has dtype "
+            f"{target.dtype}: use --to npy or --to tiff"
         )
     if len(target.bands) > 1 and target.bands != RGB:
         raise ChannelError(
-            f"PNG files store one band or RGB, the target has "
+            "PNG files can store only one band or RGB, but the target has the bands "
             f"{', '.join(target.bands)}: use --to npy or --to tiff"
         )
 
@@ -95,22 +93,22 @@ def _check_png(target: Target) -> None:
 def encode(
     array: NDArray[Any], bands: Sequence[str], file_format: str
 ) -> list[bytes | memoryview]:
-    """Encode an array as the content of a file.
+    """Encode an array in a file format.
 
     Parameters
     ----------
     array : numpy.ndarray
-        A C-contiguous array, as a plan returns it: (H, W) or (H, W, C) for "png" and
-        "tiff", any shape for "npy".
+        A C-contiguous array, such as the output of a plan: (H, W) or (H, W, C) for
+        "png" and "tiff", any shape for "npy".
     bands : sequence of str
-        The names of the bands. TIFF files store them.
+        The names of the bands, which are stored in TIFF files.
     file_format : {"png", "tiff", "npy"}
         The format of the file.
 
     Returns
     -------
     list of bytes or memoryview
-        The content of the file, in parts; some may be views of ``array``.
+        The consecutive parts of the file; some may be views of ``array``.
 
     Raises
     ------
@@ -139,18 +137,18 @@ def _encode_tiff(array: NDArray[Any], bands: Sequence[str]) -> list[bytes | memo
         import tifffile
     options: dict[str, Any] = {"photometric": "rgb"}
     if tuple(bands) != RGB:
-        band_names = (GDAL_METADATA_TAG, "s", None, _gdal_metadata(bands), True)
+        band_names = (GDAL_METADATA, "s", None, _gdal_metadata(bands), True)
         options = {"photometric": "minisblack", "extratags": [band_names]}
     if array.ndim == 3:
         options["planarconfig"] = "contig"
     file = io.BytesIO()
-    # metadata=None: tifffile would store the shape as JSON in the image description.
+    # Without metadata=None, tifffile would store the shape as JSON in the description.
     tifffile.imwrite(file, array, metadata=None, **options)
     return [file.getbuffer()]
 
 
 def _gdal_metadata(bands: Sequence[str]) -> bytes:
-    """Return the XML in which GDAL stores the names of ``bands``."""
+    """Return the names of ``bands`` as XML in the format of GDAL."""
     items = "".join(
         f'<Item name="DESCRIPTION" sample="{index}" role="description">'
         f"{escape(band)}</Item>"
@@ -161,8 +159,8 @@ def _gdal_metadata(bands: Sequence[str]) -> bytes:
 
 
 def _encode_png(array: NDArray[Any]) -> list[bytes | memoryview]:
-    """Return a PNG file of 8 or 16 bits."""
-    # Pillow reduces RGB of 16 bits to 8 bits.
+    """Return a PNG file with 8 or 16 bits per sample."""
+    # Pillow cannot write 16-bit RGB.
     if array.dtype == np.uint16 and array.ndim == 3:
         with require_extra("io", "imagecodecs"):
             import imagecodecs

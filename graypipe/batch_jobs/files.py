@@ -17,7 +17,7 @@ from .encode import SUFFIXES
 # leaves such files behind; their content is incomplete.
 UNFINISHED_SUFFIX = ".graypipe-unfinished"
 
-# The disk is full, the quota is used up, or the file exceeds the size limit.
+# Disk full, quota exceeded, or file too large.
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -27,7 +27,7 @@ def output_name(path: str, file_format: str) -> str:
 
 
 def check_output_names(paths: Iterable[str], file_format: str) -> None:
-    """Check that every image has an output file of its own.
+    """Check that no two images have the same output file.
 
     Parameters
     ----------
@@ -49,21 +49,21 @@ def check_output_names(paths: Iterable[str], file_format: str) -> None:
         if first_path != path:
             raise GraypipeError(
                 f"{first_path} and {path} would both be written to {output}: rename "
-                f"one of them, or convert them from separate folders"
+                "one of them, or convert them from separate folders"
             )
     folders = {folder for path in paths for folder in Path(path).parents}
     for folder in folders:
         if str(folder) in sources:
             raise GraypipeError(
                 f"{sources[str(folder)]} would be written to {folder}, which is the "
-                f"name of a folder with images: rename one of them"
+                "name of a folder with images: rename one of them"
             )
 
 
-def check_folders_apart(folder: Path, out: Path, paths: Iterable[str]) -> None:
+def check_folders_disjoint(folder: Path, out: Path, paths: Iterable[str]) -> None:
     """Check that no image can be overwritten by an output.
 
-    Symbolic links below ``folder`` may lead anywhere except into ``out``.
+    Symbolic links below ``folder`` may point anywhere except into ``out``.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def check_folders_apart(folder: Path, out: Path, paths: Iterable[str]) -> None:
     real_folder = resolve_path(folder)
     if real_out.is_relative_to(real_folder):
         raise GraypipeError(
-            f"{out} is inside {folder}, which is never written to: choose an output "
-            f"folder outside of it"
+            f"{out} is inside {folder}, the input folder, which must not be modified: "
+            "choose an output folder outside of it"
         )
     # Resolving a path is slow: resolve each folder once, and only files that are links.
     sources = {real_folder}
@@ -97,19 +97,19 @@ def check_folders_apart(folder: Path, out: Path, paths: Iterable[str]) -> None:
         if resolve_path(source).is_relative_to(real_out):
             raise GraypipeError(
                 f"{source} is inside {out}, where the outputs are written: choose "
-                f"another output folder"
+                "another output folder"
             )
 
 
 def check_no_links_outside(out: Path, paths: Iterable[str]) -> None:
-    """Check that symbolic links below ``out`` do not lead out of it.
+    """Check that symbolic links below ``out`` do not point outside of it.
 
     Parameters
     ----------
     out : Path
         The output folder.
     paths : iterable of str
-        The outputs, or their sources, relative to ``out``: only the folders matter.
+        The relative paths of the outputs. Only their folders are used.
 
     Raises
     ------
@@ -123,13 +123,13 @@ def check_no_links_outside(out: Path, paths: Iterable[str]) -> None:
         if real_folder != real_out / folder:
             raise GraypipeError(
                 f"{out / folder} is a link to {real_folder}, outside of {out}: remove "
-                f"the link"
+                "the link"
             )
 
 
 def resolve_path(path: Path) -> Path:
     """Return the absolute path without symbolic links and ``..``."""
-    # Path.resolve raises an error for links that form a cycle.
+    # Path.resolve raises an error if links form a cycle.
     return Path(os.path.realpath(path))
 
 
@@ -172,11 +172,11 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> int:
 
 def write_error(path: Path, error: OSError) -> GraypipeError:
     """Return an error that says why ``path`` cannot be written, and what to do."""
-    advice = "Choose another location"
+    advice = "choose another location"
     if error.errno in OUT_OF_SPACE:
-        advice = "Free some space and continue: finished files are kept"
-    message = f"{path}: cannot be written: {error.strerror or error}. {advice}"
-    # To mypy, calling GraypipeError gives Any: its constructor is that of Exception.
+        advice = "free some space and continue, finished files are kept"
+    message = f"cannot write {path}: {error.strerror or error}; {advice}"
+    # mypy infers Any, because __init__ is assigned from Exception.
     return GraypipeError(message)  # type: ignore[no-any-return]
 
 

@@ -1,8 +1,8 @@
-"""Run a function on many tasks in processes of this machine.
+"""Run a function on many tasks in local worker processes.
 
 Worker processes are forked from a server process that has imported the package and does
-nothing else. Where fork is not available they start from scratch. In both cases they
-inherit no threads, locks or open files.
+nothing else. On platforms without fork, they are started from scratch. In both cases
+they inherit no threads, locks or open files.
 """
 
 import multiprocessing
@@ -21,8 +21,8 @@ from ..errors import GraypipeError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# Tasks that are submitted in advance for each worker. With 2 a worker need not wait for
-# the next task; more would only increase the memory that finished results take.
+# Maximum number of submitted tasks per worker. 2 tasks keep every worker busy; more
+# would only use memory for pending results.
 TASKS_PER_WORKER = 2
 
 # Imported once by the server process instead of by every worker. Modules that cannot be
@@ -44,13 +44,13 @@ def map_in_order(
     Parameters
     ----------
     function : callable
-        A function that can be pickled. An exception that it raises is raised here, and
-        the remaining tasks are cancelled.
+        A picklable function. Its exceptions are propagated, and the remaining tasks are
+        cancelled.
     tasks : iterable
-        Objects that can be pickled. They are consumed as workers become free, so that
-        memory does not grow with the number of tasks.
+        Picklable objects. They are consumed as workers become free, so that memory use
+        does not grow with the number of tasks.
     workers : int
-        The number of worker processes. With 1, this process does the work itself.
+        The number of worker processes. With 1, the tasks run in the current process.
 
     Yields
     ------
@@ -72,7 +72,7 @@ def map_in_order(
     except BrokenProcessPool:
         raise GraypipeError(
             "a worker process died: it was killed, or the machine ran out of memory. "
-            "Use fewer --workers to need less memory; finished files are kept"
+            "Use fewer workers to reduce memory use; finished files are kept"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -95,7 +95,7 @@ def _results_in_order(
 
 
 def _worker_context() -> multiprocessing.context.BaseContext:
-    """Return the start method of the workers; with fork, the server process runs."""
+    """Return the multiprocessing context; start the fork server if it is used."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -107,13 +107,14 @@ def _worker_context() -> multiprocessing.context.BaseContext:
 def _start_fork_server() -> None:
     """Start the server process so that it and its workers never receive Ctrl-C.
 
-    A terminal sends SIGINT to every process of the command. Only the command itself
-    handles it: a worker or server interrupted while it starts would print a traceback.
+    A terminal sends SIGINT to every process in the foreground process group. Only the
+    parent process handles it: a worker or server that is interrupted while it starts
+    would print a traceback.
     """
     from multiprocessing import forkserver, resource_tracker
 
     # The signal mask is inherited by the server and by its workers. Starting the
-    # resource tracker would unblock SIGINT, so it must be running before.
+    # resource tracker would unblock SIGINT, so it must be started first.
     resource_tracker.ensure_running()
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -133,6 +134,6 @@ def _init_worker() -> None:
 
 
 def _exit_with_parent(parent_sentinel: int) -> None:
-    """Wait until the parent process ends, then end this process at once."""
+    """Wait until the parent process ends, then exit immediately."""
     connection.wait([parent_sentinel])
     os._exit(1)

@@ -1,15 +1,15 @@
 """The manifest of an output folder: the settings of the job and its finished files.
 
 The file has one JSON value per line and is appended to while the job runs. The first
-line holds the settings: the plan and every option that affects the outputs. Each other
-line is a finished file:
+line contains the settings: the plan and every option that affects the outputs. Each
+other line describes a finished file:
 
     source, size, mtime_ns    the image that was read, its size and modification time
     output, bytes             the file that was written and its size
 
-A line without a newline at its end was cut off and does not count. The line of a file
-is removed before the file is written again. The manifest does not hold the time of the
-job, so a job that was killed and resumed gives the same manifest as an undisturbed one.
+An unterminated last line is incomplete and ignored. The line of a file is removed
+before the file is written again. The manifest does not record when the job ran, so a
+job that was killed and resumed gives the same manifest as an uninterrupted one.
 """
 
 import json
@@ -23,7 +23,7 @@ from .files import UNFINISHED_SUFFIX, remove_unfinished, write_error, write_file
 
 MANIFEST_NAME = "graypipe-manifest.jsonl"
 
-# Error messages shorten values that are longer, such as lists of means.
+# Longer values, such as lists of means, are shortened in error messages.
 MAX_VALUE_LENGTH = 40
 
 Record = dict[str, Any]
@@ -42,18 +42,18 @@ def start(out: Path, settings: Record, resume: bool) -> dict[str, Record]:
     settings : dict
         Everything that the outputs depend on, apart from the images.
     resume : bool
-        Whether the folder may have results of the same settings.
+        Whether existing results with the same settings are accepted.
 
     Returns
     -------
     dict
-        The records of the finished files, by the name of the output.
+        The record of each finished file. The keys are the names of the outputs.
 
     Raises
     ------
     GraypipeError
-        If the folder has other files or results of other settings, or if it has results
-        and ``resume`` is false.
+        If the folder has unrelated files or results with different settings, or if it
+        has results and ``resume`` is false.
     """
     manifest = out / MANIFEST_NAME
     old_settings = None
@@ -68,17 +68,17 @@ def start(out: Path, settings: Record, resume: bool) -> dict[str, Record]:
     if old_settings is None:
         raise GraypipeError(
             f"{out} contains {unexpected_entry} but no manifest of graypipe convert: "
-            f"choose an empty or a new folder"
+            "choose an empty or a new folder"
         )
     if old_settings != settings:
         raise GraypipeError(
-            f"{out} has results of another plan or other options: "
+            f"{out} was written with different settings: "
             f"{_describe_differences(old_settings, settings)}. Choose another folder"
         )
     if not resume:
         raise GraypipeError(
             f"{out} already has results of this plan: add --resume to continue, or "
-            f"choose another folder"
+            "choose another folder"
         )
     remove_unfinished(out)
     return records
@@ -87,10 +87,10 @@ def start(out: Path, settings: Record, resume: bool) -> dict[str, Record]:
 def discard(
     out: Path, settings: Record, finished: dict[str, Record], outputs: Collection[str]
 ) -> None:
-    """Remove outputs that are about to be written again, first their lines.
+    """Remove outputs that will be rewritten, after removing their manifest lines.
 
-    An old line would mark the new output as finished before it is. An old output would
-    look finished if its source turns out to be unreadable.
+    An old line would mark the new output as finished before it is complete. An old
+    output would look finished if its source turns out to be unreadable.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def discard(
     settings : dict
         The first line of the manifest.
     finished : dict
-        The records in the manifest, by the name of the output.
+        The records in the manifest. The keys are the names of the outputs.
     outputs : collection of str
         The outputs to remove. They need not exist.
 
@@ -137,7 +137,7 @@ def append(out: Path, records: Iterable[Record]) -> None:
 
 
 def is_up_to_date(out: Path, record: Record | None, folder: Path, path: str) -> bool:
-    """Check whether an image needs no conversion.
+    """Return whether the output of an image is up to date.
 
     Parameters
     ----------
@@ -174,11 +174,11 @@ def source_state(source: Path) -> tuple[int, int]:
 
 
 def _unexpected_entry(out: Path) -> str | None:
-    """Return the name of an entry in ``out`` that is not the manifest or temporary."""
+    """Return an entry of ``out`` other than the manifest and temporary files."""
     if not out.exists():
         return None
     if not out.is_dir():
-        raise GraypipeError(f"{out} is a file: expected an existing or a new folder")
+        raise GraypipeError(f"{out} is not a folder: choose a new or empty folder")
     for entry in out.iterdir():
         if entry.name != MANIFEST_NAME and not entry.name.endswith(UNFINISHED_SUFFIX):
             return entry.name
@@ -186,11 +186,14 @@ def _unexpected_entry(out: Path) -> str | None:
 
 
 def _read_manifest(manifest: Path) -> tuple[Record, dict[str, Record]]:
-    """Return the settings and the last record of each output; remove a cut-off line."""
+    """Return the settings and the last record of each output.
+
+    An incomplete last line is removed from the file.
+    """
     try:
-        *lines, rest = manifest.read_bytes().split(b"\n")
-        if rest:
-            os.truncate(manifest, manifest.stat().st_size - len(rest))
+        *lines, incomplete_line = manifest.read_bytes().split(b"\n")
+        if incomplete_line:
+            os.truncate(manifest, manifest.stat().st_size - len(incomplete_line))
     except OSError as error:
         raise GraypipeError(
             f"{manifest} cannot be read or repaired: {error.strerror or error}"
@@ -198,13 +201,11 @@ def _read_manifest(manifest: Path) -> tuple[Record, dict[str, Record]]:
     try:
         return _parse_lines(lines)
     except (KeyError, RecursionError, TypeError, ValueError):
-        raise GraypipeError(
-            f"{manifest} is damaged: convert into another folder"
-        ) from None
+        raise GraypipeError(f"{manifest} is damaged: choose another folder") from None
 
 
 def _parse_lines(lines: list[bytes]) -> tuple[Record, dict[str, Record]]:
-    """Return the settings, and the records by the name of the output."""
+    """Return the settings, and the last record of each output."""
     settings, *records = [json.loads(line) for line in lines]
     if not isinstance(settings, dict):
         raise ValueError("expected a dictionary of settings")
@@ -222,7 +223,7 @@ def _to_line(record: Record) -> bytes:
 
 
 def _describe_differences(old: Record, new: Record) -> str:
-    """Return the settings that differ, such as "source.bits unset, now 12"."""
+    """Return the settings that differ, such as "source.bits: unset -> 12"."""
     old_fields = _flatten(old)
     new_fields = _flatten(new)
     names = [
@@ -230,19 +231,19 @@ def _describe_differences(old: Record, new: Record) -> str:
         for name in sorted(old_fields | new_fields)
         if old_fields.get(name) != new_fields.get(name)
     ]
-    # The fingerprint differs whenever the plan does, and says nothing about how.
+    # The fingerprint differs whenever the plan does, but does not say how.
     if len(names) > 1 and "fingerprint" in names:
         names.remove("fingerprint")
     differences = []
     for name in names:
         old_value = _abbreviate(old_fields.get(name))
         new_value = _abbreviate(new_fields.get(name))
-        differences.append(f"{name} {old_value}, now {new_value}")
+        differences.append(f"{name}: {old_value} -> {new_value}")
     return "; ".join(differences)
 
 
 def _flatten(record: Record) -> Record:
-    """Return nested dictionaries as one: {"source.bits": 12}. "plan." is left out."""
+    """Flatten nested dictionaries, with dotted keys. The prefix "plan." is removed."""
     flat: Record = {}
     for name, value in record.items():
         if isinstance(value, dict) and value:

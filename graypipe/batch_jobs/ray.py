@@ -1,7 +1,7 @@
 """Run a function on many tasks with Ray Data, on this machine or on a cluster.
 
-The workers read and write the files themselves: all machines of a cluster need the same
-folders under the same names.
+The workers read and write the files themselves: all nodes of the cluster must see the
+files under the same paths.
 """
 
 import logging
@@ -28,14 +28,14 @@ def map_in_order(
     Parameters
     ----------
     function : callable
-        A function that can be pickled. An exception that it raises is raised here.
+        A picklable function. Its exceptions are propagated.
     tasks : iterable
-        Objects that can be pickled.
+        Picklable objects.
     workers : int
-        The number of processors if Ray is started here.
+        The number of CPUs, if a local Ray instance is started.
     address : str or None
-        The address of a running cluster. With None, Ray is started on this machine and
-        stopped at the end.
+        The address of a running cluster. With None, a local Ray instance is started,
+        and stopped at the end.
 
     Yields
     ------
@@ -49,7 +49,7 @@ def map_in_order(
     MissingExtraError
         If Ray is not installed.
     """
-    # Ray reads this variable on import: do not send usage statistics to its authors.
+    # Ray reads this variable on import. 0 disables the collection of usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with require_extra("ray", "ray", "pandas", "pyarrow"):
         import ray
@@ -71,7 +71,7 @@ def map_in_order(
 class _RowFunction:
     """Apply a function to the pickled task in a row of a Ray data set.
 
-    An exception is returned as the result, because Ray would wrap it in its own.
+    Exceptions are returned, not raised, because Ray would wrap them in its own type.
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
@@ -86,7 +86,7 @@ class _RowFunction:
 
 
 def _connect(ray: Any, workers: int, address: str | None) -> None:
-    """Start Ray here, or connect to the cluster at ``address``."""
+    """Start a local Ray instance, or connect to the cluster at ``address``."""
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         options |= {
@@ -98,11 +98,13 @@ def _connect(ray: Any, workers: int, address: str | None) -> None:
         options["address"] = address
     try:
         ray.init(**options)
-    # If its processes take longer than 30 seconds to start, Ray raises an Exception and
-    # not one of its own errors.
+    # Ray raises a plain Exception instead of a RayError if its processes take longer
+    # than 30 seconds to start.
     except Exception as error:
-        place = address or "on this machine"
-        raise GraypipeError(f"cannot connect to Ray ({place}): {error}") from None
+        action = "start Ray on this machine"
+        if address:
+            action = f"connect to Ray at {address}"
+        raise GraypipeError(f"cannot {action}: {error}") from None
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     # The command prints its own progress and errors.

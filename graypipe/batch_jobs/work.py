@@ -1,7 +1,7 @@
-"""What a worker does with a chunk of files: convert them, or compute their statistics.
+"""Worker functions: convert a chunk of files, or compute its statistics.
 
-The functions here take and return small objects that can be pickled. The worker itself
-reads and writes the images.
+The functions take and return small picklable objects. The worker itself reads and
+writes the images.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,8 +24,8 @@ from .encode import encode
 from .files import output_name, write_file
 from .manifest import Record, source_state
 
-# Array files do not say what their axes mean, so the declared layout applies to them.
-# All other formats define their own layout.
+# Array files do not record the meaning of their axes, so the declared layout applies to
+# them. All other formats define their own layout.
 ARRAY_FORMATS = ("NPY", "NPZ")
 
 
@@ -47,7 +47,7 @@ class ReadOptions(NamedTuple):
 
 
 class FailedFile(NamedTuple):
-    """A file that cannot be used, and the reason: one line that contains the path."""
+    """A file that cannot be used, and a one-line reason that contains the path."""
 
     path: Path
     reason: str
@@ -65,13 +65,13 @@ class Conversion(NamedTuple):
     read_options : ReadOptions
         How to read the images.
     target : Target
-        What to convert to, in the layout of ``file_format``.
+        The target of the plan, in the layout of ``file_format``.
     via : ChannelMap
         The channel map of the plan.
     file_format : {"png", "tiff", "npy"}
         The format of the outputs.
     stop_on_error : bool
-        Whether to leave the rest of a chunk after the first file that fails.
+        Whether to skip the rest of a chunk after the first file that fails.
     """
 
     folder: str
@@ -98,18 +98,18 @@ def load_image(options: ReadOptions, path: Path) -> tuple[NDArray[Any], Source]:
     image : numpy.ndarray
         The pixels, in the layout of the returned source.
     source : Source
-        What was declared, completed by what the file itself states.
+        The declared source, completed with the metadata of the file.
 
     Raises
     ------
     GraypipeError
-        If the file cannot be read, or does not contain what was declared.
+        If the file cannot be read, or does not match the declared source.
     """
     # Opening a named pipe would wait for a process that writes to it.
     if path.exists() and not path.is_file():
         raise ReadError(
             f"{path}: expected an image file, got a pipe, a device or a folder that "
-            f"cannot be listed"
+            "cannot be listed"
         )
     declared = _declared_fields(options.source, path)
     return read(
@@ -134,13 +134,13 @@ def _declared_fields(source: Source, path: Path) -> dict[str, Any]:
     return declared
 
 
-def failed_file(path: Path, error: Exception) -> FailedFile:
-    """Return the reason why a file cannot be used.
+def make_failed_file(path: Path, error: Exception) -> FailedFile:
+    """Return a `FailedFile` for an error.
 
     Raises
     ------
     MissingExtraError
-        If ``error`` is one: a missing package is not the fault of the file.
+        If ``error`` is a MissingExtraError: it concerns all files.
     """
     if isinstance(error, MissingExtraError):
         raise error
@@ -166,7 +166,7 @@ def convert_files(job: Conversion, paths: Sequence[Path]) -> list[Record | Faile
     Returns
     -------
     list of dict or FailedFile
-        For each image its record for the manifest, or why it failed.
+        For each image, its record for the manifest, or a `FailedFile`.
 
     Raises
     ------
@@ -183,14 +183,14 @@ def convert_files(job: Conversion, paths: Sequence[Path]) -> list[Record | Faile
 
 
 def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
-    """Convert one image and return its record for the manifest, or why it failed."""
+    """Convert one image; return its record for the manifest, or a `FailedFile`."""
     try:
-        # Before reading: if the file changes meanwhile, the record is out of date.
+        # Stat before reading, so that a later change makes the record stale.
         size, mtime_ns = source_state(source_path)
         image, source = load_image(job.read_options, source_path)
         converted = _cached_plan(source, job.target, job.via)(image)
     except (GraypipeError, OSError) as error:
-        return failed_file(source_path, error)
+        return make_failed_file(source_path, error)
     path = str(source_path.relative_to(job.folder))
     output = output_name(path, job.file_format)
     content = encode(converted, job.target.bands, job.file_format)
@@ -206,7 +206,7 @@ def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
 
 @lru_cache(maxsize=64)
 def _cached_plan(source: Source, target: Target, via: ChannelMap) -> Plan:
-    """Return the plan; files usually share one source, so it is compiled only once."""
+    """Return the plan; files usually share one source, so each plan is built once."""
     return Plan(source, target, via)
 
 
@@ -220,7 +220,7 @@ def compute_stats(
     options : ReadOptions
         How to read the images.
     stop_on_error : bool
-        Whether to leave the rest of the chunk after the first file that fails.
+        Whether to skip the rest of the chunk after the first file that fails.
     paths : sequence of Path
         The images.
 
@@ -241,10 +241,10 @@ def compute_stats(
             group.stats.update(image)
             group.paths.append(path)
         except GraypipeError as error:
-            failures.append(failed_file(path, error))
+            failures.append(make_failed_file(path, error))
             if stop_on_error:
                 break
-    # A group without files was created for a file whose update failed.
+    # A group has no files if the update with its first file failed.
     return [*(group for group in groups.values() if group.paths), *failures]
 
 
@@ -263,22 +263,22 @@ def _in_declared_layout(
 def merge_stats(
     total: BandStats | None, results: Iterable[PartialStats | FailedFile]
 ) -> tuple[BandStats | None, list[FailedFile]]:
-    """Add the results of a chunk to the statistics of the chunks before.
+    """Add the results of a chunk to the statistics of the preceding chunks.
 
     Parameters
     ----------
     total : BandStats or None
         The statistics so far, updated in place; None for the first chunk. The first
-        statistics decide which source and dtype the other files must have.
+        statistics determine the source and dtype that all other files must have.
     results : iterable of PartialStats or FailedFile
-        What `compute_stats` returns.
+        The results of `compute_stats`.
 
     Returns
     -------
     total : BandStats or None
         The new statistics; None if no file could be read yet.
     failures : list of FailedFile
-        The files that failed, and those whose source or dtype is another.
+        The files that failed, and the files with a different source or dtype.
     """
     failures = []
     for result in results:
@@ -290,5 +290,5 @@ def merge_stats(
             try:
                 total.merge(result.stats)
             except GraypipeError as error:
-                failures += [failed_file(path, error) for path in result.paths]
+                failures += [make_failed_file(path, error) for path in result.paths]
     return total, failures

@@ -26,7 +26,7 @@ COMMANDS = {
     "convert": (convert, "convert all images of a folder with a plan"),
     "demo": (demo, "convert sample images, check the results and draw them"),
     "explain": (explain, "describe what a plan does with an image"),
-    "inspect": (inspect, "list image files, how they are read and likely mistakes"),
+    "inspect": (inspect, "list image files, how they are read, and likely problems"),
     "stats": (stats, "compute the statistics of every band of a data set"),
 }
 
@@ -39,7 +39,7 @@ class Parser(ArgumentParser):
     """An argument parser that raises UsageError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError with a message of one line."""
+        """Raise UsageError with a one-line message."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; by default those of the process.
+        The command line arguments, by default ``sys.argv[1:]``.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     exit_code = _run_command(argv)
     try:
-        # Flush here, where a closed pipe or a full disk can still be reported.
+        # Flush now, while a closed pipe or a full disk can still be reported.
         sys.stdout.flush()
     except OSError as error:
         # The interpreter flushes stdout again at exit, and would fail again.
@@ -88,7 +88,7 @@ def _build_parser() -> Parser:
     """Return the parser of all commands."""
     parser = Parser(
         prog="graypipe",
-        description="Feed gray and multispectral images to pretrained RGB models.",
+        description="Convert gray and multi-spectral images for pretrained RGB models.",
     )
     parser.add_argument("--version", action="version", version=f"graypipe {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -110,7 +110,7 @@ def _version() -> str:
 
 def _report_failure(error: object, exit_code: int) -> int:
     """Print ``error`` as one line on stderr and return ``exit_code``."""
-    # A pipe is closed when its reader has seen enough, as in "graypipe inspect | head".
+    # A pipe is closed when its reader exits, as in "graypipe inspect | head".
     if not isinstance(error, BrokenPipeError):
         print("graypipe: error:", " ".join(str(error).split()), file=sys.stderr)
     return exit_code

@@ -29,13 +29,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "folder",
         type=Path,
         metavar="IMAGES",
-        help="the folder of the images, which is only read, for example scans/",
+        help="the input folder, which is not modified, for example scans/",
     )
     parser.add_argument(
         "out",
         type=Path,
         metavar="OUT",
-        help="the output folder: a new or empty one, or one to --resume, for example "
+        help="the output folder: new, empty, or with results to --resume, for example "
         "arrays/",
     )
     source_syntax.add_plan_options(parser, required=False)
@@ -55,7 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="continue a job of the same plan and options that was interrupted",
+        help="continue an interrupted job with the same plan and options",
     )
     file_batches.add_arguments(parser)
 
@@ -66,14 +66,14 @@ def run(options: Namespace) -> None:
     Raises
     ------
     GraypipeError
-        If the job cannot start, if a file fails, or if files were skipped. Outputs that
-        are finished are kept.
+        If the job cannot start, if a file fails, or if files were skipped. Finished
+        outputs are kept.
     """
-    # Every check that needs no pixels comes before the first write.
+    # Run all checks that need no pixels before anything is written.
     file_batches.check_options(options)
     conversion_plan = _select_plan(options)
     check_encodable(conversion_plan, options.to)
-    # Workers on a cluster may have another working directory.
+    # Workers on a cluster may have a different working directory.
     folder = options.folder.absolute()
     out = options.out.absolute()
     sources = {}
@@ -100,7 +100,7 @@ def run(options: Namespace) -> None:
     )
 
     def collect(results: list[manifest.Record | FailedFile]) -> list[FailedFile]:
-        """Add the finished files of a chunk to the manifest; return the others."""
+        """Add the finished files of a chunk to the manifest; return the failed ones."""
         failed_files = []
         records = []
         for result in results:
@@ -117,14 +117,14 @@ def run(options: Namespace) -> None:
         [folder / path for path in remaining.values()],
         collect,
     )
-    # Outputs of sources that were deleted are kept: the user may still need them.
+    # Outputs whose source was deleted are kept: the user may still need them.
     orphans = _count_existing(out, finished.keys() - sources.keys())
     orphan_note = ""
     if orphans:
-        orphan_note = f", {orphans} outputs have no source any more"
+        orphan_note = f", {orphans} outputs no longer have a source image"
     print(
         f"{len(remaining) - len(failures)} files converted, "
-        f"{len(sources) - len(remaining)} were finished before{orphan_note}: "
+        f"{len(sources) - len(remaining)} were already up to date{orphan_note}: "
         f"{options.out}"
     )
     file_batches.check_complete(failures, len(sources))
@@ -141,7 +141,7 @@ def _select_plan(options: Namespace) -> Plan:
         return plan(options.source, options.target, options.via)
     if options.plan is None or options.source or options.target or options.via:
         options.usage_error(
-            "expected --source and --target, optionally with --via, or --plan alone"
+            "expected either --plan, or --source and --target (and optionally --via)"
         )
     plan_from_file: Plan = options.plan
     return plan_from_file
@@ -150,9 +150,9 @@ def _select_plan(options: Namespace) -> Plan:
 def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:
     """Return the images relative to ``folder``, after checking where outputs go."""
     if not folder.is_dir():
-        raise ReadError(f"{folder}: expected a folder of images")
+        raise ReadError(f"{folder}: expected a folder with images")
     paths = [str(path.relative_to(folder)) for path in list_images(folder)]
-    files.check_folders_apart(folder, out, paths)
+    files.check_folders_disjoint(folder, out, paths)
     files.check_output_names(paths, file_format)
     files.check_no_links_outside(out, paths)
     return paths
@@ -163,7 +163,7 @@ def _job_settings(conversion_plan: Plan, options: Namespace) -> manifest.Record:
     return {
         # The version of the manifest format.
         "format": 1,
-        # For readers of the manifest. It leaves out layouts, which the plan includes.
+        # For readers of the manifest. Unlike the plan, it does not include layouts.
         "fingerprint": conversion_plan.fingerprint,
         "plan": json.loads(conversion_plan.to_json()),
         "to": options.to,

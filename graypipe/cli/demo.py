@@ -51,7 +51,7 @@ def run(options: Namespace) -> None:
         )
     picture_path = options.out / "graypipe-demo.png"
     picture.draw(results, picture_path)
-    print(f"all {len(results)} checks passed, picture: {picture_path}")
+    print(f"all {len(results)} checks passed; wrote {picture_path}")
 
 
 def _check_packages() -> None:
@@ -63,19 +63,19 @@ def _check_packages() -> None:
 
 
 def _report(result: Result) -> str:
-    """Return what is printed for a case."""
+    """Return the printed report of a case."""
     case = result.case
     verdict = "FAILED"
     if result.passed:
         verdict = "passed"
-    time_ratio = result.time_by_hand / result.time
+    time_ratio = result.reference_time / result.time
     lines = (
         f"{case.title} -> {case.preset}",
         case.plan.explain(case.image.shape, case.image.dtype),
-        f"   check  {verdict}: largest difference {result.difference:.2g} to the chain "
-        f"by hand in float64, tolerance {result.tolerance:.2g}",
-        f"    time  {result.time * 1e3:.2f} ms, the chain by hand "
-        f"{result.time_by_hand * 1e3:.2f} ms in {case.plan.target.dtype}: "
-        f"{time_ratio:.1f} times as long (medians of {RUNS} runs)",
+        f"   check  {verdict}: maximum difference {result.difference:.2g} from the "
+        f"NumPy reference in float64, tolerance {result.tolerance:.2g}",
+        f"    time  plan {result.time * 1e3:.2f} ms, NumPy reference in "
+        f"{case.plan.target.dtype} {result.reference_time * 1e3:.2f} ms "
+        f"({time_ratio:.1f} times the time of the plan; medians of {RUNS} runs)",
     )
     return "\n".join(lines)

@@ -19,12 +19,10 @@ from .image_files import has_image_suffix
 
 Record = dict[str, Any]
 
-DICOM_ADVICE = (
-    "read it with pydicom.dcmread, and its attributes with gp.Source.from_dicom"
-)
+DICOM_ADVICE = "read it with pydicom.dcmread, and describe it with gp.Source.from_dicom"
 
-# Sensors of these bit depths are common; cameras and microscopes store their images in
-# files of 16 bits.
+# Common bit depths of sensors. Cameras and microscopes store such images in 16-bit
+# files.
 SENSOR_BITS = (8, 10, 12, 14)
 
 # A DICOM file starts with 128 arbitrary bytes and this signature (DICOM PS3.10, 7.1).
@@ -41,7 +39,7 @@ def examine(path: Path, is_argument: bool) -> Record:
         The file.
     is_argument : bool
         Whether the file was passed on the command line, rather than found in a folder.
-        Then it is expected to be an image, whatever its name.
+        If so, it is treated as an image regardless of its suffix.
 
     Returns
     -------
@@ -50,9 +48,9 @@ def examine(path: Path, is_argument: bool) -> Record:
 
         - ``path``: the path
         - ``kind``: "image", "DICOM", "unreadable" or "no image"
-        - ``error``: why the file cannot be read without further arguments, or None
-        - ``notes``: a list of what looks wrong, one sentence each
-        - for images, what `graypipe.io.facts` returns
+        - ``error``: why it cannot be read with the default options, or None
+        - ``notes``: a list of likely problems, one sentence each
+        - for images, the result of `graypipe.io.facts`
         - for images that can be read, ``source`` as `graypipe.read` returns it, and
           ``values``: the minimum and the maximum
     """
@@ -76,12 +74,12 @@ def examine(path: Path, is_argument: bool) -> Record:
     except GraypipeError as error:
         return record | {"error": _reason(error, path)}
     if record["alpha"]:
-        record["notes"].append("its alpha is opaque everywhere, and left away")
+        record["notes"].append("alpha is fully opaque and is dropped")
     return record
 
 
 def bit_depth_notes(maximum: int) -> list[str]:
-    """Return advice if uint16 images look as if they had fewer than 16 bits.
+    """Return advice if uint16 images appear to use fewer than 16 bits.
 
     Parameters
     ----------
@@ -91,22 +89,22 @@ def bit_depth_notes(maximum: int) -> list[str]:
     Returns
     -------
     list of str
-        One note, or none.
+        At most one note.
     """
-    # An image of 0 and 1 is a mask.
+    # An image with only 0 and 1 is a mask.
     if maximum < 2:
         return []
     for bits in SENSOR_BITS:
         if maximum < 2**bits:
             return [
                 f"values up to {maximum} of 65535 look like {bits} bits: "
-                f"declare bits={bits} where the device gives {bits}"
+                f"declare bits={bits} if the device delivers {bits} bits"
             ]
     return []
 
 
 def _is_dicom(path: Path) -> bool:
-    """Check the signature of a DICOM file; raise OSError if this is not a file."""
+    """Return whether a file has the DICOM signature; raise OSError if not a file."""
     # Opening a named pipe would wait for a process that writes to it.
     if path.exists() and not path.is_file():
         raise OSError(
@@ -119,7 +117,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Return the error message as one line, without the path in front."""
+    """Return the error message as one line, without the path at the start."""
     return " ".join(str(error).removeprefix(f"{path}: ").split())
 
 
@@ -131,9 +129,9 @@ def _examine_pixels(image: NDArray[Any], source: Source) -> Record:
         pixels = _valid_pixels(image, source)
         other_axes = (0,)
     record: Record = {"source": to_record(source)}
-    # The minimum of no pixels is undefined.
+    # The minimum of an empty array is undefined.
     if not pixels.size:
-        return record | {"values": [None, None], "notes": ["nodata everywhere"]}
+        return record | {"values": [None, None], "notes": ["all pixels are nodata"]}
 
     # fmin and fmax ignore NaN unless all values are NaN.
     minima = np.atleast_1d(np.fmin.reduce(pixels, axis=other_axes))
@@ -159,7 +157,7 @@ def _finite_or_none(value: float) -> float | None:
 
 
 def _valid_pixels(image: NDArray[Any], source: Source) -> NDArray[Any]:
-    """Return the pixels without nodata in any band: shape (n,) or (n, C)."""
+    """Return the pixels that are not nodata in any band: shape (n,) or (n, C)."""
     nodata: Any = source.nodata
     is_nodata = image == nodata
     # NaN is not equal to itself.
@@ -177,14 +175,14 @@ def _valid_pixels(image: NDArray[Any], source: Source) -> NDArray[Any]:
 def _constant_notes(
     constant_bands: list[str], bands: tuple[str, ...], value: float
 ) -> list[str]:
-    """Return a note if bands have the same value everywhere."""
+    """Return a note if a band has the same value in all pixels."""
     if not constant_bands:
         return []
     if len(constant_bands) < len(bands):
-        return [f"constant in {', '.join(constant_bands)}"]
+        return [f"constant bands: {', '.join(constant_bands)}"]
     if len(bands) == 1:
-        return [f"constant: all {value:g}"]
-    return ["constant: there is nothing to see in any band"]
+        return [f"constant: all pixels are {value:g}"]
+    return ["all bands are constant"]
 
 
 def _range_notes(
@@ -196,26 +194,29 @@ def _range_notes(
     if pixels.dtype == "uint16" and not source._declares_range:
         return bit_depth_notes(int(high))
     white = max(max(pair) for pair in source._pairs(pixels.dtype))
-    # An image of 0 and 1 is a mask. Others that use less than a quarter of the range
-    # probably have fewer bits than their dtype.
+    # An image with only 0 and 1 is a mask. Other images that use less than a quarter of
+    # the range probably have fewer bits than their dtype.
     if 1 < high < white / 4:
-        return [f"dark: values up to {high} of {white:g}"]
+        return [f"low dynamic range: maximum {high} of {white:g}"]
     return []
 
 
 def _float_notes(pixels: NDArray[Any], low: float, high: float) -> list[str]:
-    """Return notes if floats are not finite or not from 0 to 1."""
+    """Return notes if floating values are not finite or not from 0 to 1."""
     if isnan(low):
-        return ["holds nothing but NaN"]
+        return ["all values are NaN"]
     notes = []
     if np.isnan(pixels).any():
-        notes.append("holds NaN: declare nodata=float('nan'), or they pass through")
+        notes.append(
+            "contains NaN, which propagates to the output unless nodata=float('nan') "
+            "is declared"
+        )
     if not (isfinite(low) and isfinite(high)):
-        notes.append("holds an infinite value")
-    # Resampling may leave the range from 0 to 1 a little.
+        notes.append("contains infinite values")
+    # Resampling may overshoot the range 0 to 1 slightly.
     elif low < -1 or high > 2:
         notes.append(
-            f"floats from {low:g} to {high:g} are not 0 to 1: "
-            f"declare range=(black, white)"
+            f"floating values range from {low:g} to {high:g}, not from 0 to 1: "
+            "declare range=(black, white)"
         )
     return notes

@@ -3,7 +3,7 @@
     graypipe explain --source gray:12 --target imagenet --shape 480x640 --dtype uint16
     graypipe explain --source RGBY:16 --target unit --via R=0.5*R+0.5*Y,G=G,B=B
 
-No image is needed. The output is that of `graypipe.Plan.explain`.
+No image is needed. The command prints the text of `graypipe.Plan.explain`.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -33,7 +33,7 @@ def run(options: Namespace) -> None:
     Raises
     ------
     GraypipeError
-        If there is no plan from the source to the target.
+        If the source cannot be converted to the target.
     """
     explained_plan = plan(options.source, options.target, options.via)
     print(explained_plan.explain(options.shape, options.dtype))

@@ -1,7 +1,7 @@
-"""The common part of ``graypipe stats`` and ``graypipe convert``.
+"""The code shared by ``graypipe stats`` and ``graypipe convert``.
 
-Both commands process a folder of images in chunks. They share the options that say how
-files are read and how the work is distributed, and the handling of files that fail.
+Both commands process a folder of images in chunks. They share the options for reading
+files and distributing the work, and the handling of files that fail.
 """
 
 import os
@@ -22,7 +22,7 @@ from .progress import progress_bar
 
 Result = TypeVar("Result")
 
-# A typing error such as --workers 44444 must not bring down the machine.
+# Guard against typos such as --workers 44444.
 MAX_WORKERS = 1024
 
 
@@ -33,15 +33,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--alpha",
         choices=ALPHA_POLICIES,
         default="error",
-        help="what to do with transparent pixels, for example black "
-        "(default: %(default)s)",
+        help="what to do with transparent pixels (default: %(default)s)",
     )
     reading.add_argument(
         "--orientation",
         choices=ORIENTATION_POLICIES,
         default="error",
-        help="what to do with images whose EXIF orientation is not upright, for "
-        "example apply (default: %(default)s)",
+        help="what to do with images whose EXIF orientation is not upright "
+        "(default: %(default)s)",
     )
     reading.add_argument(
         "--frame",
@@ -61,8 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="run on this machine, or with Ray Data, for example ray "
-        "(default: %(default)s)",
+        help="run in local processes, or with Ray Data (default: %(default)s)",
     )
     processing.add_argument(
         "--ray-address",
@@ -74,8 +72,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--on-error",
         choices=("fail", "skip"),
         default="fail",
-        help="stop at the first file that cannot be used, or report it and continue, "
-        "for example skip (default: %(default)s)",
+        help="fail: stop at the first file that cannot be used; skip: report it and "
+        "continue (default: %(default)s)",
     )
     parser.set_defaults(usage_error=parser.error)
 
@@ -119,9 +117,9 @@ def process_files(
     Parameters
     ----------
     options : Namespace
-        The options that `add_arguments` declares.
+        The options that were declared by `add_arguments`.
     function : callable
-        Called by a worker with a chunk of ``paths``; it must be possible to pickle it.
+        Called by a worker with a chunk of ``paths``; it must be picklable.
     paths : sequence of Path
         The files.
     collect : callable
@@ -147,7 +145,7 @@ def process_files(
         for chunk, result in zip(chunks, results, strict=True):
             chunk_failures = collect(result)
             advance(len(chunk))
-            # The chunks before are complete, so --resume can continue after them.
+            # All previous chunks are complete, so --resume can continue after them.
             if chunk_failures and options.on_error == "fail":
                 raise ReadError(chunk_failures[0].reason)
             for failure in chunk_failures:
@@ -167,8 +165,8 @@ def _map_chunks(
     function: Callable[[list[Path]], Result],
     chunks: list[list[Path]],
 ) -> Generator[Result, None, None]:
-    """Yield the result of each chunk, in order, from the engine that was chosen."""
-    # A worker without a chunk would start for nothing.
+    """Yield the result of each chunk, in order, from the selected backend."""
+    # Do not start more workers than there are chunks.
     workers = max(1, min(options.workers, len(chunks)))
     if options.engine == "local":
         return local.map_in_order(function, chunks, workers)

@@ -7,7 +7,8 @@ from pathlib import Path
 from ..errors import ReadError
 
 # Files with these suffixes are meant to be images: if one cannot be read, that is an
-# error. Some formats in the list cannot be read yet, so that they are reported.
+# error. The list includes formats that are not supported, so that such files are
+# reported instead of ignored.
 IMAGE_SUFFIXES = (
     ".png",
     ".jpg",
@@ -36,7 +37,7 @@ IMAGE_SUFFIXES = (
 
 
 def has_image_suffix(path: Path) -> bool:
-    """Check whether the name says that the file is an image."""
+    """Return whether the file name has the suffix of an image format."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -67,14 +68,14 @@ def list_images(path: Path) -> list[Path]:
 def list_files(*paths: Path) -> Iterator[Path]:
     """Yield all files in folders and their subfolders, sorted within each folder.
 
-    Symbolic links to folders are followed, unless they lead to a folder above the one
-    that was passed, and every folder is visited once: cycles of links are no problem.
+    Symbolic links to folders are followed, unless they point to a parent of the folder
+    that was passed. Every folder is visited once, so link cycles are safe.
 
     Parameters
     ----------
     *paths : Path
         Folders or files. A path that cannot be listed, such as a file or a folder
-        without permission, is yielded itself, so that the caller reports the error.
+        without permission, is yielded as is, so that the caller reports the error.
     """
     roots: dict[str, Path] = {}
     for path in paths:
@@ -101,13 +102,13 @@ def _walk(
             real_folder
         )
         if real_folder in visited or is_above_root:
-            # os.walk descends only into the folders that are left in the list.
+            # os.walk does not descend into folders that are removed from the list.
             subfolders.clear()
             continue
         visited.add(real_folder)
         subfolders.sort()
         for name in sorted(names):
-            # A file that was passed itself is yielded on its own.
+            # A file that was passed as a root is yielded separately.
             if str(Path(real_folder, name)) not in roots:
                 yield Path(folder, name)
     yield from unlisted

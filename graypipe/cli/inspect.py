@@ -1,4 +1,4 @@
-"""``graypipe inspect``: list image files, how they are read, and likely mistakes.
+"""``graypipe inspect``: list image files, how they are read, and likely problems.
 
     graypipe inspect scans/ extra.tif
     graypipe inspect scans/ --json > report.json
@@ -24,10 +24,10 @@ UNKNOWN = "-"
 ROW = "{:7} {:11} {:11} {:8} {:6} {:15} {}"
 HEADER = ("FORMAT", "MODE", "SIZE", "DTYPE", "BANDS", "VALUES", "FILE")
 
-# Band names that are longer in total do not fit into their column of the table.
+# Maximum total length of the band names shown in the table.
 MAX_BANDS_WIDTH = 6
 
-# The summary lists the most frequent values of a property, and counts the others.
+# Maximum number of distinct values of a property that the summary lists.
 MAX_LISTED_VALUES = 4
 
 
@@ -53,7 +53,7 @@ def run(options: Namespace) -> None:
     Raises
     ------
     ReadError
-        If a file cannot be read without further arguments.
+        If a file cannot be read with the default options.
     """
     summary = Summary()
     total = 0
@@ -70,25 +70,28 @@ def run(options: Namespace) -> None:
             print_line(line)
     if summary.errors:
         raise ReadError(
-            f"{summary.errors} of {summary.kinds.total()} files cannot be read as they "
-            f"are"
+            f"{summary.errors} of {summary.kinds.total()} files cannot be read with the "
+            "default options"
         )
 
 
 class Summary:
-    """Counts over all files; their memory does not grow with the number of files."""
+    """Counts over all files.
+
+    Memory use grows with the number of distinct values, not with the number of files.
+    """
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
         self.errors = 0
-        # How often each value of a property occurs, and the first file with the value.
+        # The number of files with each value of a property, and the first such file.
         self.counts: dict[str, Counter[str]] = {
             "modes": Counter(),
             "sizes": Counter(),
             "dtypes": Counter(),
         }
         self.first_files: dict[tuple[str, str], str] = {}
-        # The largest value in uint16 images whose range is not declared.
+        # The maximum of the uint16 images whose range is not known from the file.
         self.uint16_maximum = 0
 
     def add(self, record: Record) -> None:
@@ -143,7 +146,7 @@ class Summary:
 
     def _bit_depth_notes(self) -> Iterator[str]:
         """Yield advice on the bit depth of all uint16 images together."""
-        # The note of a single image says the same.
+        # A single image already has this note.
         if self.kinds["image"] > 1:
             for note in bit_depth_notes(self.uint16_maximum):
                 yield f"all uint16 files: {note}"
@@ -153,7 +156,7 @@ def _examine_files(
     paths: list[Path], summary: Summary, advance: Callable[[int], object]
 ) -> Iterator[Record]:
     """Yield the record of each file; update the summary and the progress bar."""
-    # A file that the user names is meant to be an image, whatever its suffix.
+    # A file passed on the command line is meant to be an image, whatever its suffix.
     arguments = set(paths)
     for path in list_files(*paths):
         record = examine(path, path in arguments)
@@ -164,7 +167,8 @@ def _examine_files(
 
 def _json_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
     """Yield the lines of a JSON document with the files and the summary."""
-    # Written piece by piece: the records of a large data set do not fit into memory.
+    # The lines are written one by one: the records of a large data set may not fit into
+    # memory.
     yield '{"files": ['
     separator = ""
     for record in records:
@@ -181,8 +185,7 @@ def _table_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
             continue
         yield _printable(ROW.format(*_table_cells(record)))
         if record["error"]:
-            reason = record["error"].removeprefix("cannot be read ")
-            yield _printable(f"        cannot be read: {reason}")
+            yield _printable(f"        error: {record['error']}")
         for note in record["notes"]:
             yield _printable(f"        {note}")
     totals = summary.to_record()
@@ -217,7 +220,7 @@ def _format_size(record: Record) -> str:
 
 
 def _format_bands(record: Record) -> str:
-    """Return the names of the bands if they are known and short, else their number."""
+    """Return the band names if they are known and short, else the number of bands."""
     names = ""
     if "source" in record:
         names = "".join(record["source"]["bands"])
@@ -233,7 +236,7 @@ def _format_values(record: Record) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape what the terminal cannot show: file names may contain any byte but "/"."""
+    """Escape characters that the terminal cannot show: file names may contain any."""
     escaped = ""
     for character in text:
         if character.isprintable():

@@ -16,21 +16,21 @@ def progress_bar(
 ) -> Iterator[tuple[Callable[[int], object], Callable[[str], object]]]:
     """Show a progress bar if stderr is a terminal and there is more than one file.
 
-    Without tqdm there is no bar, and a line on stderr says so.
+    Without tqdm, a line on stderr says that there is no bar.
 
     Parameters
     ----------
     total : int
         The number of files.
     lines : file object
-        Where to print lines.
+        The stream to which lines are printed.
 
     Yields
     ------
     advance : callable
         Called with the number of files that have been processed since the last call.
     print_line : callable
-        Prints a line without damaging the bar.
+        Prints a line above the bar.
     """
 
     def print_line(line: str) -> None:
@@ -39,7 +39,7 @@ def progress_bar(
     def advance(_: int) -> None:
         """Do nothing: there is no bar."""
 
-    # Control characters of a bar would end up in a log file.
+    # In a log file, the control characters of a bar would be noise.
     if total <= 1 or not sys.stderr.isatty():
         yield advance, print_line
         return
@@ -47,7 +47,7 @@ def progress_bar(
         with require_extra("io", "tqdm"):
             tqdm = import_module("tqdm").tqdm
     except MissingExtraError as error:
-        print(f"no progress bar: {error}", file=sys.stderr)
+        print(f"progress bar disabled ({error})", file=sys.stderr)
         yield advance, print_line
         return
     with tqdm(total=total, unit="file") as bar:

@@ -3,20 +3,20 @@
     --source   gray                      one band
                RGBY                      capitals: one band per letter
                B02,B03,B04               band names separated by commas
-               NIR,                      one band, with a comma because of the capitals
+               NIR,                      a single band named NIR (trailing comma)
                gray:12                   values of 12 bits
                gray:-160..240            black and white in stored values
                gray:-160..240:clip       clip the values to this range
                gray:16:nodata=0          0 marks missing pixels
                gray:layout=CHW           the layout of .npy files
-               gray:dtype=uint16         other dtypes are errors
+               gray:dtype=uint16         reject files of other dtypes
     --target   imagenet                  the name of a preset
     --via      R=B04,G=B03,B=B02         output=input
                R=0.5*R+0.5*Y,G=G,B=B     output=weighted sum of inputs
     --shape    480x640
     --dtype    uint16
 
-Every parser raises ArgumentTypeError with a message of one line if the text is wrong.
+Every parser raises ArgumentTypeError with a one-line message if the text is invalid.
 """
 
 import re
@@ -56,8 +56,8 @@ def add_source_option(parser: ArgumentParser, required: bool) -> None:
         required=required,
         help="the bands of the images and, separated by colons, their bits or "
         "black..white, clip, nodata=, layout= (of .npy files) and dtype=; RGBY is one "
-        "band per capital letter and NIR, (with a comma) is one band; for example "
-        "gray:12, RGBY:16:nodata=0 or B02,B03,B04:1000..11000",
+        "band per capital letter and NIR, (trailing comma) is a single band; for "
+        "example gray:12, RGBY:16:nodata=0 or B02,B03,B04:1000..11000",
     )
 
 
@@ -85,10 +85,12 @@ def parse_source(text: str) -> Source:
     for part in parts:
         name, value = _parse_source_part(part.strip())
         if name in declared:
-            raise ArgumentTypeError(
-                f"expected every item after a colon once, got {name} twice in {text!r}"
-            )
+            raise ArgumentTypeError(f"{name} is given twice in {text!r}")
         declared[name] = value
+    if "bits" in declared and "range" in declared:
+        raise ArgumentTypeError(
+            f"expected either bits or black..white, got both in {text!r}"
+        )
     try:
         return Source(parse_bands(band_text), **declared)
     except GraypipeError as error:
@@ -96,7 +98,7 @@ def parse_source(text: str) -> Source:
 
 
 def _parse_source_part(part: str) -> tuple[str, Any]:
-    """Return the name and the value of the argument of `Source` that ``part`` sets."""
+    """Return the name and the value of the `Source` argument given by ``part``."""
     if part == "clip":
         return "clip", True
     bits_or_range = BITS_OR_RANGE.fullmatch(part)
@@ -112,7 +114,7 @@ def _parse_source_part(part: str) -> tuple[str, Any]:
     if name == "dtype":
         return "dtype", parse_dtype(value)
     raise ArgumentTypeError(
-        f"after the colon, expected bits (gray:12), black..white (gray:-160..240), "
+        "after the colon, expected bits (gray:12), black..white (gray:-160..240), "
         f"clip, nodata=0, layout=CHW or dtype=uint16, got {part!r}"
     )
 
@@ -126,15 +128,15 @@ def _parse_number(text: str) -> float:
 
 def parse_bands(text: str) -> tuple[str, ...]:
     """Return the names of the bands in ``text``, such as "gray", "RGBY" or "NIR,"."""
-    # A comma at the end says that the text is one name, not one band per letter.
+    # With a trailing comma, the text is one name, not one band per letter.
     names = [name.strip() for name in text.split(",")]
     if len(names) > 1 and not names[-1]:
         names.pop()
     for name in names:
         if not re.fullmatch(BAND_NAME, name):
             raise ArgumentTypeError(
-                f"expected bands such as gray, RGBY or B02,B03,B04, with names that "
-                f"contain no spaces and none of : = * +, got {text!r}"
+                f"expected bands such as gray, RGBY or B02,B03,B04, got {text!r}: band "
+                "names must not contain spaces or any of : = * +"
             )
     if "," in text or not re.fullmatch("[A-Z]+", names[0]):
         return tuple(names)
@@ -142,13 +144,13 @@ def parse_bands(text: str) -> tuple[str, ...]:
     if len(set(letters)) < len(letters):
         raise ArgumentTypeError(
             f"{text!r} means one band per letter, but a letter occurs twice: write "
-            f"{text + ','!r} for one band of that name"
+            f"{text + ','!r} for a single band with that name"
         )
     return letters
 
 
 def parse_target(text: str) -> Target:
-    """Return the preset of this name."""
+    """Return the preset with this name."""
     try:
         return preset(text)
     except GraypipeError as error:
@@ -166,13 +168,13 @@ def parse_via(text: str) -> dict[str, str | dict[str, float]]:
     Returns
     -------
     dict
-        The argument of `graypipe.mix`: for each output the name of an input, or the
+        The argument of `graypipe.mix`: for each output, the name of an input or the
         weights of several inputs.
 
     Raises
     ------
     ArgumentTypeError
-        If the text is no channel map.
+        If the text is not a channel map.
     """
     mapping: dict[str, str | dict[str, float]] = {}
     for part in text.split(","):
@@ -184,7 +186,7 @@ def parse_via(text: str) -> dict[str, str | dict[str, float]]:
         if output in mapping:
             raise ArgumentTypeError(
                 f"the output {output!r} is defined twice: write one sum, such as "
-                f"R=0.5*R+0.5*Y"
+                "R=0.5*R+0.5*Y"
             )
         if re.fullmatch(BAND_NAME, terms):
             mapping[output] = terms
@@ -197,12 +199,12 @@ def _parse_sum(text: str) -> dict[str, float]:
     """Return the weight of each band in a sum such as "0.5*R+0.5*Y"."""
     weights: dict[str, float] = {}
     position = 0
-    # An empty text has no term, and fails in the first iteration.
+    # An empty text also enters the loop: it has no term and is rejected.
     while position < len(text) or not weights:
         term = TERM.match(text, position)
         if term is None or term["band"] in weights:
             raise ArgumentTypeError(
-                f"expected a band, or a sum of different bands such as 0.5*R+0.5*Y or "
+                "expected a band, or a sum of different bands such as 0.5*R+0.5*Y or "
                 f"1.5*R+-0.5*Y, got {text!r}"
             )
         weights[term["band"]] = float(term["weight"] or 1)
@@ -210,26 +212,26 @@ def _parse_sum(text: str) -> dict[str, float]:
     return weights
 
 
-def read_plan(text: str) -> Plan:
-    """Return the plan in the JSON file ``text``."""
+def read_plan(path: str) -> Plan:
+    """Return the plan in the JSON file at ``path``."""
     try:
-        return Plan.from_json(Path(text).read_text(encoding="utf-8"))
+        return Plan.from_json(Path(path).read_text(encoding="utf-8"))
     except (GraypipeError, OSError, ValueError) as error:
         raise ArgumentTypeError(
-            f"{text}: expected a file with the output of plan.to_json(): {error}"
+            f"{path}: expected a file with the output of plan.to_json(): {error}"
         ) from None
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
     """Return the sizes in ``text``, such as "480x640"."""
-    # Longer numbers of digits would be slow to parse.
+    # Limit the number of digits; parsing huge integers is slow.
     if not re.fullmatch(r"\d{1,18}(x\d{1,18})*", text):
         raise ArgumentTypeError(
             f"expected sizes separated by x, such as 480x640, got {text!r}"
         )
     sizes = tuple(int(size) for size in text.split("x"))
     if prod(sizes) > sys.maxsize // MAX_ITEM_SIZE:
-        raise ArgumentTypeError(f"no array can have the shape {text}: it is too large")
+        raise ArgumentTypeError(f"the shape {text} is too large for an array")
     return sizes
 
 

@@ -3,7 +3,7 @@
     graypipe stats scans/ --source gray:16
     graypipe stats scans/ --source gray:16 --json scans.json --plot scans.png
 
-Every file is read once, and memory does not grow with the number of files.
+Every file is read once, and memory use does not grow with the number of files.
 """
 
 import os
@@ -45,7 +45,7 @@ HEADER = (
     "MAX",
 )
 
-# The statistics hold no pixels. 1,001 quantiles approximate the histogram.
+# BandStats keeps no pixels, so the histogram is approximated from 1,001 quantiles.
 QUANTILES = np.linspace(0, 100, 1001).tolist()
 HISTOGRAM_BINS = 64
 
@@ -87,7 +87,7 @@ def run(options: Namespace) -> None:
     file_batches.check_options(options)
     paths = [path.absolute() for path in list_images(options.path)]
     _check_output_files(options, paths)
-    # None until the first file has been read: its dtype decides how values are counted.
+    # None until the first file has been read, which determines the dtype.
     total: BandStats | None = None
 
     def collect(results: list[PartialStats | FailedFile]) -> list[FailedFile]:
@@ -108,11 +108,11 @@ def run(options: Namespace) -> None:
     )
     if total is None:
         raise ReadError(
-            f"{options.path}: none of its {len(paths)} files can be read as declared"
+            f"{options.path}: none of the {len(paths)} files can be read as declared"
         )
     for line in _table_lines(total, len(paths) - len(failures)):
         print(line)
-    # An existing symbolic link is kept, and the file to which it leads is replaced.
+    # An existing symbolic link is kept, and the file that it points to is replaced.
     if options.json:
         content = total.to_json().encode() + b"\n"
         write_file(resolve_path(options.json), [content])
@@ -124,7 +124,7 @@ def run(options: Namespace) -> None:
 
 
 def _check_output_files(options: Namespace, paths: list[Path]) -> None:
-    """Raise an error before the images are read if an output cannot be written."""
+    """Raise GraypipeError or MissingExtraError if an output cannot be written."""
     if options.plot:
         with require_extra("demo", "matplotlib"):
             import_module("matplotlib")
@@ -134,7 +134,7 @@ def _check_output_files(options: Namespace, paths: list[Path]) -> None:
                 f"{', '.join(PLOT_SUFFIXES)}"
             )
     outputs = [path for path in (options.json, options.plot) if path]
-    # Resolving the paths of a large data set takes time.
+    # Return early: resolving the paths of a large data set takes time.
     if not outputs:
         return
     real_images = {resolve_path(path) for path in paths}
@@ -145,14 +145,14 @@ def _check_output_files(options: Namespace, paths: list[Path]) -> None:
     for output in outputs:
         _check_output_file(output, real_images)
         # A plot may have the suffix of an image, but only outside of the data set.
-        is_image_next_time = has_image_suffix(resolve_path(output)) and (
+        would_become_input = has_image_suffix(resolve_path(output)) and (
             output is options.json or _is_inside(output, real_folders)
         )
-        if is_image_next_time:
+        if would_become_input:
             raise GraypipeError(
-                f"{output} would be read as one of the images next time: expected a "
-                f"--json file whose name ends in .json, and a --plot file outside of "
-                f"{options.path} and of the folders to which its links lead"
+                f"{output} would be picked up as an input image by the next run: "
+                "choose a --json file whose name ends in .json, and a --plot file "
+                f"outside of {options.path} and of the folders that it links to"
             )
 
 
@@ -163,22 +163,23 @@ def _check_output_file(output: Path, real_images: Set[Path]) -> None:
         raise GraypipeError(f"{output} is one of the images: choose another name")
     if os.path.lexists(output) and not output.is_file():
         raise GraypipeError(
-            f"{output} cannot be written: it is a folder, a pipe, a device or a broken "
-            f"link"
+            f"cannot write {output}: it is a folder, a pipe, a device or a broken link"
         )
     if not real_output.parent.is_dir():
-        raise GraypipeError(f"{output}: there is no folder {real_output.parent}")
+        raise GraypipeError(
+            f"cannot write {output}: {real_output.parent} does not exist"
+        )
 
 
 def _is_inside(path: Path, real_folders: Iterable[Path]) -> bool:
-    """Check whether ``path`` is inside of one of the folders."""
+    """Return whether ``path`` is inside one of the folders."""
     real_path = resolve_path(path)
     return any(real_path.is_relative_to(folder) for folder in real_folders)
 
 
 def _table_lines(stats: BandStats, file_count: int) -> Iterator[str]:
     """Yield the lines that the command prints."""
-    yield f"{file_count:,} files, {stats.dtype}, {stats.count:,} pixels a band"
+    yield f"{file_count:,} files, {stats.dtype}, {stats.count:,} pixels per band"
     yield ROW.format(*HEADER)
     percentiles = stats.percentile((WINDOW[0], 50, WINDOW[1]))
     columns = (stats.mean, stats.std, stats.min, *percentiles, stats.max)
@@ -191,19 +192,19 @@ def _table_lines(stats: BandStats, file_count: int) -> Iterator[str]:
 
 
 def _describe_window(stats: BandStats) -> str:
-    """Return the range for `Source`, or why there is none."""
+    """Return the range for `Source`, or why it is not available."""
     try:
         return f"range={stats.window(*WINDOW)}"
     except RangeError as error:
-        return f"none, {error}"
+        return f"not available ({error})"
 
 
 def _describe_normalization(stats: BandStats) -> str:
-    """Return the mean and standard deviation for `Target`, or why there are none."""
+    """Return mean and std for `Target`, or why they are not available."""
     try:
         mean, std = stats.normalization()
     except RangeError as error:
-        return f"none, {error}"
+        return f"not available ({error})"
     return f"mean={mean}, std={std}"
 
 
@@ -232,7 +233,7 @@ def draw_histograms(stats: BandStats, file_format: str) -> memoryview:
     with style.context(["default", {"font.size": 12}]):
         figure = Figure(figsize=(9, 0.8 + 2.2 * len(bands)), layout="constrained")
         FigureCanvasAgg(figure)
-        title = f"{stats.count:,} pixels a band, {stats.dtype}"
+        title = f"{stats.count:,} pixels per band, {stats.dtype}"
         figure.suptitle(title, ha="left", x=0.02)
         axes = figure.subplots(len(bands), 1, squeeze=False)[:, 0]
         quantiles = stats.percentile(QUANTILES)

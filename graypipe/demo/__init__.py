@@ -1,1 +1,1 @@
-"""The parts of ``graypipe demo``: images, conversions by hand, checks and a picture."""
+"""The parts of ``graypipe demo``: images, NumPy references, checks and a picture."""

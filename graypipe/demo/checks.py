@@ -1,4 +1,4 @@
-"""Compare a plan with the same conversion written by hand: results and times."""
+"""Compare the result and the time of a plan with a NumPy reference."""
 
 from collections.abc import Callable
 from statistics import median
@@ -8,24 +8,25 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import Plan, Target
-from .chains_by_hand import Array, Chain
+from .reference import Array, Reference
 
 # An odd number, so that the median is one of the measured times.
 RUNS = 7
 
-# Every float operation rounds by up to half a step. The conversions have a handful of
-# operations, and 17 such errors are more than they can add up to.
-MAX_ROUNDING_STEPS = 8.5
+# In units of the machine epsilon. Each floating-point operation has a rounding error of
+# at most 0.5 ulp. 8.5 ulp, that is 17 operations, is more than any of these conversions
+# needs.
+MAX_ROUNDING_ERROR = 8.5
 
 
 class Case(NamedTuple):
-    """An image and a conversion, as a plan and by hand."""
+    """An image and its conversion, as a plan and as a NumPy reference."""
 
     title: str
     image: Array
     plan: Plan
     preset: str
-    by_hand: Chain
+    reference: Reference
 
 
 class Result(NamedTuple):
@@ -34,15 +35,16 @@ class Result(NamedTuple):
     Parameters
     ----------
     case : Case
-        What was computed.
+        The case that was run.
     output : numpy.ndarray
         The output of the plan.
     difference : float
-        The largest absolute difference from the conversion by hand in float64.
+        The maximum absolute difference from the reference in float64.
     tolerance : float
-        The difference that rounding explains.
-    time, time_by_hand : float
-        Median times in seconds, both in the dtype of the target.
+        The maximum difference attributable to rounding.
+    time, reference_time : float
+        The median times of the plan and of the reference in seconds, both computing in
+        the dtype of the target.
     """
 
     case: Case
@@ -50,7 +52,7 @@ class Result(NamedTuple):
     difference: float
     tolerance: float
     time: float
-    time_by_hand: float
+    reference_time: float
 
     @property
     def passed(self) -> bool:
@@ -62,38 +64,38 @@ def check(case: Case) -> Result:
     """Run a case, compare the outputs and measure the times."""
     target = case.plan.target
     output = case.plan(case.image)
-    expected = case.by_hand(case.image, "float64")
+    expected = case.reference(case.image, "float64")
     return Result(
         case,
         output,
-        difference=_largest_difference(output, expected),
+        difference=_maximum_difference(output, expected),
         tolerance=tolerance(target),
         time=_median_time(lambda: case.plan(case.image)),
-        time_by_hand=_median_time(lambda: case.by_hand(case.image, target.dtype)),
+        reference_time=_median_time(lambda: case.reference(case.image, target.dtype)),
     )
 
 
-def _largest_difference(output: Array, expected: Array) -> float:
-    """Return the largest absolute difference; infinity if the shapes differ."""
+def _maximum_difference(output: Array, expected: Array) -> float:
+    """Return the maximum absolute difference; infinity if the shapes differ."""
     if output.shape != expected.shape:
         return np.inf
     return float(np.abs(output.astype("float64") - expected).max())
 
 
 def tolerance(target: Target) -> float:
-    """Return the difference that rounding explains, in units of the output.
+    """Return the maximum difference attributable to rounding, in units of the output.
 
-    It is 0 for integers. For floats it is `MAX_ROUNDING_STEPS` steps of the largest
-    number that occurs in the computation.
+    It is 0 for integers. For floating dtypes, it is `MAX_ROUNDING_ERROR` times the
+    machine epsilon times the largest intermediate value.
     """
     if np.dtype(target.dtype).kind != "f":
         return 0.0
     low, high = target.range
     mean = np.array(target.mean)
     std = np.array(target.std)
-    largest_number = np.max((abs(high - low) + np.abs(low - mean)) / std)
+    largest_value = np.max((abs(high - low) + np.abs(low - mean)) / std)
     epsilon = np.finfo(target.dtype).eps
-    return float(MAX_ROUNDING_STEPS * epsilon * largest_number)
+    return float(MAX_ROUNDING_ERROR * epsilon * largest_value)
 
 
 def _median_time(function: Callable[[], object]) -> float:

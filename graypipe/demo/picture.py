@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import ChannelMap, plan, preset
 from ..layouts import conversion
-from .chains_by_hand import Array
 from .checks import Case, Result
+from .reference import Array
 
-# Colours of matplotlib's default palette where it has the colour of the band.
+# Matplotlib's default colours where they match the band.
 BAND_COLOURS = {
     "R": "#d62728",
     "G": "#2ca02c",
@@ -27,7 +27,7 @@ PASSED_COLOUR = "#1b7a2f"
 # The backgrounds of even and odd rows.
 ROW_COLOURS = ("#ffffff", "#f1f3f6")
 
-# The size in pixels of the square that shows the details of an image with one band.
+# Side length in pixels of the detail crop.
 DETAIL_SIZE = 96
 
 HISTOGRAM_BINS = 64
@@ -93,8 +93,8 @@ def _draw_header(figure: Any, result: Result) -> None:
     figure.text(
         0.994,
         0.985,
-        f"check passed: differs from the chain by hand by {result.difference:.1g} "
-        f"at most, tolerance {result.tolerance:.1g}",
+        f"check passed: maximum difference {result.difference:.1g} "
+        f"(tolerance {result.tolerance:.1g})",
         ha="right",
         va="top",
         fontsize=16,
@@ -108,7 +108,7 @@ def _planes(image: Array, layout: str) -> Array:
 
 
 def _draw_source(figure: Any, case: Case) -> None:
-    """Draw the source: one band in gray, several in the colours to which they merge."""
+    """Draw the source: one band in gray, several as the composite given by ``via``."""
     source = case.plan.source
     black, white = source._pairs(case.image.dtype)[0]
     image = case.image
@@ -122,15 +122,14 @@ def _draw_source(figure: Any, case: Case) -> None:
 
 
 def _draw_bands(figure: Any, planes: Array, case: Case) -> None:
-    """Draw each of four bands, or a detail of a single one."""
+    """Draw the four bands of the image, or a detail of its only band."""
     source = case.plan.source
     limits = source._pairs(case.image.dtype)
     if len(planes) == 1:
         axes = figure.subplots()
         _draw_image(axes, _detail(planes[0]), limits[0])
         axes.set_title(
-            f"its one band, {source.bands[0]}\n"
-            f"(detail, {DETAIL_SIZE} x {DETAIL_SIZE} pixels)"
+            f"band {source.bands[0]}\n(detail, {DETAIL_SIZE} x {DETAIL_SIZE} pixels)"
         )
         return
     all_axes = figure.subplots(2, 2).flat
@@ -140,9 +139,9 @@ def _draw_bands(figure: Any, planes: Array, case: Case) -> None:
 
 
 def _detail(plane: Array) -> Array:
-    """Return the square of ``plane`` that has the highest contrast."""
+    """Return the square crop of ``plane`` with the highest standard deviation."""
     height, width = plane.shape
-    # Neighbouring squares overlap by half.
+    # Neighbouring crops overlap by half.
     step = DETAIL_SIZE // 2
     best = plane[:DETAIL_SIZE, :DETAIL_SIZE]
     for top in range(0, height - DETAIL_SIZE + 1, step):
@@ -163,7 +162,8 @@ def _draw_outputs(figure: Any, planes: Array, unit_map: ChannelMap) -> None:
         axes.set_title(
             f"output {index}: {band}\n", color=BAND_COLOURS[band], fontweight="bold"
         )
-        # Below the title. Formulas are wider than the images, which must not shrink.
+        # Formulas may be wider than the images. Exclude them from the layout, which
+        # would otherwise shrink the images.
         axes.text(
             0.5,
             1.03,
@@ -183,7 +183,7 @@ def _draw_outputs(figure: Any, planes: Array, unit_map: ChannelMap) -> None:
     )
     bar.set_label(
         f"output value, {low:.4g} to {high:.4g} "
-        f"(in the formulas black is 0, white is 1)"
+        "(in the formulas black is 0, white is 1)"
     )
 
 
@@ -210,10 +210,10 @@ def _draw_image(axes: Any, image: Array, limits: tuple[float, float]) -> Any:
 def _draw_histogram(
     axes: Any, planes: Array, bands: tuple[str, ...], title: str
 ) -> None:
-    """Draw the histogram of every band, in percent of its pixels."""
+    """Draw the histogram of every band, in percent of the pixels."""
     edges = np.linspace(float(planes.min()), float(planes.max()), HISTOGRAM_BINS + 1)
-    # Bands may have equal histograms: the lines of the first bands are the thickest, so
-    # that they can be seen behind the others.
+    # Bands may have equal histograms. Earlier bands have thicker lines, so that they
+    # are visible behind later ones.
     widths = np.linspace(2 * len(bands), 2, len(bands))
     for width, plane, band in zip(widths, planes, bands, strict=True):
         percentages = np.histogram(plane, edges)[0] / plane.size * 100

@@ -1,6 +1,6 @@
 """The images of the demo and their conversions.
 
-The images are photographs of scikit-image and synthetic cells. They are written to
+The images are photographs from scikit-image and synthetic cells. They are written to
 files and read back with `graypipe.read`, like the images of a real data set.
 """
 
@@ -11,29 +11,29 @@ import numpy as np
 
 from .. import Source, plan
 from ..io import read
-from . import chains_by_hand
-from .chains_by_hand import Array
+from . import reference
 from .checks import Case
+from .reference import Array
 
 Sample = tuple[Array, Source]
 
-# The eye sees yellow light with its red and its green receptors: half of it is added to
-# each of these bands.
+# Yellow light stimulates both the L (red) and M (green) cones of the eye, so the yellow
+# band is averaged with the red and with the green band.
 YELLOW_TO_RED_AND_GREEN: dict[str, str | dict[str, float]] = {
     "R": {"R": 0.5, "Y": 0.5},
     "G": {"G": 0.5, "Y": 0.5},
     "B": "B",
 }
 
-# The grid of synthetic cells, the size of the image in pixels, and how far a cell may
-# be from the middle of its place in the grid.
+# The grid of synthetic cells, the size of the image, and the maximum offset of a cell
+# from the centre of its grid position. Sizes and offsets are in pixels.
 GRID_ROWS = 3
 GRID_COLUMNS = 4
 CELLS_HEIGHT = 384
 CELLS_WIDTH = 512
-MAX_SHIFT = 24
+MAX_OFFSET = 24
 
-# Photons that a pixel of full intensity receives; fewer give more noise.
+# Photons per pixel at full intensity; fewer photons give more noise.
 PHOTONS = 300
 
 
@@ -49,39 +49,39 @@ def sample_cases(folder: Path) -> list[Case]:
             image=camera,
             plan=plan(camera_source, "imagenet"),
             preset="imagenet",
-            by_hand=chains_by_hand.gray8_to_imagenet,
+            reference=reference.gray8_to_imagenet,
         ),
         Case(
-            title="coins: a photograph, enlarged in 16 bits",
+            title="coins: a photograph, enlarged, 16 bits",
             image=coins,
             plan=plan(coins_source, "keras-caffe"),
             preset="keras-caffe",
-            by_hand=chains_by_hand.gray16_to_caffe,
+            reference=reference.gray16_to_caffe,
         ),
         Case(
             title="moon: a photograph, 8 bits",
             image=moon,
             plan=plan(moon_source, "rgb8"),
             preset="rgb8",
-            by_hand=chains_by_hand.gray8_to_rgb8,
+            reference=reference.gray8_to_rgb8,
         ),
         Case(
-            title="cells: SYNTHETIC, drawn in 12 bits",
+            title="cells: synthetic, 12 bits",
             image=cells,
             plan=plan(cells_source, "imagenet", via=YELLOW_TO_RED_AND_GREEN),
             preset="imagenet",
-            by_hand=chains_by_hand.rgby12_to_imagenet,
+            reference=reference.rgby12_to_imagenet,
         ),
     ]
 
 
 def photograph(folder: Path, name: str) -> Sample:
-    """Return a gray photograph of scikit-image.
+    """Return a gray photograph from scikit-image.
 
     Parameters
     ----------
     folder : Path
-        Where to write the photograph, as a PNG file.
+        The folder to which the photograph is written, as a PNG file.
     name : str
         The name of a function in `skimage.data`.
 
@@ -99,16 +99,16 @@ def photograph(folder: Path, name: str) -> Sample:
 
 
 def photograph_16_bit(folder: Path, name: str) -> Sample:
-    """Return a photograph that uses 16 bits, enlarged to twice its size.
+    """Return a photograph upscaled by 2 and quantised to 16 bits.
 
     Interpolation gives values between the 256 levels of the original. The parameters
-    are those of `photograph`; the image is uint16 (2H, 2W).
+    are the same as in `photograph`; the image is uint16 (2H, 2W).
     """
     from skimage import data, transform
 
     image = getattr(data, name)()
     enlarged = transform.rescale(image / 255, 2, order=3)
-    # Cubic interpolation leaves the range from 0 to 1 a little at edges.
+    # Cubic interpolation overshoots the range 0 to 1 slightly at edges.
     image16 = np.rint(np.clip(enlarged, 0, 1) * 65535).astype(np.uint16)
     return _write_and_read(image16, folder / f"{name}-16bit.png")
 
@@ -116,13 +116,14 @@ def photograph_16_bit(folder: Path, name: str) -> Sample:
 def synthetic_cells(folder: Path) -> Sample:
     """Return a synthetic fluorescence image of cells in the bands R, G, B and Y.
 
-    Red shows filaments, green spots, blue nuclei and yellow what surrounds the nuclei.
-    As in microscopy, each band is a PNG file of 16 bits of which 12 are used.
+    Red shows filaments, green spots, blue nuclei, and yellow a ring around each
+    nucleus. As is common in microscopy, each band is a 16-bit PNG file that uses 12
+    bits.
 
     Parameters
     ----------
     folder : Path
-        Where to write the files.
+        The folder to which the files are written.
 
     Returns
     -------
@@ -152,53 +153,53 @@ def _write_and_read(image: Array, path: Path, **declared: Any) -> Sample:
 def _draw_cells() -> dict[str, Array]:
     """Return the intensity of each band with photon noise: (H, W) float64, 0 to 1."""
     # A fixed seed: the demo shows the same cells every time.
-    random = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     shape = (CELLS_HEIGHT, CELLS_WIDTH)
     # 0.01 is the background of a dark, empty slide.
     bands = {band: np.full(shape, 0.01) for band in "RGBY"}
     for row in range(GRID_ROWS):
         for column in range(GRID_COLUMNS):
-            middle = np.array(
+            grid_centre = np.array(
                 [
                     (row + 0.5) * CELLS_HEIGHT / GRID_ROWS,
                     (column + 0.5) * CELLS_WIDTH / GRID_COLUMNS,
                 ]
             )
-            centre = middle + random.uniform(-MAX_SHIFT, MAX_SHIFT, 2)
-            for band, intensity in _draw_cell(centre, shape, random).items():
+            centre = grid_centre + rng.uniform(-MAX_OFFSET, MAX_OFFSET, 2)
+            for band, intensity in _draw_cell(centre, shape, rng).items():
                 bands[band] += intensity
     noisy_bands = {}
     for band, intensity in bands.items():
-        photons = random.poisson(intensity * PHOTONS)
+        photons = rng.poisson(intensity * PHOTONS)
         noisy_bands[band] = np.clip(photons / PHOTONS, 0, 1)
     return noisy_bands
 
 
 def _draw_cell(
-    centre: Array, shape: tuple[int, int], random: np.random.Generator
+    centre: Array, shape: tuple[int, int], rng: np.random.Generator
 ) -> dict[str, Array]:
     """Return the intensity of one cell in each band. All lengths are in pixels."""
     y, x = np.mgrid[: shape[0], : shape[1]] - centre[:, None, None]
-    # The nucleus is an ellipse: rotate the coordinates to its axes.
-    rotation = random.uniform(0, np.pi)
-    elongation = random.uniform(1, 1.5)
+    # The nucleus is an ellipse: rotate the coordinates to align with its axes.
+    rotation = rng.uniform(0, np.pi)
+    elongation = rng.uniform(1, 1.5)
     along = x * np.cos(rotation) + y * np.sin(rotation)
     across = y * np.cos(rotation) - x * np.sin(rotation)
     distance = np.hypot(along / elongation, across)
     direction = np.arctan2(across, along)
 
-    # 26 filaments run outwards and bend with the distance from the centre.
+    # 26 filaments run outwards. Their angle changes with the distance from the centre.
     filaments = np.zeros(shape)
-    start_directions = random.uniform(-np.pi, np.pi, 26)
-    bends = random.normal(0, 0.012, 26)
+    start_directions = rng.uniform(-np.pi, np.pi, 26)
+    bends = rng.normal(0, 0.012, 26)
     for start, bend in zip(start_directions, bends, strict=True):
         angle = direction - start - bend * distance
-        # Going through the complex plane wraps angles to the range from -pi to pi.
+        # np.angle(np.exp(1j * a)) wraps the angle a to [-pi, pi].
         offset = np.angle(np.exp(1j * angle)) * distance
         filaments = np.maximum(filaments, np.exp(-((offset / 1.6) ** 2)))
 
     spots = np.zeros(shape)
-    for spot_along, spot_across in random.normal(0, 20, (14, 2)):
+    for spot_along, spot_across in rng.normal(0, 20, (14, 2)):
         squared_distance = (along - spot_along) ** 2 + (across - spot_across) ** 2
         spots += np.exp(-squared_distance / 9)
 

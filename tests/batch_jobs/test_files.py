@@ -21,9 +21,7 @@ def test_a_file_is_replaced_but_kept_if_writing_fails(tmp_path):
         yield b"new, and th"
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(
-        gp.GraypipeError, match=r"c\.bin: cannot be written: No space left"
-    ):
+    with pytest.raises(gp.GraypipeError, match=r"cannot write .*c\.bin: No space left"):
         write_file(path, parts())
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1

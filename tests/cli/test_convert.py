@@ -184,7 +184,7 @@ def test_all_images_are_converted_and_sources_are_unchanged(tmp_path, capsys):
     }
     assert set(tree(tmp_path / "out")) == {*names, "top.npy", MANIFEST_NAME}
     assert capsys.readouterr().out.startswith(
-        "8 files converted, 0 were finished before"
+        "8 files converted, 0 were already up to date"
     )
     plan = gp.plan("gray", "imagenet")
     for path, image in arrays.items():
@@ -368,7 +368,7 @@ def test_first_unusable_file_stops_and_resume_continues(tmp_path, capsys, worker
     os.utime(bad, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert convert(tmp_path / "in", tmp_path / "out", *DEPTH8, workers, "--resume") == 0
     assert capsys.readouterr().out.startswith(
-        "15 files converted, 25 were finished before"
+        "15 files converted, 25 were already up to date"
     )
     assert tree(tmp_path / "out") == tree(tmp_path / "expected")
 

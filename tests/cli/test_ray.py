@@ -90,6 +90,6 @@ def test_a_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
     argv = ("stats", tmp_path / "in", "--source", "gray", "--engine", "ray")
     assert main([str(argument) for argument in argv]) == 1
     assert capsys.readouterr().err == (
-        "graypipe: error: cannot connect to Ray (on this machine): "
+        "graypipe: error: cannot start Ray on this machine: "
         "The current node timed out during startup.\n"
     )
