@@ -109,7 +109,8 @@ def check_no_links_outside(out: Path, paths: Iterable[str]) -> None:
     out : Path
         The output folder.
     paths : iterable of str
-        The relative paths of the outputs. Only their folders are used.
+        The relative paths of the outputs or of their source images. Only the folders
+        are used, which are the same.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Examine one image file: what it is, how it is read, and what looks wrong.
+"""Examine one image file: what it is, how it is read, and likely problems.
 
 The pixel values are used for advice only. They never change how an image is read or
 converted.
@@ -122,7 +122,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def _examine_pixels(image: NDArray[Any], source: Source) -> Record:
-    """Return the source, the range of the values and the notes about them."""
+    """Return the source, the minimum and maximum value, and the notes about them."""
     pixels = image
     other_axes = tuple(i for i, axis in enumerate(source.layout) if axis != "C")
     if source.nodata is not None:

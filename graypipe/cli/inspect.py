@@ -18,7 +18,7 @@ from .examine import Record, bit_depth_notes, examine
 from .image_files import list_files
 from .progress import progress_bar
 
-# What the table shows if a value is unknown.
+# Shown in the table for unknown values.
 UNKNOWN = "-"
 
 ROW = "{:7} {:11} {:11} {:8} {:6} {:15} {}"
@@ -70,8 +70,8 @@ def run(options: Namespace) -> None:
             print_line(line)
     if summary.errors:
         raise ReadError(
-            f"{summary.errors} of {summary.kinds.total()} files cannot be read with the "
-            "default options"
+            f"{summary.errors} of {summary.kinds.total()} files cannot be read with "
+            "the default options"
         )
 
 
@@ -236,7 +236,7 @@ def _format_values(record: Record) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape characters that the terminal cannot show: file names may contain any."""
+    """Escape characters that the terminal cannot show, for example in file names."""
     escaped = ""
     for character in text:
         if character.isprintable():

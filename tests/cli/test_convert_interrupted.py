@@ -194,7 +194,7 @@ def test_a_full_disk_is_one_line_and_keeps_finished_files(tmp_path, workers):
         f"graypipe: error: cannot write {tmp_path}/out/z/large.npy: File too large"
     )
     assert full.stderr.endswith(
-        "Free some space and continue: finished files are kept\n"
+        "free some space and continue, finished files are kept\n"
     )
     assert full.stderr.count("\n") == 1
     assert finished(tmp_path / "out") == 2 * MAX_FILES
