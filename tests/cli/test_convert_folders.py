@@ -43,7 +43,7 @@ def test_results_of_another_plan_are_refused(folders, capsys, argv, resume):
     folder, out = folders
     before = tree(out)
     assert convert(folder, out, *argv, *resume) == 1
-    assert "results of another plan or other options" in capsys.readouterr().err
+    assert "was written with different settings" in capsys.readouterr().err
     assert tree(out) == before
 
 
