@@ -1,5 +1,5 @@
-"""Adapters: plans as the transforms and layers of other frameworks.
+"""Adapters that turn plans into transforms and layers of other frameworks.
 
-An adapter replaces the layouts of a plan by the layout of its framework's images. The
-import paths are frozen, because saved pipelines and models name them.
+An adapter replaces the layouts of a plan with the image layout of its framework. The
+import paths must not change, because saved pipelines and models refer to them.
 """

@@ -1,6 +1,6 @@
-"""albumentations adapter: plans as a transform of a pipeline.
+"""albumentations adapter: apply plans as a transform in a pipeline.
 
-Works with albumentations 2.0.8 and with AlbumentationsX 2.5, which has the same import
+Supports albumentations 2.0.8 and AlbumentationsX 2.5, which is imported under the same
 name.
 """
 
@@ -23,17 +23,17 @@ with require_extra("albumentations", "albumentations"):
 Array = NDArray[Any]
 
 Record = dict[str, Any]
-"""A plan as the dict that its JSON text describes."""
+"""A plan as a dict: the parsed JSON text of the plan."""
 
 __all__ = ["ToBackbone"]
 
 
 class PlansByPosition(type(ImageOnlyTransform)):  # type: ignore[misc]  # the metaclass of all transforms
-    """Metaclass that lets plans be passed by position.
+    """Metaclass of a transform that accepts plans as positional arguments.
 
-    albumentations saves the arguments of a constructor by name, and validates them
-    before it is called. So the constructor takes records of plans by name, and this
-    call turns positional plans into those.
+    albumentations validates constructor arguments by name before it calls the
+    constructor, and saves them by name. The constructor therefore accepts plans only
+    as the keyword ``plans``, a list of dicts; `__call__` converts positional plans.
     """
 
     def __call__(
@@ -42,7 +42,7 @@ class PlansByPosition(type(ImageOnlyTransform)):  # type: ignore[misc]  # the me
         plans: Iterable[Plan | Record] = (),
         **arguments: Any,
     ) -> Any:
-        """Return a new transform of all plans."""
+        """Return a new transform that applies the given plans."""
         records = [_to_record(plan) for plan in (*positional_plans, *plans)]
         return super().__call__(plans=records, **arguments)
 
@@ -50,38 +50,40 @@ class PlansByPosition(type(ImageOnlyTransform)):  # type: ignore[misc]  # the me
 class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore[misc]
     """Apply plans to the images of an albumentations pipeline.
 
-    Masks, bounding boxes and keypoints stay as they are.
+    Masks, bounding boxes and keypoints are returned unchanged.
 
     Parameters
     ----------
     *positional_plans : Plan or dict
-        One or more plans with the same target and different numbers of source bands;
-        the number of bands of an image chooses the plan. The layouts are replaced by
-        those of albumentations. A plan may be the dict that its JSON describes.
+        One or more plans with the same target and different numbers of source bands.
+        The plan is selected by the number of bands of the image. The layouts of the
+        plans are replaced with the layouts of albumentations. A plan may also be given
+        as a dict, the parsed result of `Plan.to_json`.
     plans : iterable of Plan or dict, optional
-        Further plans, by keyword as in saved pipelines and in the repr.
+        Further plans. Saved pipelines and the repr use this keyword for all plans.
     **arguments
-        The arguments of all albumentations transforms, such as ``p``, the probability
-        that the transform is applied (1.0 by default).
+        The arguments common to all albumentations transforms, such as ``p``, the
+        probability that the transform is applied (1.0 by default).
 
     Raises
     ------
     ChannelError
-        If there is no plan, or two plans differ in target or share a number of bands.
-        When called, if no plan has the bands of the image.
+        If no plan is given, or if two plans have different targets or the same number
+        of source bands. When called, if no plan accepts the number of bands of the
+        image.
     DTypeError
-        If an argument is not a plan. When called, if an image is not an array of a
-        dtype that its plan takes.
+        If an argument is not a plan. When called, if an image is not an array, or its
+        plan does not accept its dtype.
     LayoutError
-        When called, if an array has a wrong number of axes.
+        When called, if an array has the wrong number of axes.
     RangeError
-        When called, if values are outside of the declared or implied range.
+        When called, if values are outside the declared or implied range.
 
     Notes
     -----
-    ``image`` is (H, W) or (H, W, C); ``images`` and ``volume`` have one axis before
-    these, ``volumes`` two. The result has the bands of the target on the last axis and
-    the dtype of the target; it is a new C-contiguous array.
+    ``image`` has shape (H, W) or (H, W, C); ``images`` and ``volume`` have one more
+    leading axis, and ``volumes`` has two more. The result is a new C-contiguous array
+    of the target's dtype, with the bands of the target on the last axis.
 
     Examples
     --------
@@ -100,7 +102,7 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
     """
 
     class InitSchema(ImageOnlyTransform.InitSchema):  # type: ignore[misc]
-        """The types of the arguments, which albumentations checks."""
+        """Schema with which albumentations validates the arguments."""
 
         plans: list[Record]
 
@@ -109,18 +111,18 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
         self._plans = index_by_band_count(
             tuple(_to_bands_last_plan(record) for record in plans)
         )
-        # albumentations saves the attributes that are named as the arguments.
+        # albumentations saves the attributes that have the names of arguments.
         self.plans = [_to_record(plan) for plan in self._plans.values()]
 
     def apply(self, img: Array, **params: Any) -> Array:  # noqa: ARG002  # albumentations passes the shape
-        """Return the result for one image.
+        """Return one image, converted by its plan.
 
         Parameters
         ----------
         img : ndarray of shape (H, W) or (H, W, C)
             The image.
         **params
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -131,35 +133,35 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
         return plan(image)
 
     def apply_to_images(self, images: Array | Sequence[Array], **params: Any) -> Array:
-        """Return the result for a batch, equal to those for its images bit for bit.
+        """Return a batch, bit-identical to converting each image separately.
 
         Parameters
         ----------
         images : ndarray of shape (N, H, W) or (N, H, W, C), or sequence of ndarray
             The batch. The images of a sequence may differ in dtype and bands.
         **params
-            Passed on to `apply` for a sequence.
+            Passed to `apply` if ``images`` is a sequence.
 
         Returns
         -------
         ndarray of shape (N, H, W, C)
             A new array of the target's dtype.
         """
-        # albumentations 2.0.8 takes lists of images.
+        # albumentations 2.0.8 accepts lists of images.
         if isinstance(images, list | tuple):
             return np.stack([self.apply(image, **params) for image in images])
         plan, batch = self._choose_plan(images, "NHWC")
         return plan.batch(batch)
 
     def apply_to_volume(self, volume: Array, **params: Any) -> Array:
-        """Return the result for a volume.
+        """Return a volume, converted by its plan.
 
         Parameters
         ----------
         volume : ndarray of shape (D, H, W) or (D, H, W, C)
             The volume.
         **params
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -169,14 +171,14 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
         return self.apply_to_images(volume, **params)
 
     def apply_to_volumes(self, volumes: Array, **params: Any) -> Array:  # noqa: ARG002
-        """Return the result for a batch of volumes.
+        """Return a batch of volumes, converted by their plan.
 
         Parameters
         ----------
         volumes : ndarray of shape (N, D, H, W) or (N, D, H, W, C)
             The volumes.
         **params
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -184,44 +186,44 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
             A new array of the target's dtype.
         """
         plan, batch = self._choose_plan(volumes, "NDHWC")
-        # All slices in one batch. Not -1, which is undefined for empty images.
+        # Convert all slices as one batch. A size of -1 would fail for empty images.
         slice_count = batch.shape[0] * batch.shape[1]
         slices = plan.batch(batch.reshape(slice_count, *batch.shape[2:]))
         return slices.reshape(*batch.shape[:2], *slices.shape[1:])
 
     def _choose_plan(self, array: object, layout: str) -> tuple[Plan, Array]:
-        """Return the plan for ``array``, and the array in ``layout``.
+        """Return the plan for ``array``, and ``array`` in ``layout``.
 
-        Gray arrays without a band axis get one.
+        A band axis is appended to gray arrays that have none.
         """
         pixels = check_image(array)
         if pixels.ndim == len(layout) - 1:
             pixels = pixels[..., None]
         if pixels.ndim != len(layout):
             raise LayoutError(
-                f"expected an array of layout {layout[:-1]!r} or {layout!r}, got "
-                f"{pixels.ndim} axes of shape {pixels.shape}: albumentations takes "
-                f"(H, W) and (H, W, C) as image=, batches of them as images=, "
-                f"(D, H, W) and (D, H, W, C) as volume=, batches of those as volumes="
+                f"expected an array of layout {layout[:-1]!r} or {layout!r}, got shape "
+                f"{pixels.shape} with {pixels.ndim} axes: pass (H, W) or (H, W, C) as "
+                f"image=, batches of images as images=, (D, H, W) or (D, H, W, C) as "
+                f"volume=, batches of volumes as volumes="
             )
-        description = f"an array of layout {layout!r} and shape {pixels.shape}"
+        description = f"an array of shape {pixels.shape} in layout {layout!r}"
         plan = choose_plan(self._plans, pixels.shape[-1], description)
         return plan, pixels
 
 
 def _to_record(plan: Plan | Record) -> Record:
-    """Return ``plan`` as the dict that its JSON text describes."""
+    """Return ``plan`` as a dict, the parsed JSON text of the plan."""
     if isinstance(plan, Plan):
         record: Record = json.loads(plan.to_json())
         return record
     if isinstance(plan, Mapping):
         return dict(plan)
     raise DTypeError(
-        f"expected plans, as gp.plan returns them, or dicts of their JSON, got "
-        f"{type(plan).__name__}"
+        f"expected plans, such as gp.plan('gray', 'imagenet'), or dicts, such as "
+        f"json.loads(plan.to_json()), got {type(plan).__name__}"
     )
 
 
 def _to_bands_last_plan(record: Record) -> Plan:
-    """Return the plan of ``record`` with the layouts of albumentations."""
+    """Return the plan that ``record`` describes, with the layouts of albumentations."""
     return Plan.from_json(json.dumps(record)).with_layouts("HWC", "HWC")

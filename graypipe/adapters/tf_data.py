@@ -1,8 +1,8 @@
-"""tf.data adapter: plans as a function for `Dataset.map`, in TensorFlow operations.
+"""tf.data adapter: apply plans in `Dataset.map` with TensorFlow operations.
 
-The engine cannot run in a TensorFlow graph. There the plan is executed by TensorFlow's
-own operations, so a mapped dataset can be saved, and runs in the workers of a tf.data
-service.
+The engine works on NumPy arrays and cannot run in a TensorFlow graph, so this adapter
+executes plans with TensorFlow operations. A mapped dataset can therefore be saved, and
+can run in the workers of a tf.data service.
 """
 
 from types import SimpleNamespace
@@ -24,55 +24,58 @@ from ._shared.plan_choice import check_range_declared, choose_plan, index_by_ban
 with require_extra("tensorflow", "tensorflow"):
     import tensorflow as tf
 
-# TensorFlow has no types.
+# TensorFlow ships no type annotations.
 Tensor = Any
 Element = Any
 
 DTYPES = {tf.as_dtype(name): np.dtype(name) for name in sorted(SUPPORTED)}
-"""The NumPy dtypes that plans support, by their TensorFlow dtype."""
+"""The supported dtypes: TensorFlow dtypes mapped to NumPy dtypes."""
 
 __all__ = ["ToBackbone"]
 
 
 class ToBackbone:
-    """Apply plans to the images of a dataset, as a function for `Dataset.map`.
+    """Apply plans to the images of a dataset in `Dataset.map`.
 
-    Pass it to ``dataset.map`` with ``num_parallel_calls=tf.data.AUTOTUNE``. For the
-    same in a model, on a device, use `graypipe.adapters.keras.ChannelLayer`.
+    Pass it to ``dataset.map`` with ``num_parallel_calls=tf.data.AUTOTUNE``. To apply a
+    plan inside a model, on its device, use `graypipe.adapters.keras.ChannelLayer`.
 
     Parameters
     ----------
     *plans : Plan
-        One or more plans with the same target and different numbers of source bands;
-        the static number of bands of an image chooses the plan. Each source declares
-        its range, because loaders cast. ``data_format`` replaces the layouts.
+        One or more plans with the same target and different numbers of source bands.
+        The plan is selected by the static number of bands of the image. Each source
+        must declare its range, because loaders may cast the pixels. The layouts of the
+        plans are replaced according to ``data_format``.
     key : str, optional
-        The key of the image, if the elements are dicts.
+        The key of the image in elements that are dicts.
     data_format : {"channels_last", "channels_first"}, default "channels_last"
         Whether images are (..., H, W, C) or (..., C, H, W).
 
     Raises
     ------
     RangeError
-        If a source does not declare its range. When mapped, if the dtype of the image
-        cannot hold the declared range.
+        If a source does not declare its range. In `Dataset.map`, if the dtype of the
+        image cannot represent the declared range.
     ChannelError
-        If there is no plan, or two plans differ in target or share a number of bands.
-        When mapped, if no plan has the bands of the image.
+        If no plan is given, or if two plans have different targets or the same number
+        of source bands. In `Dataset.map`, if no plan accepts the number of bands of
+        the image, or if that number is unknown and there are several plans.
     LayoutError
-        If ``data_format`` is invalid. When mapped, if the image has fewer than 3 axes
-        or an unknown number of axes.
+        If ``data_format`` is invalid. In `Dataset.map`, if the image has fewer than 3
+        axes or an unknown number of axes.
     DTypeError
-        If an argument is not a plan. When mapped, if an element does not contain a
-        dense tensor of a supported dtype.
+        If an argument is not a plan. In `Dataset.map`, if an element does not contain
+        a dense tensor of a supported dtype.
 
     Notes
     -----
-    All errors are raised while the dataset is built, with one exception: a band count
-    that is only known when the dataset runs is checked then, by TensorFlow.
+    Errors are raised when `Dataset.map` is called, with one exception: if the number of
+    bands is unknown until the dataset runs, TensorFlow checks it at run time and raises
+    `tf.errors.InvalidArgumentError`.
 
-    Images of fully known static shape are compiled by XLA, once for each dataset. Other
-    images never are, so that a folder of many sizes does not cost a compilation each.
+    If the static shape is fully known, XLA compiles the conversion once per dataset.
+    Otherwise nothing is compiled, because every image size would need a compilation.
 
     Examples
     --------
@@ -104,34 +107,35 @@ class ToBackbone:
         for plan in plans:
             check_range_declared(
                 plan,
-                "image_dataset_from_directory yields float32 from 0 to 255, and other "
-                "loaders cast too",
+                "loaders such as image_dataset_from_directory, which yields float32 "
+                "from 0 to 255, cast the pixels",
             )
 
-    # Without Python control flow that depends on tensors there is nothing to convert.
+    # AutoGraph has nothing to convert: no Python control flow depends on tensors.
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def __call__(self, image: Element, *rest: Element) -> Element:
-        """Return an element of a dataset with its image as the target describes it.
+        """Return an element of a dataset with its image converted to the target.
 
         Parameters
         ----------
         image : tensor, ndarray or dict
-            Images (..., H, W, C), or (..., C, H, W), of known or unknown size. With
-            ``key``, the dict that contains them.
+            An image or a batch of shape (..., H, W, C), or (..., C, H, W) for
+            channels first; sizes may be unknown. With ``key``, a dict that contains
+            the image.
         *rest
-            The other components of the element, such as labels and masks:
-            `Dataset.map` passes a tuple as several arguments.
+            The other components of the element, such as labels and masks.
+            `Dataset.map` unpacks a tuple into separate arguments.
 
         Returns
         -------
         tensor, dict or tuple
-            The same structure, in which only the image is replaced. It has the bands
-            and dtype of the target, and as much static shape as before.
+            The element with only the image replaced. The new image has the bands and
+            dtype of the target; static sizes are preserved.
 
         Raises
         ------
         LayoutError, ChannelError, DTypeError, RangeError
-            If the element does not contain an image of a plan; see `ToBackbone`.
+            If no plan can convert the element; see `ToBackbone`.
         """
         if self.key is None:
             result = self._convert(image)
@@ -151,51 +155,51 @@ class ToBackbone:
         )
 
     def _convert(self, image: Any) -> Tensor:
-        """Return the result for ``image``, a tensor or an array."""
+        """Return ``image``, a tensor or an array, converted by its plan."""
         x = _as_tensor(image)
         plan = self._choose_plan(x.shape)
         execution = plan._execution(DTYPES[x.dtype])
         if x.shape[self.axis] is None:
             x = _check_bands_at_run_time(x, self.axis, plan)
         result = _run(execution, x, self.axis)
-        # Broadcasting and reshaping lose what was known about the shape.
+        # Broadcasting and reshaping lose the static shape.
         result.set_shape(_with_band_count(x, self.axis, len(plan.target.bands)))
         return result
 
     def _choose_plan(self, shape: tf.TensorShape) -> Plan:
-        """Return the plan for images of the static ``shape``.
+        """Return the plan for an image of static shape ``shape``.
 
         Raises
         ------
         LayoutError
             If the rank is unknown or less than 3.
         ChannelError
-            If no plan has this number of bands, or if it is unknown and would choose
-            between several plans.
+            If no plan accepts the number of bands, or if that number is unknown and
+            there are several plans.
         """
         expected = (
-            f"expected images (..., {', '.join(self.layout)}) for "
+            f"expected images of shape (..., {', '.join(self.layout)}) for "
             f"data_format={self.data_format!r}"
         )
         if shape.rank is None:
             raise LayoutError(
-                f"{expected}, got a tensor of unknown rank: let the decoder state it, "
-                f"such as tf.io.decode_image(data, channels=1, "
-                f"expand_animations=False), or write "
+                f"{expected}, got a tensor of unknown rank: decode to a known rank, "
+                f"for example with tf.io.decode_image(data, channels=1, "
+                f"expand_animations=False), or set the shape with "
                 f"tf.ensure_shape(x, [None, None, 1])"
             )
         if shape.rank < 3:
             raise LayoutError(
-                f"{expected}, 3 axes or more, got {_describe(shape, self.layout)}"
+                f"{expected}, with at least 3 axes, got {_describe(shape, self.layout)}"
             )
         count = shape[self.axis]
         if count is not None:
             return choose_plan(self.plans, count, _describe(shape, self.layout))
         if len(self.plans) > 1:
             raise ChannelError(
-                f"{expected}, with a band count that is known while the dataset is "
-                f"built, because it chooses one of {len(self.plans)} plans, got shape "
-                f"{shape}: decode with channels=, or use a plan for each dataset"
+                f"{expected}, with a static number of bands, because that number "
+                f"chooses one of {len(self.plans)} plans, got shape {shape}: pass "
+                f"channels= to the decoder, or map each dataset with its own plan"
             )
         (plan,) = self.plans.values()
         return plan
@@ -206,12 +210,12 @@ def _check_key(element: Element, key: str) -> None:
     if not isinstance(element, dict):
         received = type(element).__name__
     elif key not in element:
-        received = f"a dict of {sorted(element)}"
+        received = f"a dict with the keys {sorted(element)}"
     else:
         return
     raise DTypeError(
         f"expected a dict with the image under key={key!r}, got {received}: pass the "
-        f"key of the image"
+        f"key of the image as key="
     )
 
 
@@ -221,40 +225,44 @@ def _as_tensor(image: Any) -> Tensor:
     Raises
     ------
     DTypeError
-        If it is not an array or dense tensor of such a dtype.
+        If ``image`` is not an array or a dense tensor, or its dtype is not supported.
     """
     if isinstance(image, dict | tuple):
         raise DTypeError(
             f"expected an image, got a {type(image).__name__}: pass key= for the image "
-            f"of a dict; the image of a tuple is its first component"
+            f"in a dict; in a tuple, the image itself must be the first component"
         )
     if not tf.is_tensor(image):
         image = check_image(image)
-        # TensorFlow takes arrays in native byte order only.
+        # TensorFlow accepts only arrays in native byte order.
         image = image.astype(image.dtype.newbyteorder("="), copy=False)
     elif not isinstance(image, tf.Tensor | tf.Variable):
-        # A ragged or sparse tensor.
+        # Ragged and sparse tensors are tensors, but not instances of tf.Tensor.
         raise DTypeError(
-            f"expected a dense tensor, got {type(image).__name__}: map the images "
-            f"before batching"
+            f"expected a dense tensor, got {type(image).__name__}: map single images, "
+            f"before they are batched"
         )
     x = tf.convert_to_tensor(image)
     if x.dtype not in DTYPES:
         if x.dtype == tf.string:
-            cure = (
-                "decode it, such as tf.io.decode_png(data, channels=1, dtype=tf.uint16)"
+            advice = (
+                "decode it, for example with tf.io.decode_png(data, channels=1, "
+                "dtype=tf.uint16)"
             )
         else:
-            cure = "cast it, if possible before the pixels were rounded to fewer bits"
+            advice = (
+                "load the pixels in one of these dtypes, or cast the tensor if no "
+                "precision has been lost"
+            )
         raise DTypeError(
-            f"expected a tensor of bool, integers of 8-64 bits or floats of 16-64 "
-            f"bits, got {x.dtype.name}: {cure}"
+            f"expected a tensor of bool, 8- to 64-bit integers or 16- to 64-bit "
+            f"floats, got {x.dtype.name}: {advice}"
         )
     return x
 
 
 def _describe(shape: tf.TensorShape, layout: str) -> str:
-    """Return ``shape`` with the layouts it could have, for an error message."""
+    """Return a description of ``shape`` and its possible layouts, for errors."""
     readings = []
     if shape.rank == 3:
         readings.append(f"{layout} ({describe(layout, shape)})")
@@ -263,7 +271,7 @@ def _describe(shape: tf.TensorShape, layout: str) -> str:
         band_axis = layout.index("C") - 3
         readings.append(
             f"{gray_layout} ({describe(gray_layout, shape)}), gray without a band "
-            f"axis, which tf.expand_dims(x, {band_axis}) adds"
+            f"axis (add it with tf.expand_dims(x, {band_axis}))"
         )
     if not readings:
         return f"shape {shape}"
@@ -271,11 +279,12 @@ def _describe(shape: tf.TensorShape, layout: str) -> str:
 
 
 def _check_bands_at_run_time(x: Tensor, axis: int, plan: Plan) -> Tensor:
-    """Return ``x``, of unknown band count, with a check that runs in the graph."""
+    """Return ``x`` with a run-time check of its number of bands."""
     bands = plan.source.bands
+    # TensorFlow appends the number that it found.
     message = (
-        f"expected the bands {format_bands(bands)} ({len(bands)}) on axis {axis}: "
-        f"decode with channels=, got x ="
+        f"expected the bands {format_bands(bands)} ({len(bands)}) on axis {axis}, got "
+        f"another number: pass channels= to the decoder."
     )
     check = tf.debugging.assert_equal(tf.shape(x)[axis], len(bands), message)
     with tf.control_dependencies([check]):
@@ -290,16 +299,16 @@ def _with_band_count(x: Tensor, axis: int, count: int) -> list[int | None]:
 
 
 def _run(execution: Execution, x: Tensor, axis: int) -> Tensor:
-    """Return the result for ``x``, of known band count, by the fastest method."""
+    """Return ``x``, whose band count is known, converted by the fastest method."""
 
     def run_elementwise(x: Tensor) -> Tensor:
         return elementwise.run(execution, x, axis, OPS)
 
-    # In eager mode every call would trace and compile a new function.
+    # In eager mode, every call would trace and compile a new function.
     if not tf.inside_function():
         return run_elementwise(x)
-    # XLA merges all operations into one loop over the pixels. It compiles for one
-    # shape, so only where the dataset has one.
+    # XLA fuses all operations into one loop over the pixels. It compiles for a fixed
+    # shape, so it is used only if the static shape is fully known.
     if x.shape.is_fully_defined():
         return tf.function(run_elementwise, autograph=False, jit_compile=True)(x)
     if axis == -1 and _can_multiply(execution):
@@ -310,12 +319,13 @@ def _run(execution: Execution, x: Tensor, axis: int) -> Tensor:
 
 
 def _can_multiply(execution: Execution) -> bool:
-    """Return whether a matrix product gives the result of ``execution``.
+    """Return whether a matrix product can compute the result of ``execution``.
 
-    The target has to be floating, because the product is cast to it without rounding.
-    A product reads every band for every band, and 0 * NaN is NaN: with floating pixels
-    a NaN would spread to bands that do not read it. So the matrix must not have zeros
-    then. Bands that are only moved need no product, and keep every bit without it.
+    The target must be floating, because the product is cast to it without rounding.
+    Floating pixels may be NaN, and 0 * NaN is NaN: a zero in the matrix would spread a
+    NaN to a target band that does not use it. For floating pixels, every target band
+    must therefore use every source band. Bands that are only moved need no product;
+    moving them preserves every bit.
     """
     spec = execution.spec
     if execution.target.kind != "f" or spec.moves(execution.source, execution.target):
@@ -326,11 +336,11 @@ def _can_multiply(execution: Execution) -> bool:
 
 
 def _multiply(execution: Execution, x: Tensor) -> Tensor:
-    """Return the result for ``x`` (..., C) by a matrix product over the bands.
+    """Return ``x`` (..., C) converted by a matrix product over the bands.
 
-    TensorFlow takes several times as long for elementwise operations that broadcast
-    along a short last axis. The product is a 1 x 1 convolution of all pixels in one
-    row.
+    In TensorFlow, elementwise operations that broadcast along a short last axis take
+    several times as long. The product is computed as a 1 x 1 convolution over all
+    pixels, arranged in one row.
     """
     spec = execution.spec
     dtype = execution.compute_dtype
@@ -341,7 +351,7 @@ def _multiply(execution: Execution, x: Tensor) -> Tensor:
     if any(spec.centre):
         values -= np.array(spec.centre, dtype)
     row = tf.reshape(values, [1, 1, -1, len(spec.centre)])
-    # Filters are (height, width, bands in, bands out).
+    # The axes of filters are (height, width, input bands, output bands).
     filters = np.transpose(spec.matrix)[None, None].astype(dtype)
     result = tf.nn.conv2d(row, filters, 1, "VALID")
     result = tf.nn.bias_add(result, np.array(spec.offset, dtype))
@@ -352,7 +362,7 @@ def _multiply(execution: Execution, x: Tensor) -> Tensor:
 
 
 def _take(x: Tensor, indices: int | tuple[int, ...], axis: int) -> Tensor:
-    """Return the bands ``indices`` of ``x``; a single index drops the axis."""
+    """Return the bands ``indices`` of ``x``; an integer index drops the axis."""
     if isinstance(indices, int) or x.shape[axis] > 1:
         return tf.gather(x, indices, axis=axis)
     # One band is repeated. Broadcasting is several times faster than gathering.
@@ -373,4 +383,4 @@ OPS = SimpleNamespace(
     clip=tf.clip_by_value,
     round=tf.round,
 )
-"""The functions of `keras.ops` that `elementwise` calls, without importing Keras."""
+"""TensorFlow equivalents of the `keras.ops` functions that `elementwise` calls."""

@@ -1,4 +1,4 @@
-"""Keras adapter: a plan as a layer, folded into a model, and weight transfer."""
+"""Keras adapter: apply plans as layers, fold them into models, transfer weights."""
 
 from .fold import compare, fold_into
 from .layer import ChannelLayer

@@ -1,4 +1,4 @@
-"""Copy a Keras model with another stem, for images with another number of bands."""
+"""Copy a Keras model with a new stem that reads a different number of bands."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 def copy_with_stem(
     model: Model, stem: Stem, new_layer: Layer, new_weights: list[Array], bands: int
 ) -> Model:
-    """Return a copy of ``model`` with its weights and another stem.
+    """Return a copy of ``model``, including its weights, with a new stem.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def copy_with_stem(
     stem : Stem
         The stem of ``model``.
     new_layer : keras.layers.Layer
-        The layer to use in its place, not built yet.
+        The unbuilt layer that replaces the stem.
     new_weights : list of ndarray
         The weights of ``new_layer``: its kernel, and its bias if it has one.
     bands : int
@@ -36,31 +36,31 @@ def copy_with_stem(
     Returns
     -------
     keras.Model
-        Every layer and every single weight is trainable if the original is.
+        The copy. The ``trainable`` flags of layers and of single weights are copied.
 
     Raises
     ------
     ChannelError
-        If layers share weights and would no longer share them in the copy.
+        If layers share weights and the copy would not share them.
     """
     copies = {id(stem.layer): new_layer}
     copy = _clone(model, stem.path, stem.layer.data_format, bands, copies)
-    # A layer inside a wrapper, such as TimeDistributed, is copied once for each
-    # wrapper. The number of weights shows it.
+    # A layer that is shared by wrappers such as TimeDistributed is copied once for each
+    # wrapper, so the copy has more weights.
     expected_count = len(model.weights) - len(stem.layer.weights) + len(new_weights)
     if len(copy.weights) != expected_count:
         raise ChannelError(
-            f"layers of model {model.name!r} share weights in a way that is not in "
-            f"their configuration, so a copy would not share them: {ALTERNATIVE}"
+            f"layers of model {model.name!r} share weights, but their configuration "
+            f"does not record it, so a copy would not share them: {ALTERNATIVE}"
         )
     _copy_weights(model, copy, stem.layer, new_weights)
     return copy
 
 
 def wrap_input(model: Model, image: Any) -> Any:
-    """Return ``image`` in the structure that ``model`` is called with.
+    """Return ``image`` in the nested structure that ``model`` expects.
 
-    A functional model may have been created with its input in a list or a dict.
+    The input of a functional model may be a list or a dict that contains the image.
     """
     if isinstance(model, keras.Sequential):
         return image
@@ -74,21 +74,21 @@ def _clone(
     bands: int,
     copies: dict[int, Layer],
 ) -> Model:
-    """Return a copy of ``model`` with fresh weights.
+    """Return a copy of ``model`` with newly initialised weights.
 
     Parameters
     ----------
     stem_path : tuple of str
-        The path from ``model`` to the stem. Empty if ``model`` does not read the
-        image; then its input stays as it is.
+        The names of the layers that lead from ``model`` to the stem. Empty if
+        ``model`` does not contain the stem; its input is then unchanged.
     data_format : str
-        That of the stem.
+        The data format of the stem.
     bands : int
         The number of bands of the new image.
     copies : dict of int to layer
-        The copies by the id of their originals. Initially it contains the new stem;
-        all others are added. A layer in two nested models becomes one layer in both
-        copies.
+        The copies, by the id of the original layer. Initially it contains only the new
+        stem; the other copies are added to it, so that a layer shared by two nested
+        models is also shared by their copies.
     """
 
     def clone_layer(layer: Layer) -> Layer:
@@ -118,7 +118,10 @@ def _clone_part(
     bands: int,
     copies: dict[int, Layer],
 ) -> Layer:
-    """Return a copy of ``layer``, in a model to whose stem ``stem_path`` leads."""
+    """Return a copy of ``layer``, which is a nested model or a layer.
+
+    ``stem_path`` starts in the model that contains ``layer``.
+    """
     if not is_graph(layer):
         return _clone_layer(layer)
     inner_path: tuple[str, ...] = ()
@@ -130,8 +133,8 @@ def _clone_part(
 def _clone_layer(layer: Layer) -> Layer:
     """Return a new layer with the configuration and the name of ``layer``."""
     copy = type(layer).from_config(layer.get_config())
-    # Keras guesses a configuration for a class without `get_config`, and leaves the
-    # name out of it.
+    # For a class without `get_config`, Keras derives a configuration, which lacks the
+    # name.
     copy.name = layer.name
     return copy
 
@@ -147,12 +150,12 @@ def _input_name(model: Model) -> str | None:
 def _copy_weights(
     model: Layer, copy: Layer, stem_layer: Layer, new_weights: list[Array]
 ) -> None:
-    """Copy the weights of ``model``, and which of them are trainable, into ``copy``.
+    """Copy the weights and the ``trainable`` flags of ``model`` to ``copy``.
 
     The copy of ``stem_layer`` gets ``new_weights`` instead.
     """
-    # Setting `trainable` sets it for everything inside. So it is set before the
-    # parts are, and only if it differs.
+    # Setting `trainable` of a model also sets it for all its layers and weights, so set
+    # it before theirs, and only if it differs.
     if copy.trainable != model.trainable:
         copy.trainable = model.trainable
     if is_graph(model):
@@ -171,12 +174,12 @@ def _copy_weights(
 
 
 def _copy_stem_trainable(layer: Layer, copy: Layer) -> None:
-    """Make the kernel and bias of ``copy`` trainable where those of ``layer`` are."""
-    # A separable convolution has two kernels, which the copy has merged into one.
+    """Copy the ``trainable`` flags of kernel and bias from ``layer`` to ``copy``."""
+    # A separable convolution has two kernels, which are merged in the copy.
     kernels = [weight for weight in layer.weights if weight is not layer.bias]
     kernel_trainable = any(weight.trainable for weight in kernels)
     copy.kernel.trainable = kernel_trainable
     if copy.use_bias:
-        # A bias that the fold added is trained if the kernel is.
+        # A bias added by the fold is trainable if the kernel is.
         bias_trainable = layer.bias.trainable if layer.use_bias else kernel_trainable
         copy.bias.trainable = bias_trainable

@@ -1,4 +1,4 @@
-"""Fold plans into Keras models, and measure how exact a fold is."""
+"""Fold plans into Keras models, and compare folded models with the original ones."""
 
 import math
 from typing import Any
@@ -21,20 +21,20 @@ with require_extra("tensorflow", "keras", "tensorflow"):
 Array = NDArray[Any]
 
 PLAIN_CONVOLUTIONS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
-"""By the number of spatial axes: the class of a folded layer."""
+"""The class of a folded layer, by its number of spatial axes."""
 
 KERNEL_LAYOUTS = {1: "WIO", 2: "HWIO", 3: "DHWIO"}
-"""By the number of spatial axes: the layout of kernels in Keras."""
+"""The layout of kernels in Keras, by their number of spatial axes."""
 
-OPEN_SIDE = 96
-"""The size along an axis that a model leaves open, for images made to compare with.
+DEFAULT_IMAGE_SIZE = 96
+"""The size of random images along an axis whose size the model does not specify.
 
-Enough for every border of a kernel, and divisible by 32, so that it suits models that
-halve the image five times.
+It is larger than the borders that usual kernels pad, and divisible by 32, because many
+models halve the image five times.
 """
 
-# The keys of a configuration that a plain convolution does not have. Those of a
-# depthwise or separable kernel are gone with that; LoRA is merged into the kernel.
+# Prefixes of configuration keys that a plain convolution does not accept. Depthwise and
+# separable kernels become plain kernels, and LoRA weights are merged into the kernel.
 DROPPED_CONFIG_PREFIXES = ("depth", "pointwise", "lora")
 
 
@@ -43,64 +43,69 @@ def fold_into(
 ) -> tuple[Model, Plan]:
     """Fold a plan into the first convolution of a Keras model.
 
-    The folded model reads images of the source's bands, such as one band in place of
-    three: ``folded(feed.batch(x))`` equals ``model(plan.batch(x))``.
+    The folded model reads the bands of the source instead of those of the target, such
+    as one gray band instead of three. ``folded(feed.batch(x))`` equals
+    ``model(plan.batch(x))`` up to rounding, except at zero-padded borders; see Notes.
 
     Parameters
     ----------
     model : keras.Model
-        A functional or sequential model, nested or not, under any backend. It is not
-        changed. A Conv1D, Conv2D, Conv3D, DepthwiseConv or SeparableConv reads the
-        image, grouped or not, directly or after zero padding.
+        A functional or sequential model, which may contain nested models. It is not
+        changed. The layer that reads the image, directly or after zero padding, must
+        be a Conv1D, Conv2D, Conv3D, DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D
+        or SeparableConv2D; it may have groups. All Keras backends are supported.
     plan : Plan
-        The plan that ``model`` is fed by now. Its source declares its range, and its
-        bands are those that the model reads, in the model's order.
+        The plan that converts images to the input of ``model``. Its source must
+        declare its range, and its target must have the bands that the model reads, in
+        the same order.
     layer : str, optional
-        The name of the convolution that reads the image, which is found in any case:
-        an error is raised if it has another name.
+        The expected name of the convolution that reads the image. An error is raised
+        if the convolution has a different name.
     exact : bool, default False
-        Be exact at zero-padded borders too. ``feed`` then appends a band "one" of
-        constant 1, and may have nodata.
+        Make the fold exact at zero-padded borders too. ``feed`` then appends a
+        constant band "one" of value 1. Required if the source declares nodata.
 
     Returns
     -------
     folded : keras.Model
-        A copy of ``model`` with names, dtype policies, strides, paddings,
-        activations, shared layers and ``trainable`` of layers and single weights, and
-        compiled if ``model`` is, with a new optimizer. Its first layer is a plain
-        convolution, with a bias if the plan has an offset. Regularizers of depthwise
-        and pointwise kernels are dropped.
+        A copy of ``model`` in which a plain convolution replaces the one that reads
+        the image; a bias is added if the plan has an offset. The copy keeps names,
+        dtype policies, strides, paddings, activations, shared layers and the
+        ``trainable`` flags of layers and weights. It is compiled if ``model`` is, with
+        a new optimizer. Regularizers of depthwise and pointwise kernels are dropped.
     feed : Plan
-        The plan that feeds ``folded``: unit intensities of the source's bands, less a
-        centre for each band, in the layout that the model reads. It clips if the
-        source does.
+        The plan that converts images to the input of ``folded``: the unit intensities
+        of the source bands minus a constant per band, in the layout that the model
+        reads. It clips if the source does.
 
     Raises
     ------
     ChannelError
-        If more than one layer reads the image, or one that is no convolution, such as
-        a normalization inside the model; if a copy would lose weights that layers
-        share; or if the bands of the plan are not those that the model reads.
+        If more than one layer reads the image; if the layer that reads it is not a
+        convolution, such as a normalisation layer; if layers share weights and the
+        copy would not share them; or if the plan does not produce the number of bands
+        that the model reads.
     LayoutError
-        If the model reads volumes and the plan images.
+        If the model reads volumes, but the source describes images.
     RangeError
-        If the source does not declare its range, or has nodata without ``exact``.
+        If the source does not declare its range, or if it declares nodata and
+        ``exact`` is False.
     DTypeError
         If ``model`` is not a Keras model, or the target's dtype is not floating.
 
     See Also
     --------
-    compare : Measure how far the two models differ.
+    compare : Measure the differences between the two models.
 
     Notes
     -----
-    Both sides are equal up to rounding wherever the window of the convolution is
+    The outputs are equal up to rounding wherever the window of the convolution is
     inside the image. At zero-padded borders they differ unless ``exact`` is True,
-    because zero means another intensity to each of the two models. The centre that
-    ``feed`` subtracts makes the difference small.
+    because zero stands for different intensities in the inputs of the two models. The
+    constant that ``feed`` subtracts from each band keeps this difference small.
 
-    What Keras cannot copy by its configuration, such as a Lambda layer, raises Keras'
-    own error.
+    If Keras cannot recreate a layer from its configuration, such as a Lambda layer, the
+    exception of Keras is raised.
 
     Examples
     --------
@@ -146,34 +151,35 @@ def fold_into(
 
 
 def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Comparison:
-    """Measure how far a folded Keras model differs from the original one.
+    """Measure the differences between a folded Keras model and the original one.
 
-    Both models see the same two random images of the source, each through its plan.
+    Both models run on the same two random images, each converted by the model's plan.
 
     Parameters
     ----------
     model : keras.Model
         The original model.
     plan : Plan
-        The plan that feeds ``model``.
+        The plan that converts images to the input of ``model``.
     folded : keras.Model
-        The folded model, as `fold_into` returns it.
+        The folded model, as returned by `fold_into`.
     folded_plan : Plan
-        The plan that feeds ``folded``; it has the source of ``plan``.
+        The plan that converts images to the input of ``folded``. It must have the same
+        source as ``plan``.
 
     Returns
     -------
     Comparison
-        The differences of the folded layer before its activation, for the interior
-        and the zero-padded border, and of all that the models return in inference.
-        Printed, it is a table.
+        The differences between the outputs of the folded layer and of the original
+        one, before the activation, in the interior and at the zero-padded border; and
+        between the outputs of the models in inference mode. ``print`` shows a table.
 
     Raises
     ------
     ChannelError
         If the plans have different sources; if a model does not have exactly one
-        layer that reads the image; or if the models differ in the size of their
-        images or the shape of their outputs.
+        layer that reads the image; or if the models have different image sizes or
+        output shapes.
 
     See Also
     --------
@@ -181,8 +187,8 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
 
     Notes
     -----
-    The images have the size that the model reads, and 96 pixels along an axis that it
-    leaves open.
+    The random images have the input size of the model. Along an axis whose size the
+    model does not specify, they have 96 pixels.
 
     Examples
     --------
@@ -201,7 +207,7 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
     folded_size = _image_size(folded, folded_stem)
     if folded_size != size:
         raise ChannelError(
-            f"expected models that read images of one size, got {size} and "
+            f"expected models that read images of the same size, got {size} and "
             f"{folded_size}: {folding.COMPARE_HINT}"
         )
     rank = len(size)
@@ -209,7 +215,7 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
         _with_target_layout(plan, rank, "channels_last"),
         _with_target_layout(folded_plan, rank, "channels_last"),
     ]
-    # A model of spectra reads the rows of images one pixel high.
+    # A Conv1D reads the rows of an image, so its samples are one pixel high.
     sample_size = (1,) * (2 - rank) + size
     samples = folding.sample_inputs(plans, sample_size)
     images, folded_images = (
@@ -231,15 +237,15 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
 
 
 def _with_target_layout(plan: Plan, rank: int, data_format: str) -> Plan:
-    """Return ``plan`` with the target layout that a convolution of ``rank`` reads."""
+    """Return ``plan`` with the target layout for a ``rank``-dimensional convolution."""
     spatial = plan.source.layout.replace("C", "").replace("N", "")
     if len(spatial) < rank:
         raise LayoutError(
-            f"the model reads volumes, and the layout of the source is "
-            f"{plan.source.layout!r}: declare the layout of the volumes, such as "
-            f"layout='DHW' or 'THW'"
+            f"the model reads volumes, but the layout of the source is "
+            f"{plan.source.layout!r}: declare a layout of volumes in the source, such "
+            f"as layout='DHW' or layout='THW'"
         )
-    # A Conv1D reads the rows of an image, so two axes are left for it as well.
+    # A Conv1D reads the rows of an image, so keep both spatial axes for it too.
     spatial = spatial[-max(rank, 2) :]
     band_axis = len(spatial)
     if data_format == "channels_first":
@@ -248,12 +254,12 @@ def _with_target_layout(plan: Plan, rank: int, data_format: str) -> Plan:
 
 
 def _plain_weights(layer: Layer) -> tuple[Array, Array | None, int]:
-    """Return the weights of the plain convolution that computes what ``layer`` does.
+    """Return the weights of the plain convolution that is equivalent to ``layer``.
 
     Returns
     -------
-    kernel : ndarray of shape (..., bands in / groups, bands out)
-    bias : ndarray of shape (bands out,) or None
+    kernel : ndarray of shape (..., input bands / groups, output bands)
+    bias : ndarray of shape (output bands,) or None
     groups : int
     """
     bias = None
@@ -270,12 +276,12 @@ def _plain_weights(layer: Layer) -> tuple[Array, Array | None, int]:
 
 
 def _merge_separable(layer: Layer) -> Array:
-    """Return the kernel (..., I, O) of a separable convolution as a plain one."""
+    """Return the plain kernel (..., I, O) equivalent to a separable convolution."""
     depthwise = keras.ops.convert_to_numpy(layer.depthwise_kernel)
     pointwise = keras.ops.convert_to_numpy(layer.pointwise_kernel)
-    # (..., I, M) and (I * M, O), with M the depth multiplier.
+    # The shapes are (..., I, M) and (..., I * M, O), where M is the depth multiplier.
     pointwise = pointwise.reshape(*depthwise.shape[-2:], -1)
-    # Summed in float64, so that merging costs one rounding.
+    # Sum in float64, so that the merged kernel is rounded only once.
     product: Array = np.einsum(
         "...im,imo->...io", depthwise.astype(np.float64), pointwise.astype(np.float64)
     )
@@ -283,10 +289,10 @@ def _merge_separable(layer: Layer) -> Array:
 
 
 def _plain_convolution(layer: Layer, **changes: Any) -> Layer:
-    """Return a plain convolution without weights, configured as ``layer``.
+    """Return an unbuilt plain convolution with the configuration of ``layer``.
 
-    Strides, padding, dilation, activation, name and dtype policy stay; ``changes``
-    replace entries of the configuration.
+    The strides, padding, dilation, activation, name and dtype policy are kept.
+    ``changes`` override entries of the configuration.
     """
     config = {
         key: value
@@ -304,19 +310,19 @@ def _image_size(model: Model, stem: Stem) -> tuple[int, ...]:
     spatial = shape[1:-1]
     if stem.layer.data_format == "channels_first":
         spatial = shape[2:]
-    return tuple(OPEN_SIDE if side is None else side for side in spatial)
+    return tuple(DEFAULT_IMAGE_SIZE if side is None else side for side in spatial)
 
 
 def _find_taps_inside(stem: Stem, size: tuple[int, ...]) -> Array:
-    """Return which taps of the kernel are inside an image of ``size``.
+    """Return which kernel taps are inside an image of ``size``, for every output.
 
     Returns
     -------
     ndarray of bool, shape (taps, outputs)
-        False where the tap reads zero padding. Both axes are in C order.
+        False where the tap reads zero padding. Taps and outputs are in C order.
     """
-    # A convolution with one output band for each tap, of an image of ones, computes
-    # it by the padding rules of Keras itself.
+    # Convolve an image of ones with a kernel that returns every tap as a separate band.
+    # Keras' own padding rules then determine which taps read 1 and which read 0.
     layer = stem.layer
     taps = math.prod(layer.kernel_size)
     probe = PLAIN_CONVOLUTIONS[len(layer.kernel_size)](
@@ -339,8 +345,8 @@ def _find_taps_inside(stem: Stem, size: tuple[int, ...]) -> Array:
 
 
 def _convolve(stem: Stem, images: Array) -> Array:
-    """Return what the stem makes of ``images`` (N, ..., C) before its activation."""
-    # In channels-last, which every backend supports on a CPU.
+    """Return the output of the stem for ``images`` (N, ..., C), without activation."""
+    # Every backend supports channels-last convolutions on a CPU.
     layer = _channels_last(stem.layer, activation=None)
     padded = _apply_paddings(stem, images)
     layer.build(padded.shape)
@@ -350,20 +356,20 @@ def _convolve(stem: Stem, images: Array) -> Array:
 
 
 def _apply_paddings(stem: Stem, images: Array) -> Any:
-    """Return ``images`` (N, ..., C), padded as before the stem."""
+    """Return ``images`` (N, ..., C) after the padding layers in front of the stem."""
     for padding in stem.paddings:
         images = _channels_last(padding)(images)
     return images
 
 
 def _channels_last(layer: Layer, **changes: Any) -> Layer:
-    """Return a new layer, configured as ``layer``, for channels-last images."""
+    """Return an unbuilt copy of ``layer`` that reads channels-last images."""
     config = {**layer.get_config(), "data_format": "channels_last", **changes}
     return type(layer).from_config(config)
 
 
 def _predict(model: Model, stem: Stem, images: Array) -> list[Array]:
-    """Return all outputs of ``model`` for ``images`` (N, ..., C), in inference."""
+    """Return all outputs of ``model`` for ``images`` (N, ..., C), in inference mode."""
     if stem.layer.data_format == "channels_first":
         images = np.moveaxis(images, -1, 1)
     outputs = model(wrap_input(model, images), training=False)

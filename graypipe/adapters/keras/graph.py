@@ -1,7 +1,7 @@
 """Find the stem of a Keras model: the convolution that reads the image.
 
-Keras stores the graph of a functional model in its configuration, the one that the
-model is saved by. The graph is read from there.
+The graph of a functional model is read from its configuration, which Keras also uses to
+save the model.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ with require_extra("tensorflow", "keras", "tensorflow"):
     import keras
     from keras import layers
 
-# Keras has no types.
+# Keras ships no type annotations.
 Layer = Any
 Model = Any
 
@@ -31,18 +31,18 @@ PADDINGS = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 NORMALIZATIONS = (layers.Rescaling, layers.Normalization, layers.BatchNormalization)
 
 ALTERNATIVE = "put a ChannelLayer in front of the model, or apply the plan to its input"
-"""The advice that ends the errors of a model that cannot be folded."""
+"""The advice at the end of error messages for models that cannot be folded."""
 
 
 class SymbolicTensor(NamedTuple):
-    """A tensor in the graph of a model, as configurations refer to it."""
+    """A reference to a tensor in the graph of a model, as in Keras configurations."""
 
     layer: str
-    """The name of the layer that returns it."""
+    """The name of the layer that returns the tensor."""
     call: int
-    """Which call of that layer: a shared layer has several."""
+    """The index of the call of that layer; a shared layer is called several times."""
     output: int
-    """Which of the tensors that the call returns."""
+    """The index of the tensor among the outputs of the call."""
 
 
 class Call(NamedTuple):
@@ -65,9 +65,9 @@ class Stem(NamedTuple):
     """The convolution that reads the image."""
 
     path: tuple[str, ...]
-    """The names of the nested models around the layer, outermost first, and its own.
+    """The names of the nested models that contain the layer, then of the layer itself.
 
-    The model that was searched is left out.
+    The outermost nested model is first. The searched model is not included.
     """
     paddings: tuple[Layer, ...]
     """The zero-padding layers between the image and the convolution."""
@@ -82,8 +82,8 @@ def find_stem(model: Model, layer: str | None = None) -> Stem:
     model : keras.Model
         A functional or sequential model. Nested models are searched as well.
     layer : str, optional
-        The expected name of the convolution: "conv1", or with its path
-        "resnet50/conv1" in a nested model.
+        The expected name of the convolution: "conv1", or "resnet50/conv1" for a layer
+        of a nested model.
 
     Returns
     -------
@@ -104,14 +104,14 @@ def find_stem(model: Model, layer: str | None = None) -> Stem:
         inner_paddings, reader = _follow_image(reader)
         paddings += inner_paddings
         path.append(reader.name)
-    # The exact type: a subclass may use its kernel in another way.
+    # Compare the exact type, because a subclass may use its kernel differently.
     if type(reader) not in CONVOLUTIONS:
         raise ChannelError(_unsupported_message(reader))
     full_name = "/".join(path)
     if layer not in (None, reader.name, full_name):
         raise ChannelError(
             f"the image is read by {full_name!r}, not by {layer!r}: omit layer=, or "
-            f"pass that name"
+            f"pass layer={full_name!r}"
         )
     if _count_occurrences(model, reader) > 1:
         raise ChannelError(_shared_message(reader))
@@ -119,10 +119,10 @@ def find_stem(model: Model, layer: str | None = None) -> Stem:
 
 
 def is_graph(layer: Layer) -> bool:
-    """Return whether ``layer`` is a model that computes exactly its graph of layers.
+    """Return whether ``layer`` is a model that its graph of layers fully describes.
 
-    That is a functional or sequential model, unless a subclass overrides how it is
-    called.
+    This is true for a functional or sequential model, unless its class overrides
+    ``__call__`` or ``call``.
     """
     has_graph = isinstance(layer, keras.Sequential) or hasattr(layer, "operations")
     return (
@@ -133,7 +133,7 @@ def is_graph(layer: Layer) -> bool:
 
 
 def _is_keras_method(layer: Layer, method: str) -> bool:
-    """Return whether Keras itself defines the ``method`` that ``layer`` has."""
+    """Return whether Keras, not a user-defined class, defines ``method``."""
     for cls in type(layer).__mro__:
         if method in vars(cls):
             return bool(cls.__module__.startswith("keras."))
@@ -141,15 +141,23 @@ def _is_keras_method(layer: Layer, method: str) -> bool:
 
 
 def has_depthwise_kernel(layer: Layer) -> bool:
-    """Return whether the kernel of ``layer`` is depthwise, (..., bands, multiplier).
+    """Return whether ``layer`` has a depthwise kernel, (..., bands, multiplier).
 
-    Both depthwise and separable convolutions have one.
+    Depthwise and separable convolutions have one.
     """
     return hasattr(layer, "depth_multiplier")
 
 
 def check_built(model: Model) -> None:
-    """Raise DTypeError unless ``model`` is a model, ChannelError unless it is built."""
+    """Check that ``model`` is a built Keras model.
+
+    Raises
+    ------
+    DTypeError
+        If ``model`` is not a Keras model.
+    ChannelError
+        If ``model`` is not built.
+    """
     if not isinstance(model, keras.Model):
         raise DTypeError(f"expected a Keras model, got {type(model).__name__}")
     if not model.built:
@@ -160,7 +168,7 @@ def check_built(model: Model) -> None:
 
 
 def _count_occurrences(model: Model, layer: Layer) -> int:
-    """Return how often ``layer`` is in ``model`` and the models nested in it."""
+    """Return how often ``layer`` occurs in ``model`` and its nested models."""
     count = 0
     for part in model.layers:
         if is_graph(part):
@@ -171,12 +179,12 @@ def _count_occurrences(model: Model, layer: Layer) -> int:
 
 
 def _follow_image(model: Model) -> tuple[list[Layer], Layer]:
-    """Return the layers that pad the image in ``model``, and the one that reads it."""
+    """Return the layers of ``model`` that pad the image, and the one that reads it."""
     graph = _read_graph(model)
     paddings: list[Layer] = []
     readers: list[Layer] = []
     image_tensors = [graph.image]
-    # The list grows in the loop: a padded image is an image too.
+    # The loop appends to the list it iterates over: a padded image is an image too.
     for tensor in image_tensors:
         for call in graph.calls:
             if tensor not in call.inputs:
@@ -195,8 +203,8 @@ def _follow_image(model: Model) -> tuple[list[Layer], Layer]:
         names = ", ".join(repr(layer.name) for layer in readers) or "none"
         raise ChannelError(
             f"expected one layer that reads the image of model {model.name!r}, got "
-            f"{len(readers)} ({names}): folded into one of them, the plan would be "
-            f"missing in the others; {ALTERNATIVE}"
+            f"{len(readers)} ({names}), but a plan can only be folded into a single "
+            f"layer: {ALTERNATIVE}"
         )
     (reader,) = readers
     if [call.layer for call in graph.calls].count(reader) > 1:
@@ -205,7 +213,7 @@ def _follow_image(model: Model) -> tuple[list[Layer], Layer]:
 
 
 def _read_graph(model: Model) -> Graph:
-    """Return the graph of ``model``, a built model of one input."""
+    """Return the graph of ``model``, a built model with one input."""
     check_built(model)
     if not is_graph(model):
         raise ChannelError(_no_graph_message(model))
@@ -215,7 +223,7 @@ def _read_graph(model: Model) -> Graph:
 
 
 def _sequential_graph(model: Model) -> Graph:
-    """Return the graph of a sequential model, whose configuration has none."""
+    """Return the graph of a sequential model, a chain of its layers."""
     image = SymbolicTensor("", 0, 0)
     tensor = image
     calls = []
@@ -229,14 +237,14 @@ def _sequential_graph(model: Model) -> Graph:
 def _functional_graph(model: Model) -> Graph:
     """Return the graph of a functional model, read from its configuration."""
     config = model.get_config()
-    # A subclass of a functional model may have a configuration of its own.
+    # A subclass of a functional model may return a different configuration.
     if "input_layers" not in config:
         raise ChannelError(_no_graph_message(model))
     if len(model.inputs) > 1:
         raise ChannelError(
-            f"expected a model of one input, the image, got {len(model.inputs)} in "
-            f"model {model.name!r}: fold the one that reads the image before it is "
-            f"joined with the others"
+            f"expected a model with one input, the image, got {len(model.inputs)} "
+            f"inputs in model {model.name!r}: make the part that reads the image a "
+            f"model of its own, fold it, and then join it with the other inputs"
         )
     operations = {operation.name: operation for operation in model.operations}
     calls = []
@@ -244,17 +252,17 @@ def _functional_graph(model: Model) -> Graph:
         name = entry["name"]
         for index, arguments in enumerate(entry["inbound_nodes"]):
             inputs = set(_symbolic_tensors(arguments))
-            # The model's own convolution and padding layers return one tensor.
+            # Only the outputs of padding layers are followed, and these have one.
             calls.append(Call(operations[name], inputs, SymbolicTensor(name, index, 0)))
     image = SymbolicTensor(*keras.tree.flatten(config["input_layers"]))
-    # Flattened, so (layer, call, output) follow one another for each output.
+    # In the flat list, each output is three consecutive entries: layer, call, output.
     flat = keras.tree.flatten(config["output_layers"])
     outputs = {SymbolicTensor(*flat[i : i + 3]) for i in range(0, len(flat), 3)}
     return Graph(image, calls, outputs)
 
 
 def _symbolic_tensors(arguments: Any) -> Iterator[SymbolicTensor]:
-    """Yield the symbolic tensors in the arguments of a call, from a configuration."""
+    """Yield the symbolic tensors in ``arguments`` of a call in a configuration."""
     if isinstance(arguments, dict):
         if arguments.get("class_name") == "__keras_tensor__":
             yield SymbolicTensor(*arguments["config"]["keras_history"])
@@ -267,33 +275,33 @@ def _symbolic_tensors(arguments: Any) -> Iterator[SymbolicTensor]:
 
 
 def _shared_message(layer: Layer) -> str:
-    """Return the message for a convolution that does not read the image alone."""
+    """Return the message for a convolution that also reads other tensors."""
     return (
-        f"layer {layer.name!r} is shared, and reads the image and other tensors: "
+        f"layer {layer.name!r} is shared and reads other tensors besides the image: "
         f"{ALTERNATIVE}"
     )
 
 
 def _no_graph_message(model: Model) -> str:
-    """Return the message for a model that is written in Python code."""
+    """Return the message for a model that its graph of layers does not describe."""
     return (
-        f"model {model.name!r} is of class {type(model).__name__}, whose graph of "
-        f"layers is in Python code, so what reads the image is unknown: fold a "
-        f"functional or sequential model and use that inside, or {ALTERNATIVE}"
+        f"model {model.name!r} is of class {type(model).__name__}, which overrides how "
+        f"the model is called, so the layer that reads the image is unknown: fold a "
+        f"functional or sequential model and call it in the class, or {ALTERNATIVE}"
     )
 
 
 def _unsupported_message(layer: Layer) -> str:
-    """Return the message for a ``layer`` that reads the image and is no convolution."""
+    """Return the message for ``layer``, which reads the image but is unsupported."""
     kind = type(layer).__name__
     if isinstance(layer, NORMALIZATIONS):
         return (
-            f"the model normalises inside: {kind} {layer.name!r} reads the image "
-            f"before any convolution, band by band, and after a fold it would read the "
-            f"bands of the source: {ALTERNATIVE}"
+            f"the model normalises its input: {kind} {layer.name!r} reads the image "
+            f"before any convolution, and after a fold it would normalise the bands of "
+            f"the source with the parameters of other bands: {ALTERNATIVE}"
         )
     supported = ", ".join(cls.__name__ for cls in CONVOLUTIONS)
     return (
-        f"{kind} {layer.name!r} reads the image, and a plan can only be folded into "
+        f"{kind} {layer.name!r} reads the image, but a plan can only be folded into "
         f"{supported}: {ALTERNATIVE}"
     )

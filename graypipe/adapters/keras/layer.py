@@ -1,4 +1,4 @@
-"""A plan as a Keras layer, under the TensorFlow, JAX and torch backends."""
+"""Keras layer that applies a plan, for the TensorFlow, JAX and torch backends."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,36 +30,37 @@ with require_extra("tensorflow", "keras", "tensorflow"):
 Tensor = Any
 Shape = tuple[int | None, ...]
 
-USE_TF_DATA = "in Dataset.map use graypipe.adapters.tf_data.ToBackbone"
+USE_TF_DATA = "in Dataset.map, use graypipe.adapters.tf_data.ToBackbone"
 """The advice in errors for inputs that only the tf.data adapter accepts."""
 
 
 # The registered name "graypipe>ChannelLayer" is stored in every saved model.
 @keras.saving.register_keras_serializable(package="graypipe")
-class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
+class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
     """Apply a plan as a layer of a Keras model.
 
-    The layer takes batches of stored pixel values and returns what the backbone
-    expects. Images reach the device with the bands of the file, such as one in place
-    of three. The layer runs under the TensorFlow, JAX and torch backends, and is saved
-    with its model.
+    The layer receives batches of stored pixel values and returns the input of the
+    backbone. Only the bands of the source are copied to the device, such as one gray
+    band instead of three. The layer supports the TensorFlow, JAX and torch backends,
+    and is saved with its model.
 
     Parameters
     ----------
     plan : Plan
-        The plan to apply. Its source declares a range but no dtype, because Keras
-        casts uint8 to float32 before a layer sees the pixels; its target has a
-        floating dtype. ``data_format`` replaces its layouts.
+        The plan to apply. Its source must declare a range but no dtype, because Keras
+        casts uint8 to float32 before a layer receives the pixels. Its target must have
+        a floating dtype. Its layouts are replaced according to ``data_format``.
     trainable : bool, default False
-        Make the affine part of the plan a trainable convolution of unit intensities,
-        with "same" padding. Its weights are ``kernel`` (k, k, bands in, bands out)
-        and ``bias`` (bands out,). They start as the plan, so the first output equals
-        the plan's. Pixels of nodata stay 0, and their neighbours read them as black.
-        A layer created with False has no weights, even if its attribute
-        ``trainable`` is set to True later.
+        Make the affine part of the plan a trainable convolution on unit intensities,
+        with "same" padding. Its weights are ``kernel``, of shape (k, k, source bands,
+        target bands), and ``bias``, of shape (target bands,). They are initialised
+        from the plan, so an untrained layer returns the result of the plan. Nodata
+        pixels stay 0 in the result, and the convolution reads them as black. With
+        False, the layer has no weights, even if its attribute ``trainable`` is set to
+        True later.
     kernel_size : int, default 1
-        The side k of the kernel, an odd number. Only a trainable layer can have
-        more than 1.
+        The height and width k of the kernel, an odd number. Values above 1 require
+        ``trainable=True``.
     data_format : {"channels_last", "channels_first"}, optional
         Whether images are (N, ..., H, W, C) or (N, ..., C, H, W). The default is the
         value of `keras.config.image_data_format` when the layer is created.
@@ -69,12 +70,12 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
     Raises
     ------
     RangeError
-        If the source does not declare its range. When called, if the images arrive
-        in half precision, which cannot represent the declared levels.
+        If the source does not declare its range. When called, if the images are in
+        half precision, which cannot represent the declared levels.
     DTypeError
         If the source declares a dtype, or the target's dtype is not floating. When
-        called, if the input is not one tensor, or if the plan needs float64 and JAX
-        does not have it enabled.
+        called, if the input is not one tensor, or if the plan needs float64 and it is
+        not enabled in JAX.
     LayoutError
         If ``kernel_size`` or ``data_format`` is invalid. When called, if the input is
         not a batch of images.
@@ -83,9 +84,9 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
 
     Notes
     -----
-    The result has the dtype of the plan's target under every dtype policy: the input
-    is not cast, the layer computes in float32 (in float64 where the plan does) even
-    under mixed precision, and the next layer casts for itself.
+    The result has the dtype of the plan's target under every dtype policy. The layer
+    computes in float32, or in float64 if the plan does, even under mixed precision;
+    the next layer casts its own input.
 
     Examples
     --------
@@ -101,7 +102,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
     >>> print(result[0, 0, 0].round(4))
     [0.2 0.2 0.2]
 
-    A trainable layer starts as the plan:
+    A trainable layer initially returns the result of the plan:
 
     >>> layer = ChannelLayer(plan, trainable=True, kernel_size=3)
     >>> print(np.asarray(layer(images))[0, 0, 0].round(4))
@@ -110,8 +111,8 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
     [(3, 3, 1, 3), (3,)]
     """
 
-    # Keras stores the module of a class in saved models. It has to be the public
-    # import path, which is frozen, and not this file, which may move.
+    # Keras stores the module of a class in saved models. It must be the public import
+    # path, which does not change, not the module of this file, which may.
     __module__ = "graypipe.adapters.keras"
 
     def __init__(
@@ -123,20 +124,21 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         name: str | None = None,
     ) -> None:
         _check_plan(plan, trainable, kernel_size)
-        # `autocast=False` keeps the input as it arrives. The dtype policy stays the
-        # global one although the layer does not compute by it: a Sequential model
-        # without a keras.Input casts its input to the model's policy and then to
-        # that of its first layer. A float32 policy here would cast half precision
-        # back and hide from `_upcast_half` that levels were lost.
+        # With `autocast=False`, Keras does not cast the input. The layer keeps the
+        # global dtype policy although it does not compute in its dtype: a Sequential
+        # model without a keras.Input casts its input to the dtype of the model's
+        # policy and then to the dtype of its first layer's policy. A float32 policy
+        # would cast half precision back to float32, and `_upcast_half` could not
+        # detect that levels were lost.
         super().__init__(name=name, trainable=trainable, autocast=False)
         self.data_format = data_format or keras.config.image_data_format()
         layout, self._axis = image_layout(self.data_format)
         self.plan = plan.with_layouts(layout, layout)
         self.kernel_size = kernel_size
-        # `trainable` may be changed later, to freeze the weights. Whether there are
-        # weights is decided here.
+        # Users may change `trainable` later to freeze the weights, so it does not tell
+        # whether the layer has weights.
         self._has_weights = trainable
-        # A target of float16 is computed in float32 and cast at the end.
+        # For a float16 target, compute in float32 and cast the result.
         self._compute_plan = replace(
             self.plan, target=replace(self.plan.target, dtype=layer_dtype(plan))
         )
@@ -153,7 +155,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         Raises
         ------
         LayoutError, ChannelError
-            If that is not a batch of images with the bands of the source.
+            If the input is not a batch of images with the bands of the source.
         """
         self._check_shape(input_shape)
         if not self._has_weights:
@@ -166,8 +168,8 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         self.bias = self._add_weight("bias", self._initial_bias)
 
     def _add_weight(self, name: str, value: Any) -> Any:
-        """Return a new weight of the layer that starts as the array ``value``."""
-        # `autocast=False`: mixed precision would round the plan to half precision.
+        """Add a weight with the initial value ``value``, an array, and return it."""
+        # With autocast, mixed precision would round the weights to half precision.
         return self.add_weight(
             name=name,
             shape=value.shape,
@@ -177,7 +179,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         )
 
     def __call__(self, inputs: Tensor, *more: Tensor, **options: Any) -> Tensor:
-        """Return the result for one batch.
+        """Return a batch, converted by the plan.
 
         Parameters
         ----------
@@ -185,10 +187,10 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
             A batch of images: a tensor of the backend, a NumPy array or a symbolic
             tensor of Keras.
         *more : tensor
-            Not allowed, and only declared for a clear error: `Dataset.map` calls a
-            layer with the image and its label.
+            Not supported. `Dataset.map` may call a layer with an image and its label,
+            which raises an error that names the alternative.
         **options
-            Passed on to `keras.Layer`.
+            Passed to ``keras.Layer.__call__``.
 
         Returns
         -------
@@ -198,14 +200,14 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         Raises
         ------
         DTypeError, LayoutError, ChannelError, RangeError
-            If ``inputs`` is not a batch of images of the source; see `ChannelLayer`.
+            If the plan cannot convert ``inputs``; see `ChannelLayer`.
         """
-        # Checked here and not in `call`, because Keras converts its inputs before.
+        # Check here, not in `call`, because Keras converts the inputs before `call`.
         _check_inputs(inputs, more)
         return super().__call__(inputs, **options)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Return the result for one batch, a tensor of the backend."""
+        """Return ``inputs``, a tensor of the backend, converted by the plan."""
         self._check_shape(inputs.shape)
         pixels, dtype = self._upcast_half(inputs)
         execution = _execution(self._compute_plan, dtype)
@@ -215,19 +217,19 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
                 _execution(self._unit_plan, dtype), pixels, self._axis, ops
             )
             result = result + self._learned_change(unit)
-            # A convolution writes to pixels of nodata too.
+            # The convolution writes to nodata pixels too.
             result = elementwise.zero_nodata(execution, pixels, result, self._axis, ops)
         return ops.cast(result, self.plan.target.dtype)
 
     def _learned_change(self, unit: Tensor) -> Tensor:
-        """Return what training has added to the result of the plan."""
-        # The weights less their initial values, rather than the weights themselves:
-        # hardware may round a convolution (to TF32), which would make the first
-        # output differ from the plan. The change is exactly zero there.
+        """Return the difference that training has made to the result of the plan."""
+        # Convolve with the change of the weights, not with the weights: hardware may
+        # compute convolutions with fewer bits (TF32), and an untrained layer would then
+        # differ from the plan. The change of untrained weights is exactly zero.
         kernel = self.kernel - self._initial_kernel
         bias = self.bias - self._initial_bias
-        # TensorFlow has no channels-first convolution on a CPU, and convolutions
-        # take one leading axis.
+        # TensorFlow does not support channels-first convolutions on a CPU, and a
+        # convolution accepts only one leading axis.
         images = ops.moveaxis(unit, self._axis, -1)
         shape = ops.shape(images)
         images = ops.reshape(images, (-1, *shape[-3:]))
@@ -250,10 +252,10 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         largest = largest_level(self.plan)
         if largest > MAX_EXACT_INTEGER[dtype]:
             raise RangeError(
-                f"the images arrived as {dtype}, which cannot represent every level up "
-                f"to {largest:g} that the source declares: a model under mixed "
-                f"precision cast them. Begin the model with keras.Input, which keeps "
-                f"float32, or subclass it with super().__init__(autocast=False)"
+                f"the source declares levels up to {largest:g}, got images in {dtype}, "
+                f"which cannot represent them all; mixed precision may have cast the "
+                f"images: start the model with keras.Input, which keeps float32, or "
+                f"call super().__init__(autocast=False) in a subclassed model"
             )
         return ops.cast(inputs, "float32"), "float32"
 
@@ -268,12 +270,12 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         Returns
         -------
         tuple of int or None
-            The same shape with the number of bands of the target.
+            The input shape with the number of bands of the target.
 
         Raises
         ------
         LayoutError, ChannelError
-            If ``input_shape`` is not that of a batch with the bands of the source.
+            If the input is not a batch of images with the bands of the source.
         """
         shape = list(self._check_shape(input_shape))
         shape[self._axis] = len(self.plan.target.bands)
@@ -281,13 +283,13 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
 
     def compute_output_spec(self, inputs: Tensor) -> Tensor:
         """Return the shape and dtype of the result as a symbolic tensor."""
-        # Keras' own method takes the dtype from the policy of the layer.
+        # The inherited method would use the dtype of the layer's policy.
         return keras.KerasTensor(
             self.compute_output_shape(inputs.shape), self.plan.target.dtype
         )
 
     def _check_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        """Return ``input_shape`` as a tuple; raise unless it is a batch of images."""
+        """Return ``input_shape`` as a tuple; raise if it is not a batch of images."""
         shape = tuple(input_shape)
         bands = self.plan.source.bands
         expected = (
@@ -296,24 +298,24 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         )
         if len(shape) < 4:
             raise LayoutError(
-                f"expected a batch {expected}, 4 axes or more, got {len(shape)} axes "
-                f"of shape {shape}: write x[None] for one image, "
+                f"expected a batch of shape {expected}, with at least 4 axes, got "
+                f"shape {shape}: pass x[None] for one image, or "
                 f"ops.expand_dims(x, {self._axis}) for gray images without a channel "
                 f"axis; {USE_TF_DATA}"
             )
         if shape[self._axis] != len(bands):
             raise ChannelError(
                 f"expected the bands {format_bands(bands)} ({len(bands)}) on axis "
-                f"{self._axis} of {expected}, got {shape[self._axis]} in shape "
+                f"{self._axis} of shape {expected}, got {shape[self._axis]} in shape "
                 f"{shape}: declare the bands that the images have, or select bands "
                 f"first{_data_format_hint(shape, len(bands))}"
             )
         return shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the layer as plain values, the plan as JSON text.
+        """Return the constructor arguments as plain values, with the plan as JSON.
 
-        The keys and values are stored in saved models.
+        Saved models contain these keys and values, so they must not change.
         """
         return {
             "name": self.name,
@@ -331,7 +333,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         frozen = arguments.pop("frozen", False)
         layer = cls(Plan.from_json(arguments.pop("plan")), **arguments)
         if frozen:
-            # Unlike trainable=False in the constructor, this keeps the weights.
+            # Unlike trainable=False in the constructor, this does not drop the weights.
             layer.trainable = False
         return layer
 
@@ -343,7 +345,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
 
 
 def _data_format_hint(shape: Shape, count: int) -> str:
-    """Return the end of an error if another data format finds ``count`` bands."""
+    """Return advice if ``shape`` has ``count`` bands in another data format."""
     for data_format, (_, axis) in DATA_FORMATS.items():
         if shape[axis] == count:
             return (
@@ -353,12 +355,12 @@ def _data_format_hint(shape: Shape, count: int) -> str:
 
 
 def _check_plan(plan: Plan, trainable: bool, kernel_size: int) -> None:
-    """Raise RangeError, DTypeError or LayoutError unless a layer can apply ``plan``."""
+    """Raise RangeError, DTypeError or LayoutError if a layer cannot apply ``plan``."""
     check_layer(
         plan,
         trainable,
         kernel_size,
-        why="Keras casts uint8 to float32 before a layer sees it",
+        why="Keras casts uint8 to float32 before a layer receives the pixels",
         instead=USE_TF_DATA,
     )
     if plan.source.dtype is not None:
@@ -370,32 +372,31 @@ def _check_plan(plan: Plan, trainable: bool, kernel_size: int) -> None:
 
 
 def _check_inputs(inputs: Tensor, more: tuple[Tensor, ...]) -> None:
-    """Raise DTypeError or LayoutError unless there is one tensor of known rank."""
+    """Raise DTypeError or LayoutError if the input is not one tensor of known rank."""
     backend = keras.backend.backend()
     if backend != "tensorflow" and _is_tensorflow_graph_tensor(inputs):
-        # This is what happens in Dataset.map, which runs in a TensorFlow graph
-        # whatever the backend of Keras is.
+        # Dataset.map calls a layer in a TensorFlow graph, whatever the Keras backend.
         raise DTypeError(
-            f"a layer under the {backend} backend cannot take a tensor of a TensorFlow "
-            f"graph: {USE_TF_DATA}"
+            f"a layer under the {backend} backend does not accept a tensor of a "
+            f"TensorFlow graph: {USE_TF_DATA}"
         )
     if more or not hasattr(inputs, "shape"):
         kinds = ", ".join(type(argument).__name__ for argument in (inputs, *more))
         raise DTypeError(
-            f"expected one tensor of images, got {kinds}: call the layer on the "
-            f"images; {USE_TF_DATA}"
+            f"expected one tensor of images, got {kinds}: pass only the images to the "
+            f"layer; {USE_TF_DATA}"
         )
-    # Only TensorFlow's shapes have a rank, which is None if it is unknown.
+    # Only TensorFlow shapes have the attribute `rank`, None if the rank is unknown.
     if getattr(inputs.shape, "rank", 0) is None:
         raise LayoutError(
-            f"expected a batch of images, got a tensor of unknown rank: set it with "
-            f"tf.ensure_shape; {USE_TF_DATA}"
+            f"expected a batch of images, got a tensor of unknown rank: set its shape "
+            f"with tf.ensure_shape; {USE_TF_DATA}"
         )
 
 
 def _is_tensorflow_graph_tensor(inputs: Any) -> bool:
-    """Return whether ``inputs`` belongs to a TensorFlow graph, without importing it."""
-    # Under another backend TensorFlow may not be imported: then it made no tensor.
+    """Return whether ``inputs`` is in a TensorFlow graph; do not import TensorFlow."""
+    # If TensorFlow has not been imported, it cannot have created ``inputs``.
     tensorflow = sys.modules.get("tensorflow")
     return tensorflow is not None and bool(tensorflow.is_symbolic_tensor(inputs))
 
@@ -406,23 +407,26 @@ def _execution(plan: Plan, dtype: str) -> Execution:
     Raises
     ------
     DTypeError
-        If it computes in float64, and JAX does not have that enabled.
+        If the plan computes in float64, which is not enabled in JAX.
     """
     execution = plan._execution(element_type(dtype))
     if execution.compute_dtype == np.float64 and not _has_float64():
         raise DTypeError(
-            f"this plan computes in float64 for images of {dtype}, which JAX does not "
-            f"have enabled: call jax.config.update('jax_enable_x64', True), or use "
-            f"floats or integers of up to 16 bits and a range and nodata that float32 "
-            f"represents exactly"
+            f"for {dtype} images this plan computes in float64, which is not enabled "
+            f"in JAX: call jax.config.update('jax_enable_x64', True), or pass float32 "
+            f"images or integers of up to 16 bits, with a range and nodata value that "
+            f"float32 represents exactly"
         )
     return execution
 
 
 def _has_float64() -> bool:
-    """Return whether the backend computes in float64; JAX makes it float32 silently."""
+    """Return whether the backend supports float64.
+
+    Unless float64 is enabled, JAX silently computes in float32 instead.
+    """
     if keras.backend.backend() != "jax":
         return True
     import jax
 
-    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # JAX makes its options as it loads
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]  # JAX defines its options at run time

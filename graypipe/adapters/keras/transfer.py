@@ -22,7 +22,7 @@ with require_extra("tensorflow", "keras", "tensorflow"):
 Rename = Mapping[str | int, str | int | None] | Callable[[str], str | None]
 
 KERNEL_LAYOUTS = {3: "WIO", 4: "HWIO", 5: "DHWIO"}
-"""By the number of axes: the layout of kernels in Keras."""
+"""The layout of kernels in Keras, by their number of axes."""
 
 
 def transfer_into(
@@ -35,46 +35,48 @@ def transfer_into(
 ) -> Report:
     """Copy weights into a Keras model, in place, by name and shape.
 
-    Nothing is written unless everything fits. A weight is named by its layer:
-    "block1_conv1/kernel", or "vgg16/block1_conv1/kernel" in a nested model. A layer in
-    two nested models has both names.
+    If an error is raised, the model is unchanged. The name of a weight contains the
+    name of its layer: "block1_conv1/kernel", or "vgg16/block1_conv1/kernel" in a nested
+    model. The weights of a layer that two nested models share have two names.
 
     Parameters
     ----------
     model : keras.Model
-        The target, which has its weights.
+        The target model, which must be built.
     source : keras.Model, mapping of str to array, str or path-like
-        A model; arrays by the names of weights; or the path of a .keras file, which is
-        loaded in Keras' safe mode, or of a .weights.h5 file. The latter has numbers
-        in place of names: "block1_conv1/0" goes to the first weight of that layer.
+        A model, a mapping from names of weights to arrays, or the path of a .keras or
+        .weights.h5 file. A .keras file is loaded in the safe mode of Keras. A
+        .weights.h5 file contains numbers instead of names: "block1_conv1/0" is the
+        first weight of the layer.
     rename : mapping or callable, optional
-        What a name of the source is in ``model``; None leaves it out. A mapping has
-        layers, by name or by index in ``layers``, or single weights; names that it
-        lacks stay. A function gets the name of a weight.
+        Translates names of the source to names in ``model``; None skips the weight. A
+        mapping contains names of layers, indices of layers in ``layers``, or names of
+        weights; names that it does not contain stay as they are. A callable receives
+        the name of a weight.
     freeze : bool, default False
-        Set ``trainable`` to False on layers of which every weight was copied or
-        adapted. Compile the model afterwards.
+        Set ``trainable`` to False for layers whose weights were all copied or adapted.
+        Compile the model afterwards.
     adapt : mapping of str to callable or ChannelMap, optional
-        Functions by the names of weights in ``model``, as for
-        `graypipe.weights.transfer`; kernels are (H, W, I, O). A `ChannelMap` is folded
-        into the kernel: ``adapt={"conv1/kernel": gp.replicate()}``.
+        Functions that compute weights, by the name of the weight in ``model``, as for
+        `graypipe.weights.transfer`. Kernels have layout (H, W, I, O). A `ChannelMap` is
+        folded into the kernel: ``adapt={"conv1/kernel": gp.replicate()}``.
 
     Returns
     -------
     Report
-        What became of each weight. Printed, it is a table.
+        The outcome for each weight. ``print`` shows it as a table.
 
     Raises
     ------
     ChannelError
-        If a name does not exist or is not unique, if one weight would get two values,
+        If a name does not exist or is not unique, if a weight would get two values,
         if a channel map adapts a depthwise kernel, or if ``model`` is not built.
     LayoutError, RangeError
-        As `graypipe.weights.transfer`.
+        As for `graypipe.weights.transfer`.
     DTypeError
-        If ``source`` is none of the above, or ``model`` is not a Keras model.
+        If ``source`` has an unsupported type, or ``model`` is not a Keras model.
     ReadError
-        If a file is of another format, or damaged.
+        If the file is damaged, or has an unsupported format.
     FileNotFoundError
         If the file does not exist.
 
@@ -118,7 +120,7 @@ def transfer_into(
         rename=new_names,
         adapt=resolve_adapt(adapt, target_weights, KERNEL_LAYOUTS, "kernel"),
     )
-    # A shared weight is written once. `resolve_tied_weights` adds its other names to
+    # Write a shared weight only once. `resolve_tied_weights` adds its other names to
     # the report.
     written = {
         id(target_weights[name]): name for name in (*report.copied, *report.adapted)
@@ -133,30 +135,31 @@ def transfer_into(
 
 
 def _weights_by_name(model: Model, prefix: str = "") -> dict[str, Any]:
-    """Return the variables of ``model`` by name, in its order.
+    """Return the variables of ``model`` by name, in the order of its layers.
 
     Raises
     ------
     DTypeError
         If ``model`` is not a Keras model.
     ChannelError
-        If it is not built, or if two of its weights have the same name.
+        If ``model`` is not built, or if two of its weights have the same name.
     """
     check_built(model)
-    named: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for layer in model.layers:
         path = f"{prefix}{layer.name}/"
         if isinstance(layer, keras.Model):
-            named |= _weights_by_name(layer, path)
+            variables |= _weights_by_name(layer, path)
         else:
             for weight in layer.weights:
-                _add_unique(named, f"{path}{_name_in_layer(layer, weight)}", weight)
-    # What is left are weights that a subclassed model has created itself.
-    layer_weights = {id(weight) for weight in named.values()}
+                name = f"{path}{_name_in_layer(layer, weight)}"
+                _add_unique(variables, name, weight)
+    # The remaining weights belong to a subclassed model itself, not to a layer.
+    layer_weights = {id(weight) for weight in variables.values()}
     for weight in model.weights:
         if id(weight) not in layer_weights:
-            _add_unique(named, f"{prefix}{weight.name}", weight)
-    return named
+            _add_unique(variables, f"{prefix}{weight.name}", weight)
+    return variables
 
 
 def _leaf_layers(model: Model, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -172,8 +175,8 @@ def _leaf_layers(model: Model, prefix: str = "") -> Iterator[tuple[str, Layer]]:
 def _name_in_layer(layer: Layer, weight: Any) -> str:
     """Return the name of ``weight`` within ``layer``, such as "query/kernel".
 
-    The path of a weight begins with the layers around it, but only if it was created
-    inside of them.
+    The path of a weight starts with the names of the layers that contain it, but only
+    if the weight was created inside them.
     """
     _, separator, name = f"/{weight.path}".partition(f"/{layer.name}/")
     if separator:
@@ -181,9 +184,9 @@ def _name_in_layer(layer: Layer, weight: Any) -> str:
     return str(weight.path)
 
 
-def _add_unique(named: dict[str, Any], name: str, weight: Any) -> None:
-    """Add ``weight`` to ``named``; raise ChannelError if another has its name."""
-    if named.setdefault(name, weight) is not weight:
+def _add_unique(weights_by_name: dict[str, Any], name: str, weight: Any) -> None:
+    """Add ``weight`` under ``name``; raise ChannelError if another has this name."""
+    if weights_by_name.setdefault(name, weight) is not weight:
         raise ChannelError(
             f"two weights are called {name!r}: give their layers different names"
         )
@@ -203,22 +206,22 @@ def _depthwise_names(model: Model) -> set[str]:
 def _check_adapt(adapt: Adapt | None, depthwise_names: Collection[str | None]) -> None:
     """Raise ChannelError if a channel map adapts a depthwise kernel.
 
-    Its axes are (H, W, bands, multiplier), so a fold would take it for a kernel that
-    sums over the bands.
+    A depthwise kernel has axes (H, W, bands, multiplier). A fold would treat it as an
+    ordinary kernel, which sums over the bands.
     """
     if not isinstance(adapt, Mapping):
         return
     for name, adapter in adapt.items():
         if isinstance(adapter, ChannelMap) and name in depthwise_names:
             raise ChannelError(
-                f"{name!r} is a depthwise kernel, which a channel map cannot adapt: it "
-                f"would become a sum over the bands; give a function, or fold "
-                f"`kernel.reshape(H, W, 1, -1)` with gp.weights.fold(groups=)"
+                f"{name!r} is a depthwise kernel, which does not sum over bands and "
+                f"cannot be adapted by a channel map: give a function, or fold "
+                f"kernel.reshape(H, W, 1, -1) with gp.weights.fold(..., groups=bands)"
             )
 
 
 def _load_source(source: Any) -> tuple[Mapping[str, Any], Model | None]:
-    """Return the weights of ``source`` by name, and its model if it has one."""
+    """Return the weights of ``source`` by name, and its model or None."""
     if isinstance(source, Mapping):
         return {name: _as_array(weight) for name, weight in source.items()}, None
     if isinstance(source, str | PathLike):
@@ -227,8 +230,8 @@ def _load_source(source: Any) -> tuple[Mapping[str, Any], Model | None]:
             return _read_weights_file(path), None
         if path.suffix != ".keras":
             raise ReadError(
-                f"{path} is neither .keras nor .weights.h5: load it into its model and "
-                f"pass the model"
+                f"expected a .keras or .weights.h5 file, got {path}: load it into its "
+                f"model and pass the model"
             )
         source = _load_keras_file(path)
     if not isinstance(source, keras.Model):
@@ -243,15 +246,15 @@ def _load_source(source: Any) -> tuple[Mapping[str, Any], Model | None]:
 
 
 def _as_array(weight: Any) -> Any:
-    """Return a variable of Keras as an array, and anything else as it is."""
+    """Return ``weight`` as an array if it is a Keras variable, else unchanged."""
     if isinstance(weight, keras.Variable):
         return convert_to_numpy(weight)
     return weight
 
 
 def _load_keras_file(path: Path) -> Model:
-    """Return the model saved in ``path``, without its compilation."""
-    # Checked before Keras opens it, for an error that says what to do.
+    """Return the model saved in ``path``, uncompiled."""
+    # Check the file before Keras opens it, because this error says what to do.
     try:
         with ZipFile(path) as archive:
             archive.getinfo("config.json")
@@ -264,7 +267,7 @@ def _load_keras_file(path: Path) -> Model:
 
 
 def _read_weights_file(path: Path) -> dict[str, Any]:
-    """Return the arrays of a .weights.h5 file, named as in "vgg16/block1_conv1/0"."""
+    """Return the arrays of a .weights.h5 file, by names like "vgg16/block1_conv1/0"."""
     with require_extra("tensorflow", "h5py"):
         import h5py  # type: ignore[import-untyped]
     try:
@@ -288,11 +291,11 @@ def _read_weights_file(path: Path) -> dict[str, Any]:
 
 
 def _read_group(group: Any, path: tuple[str, ...], arrays: dict[str, Any]) -> None:
-    """Add the weights in a ``group`` of a .weights.h5 file to ``arrays``.
+    """Add the weights in ``group`` of a .weights.h5 file to ``arrays``.
 
-    A layer is a group with a group "vars", which contains its weights by number and
-    has its name as an attribute. Groups between them, such as "layers", are the names
-    of attributes of the model, and no part of the name of a weight.
+    A layer is a group that contains a group "vars". That group contains the weights by
+    number, and has the name of the layer as an attribute. Other groups, such as
+    "layers", represent attributes of the model; the names of weights omit them.
     """
     for key, part in group.items():
         if key == "vars":
@@ -310,9 +313,9 @@ def _read_group(group: Any, path: tuple[str, ...], arrays: dict[str, Any]) -> No
 
 
 def _read_dataset(dataset: Any) -> Any:
-    """Return a data set of a .weights.h5 file as an array."""
+    """Return a dataset of a .weights.h5 file as an array."""
     array = dataset[()]
-    # HDF5 has no bfloat16. Keras stores it as two bytes, with its name as attribute.
+    # HDF5 has no bfloat16. Keras stores raw bytes, and the dtype as an attribute.
     if dataset.attrs.get("dtype") == "bfloat16":
         from ml_dtypes import bfloat16
 
@@ -326,7 +329,7 @@ def _rename_weights(
     source: Model | None,
     model: Model,
 ) -> dict[str, str | None]:
-    """Return the name in ``model`` of each of ``names``, the weights of the source."""
+    """Map ``names``, the names of weights of the source, to names in ``model``."""
     check_rename(rename)
     if callable(rename):
         return {name: rename(name) for name in names}
@@ -343,7 +346,7 @@ def _rename_weights(
 def _expand_layers(
     rename: Mapping[str, str | None], names: Collection[str]
 ) -> dict[str, str | None]:
-    """Return ``rename``, of layers and weights, as one of weights only."""
+    """Return ``rename`` with every layer replaced by its weights."""
     new_names: dict[str, str | None] = {}
     # Shorter names first, so that "encoder/bn/gamma" overrides "encoder".
     for old in sorted(rename, key=len):
@@ -352,8 +355,8 @@ def _expand_layers(
         if not inside:
             shown = ", ".join(map(repr, names)) or "none"
             raise ChannelError(
-                f"rename names {old!r}, but the source has no weights of that name: it "
-                f"has {shown}"
+                f"rename contains {old!r}, but the source has no layer or weight of "
+                f"that name: its weights are {shown}"
             )
         for name in inside:
             if new is None:
@@ -364,11 +367,11 @@ def _expand_layers(
 
 
 def _layer_name(layer: Any, model: Model | None) -> Any:
-    """Return the name of a ``layer`` that may be an index in ``model``."""
+    """Return ``layer``, or the name of the layer of ``model`` with that index."""
     if not isinstance(layer, int):
         return layer
     if model is None:
-        available = "the source has no layers to count"
+        available = "the source has no layers, only weights"
     elif not -len(model.layers) <= layer < len(model.layers):
         available = f"the model has {len(model.layers)} layers"
     else:
@@ -381,9 +384,10 @@ def _layer_name(layer: Any, model: Model | None) -> Any:
 def _resolve_numbers(
     new_names: Mapping[str, str | None], target_names: Collection[str]
 ) -> dict[str, str | None]:
-    """Return ``new_names`` with names of the target for the numbers of weights files.
+    """Return ``new_names`` with numbers replaced by the names of target weights.
 
-    Those name a weight by its position in its layer: "conv1/0" for "conv1/kernel".
+    A .weights.h5 file identifies a weight by its position in its layer, such as
+    "conv1/0" for "conv1/kernel".
     """
     by_number: dict[str, str] = {}
     counts: dict[str, int] = {}
@@ -391,7 +395,7 @@ def _resolve_numbers(
         layer, _, _ = name.rpartition("/")
         number = counts.get(layer, 0)
         counts[layer] = number + 1
-        # A weight of the model itself has no layer, and its number no slash.
+        # For a weight of the model itself, the layer is empty: remove the slash.
         by_number[f"{layer}/{number}".removeprefix("/")] = name
     resolved: dict[str, str | None] = {}
     for name, new_name in new_names.items():
@@ -403,7 +407,7 @@ def _resolve_numbers(
 
 
 def _freeze(model: Model, written: Collection[int]) -> None:
-    """Freeze the layers whose weights all have their ids in ``written``."""
+    """Freeze the layers whose weights are all in ``written``, a set of ids."""
     for _, layer in _leaf_layers(model):
         if layer.weights and all(id(weight) in written for weight in layer.weights):
             layer.trainable = False

@@ -168,7 +168,7 @@ def test_a_model_that_normalises_inside_is_refused(name):
     model = backbone(name)
     with pytest.raises(
         gp.ChannelError,
-        match=r"normalises inside: (Rescaling|Normalization) '\w+' reads.*ChannelLayer",
+        match=r"normalises its input: (Rescaling|Normalization) '\w+' reads.*ChannelLayer",
     ):
         fold_into(model, gp.plan(GRAY, "keras-efficientnet"))
 

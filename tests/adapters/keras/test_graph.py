@@ -130,7 +130,7 @@ def test_three_dimensional_convolutions_are_folded():
         layers.ZeroPadding3D(1), layers.Conv3D(4, 3, strides=2), shape=(6, 8, 7, 3)
     )
     with pytest.raises(
-        gp.LayoutError, match="reads volumes, and the layout of the source is 'HW'"
+        gp.LayoutError, match="reads volumes, but the layout of the source is 'HW'"
     ):
         fold_into(model, PLAN)
     volumes = gp.Source("gray", "THW", range=(0, 255))
@@ -327,33 +327,33 @@ REFUSED = {
         r"one layer that reads the image.*got 2 \('one', 'two'\).*ChannelLayer in front",
     ),
     "a skip": (skipping, r"got 2 \('one', 'skip'\)|got 2 \('skip', 'one'\)"),
-    "shared": (shared, "'stem' is shared, and reads the image and other tensors"),
+    "shared": (shared, "'stem' is shared and reads other tensors besides the image"),
     "shared, nested": (
         shared_with_a_nested_model,
-        "'stem' is shared, and reads the image and other tensors",
+        "'stem' is shared and reads other tensors besides the image",
     ),
     "shared, twice nested": (
         shared_by_nested_models,
-        "'stem' is shared, and reads the image and other tensors",
+        "'stem' is shared and reads other tensors besides the image",
     ),
     "returned": (returning, "returns the image itself"),
     "returned, padded": (returning_padded, "returns the image itself"),
-    "two images": (stereo, "a model of one input, the image, got 2"),
+    "two images": (stereo, "a model with one input, the image, got 2"),
     "own call": (
         doubled,
-        "is of class Doubled, whose graph of layers is in Python code",
+        "is of class Doubled, which overrides how the model is called",
     ),
     "own __call__": (
         wrapped,
-        "is of class Wrapped, whose graph of layers is in Python code",
+        "is of class Wrapped, which overrides how the model is called",
     ),
     "subclassed": (
         written,
-        "is of class Written, whose graph of layers is in Python code",
+        "is of class Written, which overrides how the model is called",
     ),
     "own layer": (
         lambda: model_of(Standardised(4, 3)),
-        r"Standardised '\w+' reads the image, and a plan can only be folded into",
+        r"Standardised '\w+' reads the image, but a plan can only be folded into",
     ),
     "flat": (
         lambda: model_of(layers.Flatten(), layers.Dense(3)),
@@ -361,7 +361,7 @@ REFUSED = {
     ),
     "batch norm": (
         lambda: model_of(layers.BatchNormalization(), layers.Conv2D(4, 3)),
-        "normalises inside: BatchNorm",
+        "normalises its input: BatchNorm",
     ),
     "arithmetic": (
         lambda: model_of(lambda x: x / 255, layers.Conv2D(4, 3)),
@@ -373,7 +373,7 @@ REFUSED = {
     ),
     "nested": (
         lambda: model_of(model_of(layers.Rescaling(2), layers.Conv2D(4, 3))),
-        "normalises inside: Rescaling",
+        "normalises its input: Rescaling",
     ),
     "nested, written": (lambda: model_of(written()), "is of class Written"),
 }
@@ -437,7 +437,7 @@ def test_weight_sharing_that_a_copy_would_lose_is_refused():
     assert len(model.weights) == 4
     with pytest.raises(
         gp.ChannelError,
-        match="share weights in a way that is not in their configuration",
+        match="share weights, but their configuration does not record it",
     ):
         fold_into(model, PLAN)
 
@@ -512,6 +512,6 @@ def test_comparing_unrelated_models_is_refused():
             compare(model, PLAN, other, PLAN)
     with pytest.raises(
         gp.ChannelError,
-        match=r"images of one size, got \(12, 10\) and \(24, 10\): compare",
+        match=r"images of the same size, got \(12, 10\) and \(24, 10\): compare",
     ):
         compare(model, PLAN, model_of(layers.Conv2D(4, 3), shape=(24, 10, 3)), PLAN)

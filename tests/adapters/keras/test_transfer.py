@@ -334,7 +334,7 @@ def test_subclassed_models_name_weights_by_their_layers(tmp_path):
         (
             {"source": "vgg16.h5"},
             gp.ReadError,
-            "neither .keras nor .weights.h5: load it into its model",
+            "expected a .keras or .weights.h5 file, got .*: load it into its model",
         ),
         (
             {"model": layers.Dense(2)},
@@ -349,7 +349,7 @@ def test_subclassed_models_name_weights_by_their_layers(tmp_path):
         (
             {"rename": {"stem": "x"}},
             gp.ChannelError,
-            "rename names 'stem'.*no weights of that name: it has 'encoder/stem/kernel",
+            "rename contains 'stem'.*no layer or weight of that name: its weights are 'encoder/stem/kernel",
         ),
         (
             {"rename": {99: "x"}},
