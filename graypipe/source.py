@@ -146,7 +146,7 @@ class Source:
         """
         from .interop import dicom
 
-        return cls(**dicom.fields(dataset, window))
+        return cls(**dicom.source_keywords(dataset, window))
 
     @classmethod
     def from_rasterio(
@@ -198,7 +198,7 @@ class Source:
         """
         from .interop import rasterio
 
-        return cls(**rasterio.fields(dataset, physical, source))
+        return cls(**rasterio.source_keywords(dataset, physical, source))
 
     # The generated methods compare the fields, where a NaN nodata differs from itself.
     # Their text representations are equal exactly if the declarations are.

@@ -1,5 +1,5 @@
-"""Derive the fields of a `Source` from the metadata that other libraries read.
+"""Derive the keywords of a `Source` from DICOM data sets and rasters.
 
-DICOM data sets are read by pydicom, rasters by rasterio. Both are duck-typed: only
-their attributes are used, and neither library is imported.
+Data sets are read by pydicom, rasters by rasterio. Both are duck-typed: only their
+attributes are used, and neither library is imported.
 """

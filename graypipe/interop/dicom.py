@@ -1,8 +1,8 @@
-"""Derive the fields of a `Source` from a DICOM data set read by pydicom.
+"""Derive the keywords of a `Source` from a DICOM data set read by pydicom.
 
-The rules follow the DICOM standard: PS3.3 defines the attributes of an image and what
-they say about its stored values, PS3.5 how the values are encoded in bits. Comments
-name the sections.
+The rules follow the DICOM standard: PS3.3 defines the attributes of an image and the
+meaning of its stored values, and PS3.5 defines how the values are encoded in bits.
+Comments name the sections.
 """
 
 from collections.abc import Iterable
@@ -22,30 +22,30 @@ from .rescale import (
     widen_dtype,
 )
 
-# Whether the lowest value is shown as white, by PhotometricInterpretation
+# PhotometricInterpretation -> whether the lowest value is displayed as white
 # (PS3.3 C.7.6.3.1.2).
 INVERTED = {"MONOCHROME1": True, "MONOCHROME2": False}
 
-# Linear VOI LUT functions, and by how much each narrows a window. LINEAR, the default
-# (PS3.3 C.11.2.1.2.1), spans from c - 0.5 - (w - 1) / 2 to c - 0.5 + (w - 1) / 2 for
-# center c and width w; LINEAR_EXACT (PS3.3 C.11.2.1.3.2) from c - w / 2 to c + w / 2.
-# A narrowing of n takes n off the width and n / 2 off the center.
+# Linear VOI LUT function -> amount subtracted from the window width, and half of it
+# from the window centre. For centre c and width w, LINEAR, the default
+# (PS3.3 C.11.2.1.2.1), spans c - 0.5 - (w - 1) / 2 to c - 0.5 + (w - 1) / 2;
+# LINEAR_EXACT (PS3.3 C.11.2.1.3.2) spans c - w / 2 to c + w / 2.
 WINDOW_NARROWING = {"LINEAR": Fraction(1), "LINEAR_EXACT": Fraction(0)}
 
-# Ends several error messages: what to do if the data set itself cannot be corrected.
-DECLARE_BY_HAND = "or declare the gp.Source by hand"
+# Common ending of error messages.
+DECLARE_SOURCE = "or declare the gp.Source explicitly"
 
 
-def fields(dataset: Any, window: Any) -> dict[str, Any]:
-    """Return the fields of the source that describes ``dataset.pixel_array``.
+def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
+    """Return the keywords of the source that describes ``dataset.pixel_array``.
 
     Parameters
     ----------
     dataset : pydicom.Dataset
         A data set with an image, or any object with its attributes.
     window : pair of float, int or None
-        The ends of a window in rescaled values, the index of a window in the data set,
-        or None for the whole range of the stored bits.
+        The bounds of a window in rescaled values, the index of a window in the data
+        set, or None for the whole range of the stored bits.
 
     Returns
     -------
@@ -59,15 +59,15 @@ def fields(dataset: Any, window: Any) -> dict[str, Any]:
     DTypeError
         If the bits of the stored values are declared inconsistently.
     RangeError
-        If an attribute is missing or invalid, or says something that a source cannot
-        express, such as a lookup table or a range of padding values.
+        If an attribute is missing or invalid, or if a source cannot express it, such as
+        a lookup table or a range of padding values.
 
     See Also
     --------
     graypipe.Source.from_dicom : The public interface, with the rules in detail.
     """
     low, high, dtype = _stored_limits(dataset)
-    # pydicom puts the frames of a multi-frame image on a leading axis.
+    # pydicom returns the frames of a multi-frame image on a leading axis.
     frames = ""
     if _integer(dataset, "NumberOfFrames", 1) > 1:
         frames = "N"
@@ -78,8 +78,7 @@ def fields(dataset: Any, window: Any) -> dict[str, Any]:
         # are defined for grayscale images only.
         if window is not None:
             raise RangeError(
-                "a window applies to gray images, but this image is RGB: leave out "
-                "window="
+                "a window applies to gray images, but this image is RGB: omit window="
             )
         return {
             "bands": "RGB",
@@ -89,10 +88,10 @@ def fields(dataset: Any, window: Any) -> dict[str, Any]:
         }
     if interpretation not in INVERTED or samples != 1:
         raise ChannelError(
-            f"expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, or RGB "
+            "expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, or RGB "
             f"with three, got {interpretation} with {samples}: convert the pixels to "
-            f"RGB (pydicom.pixels.apply_color_lut for a palette, convert_color_space "
-            f"for YBR), and declare the gp.Source by hand"
+            "RGB (pydicom.pixels.apply_color_lut for a palette, convert_color_space "
+            "for YBR), and declare the gp.Source explicitly"
         )
     black_white = _gray_range(dataset, window, (low, high))
     dtype = widen_dtype(dtype, (low, high, *black_white))
@@ -116,16 +115,16 @@ def _stored_limits(dataset: Any) -> tuple[int, int, str]:
     valid_bits = allocated in (1, 8, 16, 32, 64) and 1 <= bits <= allocated
     if not valid_bits or signed not in (0, 1):
         raise DTypeError(
-            f"expected 1, 8, 16, 32 or 64 BitsAllocated, at most as many BitsStored, "
-            f"and a PixelRepresentation of 0 or 1, got {allocated}, {bits} and "
-            f"{signed}: correct the data set, {DECLARE_BY_HAND}"
+            "expected BitsAllocated in (1, 8, 16, 32, 64), BitsStored from 1 to "
+            f"BitsAllocated and PixelRepresentation in (0, 1), got {allocated}, {bits} "
+            f"and {signed}: correct the data set, {DECLARE_SOURCE}"
         )
-    # PS3.5 8.1.1 requires this. Older files may store the values further to the left.
+    # PS3.5 8.1.1 requires this. Older files may store the values in higher bits.
     if high_bit != bits - 1:
         raise RangeError(
             f"expected a HighBit of {bits - 1} for {bits} BitsStored, got {high_bit}, "
-            f"so the stored values are shifted: shift them back and correct the data "
-            f"set, {DECLARE_BY_HAND}"
+            "so the stored values are shifted: shift them back and correct the data "
+            f"set, {DECLARE_SOURCE}"
         )
     # pydicom unpacks single bits into bytes.
     width = max(allocated, 8)
@@ -137,62 +136,68 @@ def _stored_limits(dataset: Any) -> tuple[int, int, str]:
 def _gray_range(
     dataset: Any, window: Any, limits: tuple[int, int]
 ) -> tuple[float, ...]:
-    """Return the stored values of the lowest and the highest rescaled value to show."""
+    """Return the stored values displayed as darkest and brightest.
+
+    The inversion of MONOCHROME1 is not applied.
+    """
     rescaling = _rescaling(dataset)
     if window is not None:
-        return to_stored(_window_ends(dataset, window), rescaling)
+        return to_stored(_window_bounds(dataset, window), rescaling)
     if rescaling.slope < 0:
         return limits[::-1]
     return limits
 
 
 def _rescaling(dataset: Any) -> Rescaling:
-    """Return RescaleSlope and RescaleIntercept of all frames (PS3.3 C.11.1)."""
+    """Return the rescaling that all frames have in common (PS3.3 C.11.1)."""
     if _get(dataset, "ModalityLUTSequence"):
         raise RangeError(
             "a ModalityLUTSequence is a lookup table, not a slope and an intercept: "
             "apply it (pydicom.pixels.apply_modality_lut) and declare the result, "
             "gp.Source('gray', range=...)"
         )
-    # The macro that holds both in functional groups: PS3.3 C.7.6.16.2.9.
+    # The macro that contains both in functional groups: PS3.3 C.7.6.16.2.9.
     macro = "PixelValueTransformationSequence"
-    slope = _shared_by_frames(dataset, macro, "RescaleSlope")
-    intercept = _shared_by_frames(dataset, macro, "RescaleIntercept")
+    slope = _common_attribute(dataset, macro, "RescaleSlope")
+    intercept = _common_attribute(dataset, macro, "RescaleIntercept")
     if (slope is None) != (intercept is None):
         raise RangeError(
             f"expected RescaleSlope and RescaleIntercept together, got {slope} and "
-            f"{intercept}: add what is missing, {DECLARE_BY_HAND}"
+            f"{intercept}: add the missing attribute, {DECLARE_SOURCE}"
         )
     if slope is None:
         return IDENTITY
     return parse_rescaling(slope, intercept, "the rescaling")
 
 
-def _window_ends(dataset: Any, window: Any) -> tuple[Fraction, Fraction]:
-    """Return the ends of a window, a pair or an index, in rescaled values."""
+def _window_bounds(dataset: Any, window: Any) -> tuple[Fraction, Fraction]:
+    """Return the bounds of a window in rescaled values, for a pair or an index."""
     if is_ordered_iterable(window):
         low, high = as_pair(window, "window=")
         return parse_decimal(low, "window="), parse_decimal(high, "window=")
     # bool is a subclass of int, but window=True is a mistake.
     if isinstance(window, bool) or not isinstance(window, int | np.integer):
         raise RangeError(
-            f"expected window= to be a pair of rescaled values, or the index of a "
+            "expected window= to be a pair of rescaled values, or the index of a "
             f"window in the data set, got {window!r}"
         )
-    # The macro that holds windows in functional groups: PS3.3 C.7.6.16.2.10.
+    # The macro that contains windows in functional groups: PS3.3 C.7.6.16.2.10.
     macro = "FrameVOILUTSequence"
-    centers = _values(_shared_by_frames(dataset, macro, "WindowCenter"))
-    widths = _values(_shared_by_frames(dataset, macro, "WindowWidth"))
-    function = _shared_by_frames(dataset, macro, "VOILUTFunction")
-    table = _shared_by_frames(dataset, macro, "VOILUTSequence")
+    centers = _values(_common_attribute(dataset, macro, "WindowCenter"))
+    widths = _values(_common_attribute(dataset, macro, "WindowWidth"))
+    function = _common_attribute(dataset, macro, "VOILUTFunction")
+    table = _common_attribute(dataset, macro, "VOILUTSequence")
     if len(centers) != len(widths) or not 0 <= window < len(centers):
-        hint = "count from 0"
+        advice = "pass the bounds in rescaled values, such as window=(-160, 240)"
         if table:
-            hint = "apply its VOILUTSequence with pydicom.pixels.apply_voi_lut"
+            advice = (
+                "apply its VOILUTSequence with pydicom.pixels.apply_voi_lut, or "
+                f"{advice}"
+            )
         raise RangeError(
-            f"no window {window} in a data set of {len(centers)} WindowCenter and "
-            f"{len(widths)} WindowWidth: {hint}, or pass the ends in rescaled values, "
-            f"window=(-160, 240)"
+            f"window index {window} is out of range: the data set has {len(centers)} "
+            f"WindowCenter and {len(widths)} WindowWidth values (indices start at 0): "
+            f"{advice}"
         )
     return _apply_window_function(
         function or "LINEAR",
@@ -209,15 +214,15 @@ def _apply_window_function(
         raise RangeError(
             f"expected a VOILUTFunction of {' or '.join(WINDOW_NARROWING)}, got "
             f"{function}, which is not linear: apply it with "
-            f"pydicom.pixels.apply_voi_lut, or pass the ends of a linear window, "
-            f"window=(-160, 240)"
+            "pydicom.pixels.apply_voi_lut, or pass the bounds of a linear window, "
+            "such as window=(-160, 240)"
         )
     narrowing = WINDOW_NARROWING[function]
     if width <= narrowing:
         raise RangeError(
             f"expected the WindowWidth of a {function} window to be wider than "
-            f"{narrowing}, got {float(width):g}: pass the ends in rescaled values, "
-            f"window=(-160, 240)"
+            f"{narrowing}, got {float(width):g}: pass the bounds in rescaled values, "
+            "such as window=(-160, 240)"
         )
     center = center - narrowing / 2
     half_width = (width - narrowing) / 2
@@ -225,45 +230,49 @@ def _apply_window_function(
 
 
 def _padding_value(dataset: Any, low: int, high: int) -> int | None:
-    """Return the stored value of padding pixels, None without (PS3.3 C.7.5.1.1.2)."""
+    """Return the stored value of padding pixels, or None if there is none.
+
+    PS3.3 C.7.5.1.1.2 defines it.
+    """
     if _get(dataset, "PixelPaddingValue") is None:
         return None
     value = _integer(dataset, "PixelPaddingValue")
     range_limit = _integer(dataset, "PixelPaddingRangeLimit", value)
     if range_limit != value:
         raise RangeError(
-            f"the padding is every value from {value} to {range_limit}, but a source "
-            f"has one nodata value: set those pixels to one value and declare the "
-            f"gp.Source by hand"
+            f"padding is a range of values, {value} to {range_limit}, but a source can "
+            "declare only one nodata value: set those pixels to one value and declare "
+            "the gp.Source explicitly"
         )
     # pydicom masks all bits above BitsStored, so no pixel would equal such a value.
     if not low <= value <= high:
         raise RangeError(
-            f"expected a PixelPaddingValue within the stored {low} to {high}, got "
-            f"{value}: correct it, delete it, {DECLARE_BY_HAND}"
+            f"expected a PixelPaddingValue within the range of stored values, {low} to "
+            f"{high}, got {value}: correct or delete it, {DECLARE_SOURCE}"
         )
     return value
 
 
-def _shared_by_frames(dataset: Any, macro: str, name: str) -> Any:
-    """Return an attribute that has the same value for all frames, None if missing.
+def _common_attribute(dataset: Any, macro: str, name: str) -> Any:
+    """Return an attribute that has the same value for all frames, or None if missing.
 
-    An enhanced multi-frame image holds the attribute in a functional group of each
-    frame or in the shared one (PS3.3 C.7.6.16), other images in the data set itself.
+    An enhanced multi-frame image stores the attribute in a functional group per frame
+    or in a shared functional group (PS3.3 C.7.6.16). Other images store it in the data
+    set itself.
 
     Parameters
     ----------
     dataset : pydicom.Dataset
         The image.
     macro : str
-        The sequence in a functional group that contains the attribute.
+        Name of the sequence in a functional group that contains the attribute.
     name : str
-        The keyword of the attribute.
+        Keyword of the attribute.
 
     Returns
     -------
     object
-        The value, with that of the frame before the shared one.
+        The value; per-frame values take precedence over shared ones.
 
     Raises
     ------
@@ -272,14 +281,19 @@ def _shared_by_frames(dataset: Any, macro: str, name: str) -> Any:
     """
     shared_groups = _items([dataset], "SharedFunctionalGroupsSequence")
     shared = _items(shared_groups, macro)
-    # An image without functional groups counts as one frame with an empty group.
-    frames = _items([dataset], "PerFrameFunctionalGroupsSequence") or [None]
-    candidates = [[*_items([frame], macro), *shared, dataset] for frame in frames]
-    values = [_first_value(datasets, name) for datasets in candidates]
+    groups = _items([dataset], "PerFrameFunctionalGroupsSequence")
+    groups_per_frame = [[group] for group in groups]
+    if not groups_per_frame:
+        # An image without functional groups is treated as a single frame.
+        groups_per_frame = [[]]
+    values = []
+    for frame_groups in groups_per_frame:
+        datasets = [*_items(frame_groups, macro), *shared, dataset]
+        values.append(_first_value(datasets, name))
     if any(value != values[0] for value in values[1:]):
         raise RangeError(
             f"the frames differ in {name}, but a source describes all frames: split "
-            f"them and declare the gp.Source of each by hand"
+            "them and declare a gp.Source for each explicitly"
         )
     return values[0]
 
@@ -317,9 +331,9 @@ def _integer(dataset: Any, name: str, default: int | None = None) -> int:
         return int(value)
     except (TypeError, ValueError):
         raise RangeError(
-            f"expected an integer {name} in an image of integers, as pydicom.dcmread "
-            f"returns it, got {value!r} in a {type(dataset).__name__}: correct it, "
-            f"{DECLARE_BY_HAND}"
+            f"expected {name} to be an integer, got {value!r} in a "
+            f"{type(dataset).__name__}: pass a data set with integer pixels, read by "
+            f"pydicom.dcmread, correct the attribute, {DECLARE_SOURCE}"
         ) from None
 
 

@@ -1,8 +1,8 @@
-"""Derive the fields of a `Source` from a raster opened by rasterio.
+"""Derive the keywords of a `Source` from a raster opened by rasterio.
 
 rasterio exposes the GDAL data model: each band has a description, a data type, an
-optional nodata value, a color interpretation, and a scale and an offset that turn
-stored values into physical ones.
+optional nodata value, a colour interpretation, and a scale and an offset that convert
+stored values to physical ones.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,10 @@ from .rescale import (
 )
 
 
-def fields(dataset: Any, physical: Any, declared: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of the source that describes ``dataset.read()``.
+def source_keywords(
+    dataset: Any, physical: Any, declared: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the keywords of the source that describes ``dataset.read()``.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def fields(dataset: Any, physical: Any, declared: dict[str, Any]) -> dict[str, A
     physical : sequence or None
         Black and white in physical values: one pair, or one pair per band.
     declared : dict
-        Fields that the caller declares. They override the metadata of the raster.
+        Keywords that the caller declares. They override the metadata of the raster.
 
     Returns
     -------
@@ -52,15 +54,14 @@ def fields(dataset: Any, physical: Any, declared: dict[str, Any]) -> dict[str, A
     """
     if not hasattr(dataset, "descriptions"):
         raise ChannelError(
-            f"expected a raster as rasterio.open returns it, got a "
-            f"{type(dataset).__name__}"
+            f"expected a raster opened by rasterio.open, got a {type(dataset).__name__}"
         )
     source: dict[str, Any] = {
         "layout": "CHW",  # DatasetReader.read() returns (bands, rows, columns).
         **declared,
         "bands": _source_bands(dataset, declared.get("bands")),
     }
-    # GDAL keeps a dtype and a nodata value for each band, a Source has one of each.
+    # GDAL stores a dtype and a nodata value per band, but a Source has one of each.
     if "dtype" not in declared:
         source["dtype"] = _common_value(dataset.dtypes, "dtype")
     if "nodata" not in declared:
@@ -74,10 +75,10 @@ def fields(dataset: Any, physical: Any, declared: dict[str, Any]) -> dict[str, A
     if physical is None:
         if not range_declared and set(rescalings) != {IDENTITY}:
             raise RangeError(
-                f"the raster scales its values (scales {dataset.scales}, offsets "
+                f"the raster has scaled values (scales {dataset.scales}, offsets "
                 f"{dataset.offsets}), so its dtype does not imply black and white: "
-                f"declare physical=(black, white) in scaled values, or range= in "
-                f"stored values"
+                "declare physical=(black, white) in scaled values, or range= in "
+                "stored values"
             )
         return source
     if range_declared:
@@ -94,12 +95,12 @@ def fields(dataset: Any, physical: Any, declared: dict[str, Any]) -> dict[str, A
 def _source_bands(dataset: Any, declared: Any) -> tuple[str, ...]:
     """Return the names of the bands: those declared, or their GDAL descriptions."""
     descriptions = tuple(dataset.descriptions)
-    # GDAL marks a band of indices into a color table by its color interpretation.
+    # Paletted bands have the colour interpretation "palette".
     for interpretation in getattr(dataset, "colorinterp", ()):
         if getattr(interpretation, "name", interpretation) == "palette":
             raise ChannelError(
                 "the raster holds indices into a palette, not intensities: look up the "
-                "colors in dataset.colormap(1), and declare the gp.Source of the "
+                "colours in dataset.colormap(1), and declare the gp.Source of the "
                 "resulting array"
             )
     if declared is None:
@@ -109,27 +110,27 @@ def _source_bands(dataset: Any, declared: Any) -> tuple[str, ...]:
     if len(names) != len(descriptions):
         raise ChannelError(
             f"the raster has {len(descriptions)} bands, but bands= names {len(names)}: "
-            f"name each band, in the order of the raster"
+            "name each band, in the order of the raster"
         )
     # The same names in another order would silently swap bands.
     if set(names) == set(descriptions) and names != descriptions:
         raise ChannelError(
             f"the raster has the bands {descriptions} in this order, but bands= is "
-            f"{names}: leave bands= out, and let the plan reorder the bands"
+            f"{names}: omit bands=, and let the plan reorder the bands"
         )
     return names
 
 
 def _check_descriptions(descriptions: tuple[Any, ...]) -> None:
-    """Raise ChannelError unless each band has a description of its own."""
+    """Raise ChannelError unless each band has a distinct description."""
     if all(descriptions) and len(set(descriptions)) == len(descriptions):
         return
     example: Any = ("B02", "B03", "...")
     if len(descriptions) == 1:
         example = "gray"
     raise ChannelError(
-        f"expected a distinct description for each band, got {descriptions}: name the "
-        f"bands in their order, bands={example!r}"
+        f"expected a distinct description for each band, got {descriptions}: pass the "
+        f"names of all bands, such as bands={example!r}"
     )
 
 
@@ -138,8 +139,8 @@ def _common_value(values: Sequence[Any], name: str) -> Any:
     # Compare by repr, because NaN is a common nodata value and does not equal itself.
     if len({repr(value) for value in values}) > 1:
         raise RangeError(
-            f"the bands differ in {name}, got {tuple(values)}: declare {name}= of the "
-            f"array that you read"
+            f"the bands differ in {name}, got {tuple(values)}: pass {name}= for the "
+            "array returned by dataset.read()"
         )
     return values[0]
 
@@ -161,16 +162,18 @@ def _stored_range(
     else:
         pairs = [as_pair(physical, "physical=")] * len(rescalings)
     stored = []
-    for levels, rescaling in zip(pairs, rescalings, strict=True):
-        exact = [parse_decimal(level, "physical=") for level in levels]
+    for black_white, rescaling in zip(pairs, rescalings, strict=True):
+        exact = [parse_decimal(value, "physical=") for value in black_white]
         stored.append(to_stored(exact, rescaling))
     return stored
 
 
 def _widen(dtype: str, ranges: Sequence[Sequence[float]]) -> str:
-    """Return a dtype that holds the pixels and both ends of each range."""
-    levels = [level for ends in ranges for level in ends]
+    """Return a dtype that holds the pixels and both bounds of each range."""
+    values: list[float] = []
+    for black_white in ranges:
+        values += black_white
     element = element_type(dtype)
     if element.kind != "f":
-        levels += limits(element)
-    return widen_dtype(dtype, levels)
+        values += limits(element)
+    return widen_dtype(dtype, values)

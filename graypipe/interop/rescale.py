@@ -1,9 +1,9 @@
 """Linear rescaling of stored values, inverted exactly.
 
-DICOM and GDAL files say how stored values become physical ones, such as Hounsfield
-units or reflectances: ``physical = slope * stored + intercept``. Numbers are taken as
-the decimals they are written as. A scale of 0.0001 is 1/10000, so that a reflectance of
-1 is the stored value 10000, which binary floating-point arithmetic would miss.
+DICOM and GDAL files record how stored values are converted to physical ones, such as
+Hounsfield units or reflectances: ``physical = slope * stored + intercept``. Numbers are
+interpreted as exact decimals. A scale of 0.0001 is 1/10000, so that a reflectance of 1
+is the stored value 10000, which binary floating point would not give exactly.
 """
 
 from collections.abc import Iterable
@@ -28,14 +28,14 @@ IDENTITY = Rescaling(Fraction(1), Fraction(0))
 
 
 def parse_decimal(value: Any, name: str) -> Fraction:
-    """Return a number as the fraction that its decimal notation stands for.
+    """Return the exact fraction for the decimal representation of a number.
 
     Parameters
     ----------
     value : object
         A number, such as a float or the decimal string (DS) type of pydicom.
     name : str
-        What the number is called in the error message.
+        Name of the number in error messages.
 
     Returns
     -------
@@ -44,10 +44,11 @@ def parse_decimal(value: Any, name: str) -> Fraction:
     Raises
     ------
     RangeError
-        If ``value`` is not one finite number.
+        If ``value`` is not a single finite number.
     """
     if not as_finite_float(value, name):
-        # Also for a value that underflows to 0: the fraction of 1e-999999999 is huge.
+        # Also for a value that underflows to 0: as a fraction, 1e-999999999 has a
+        # billion digits.
         return Fraction(0)
     try:
         return Fraction(str(value))
@@ -63,9 +64,9 @@ def parse_rescaling(slope: Any, intercept: Any, name: str) -> Rescaling:
     Parameters
     ----------
     slope, intercept : object
-        Numbers, as `parse_decimal` accepts them.
+        Numbers, as accepted by `parse_decimal`.
     name : str
-        What is rescaled, for the error message.
+        Name of the rescaling or band in error messages.
 
     Returns
     -------
@@ -82,7 +83,8 @@ def parse_rescaling(slope: Any, intercept: Any, name: str) -> Rescaling:
     )
     if not rescaling.slope:
         raise RangeError(
-            f"the slope of {name} is 0, which maps all values to one: correct the slope"
+            f"the slope of {name} is 0, which maps all values to a single value: "
+            "correct the slope"
         )
     return rescaling
 
@@ -105,7 +107,7 @@ def to_stored(physical: Iterable[Fraction], rescaling: Rescaling) -> tuple[float
     Raises
     ------
     RangeError
-        If a stored value exceeds float64.
+        If a stored value exceeds the range of float64.
     """
     stored = []
     for value in physical:
@@ -127,8 +129,9 @@ def widen_dtype(dtype: str, values: Iterable[float]) -> str:
     Returns
     -------
     str
-        ``dtype`` if it holds the values, otherwise the smallest signed integer that
-        does. A signed integer, since a range widens mostly to values below zero.
+        ``dtype`` if it holds the values, otherwise the smallest signed integer dtype
+        that does. Signed, because a window usually exceeds the dtype at negative
+        values.
 
     Raises
     ------
@@ -141,5 +144,5 @@ def widen_dtype(dtype: str, values: Iterable[float]) -> str:
             return candidate
     raise RangeError(
         f"no integer type holds the stored values {min(values):g} to {max(values):g} "
-        f"that the range requires: correct the range, or the slope and intercept"
+        "that the range requires: correct the range, or the slope and intercept"
     )

@@ -1,4 +1,4 @@
-"""`read_bands` reads one file per band, as microscopes and satellites write them."""
+"""Read images stored as one file per band, as microscopes and satellites do."""
 
 import os
 from collections.abc import Mapping
@@ -24,37 +24,37 @@ def read_bands(
     frame: int | str | None = None,
     **source: Any,
 ) -> tuple[NDArray[Any], Source]:
-    """Read files that hold one band each into one image.
+    """Read several files that contain one band each into one image.
 
     Parameters
     ----------
     files : mapping of str to str or path-like
-        Band name -> path, such as ``{"R": "17_red.png", "G": "17_green.png"}``; with
-        `pattern`, band name -> the text that replaces ``{}`` in it.
+        Band name -> path, such as ``{"R": "17_red.png", "G": "17_green.png"}``. If
+        ``pattern`` is given: band name -> text to substitute for ``{}``.
     pattern : str or path-like, optional
         A path with one ``{}``: ``read_bands({"R": "red"}, pattern="17_{}.png")``.
     alpha, orientation, frame
         As for `read`, for every file.
     **source
-        Keywords of `Source` except bands and layout. ``range`` is one (black, white)
-        for all files, or a sequence with one for each.
+        Keywords of `Source` except ``bands`` and ``layout``. ``range`` is one pair
+        (black, white) for all files, or a sequence with one pair per file.
 
     Returns
     -------
     image : ndarray
-        Shape (C, H, W), the bands in the order of `files`; a new, writable array in
+        Shape (C, H, W), the bands in the order of ``files``; a new, writable array in
         native byte order.
     source : Source
-        Bands, layout, dtype and range of `image`.
+        Bands, layout, dtype and range of ``image``.
 
     Raises
     ------
     ReadError
-        If a file cannot be read, holds several bands, or differs from the first in
-        size, dtype or what it states of its values. The message names the files.
+        If a file cannot be read, contains several bands, or differs from the first in
+        size, dtype or the description of its values. The message names the files.
     ChannelError
-        If the keys of `files` are no band names, bands or layout are declared as
-        well, or the number of ranges is not that of the files.
+        If the keys of ``files`` are not valid band names, if ``bands`` or ``layout``
+        is passed, or if the number of ranges is not the number of files.
     DTypeError, LayoutError, RangeError, MissingExtraError
         As for `read`.
 
@@ -66,8 +66,8 @@ def read_bands(
     >>> import graypipe as gp
     >>> folder = tempfile.TemporaryDirectory()
     >>> pattern = Path(folder.name) / "cell_{}.png"
-    >>> for word in ("red", "green"):
-    ...     Image.new("I;16", (4, 2)).save(str(pattern).format(word))
+    >>> for colour in ("red", "green"):
+    ...     Image.new("I;16", (4, 2)).save(str(pattern).format(colour))
     >>> image, source = gp.read_bands(
     ...     {"R": "red", "G": "green"}, pattern=pattern, bits=12
     ... )
@@ -79,31 +79,28 @@ def read_bands(
     for name in ("bands", "layout"):
         if name in source:
             raise ChannelError(
-                f"omit {name}=: the keys of the mapping are the bands, and the layout "
-                f"is CHW"
+                f"{name}= is not allowed: the keys of the mapping are the bands, and "
+                "the layout is CHW"
             )
     keywords_per_file = _keywords_per_file(source, len(paths))
-    image: NDArray[Any] = np.empty(0)
-    band_sources: list[Source] = []
-    for index, (band, path) in enumerate(paths.items()):
-        plane, band_source = read(
-            path,
-            alpha=alpha,
-            orientation=orientation,
-            frame=frame,
-            bands=(band,),
-            **keywords_per_file[index],
+    for keywords, band in zip(keywords_per_file, paths, strict=True):
+        keywords.update(
+            alpha=alpha, orientation=orientation, frame=frame, bands=(band,)
         )
-        if index == 0:
-            first_path = path
-            native_dtype = plane.dtype.newbyteorder("=")
-            image = np.empty((len(paths), *plane.shape), native_dtype)
+    first_path, *other_paths = paths.values()
+    first_keywords, *other_keywords = keywords_per_file
+    plane, first_source = read(first_path, **first_keywords)
+    first_shape, native_dtype = plane.shape, plane.dtype.newbyteorder("=")
+    image = np.empty((len(paths), *first_shape), native_dtype)
+    image[0] = plane
+    band_sources = [first_source]
+    for path, keywords in zip(other_paths, other_keywords, strict=True):
+        plane, band_source = read(path, **keywords)
+        _check_compatible(
+            (first_path, first_shape, first_source), (path, plane.shape, band_source)
+        )
+        image[len(band_sources)] = plane
         band_sources.append(band_source)
-        _check_alike(
-            (first_path, image.shape[1:], band_sources[0]),
-            (path, plane.shape, band_source),
-        )
-        image[index] = plane
     return image, _merge(tuple(paths), band_sources)
 
 
@@ -111,7 +108,7 @@ def _paths(files: object, pattern: str | os.PathLike[str] | None) -> dict[str, s
     """Return band name -> path, with the pattern filled in."""
     if not isinstance(files, Mapping):
         raise ChannelError(
-            f"expected a mapping from bands to files, such as "
+            "expected a mapping from bands to files, such as "
             f'{{"R": "17_red.png"}}, got {files!r}'
         )
     bands = parse_bands(tuple(files))
@@ -119,37 +116,34 @@ def _paths(files: object, pattern: str | os.PathLike[str] | None) -> dict[str, s
     if pattern is not None:
         template = os.fspath(pattern)
         if template.count("{}") != 1:
-            raise ReadError(
-                f"expected a pattern with one {{}}, which the word of each band "
-                f"replaces, got {template!r}"
-            )
-        paths = [template.replace("{}", word) for word in paths]
+            raise ReadError(f"expected exactly one {{}} in pattern, got {template!r}")
+        paths = [template.replace("{}", text) for text in paths]
     return dict(zip(bands, paths, strict=True))
 
 
 def _keywords_per_file(keywords: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """Return the keywords of `Source` for each file, with one range for each."""
+    """Return a new dictionary of `Source` keywords for each file."""
     ranges: Any = keywords.get("range")
     one_range_per_band = is_ordered_iterable(ranges) and all(
-        is_ordered_iterable(black_and_white) for black_and_white in ranges
+        is_ordered_iterable(pair) for pair in ranges
     )
     if not one_range_per_band:
-        return [dict(keywords)] * count
+        return [dict(keywords) for _ in range(count)]
     if len(ranges) != count:
         raise ChannelError(
-            f"range= must be one (black, white), or one per band: expected {count}, "
-            f"got {ranges}"
+            f"range= must be one (black, white), or one per band: expected {count} "
+            f"pairs, got {len(ranges)}"
         )
-    return [{**keywords, "range": black_and_white} for black_and_white in ranges]
+    return [{**keywords, "range": pair} for pair in ranges]
 
 
-def _check_alike(
+def _check_compatible(
     first: tuple[str, tuple[int, ...], Source],
     other: tuple[str, tuple[int, ...], Source],
 ) -> None:
-    """Raise ReadError if two files, (path, shape, source), cannot be one image.
+    """Raise ReadError if two files, (path, shape, source), cannot form one image.
 
-    They may differ in their band, and in the range if both declare one.
+    They may differ in their band, and in the range if it is known for both.
     """
     first_path, first_shape, first_source = first
     other_path, other_shape, other_source = other
@@ -159,14 +153,14 @@ def _check_alike(
         or _without_band(first_source) != _without_band(other_source)
     ):
         raise ReadError(
-            f"all bands of an image must have the same shape and kind of values: "
-            f"{first_path} holds {first_shape} {first_source}, "
-            f"{other_path} holds {other_shape} {other_source}"
+            "all bands of an image must have the same shape and kind of values: "
+            f"{first_path} has shape {first_shape} and {first_source}, but "
+            f"{other_path} has shape {other_shape} and {other_source}"
         )
 
 
 def _without_band(source: Source) -> Source:
-    """Return the source without what may differ between the bands of an image."""
+    """Return the source without the fields that may differ between bands."""
     return replace(source, bands=("any",), range=None)
 
 

@@ -1,4 +1,4 @@
-"""`DecodedImage`, what the module of each format returns, and checks that they share.
+"""`DecodedImage`, the return type of all decoders, and functions they share.
 
 `graypipe.io.read` applies the alpha and orientation policies to a `DecodedImage` and
 builds its `Source`.
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 
-# Pillow's limit counts pixels, this check bytes. 8-bit RGBA has 4 bytes per pixel.
+# Pillow limits the number of pixels; here the number of bytes is limited. 8-bit RGBA
+# has 4 bytes per pixel.
 BYTES_PER_PIXEL = 4
 
 # Decoded size divided by file size. Photographs and scans stay below 20, while deflate
@@ -24,28 +25,28 @@ MAX_COMPRESSION_RATIO = 64
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """One image of a file, with every level as it is stored.
+    """One decoded image with unmodified sample values.
 
     Parameters
     ----------
     image : ndarray
-        Shape (H, W), (H, W, C) or (C, H, W), as `layout` says, in native byte order.
-        If `layout` is None: an array of any shape, in the byte order of the file.
+        Shape (H, W), (H, W, C) or (C, H, W), as ``layout`` says, in native byte order.
+        If ``layout`` is None: an array of any shape, in the byte order of the file.
     layout : {"HW", "HWC", "CHW"} or None
-        None if the format does not say which axis is which.
+        None if the format does not define the meaning of the axes.
     bands : str, tuple of str, or None
-        Band names as `Source` takes them; None if the file does not name its bands.
+        Band names as accepted by `Source`; None if the file does not name its bands.
     alpha : ndarray or None
-        Shape (H, W), dtype of `image`; None if the file has no alpha.
+        Shape (H, W), dtype of ``image``; None if the file has no alpha.
     premultiplied : bool
         Whether the colours are stored multiplied by alpha.
     alpha_sample : int or None
-        Index of alpha among the samples of a pixel. Set only where the sample may be
-        an ordinary band that a writer marked as alpha by default.
+        Index of alpha among the samples of a pixel. Set only if the alpha sample may
+        in fact be an ordinary band that a writer marked as alpha by default.
     orientation : int or None
-        EXIF orientation, 1 to 8; None if the metadata that states it is damaged.
+        EXIF orientation, 1 to 8; None if its metadata are damaged.
     source_keywords : mapping
-        Keywords of `Source` that the file itself states: bits, range or nodata.
+        Keywords of `Source` that are recorded in the file: bits, range or nodata.
     """
 
     image: NDArray[Any]
@@ -59,7 +60,7 @@ class DecodedImage:
 
     @property
     def black_and_white(self) -> tuple[float, float]:
-        """Stored levels of black and white: as the file states them, else by dtype."""
+        """Stored values of black and white, from the file or implied by the dtype."""
         if "range" in self.source_keywords:
             black, white = self.source_keywords["range"]
             return black, white
@@ -71,13 +72,13 @@ class DecodedImage:
 
     @property
     def opaque_level(self) -> float:
-        """Value of `alpha` where a pixel is fully opaque."""
+        """Value of ``alpha`` where a pixel is fully opaque."""
         # The maximum, because TIFF files in which 0 is white have a reversed range.
         return max(self.black_and_white)
 
 
 def split_alpha(samples: NDArray[Any]) -> DecodedImage:
-    """Return gray or RGB with its alpha, from samples of which the last is alpha.
+    """Return gray or RGB with its alpha, from an array whose last sample is alpha.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def apply_palette(
     palette: NDArray[Any],
     palette_alpha: NDArray[Any] | None = None,
 ) -> DecodedImage:
-    """Return the colours of a palette image, in the dtype of the palette.
+    """Convert the indices of a palette image to colours, in the dtype of the palette.
 
     Parameters
     ----------
@@ -105,19 +106,19 @@ def apply_palette(
     palette : ndarray
         RGB colours, shape (n, 3). The image is gray if every colour of the palette is.
     palette_alpha : ndarray or None
-        Alpha of each index, with at least as many entries as `palette`; None if all
+        Alpha of each index, with at least as many entries as ``palette``; None if all
         are opaque.
 
     Raises
     ------
     ReadError
-        If an index is beyond the end of the palette, which means damage.
+        If an index exceeds the palette, so that the file must be damaged.
     """
     largest_index = int(indices.max(initial=0))
     if largest_index >= len(palette):
         raise ReadError(
-            f"a pixel has colour {largest_index} of a palette of {len(palette)}: the "
-            f"file is damaged"
+            f"palette index {largest_index} is out of range for a palette of "
+            f"{len(palette)} colours: the file is damaged"
         )
     alpha = None
     if palette_alpha is not None:
@@ -129,7 +130,7 @@ def apply_palette(
 
 
 def is_gray_palette(palette: NDArray[Any]) -> bool:
-    """Whether every RGB colour of `palette`, shape (n, 3), is gray."""
+    """Return whether every RGB colour of ``palette``, shape (n, 3), is gray."""
     return bool((palette == palette[:, :1]).all())
 
 
@@ -139,14 +140,15 @@ def choose_frame(frame: object, count: int) -> int:
     Parameters
     ----------
     frame : object
-        The keyword of `graypipe.read`. None is allowed if there is only one frame.
+        The ``frame`` argument of `graypipe.read`. None is allowed if there is only one
+        frame.
     count : int
         Number of frames in the file.
 
     Raises
     ------
     ReadError
-        If `frame` is None and there are several frames, or it is no valid index.
+        If ``frame`` is None and there are several frames, or it is not a valid index.
     """
     if frame is None:
         if count == 1:
@@ -161,17 +163,15 @@ def choose_frame(frame: object, count: int) -> int:
         chosen = -1
     # A bool is an int in Python, but frame=True is a mistake rather than frame 1.
     if isinstance(frame, bool) or not 0 <= chosen < count:
-        raise ReadError(
-            f"frame= must be an integer from 0 to {count - 1} for this file, got "
-            f"{frame!r}"
-        )
+        valid = "0" if count == 1 else f"an integer from 0 to {count - 1}"
+        raise ReadError(f"frame= must be {valid} for this file, got {frame!r}")
     return int(chosen)
 
 
 def check_size(decoded_bytes: int, stored_bytes: int) -> None:
-    """Raise ReadError if a small file claims a huge image.
+    """Raise ReadError if a small file declares a huge image.
 
-    Called before memory is allocated, with the size that the header claims.
+    Called before memory is allocated, with the size declared in the header.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def check_size(decoded_bytes: int, stored_bytes: int) -> None:
     is_large = decoded_bytes > BYTES_PER_PIXEL * limit
     if is_large and decoded_bytes > MAX_COMPRESSION_RATIO * stored_bytes:
         raise ReadError(
-            f"{stored_bytes} bytes of the file claim an image of {decoded_bytes} "
-            f"bytes: the file is damaged or a decompression bomb. If you trust it, "
-            f"raise PIL.Image.MAX_IMAGE_PIXELS (now {limit}) or set it to None"
+            f"{stored_bytes} bytes of file data would decode to {decoded_bytes} bytes: "
+            "the file is damaged or a decompression bomb. If you trust it, raise "
+            f"PIL.Image.MAX_IMAGE_PIXELS (now {limit}) or set it to None"
         )

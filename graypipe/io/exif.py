@@ -1,6 +1,6 @@
-"""The orientation of an image, as EXIF and XMP metadata state it.
+"""Read the orientation of an image from EXIF and XMP metadata.
 
-Parsed here rather than by Pillow, which only warns about a damaged EXIF block.
+It is parsed here rather than by Pillow, which only warns about a damaged EXIF block.
 """
 
 import re
@@ -15,8 +15,8 @@ XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*(\d+)")
 # First four bytes of a TIFF structure -> byte order for `struct`.
 BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 
-# TIFF field type -> format for `struct`: BYTE, SHORT, LONG, and UNDEFINED, which MPF
-# uses for the offset of its list of images.
+# TIFF field type -> format for `struct`: BYTE, SHORT, LONG and UNDEFINED. UNDEFINED is
+# read as a 4-byte offset, because MPF refers in this way to its list of images.
 FIELD_FORMATS = {1: "B", 3: "H", 4: "I", 7: "I"}
 
 # A directory entry: tag, type, count and value, 2 + 2 + 4 + 4 bytes.
@@ -24,20 +24,20 @@ ENTRY_SIZE = 12
 
 
 def parse_orientation(exif: bytes | None, xmp: bytes | None = None) -> int | None:
-    """Return the orientation that EXIF states, or else XMP.
+    """Return the orientation from EXIF, or from XMP if EXIF has none.
 
     Parameters
     ----------
     exif : bytes or None
         An EXIF block, with or without its "Exif" prefix.
     xmp : bytes or None
-        An XMP packet, used if the EXIF block states no orientation.
+        An XMP packet, used if the EXIF block has no orientation.
 
     Returns
     -------
     int or None
-        1 to 8; 1 if neither states it; None if the EXIF block is damaged or the value
-        is invalid.
+        1 to 8; 1 if neither has an orientation; None if the EXIF block is damaged or
+        the value is invalid.
     """
     value = None
     if exif:
@@ -55,9 +55,9 @@ def parse_orientation(exif: bytes | None, xmp: bytes | None = None) -> int | Non
 
 
 def validate_orientation(value: int) -> int | None:
-    """Return an orientation of 1 to 8, or None if it is invalid.
+    """Return an orientation from 1 to 8, or None if it is invalid.
 
-    Some writers state 0 for an unknown orientation, which counts as 1, upright.
+    Some writers use 0 for unknown; it is treated as 1 (upright).
     """
     if value == 0:
         return 1

@@ -1,6 +1,6 @@
-"""Check the blocks of a GIF file, which Pillow does not do before it composes frames.
+"""Validate the block structure of a GIF file; Pillow does not.
 
-Numbers are those of GIF89a, sections 17 to 27.
+Constants follow GIF89a, sections 17 to 27.
 """
 
 import struct
@@ -22,11 +22,11 @@ def check_gif(data: bytes) -> None:
     Raises
     ------
     ReadError
-        If a block is truncated, a frame exceeds the screen, or the first does not
-        cover it, so that Pillow would fill in the rest. Also if the screen is larger
-        than PIL.Image.MAX_IMAGE_PIXELS.
+        If a block is truncated, a frame exceeds the screen, or the first frame does
+        not cover it (Pillow would fill the remainder). Also if the screen has more
+        than PIL.Image.MAX_IMAGE_PIXELS pixels.
     """
-    # Imported for its limit: Pillow warns above it each time it composes a frame.
+    # Imported for MAX_IMAGE_PIXELS, above which Pillow warns for every frame.
     from PIL import Image
 
     try:
@@ -34,8 +34,8 @@ def check_gif(data: bytes) -> None:
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and width * height > limit:
             raise ReadError(
-                f"the GIF has {width * height} pixels, PIL.Image.MAX_IMAGE_PIXELS is "
-                f"{limit}: if you trust the file, raise that limit"
+                f"the GIF has {width * height} pixels, but PIL.Image.MAX_IMAGE_PIXELS "
+                f"is {limit}: if you trust the file, raise that limit"
             )
         offset = BLOCKS_OFFSET + _colour_table_size(flags)
         _check_blocks(data, offset, (width, height))
@@ -46,7 +46,7 @@ def check_gif(data: bytes) -> None:
 
 
 def _check_blocks(data: bytes, offset: int, screen: tuple[int, int]) -> None:
-    """Raise ReadError if the blocks from `offset` on are damaged."""
+    """Raise ReadError if the blocks from ``offset`` on are damaged."""
     is_first = True
     while data[offset] != TRAILER:
         if data[offset] == EXTENSION:
@@ -58,17 +58,15 @@ def _check_blocks(data: bytes, offset: int, screen: tuple[int, int]) -> None:
             exceeds_screen = left + width > screen[0] or top + height > screen[1]
             if exceeds_screen or (is_first and (width, height) != screen):
                 raise ReadError(
-                    f"a frame of {width} x {height} pixels does not fit its screen of "
-                    f"{screen[0]} x {screen[1]}: the file is damaged"
+                    f"a frame of {width} x {height} pixels does not match the screen "
+                    f"of {screen[0]} x {screen[1]}: the file is damaged"
                 )
             is_first = False
             # The descriptor has 10 bytes; one byte before the pixels is the code size.
             pixels = offset + 10 + _colour_table_size(flags) + 1
             offset = _skip_sub_blocks(data, pixels)
         else:
-            raise ReadError(
-                f"expected a block of a GIF at byte {offset}: the file is damaged"
-            )
+            raise ReadError(f"invalid GIF block at byte {offset}: the file is damaged")
     if is_first:
         raise ReadError("the file holds no image")
 
@@ -84,7 +82,10 @@ def _colour_table_size(flags: int) -> int:
 
 
 def _skip_sub_blocks(data: bytes, offset: int) -> int:
-    """Return the offset after the sub-blocks at `offset`, which an empty one ends."""
+    """Return the offset after the sub-blocks that start at ``offset``.
+
+    An empty sub-block terminates them.
+    """
     while data[offset] != 0:
         size = data[offset]
         offset += 1 + size

@@ -1,4 +1,4 @@
-"""`read` returns the image of a file, `facts` describes a file from its headers."""
+"""Read an image file, or describe it from its headers."""
 
 import os
 from collections.abc import Iterator
@@ -32,24 +32,24 @@ MODULES_BY_MAGIC = {
     b"MM\0*": "tiff",
     b"II+\0": "tiff",  # BigTIFF
     b"MM\0+": "tiff",
-    b"GIF8": "pillow",
-    b"BM": "pillow",
-    b"RIFF": "pillow",  # WebP
-    b"P1": "pillow",  # PBM, PGM and PPM: plain text, then binary
-    b"P2": "pillow",
-    b"P3": "pillow",
-    b"P4": "pillow",
-    b"P5": "pillow",
-    b"P6": "pillow",
-    b"Pf": "pillow",  # PFM, gray
+    b"GIF8": "pillow_formats",
+    b"BM": "pillow_formats",
+    b"RIFF": "pillow_formats",  # WebP
+    b"P1": "pillow_formats",  # PBM, PGM and PPM: plain text, then binary
+    b"P2": "pillow_formats",
+    b"P3": "pillow_formats",
+    b"P4": "pillow_formats",
+    b"P5": "pillow_formats",
+    b"P6": "pillow_formats",
+    b"Pf": "pillow_formats",  # PFM, gray
     b"\x93NUMPY": "numpy_files",
     b"PK\3\4": "numpy_files",  # ZIP, hence .npz
     b"PK\5\6": "numpy_files",  # an empty ZIP
 }
 MAGIC_LENGTH = max(len(magic) for magic in MODULES_BY_MAGIC)
 
-# Characters of a decoder's own error that are quoted.
-MAX_DETAIL = 300
+# Maximum length of a quoted decoder error.
+MAX_DETAIL_LENGTH = 300
 
 
 def read(
@@ -60,7 +60,7 @@ def read(
     frame: int | str | None = None,
     **source: Any,
 ) -> tuple[NDArray[Any], Source]:
-    """Read an image file with every stored level, and describe it as a `Source`.
+    """Read an image file at full bit depth, and return it with its `Source`.
 
     Reads PNG, JPEG, TIFF, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy and .npz. The
     format is recognised by the first bytes of the file, not by its name.
@@ -70,36 +70,35 @@ def read(
     path : str or path-like
         The file.
     alpha : {"error", "drop", "white", "black"}, default "error"
-        What to do if parts of the image are transparent: raise, keep the colours as
-        they are stored, or put the image on a white or black background. Alpha that is
-        opaque everywhere is always dropped.
+        What to do if parts of the image are transparent: raise, drop alpha and keep
+        the stored colours, or composite the image onto a white or black background.
+        Alpha that is opaque everywhere is always dropped.
     orientation : {"error", "apply", "ignore"}, default "error"
         What to do if EXIF, XMP or a TIFF tag says that the stored image is rotated or
         mirrored: raise, turn it upright, or keep the pixels as they are stored.
     frame : int or str, optional
-        Which frame or page of a file with several, counted from 0, or which key of a
-        .npz file. Required if there are several.
+        0-based index of the frame or page, or key of an array in a .npz file. Required
+        if there are several.
     **source
         Keywords of `Source`, such as ``bits=12``, ``range=(1000, 11000)`` or
-        ``bands=("B04", "B03", "B02")``. They add to what the file states and must not
-        contradict it.
+        ``bands=("B04", "B03", "B02")``. They supplement the metadata of the file and
+        must not contradict them.
 
     Returns
     -------
     image : ndarray
         Shape (H, W), (H, W, C) or (C, H, W), as ``source.layout`` says; a new,
         writable array in native byte order. Palette images become gray or RGB.
-        Of .npy files and uncompressed .npz files: a read-only memory map with the
+        For .npy files and uncompressed .npz files, a read-only memory map with the
         axes and the byte order of the file.
     source : Source
-        Bands, layout, dtype and range of `image`.
+        Bands, layout, dtype and range of ``image``.
 
     Raises
     ------
     ReadError
-        If the file is missing, damaged, of another format, contradicts the keywords,
-        or cannot be read without loss. The message starts with the path, as do those
-        of the other errors.
+        If the file is missing or damaged, has an unsupported format, contradicts the
+        keywords, or cannot be read without loss. All messages start with the path.
     ChannelError, DTypeError, LayoutError, RangeError
         If the keywords contradict each other or the image.
     MissingExtraError
@@ -134,8 +133,8 @@ def read(
             image = apply_orientation(
                 image, decoded.layout, decoded.orientation, orientation
             )
-    # Outside of the block above, which turns every error into a ReadError: errors about
-    # the keywords keep the class that `Source` raises.
+    # Not inside the block above, which turns every error into a ReadError, so that
+    # errors about keywords keep their class.
     try:
         return image, build_source(decoded, image, source)
     except GraypipeError as error:
@@ -145,7 +144,8 @@ def read(
 def facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Describe an image file from its headers.
 
-    Never raises because of alpha, orientation, frames or a mode that `read` refuses.
+    Does not raise for alpha, orientation, multiple frames or modes that `read` does
+    not support.
 
     Parameters
     ----------
@@ -156,18 +156,21 @@ def facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     -------
     dict
         - format: name of the file format.
-        - mode: Pillow's mode, or a text with dtype and count for formats without one.
-        - width, height: in pixels; None if an array does not say which axes they are.
+        - mode: Pillow's mode, or a description such as "uint16 x 4" for formats
+          without modes.
+        - width, height: in pixels; None if the axes of an array are unknown.
         - frames: number of frames, pages or arrays.
-        - bands: number of bands that `read` would return; None as for width.
+        - bands: number of bands that `read` would return; None if unknown, as for
+          width.
         - dtype: name of the dtype that `read` would return.
         - alpha: whether the file has alpha, opaque or not.
-        - orientation: 1 to 8; 1 if not stated; None if its metadata are damaged.
+        - orientation: 1 to 8; 1 if not recorded; None if its metadata are damaged.
 
     Raises
     ------
     ReadError
-        If the file is missing, damaged or no image. The message starts with the path.
+        If the file is missing, damaged or not an image. The message starts with the
+        path.
     MissingExtraError
         If the file needs the extra ``io``: TIFF.
 
@@ -190,7 +193,7 @@ def facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _check_policy(name: str, policy: str, policies: tuple[str, ...]) -> None:
-    """Raise ReadError if `policy` is none of `policies`."""
+    """Raise ReadError if ``policy`` is not one of ``policies``."""
     if policy not in policies:
         raise ReadError(f"{name}= must be one of {policies}, got {policy!r}")
 
@@ -204,8 +207,8 @@ def _format_module(path: "Path") -> ModuleType:
             return import_module(f".{module_name}", __package__)
     received = f"a file that starts with {start!r}" if start else "an empty file"
     raise ReadError(
-        f"expected a PNG, JPEG, TIFF, GIF, BMP, WebP, PPM, .npy or .npz file, got "
-        f"{received}"
+        "expected a PNG, JPEG, TIFF, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy or .npz "
+        f"file, got {received}"
     )
 
 
@@ -217,27 +220,27 @@ def _errors_name_file(path: str | os.PathLike[str]) -> Iterator["Path"]:
 
     if not isinstance(path, str | os.PathLike):
         raise ReadError(
-            f"expected the path of a file, got a {type(path).__name__}: write it to a "
-            f"file first"
+            f"expected the path of a file, got a {type(path).__name__}: file objects "
+            "and arrays are not supported, so pass a path"
         )
     try:
         yield Path(path)
     except MissingExtraError as error:
         raise MissingExtraError(f"{path}: {error}") from None
     except ImportError:
-        # A package that is installed but broken: its own error says most.
+        # An installed but broken package: its own error is the most informative.
         raise
     except GraypipeError as error:
         raise ReadError(f"{path}: {error}") from None
     except IsADirectoryError as error:
         raise ReadError(
             f"{path}: is a directory: pass its files one by one, or list them with "
-            f"graypipe inspect"
+            "graypipe inspect"
         ) from error
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror or error}") from error
     except Exception as error:
-        # Decoders raise errors of many types when a file is damaged. Some quote pages
-        # of its content.
-        detail = f"{type(error).__name__}: {error}"[:MAX_DETAIL]
+        # Decoders raise errors of many types for damaged files. Some messages contain
+        # large parts of the file.
+        detail = f"{type(error).__name__}: {error}"[:MAX_DETAIL_LENGTH]
         raise ReadError(f"{path}: cannot be read ({detail})") from error

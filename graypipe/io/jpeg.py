@@ -1,7 +1,7 @@
-"""JPEG, decoded by Pillow; several images in one file (MPF) are its frames.
+"""Decode JPEG files with Pillow; the images of a file with several are its frames.
 
-The decoder receives only the segments that make up the pixels. The list of images is
-that of the Multi-Picture Format, CIPA DC-007.
+Only the segments needed for decoding are passed to the decoder. A file with several
+images lists them in the Multi-Picture Format (MPF), CIPA DC-007.
 """
 
 import re
@@ -18,17 +18,19 @@ from .decoded import DecodedImage, check_size, choose_frame
 from .exif import parse_orientation, tag_value
 from .jpeg_stream import START_OF_IMAGE, JpegStream, parse_stream
 
-# Tags of MPF: the number of images, and the offset of the list of them. An entry of the
-# list has 16 bytes: attributes, size, offset and two references, of 4, 4, 4 and 4.
+# MPF tags: the number of images, and the offset of the list of images. An entry of the
+# list has 16 bytes: 4 for attributes, 4 for the size, 4 for the offset, and 4 for two
+# references to other images.
 MPF_IMAGE_COUNT = 0xB001
 MPF_ENTRIES = 0xB002
 MPF_ENTRY_SIZE = 16
 MPF_ENTRY_FORMAT = "4xII4x"
 
-# Where entropy-coded data end: before a restart marker, and at the end of a scan.
+# Matches the end of an entropy-coded interval: before a restart marker, and at the end
+# of a scan.
 INTERVAL_END = re.compile(rb"(?=\xff[\xd0-\xd7])|\Z")
 
-# Coded bits to append to an interval. Any will do that hold no marker (0xFF).
+# Bytes appended to an interval; any bytes without a marker (0xFF) would do.
 PADDING = b"\x55" * 64
 
 
@@ -58,14 +60,14 @@ def decode(path: Path, frame: object) -> DecodedImage:
     path : Path
         The file.
     frame : object
-        The keyword of `graypipe.read`. 0 reads the first image even if the list of
-        images is damaged.
+        The ``frame`` argument of `graypipe.read`. 0 reads the first image even if the
+        list of images is damaged.
 
     Raises
     ------
     ReadError
-        If the file is damaged, truncated or too large, has other than 8-bit gray or
-        colour, or `frame` is not valid.
+        If the file is damaged, truncated or too large, is not 8-bit gray or RGB, or
+        ``frame`` is not valid.
     """
     data = path.read_bytes()
     stream = parse_stream(data)
@@ -78,8 +80,8 @@ def decode(path: Path, frame: object) -> DecodedImage:
     start, size = images[chosen]
     if data[start : start + 2] != START_OF_IMAGE:
         raise ReadError(
-            f"expected a further JPEG stream at byte {start}: the list of images is "
-            f"damaged"
+            f"expected another JPEG stream at byte {start}: the list of images is "
+            "damaged"
         )
     image_data = data[start : start + size]
     return _decode_stream(parse_stream(image_data), len(image_data))
@@ -90,9 +92,9 @@ def _decode_stream(stream: JpegStream, stored_bytes: int) -> DecodedImage:
     sample_count = len(stream.frame.components)
     if sample_count not in (1, 3):
         raise ReadError(
-            f"expected gray or RGB, got {sample_count} samples a pixel, such as "
-            f"printing inks (CMYK): their colours depend on a profile, so convert the "
-            f"file first"
+            f"expected gray or RGB, got {sample_count} samples per pixel (for example "
+            "CMYK), whose colours depend on an ICC profile: convert the file to RGB "
+            "first"
         )
     check_size(stream.frame.width * stream.frame.height * sample_count, stored_bytes)
     image = _decode_pixels(stream)
@@ -114,9 +116,9 @@ def _decode_pixels(stream: JpegStream) -> NDArray[Any]:
 def _check_complete(image: NDArray[Any], stream: JpegStream) -> None:
     """Raise ReadError if the entropy-coded data of the stream end early.
 
-    The decoder fills missing data with gray and does not report it. If data were
-    missing, it uses bits appended to them, and the image changes; if not, it ignores
-    them. So the image is decoded twice.
+    The decoder fills missing data with gray and does not report it. The image is
+    therefore decoded once more with padding after each interval: if data are missing,
+    the padding is decoded and changes the image; otherwise it is ignored.
     """
     padded_scans = [INTERVAL_END.sub(PADDING, scan) for scan in stream.scans]
     padded = stream._replace(scans=padded_scans)
@@ -127,18 +129,19 @@ def _check_complete(image: NDArray[Any], stream: JpegStream) -> None:
 
 
 def _orientation(stream: JpegStream) -> int | None:
-    """Return the orientation; the name of an XMP segment starts with "http"."""
+    """Return the orientation, or None if its metadata are damaged."""
     _, exif = stream.metadata.get(b"Exif", (0, b""))
+    # The identifier of an XMP segment is a URL.
     _, xmp = stream.metadata.get(b"http", (0, b""))
     return parse_orientation(exif, xmp)
 
 
 def _image_list(stream: JpegStream) -> list[tuple[int, int]]:
-    """Return (offset, size) of every image in the file; (0, 0) for the first."""
+    """Return (offset, size) for every image in the file; (0, 0) for the first."""
     segment_offset, segment = stream.metadata.get(b"MPF\0", (0, b""))
     if not segment:
         return [(0, 0)]
-    # Offsets in MPF count from the byte after its name.
+    # MPF offsets are relative to the byte after the identifier.
     block = segment[4:]
     block_offset = segment_offset + 4
     images: list[tuple[int, int]] = []

@@ -1,8 +1,7 @@
 """Parse the segments and scans of a JPEG stream, and check that it is complete.
 
-A decoder fills in what is missing without an error, so everything that can be counted
-is counted here: the coefficients that the scans contain, and the restart intervals of
-each scan. Markers and headers are those of ITU-T T.81, annex B.
+A decoder fills in missing data without an error, so the completeness of all scans and
+restart intervals is checked here. Markers and headers follow ITU-T T.81, annex B.
 """
 
 import re
@@ -29,11 +28,12 @@ JPEG_LS_FRAME = 0xF7
 # Start of frame, SOF0 to SOF15, except DHT, JPG and DAC, which lie among them.
 FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
-# The segments that a decoder needs. Of the application segments only JFIF (APP0) and
-# Adobe (APP14) are kept, which say how colours are stored.
+# The segments that a decoder needs. The only application segments kept are JFIF (APP0)
+# and Adobe (APP14), which say how colours are stored.
 DECODER_SEGMENTS = {*range(0xC0, 0xE0), 0xE0, 0xEE}
 
-# A scan ends at a marker that is neither a stuffed zero nor a restart.
+# A scan ends at the first marker other than a restart marker. The bytes FF 00 are not a
+# marker, but a stuffed FF.
 SCAN_END = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -54,7 +54,7 @@ class Segment(NamedTuple):
     content : bytes
         The segment without its marker and length.
     raw : bytes
-        The segment with both.
+        The segment with its marker and length.
     scan : bytes or None
         The entropy-coded data after a scan header; None after other segments.
     """
@@ -74,7 +74,7 @@ class FrameHeader(NamedTuple):
     height, width : int
         Size in pixels.
     components : dict
-        Identifier of a component -> its sampling factors, (horizontal, vertical).
+        Component identifier -> sampling factors, (horizontal, vertical).
     progressive : bool
         Whether scans may contain parts of the coefficients.
     """
@@ -85,7 +85,7 @@ class FrameHeader(NamedTuple):
     progressive: bool
 
     def unit_count(self, scanned: list[int]) -> int:
-        """Return the number of coded units in a scan of some components.
+        """Return the number of coded units in a scan of the given components.
 
         Parameters
         ----------
@@ -95,8 +95,9 @@ class FrameHeader(NamedTuple):
         Returns
         -------
         int
-            Of several components: interleaved units of the whole image (MCU). Of one:
-            its own blocks of 8 x 8 samples. T.81, section A.2, defines both.
+            For several components, the number of interleaved units (MCU); for one
+            component, the number of its blocks of 8 x 8 samples. T.81, section A.2,
+            defines both.
         """
         factors = self.components.values()
         largest_horizontal = max(horizontal for horizontal, _ in factors)
@@ -120,13 +121,13 @@ class JpegStream(NamedTuple):
         Size and components.
     metadata : dict
         First four bytes of an APP1 or APP2 segment -> (offset of its content in the
-        file, content). Of several such segments, the first.
+        file, content). If several segments start alike, the first is used.
     headers : list of bytes
         For each scan, the segments between the previous scan and its data.
     scans : list of bytes
         The entropy-coded data of each scan.
     trailer : bytes
-        What follows the last scan.
+        The segments after the last scan, with the end-of-image marker.
     """
 
     frame: FrameHeader
@@ -149,12 +150,13 @@ def parse_stream(data: bytes) -> JpegStream:
     Parameters
     ----------
     data : bytes
-        The file. What follows the end of the first stream is ignored.
+        Content of the file. Data after the first stream are ignored.
 
     Raises
     ------
     ReadError
-        If the stream is truncated or damaged, or lacks scans or restart intervals.
+        If the stream is truncated or damaged, or if scans or restart intervals are
+        missing.
     """
     frame: FrameHeader | None = None
     restart_interval = 0
@@ -181,8 +183,8 @@ def parse_stream(data: bytes) -> JpegStream:
             scans.append(segment.scan)
             pending = []
             complete |= _check_scan(content, segment.scan, frame, restart_interval)
-    # Every coefficient of every component must arrive with all its bits. A truncated
-    # progressive file can be closed properly and still lack its last scans.
+    # Every coefficient of every component must be complete. A truncated progressive
+    # file can end with a proper end-of-image marker and still lack its last scans.
     if frame is None or complete != set(product(frame.components, range(64))):
         raise ReadError("some scans are missing: the file is damaged or truncated")
     trailer = b"".join([*pending, END_OF_IMAGE])
@@ -215,7 +217,7 @@ def _segments(data: bytes) -> Iterator[Segment]:
 
 
 def _parse_segment(data: bytes, offset: int) -> tuple[int, bytes]:
-    """Return (marker, content) of the segment at `offset`."""
+    """Return (marker, content) of the segment at ``offset``."""
     if len(data) < offset + 4:
         raise ReadError("the file ends before its last segment: it is truncated")
     prefix, marker, length = struct.unpack_from(">BBH", data, offset)
@@ -224,7 +226,7 @@ def _parse_segment(data: bytes, offset: int) -> tuple[int, bytes]:
     if prefix != 0xFF or marker < 0xC0 or length < 2 or len(content) != length - 2:
         raise ReadError(
             f"expected a segment of a JPEG stream at byte {offset}: the file is "
-            f"damaged or truncated"
+            "damaged or truncated"
         )
     if marker == JPEG_LS_FRAME:
         raise ReadError(
@@ -235,11 +237,11 @@ def _parse_segment(data: bytes, offset: int) -> tuple[int, bytes]:
 
 
 def _parse_frame(content: bytes, progressive: bool) -> FrameHeader:
-    """Return the frame header; ReadError unless it describes an 8-bit image."""
+    """Return the frame header, or raise ReadError if the image is not 8-bit."""
     depth, height, width, count = struct.unpack_from(">BHHB", content)
     if depth != 8:
         raise ReadError(
-            f"expected 8 bits a sample, got {depth}: decode it with "
+            f"expected 8 bits per sample, got {depth}: decode the file with "
             f"imagecodecs.jpeg_decode, and declare gp.Source(..., bits={depth})"
         )
     components: dict[int, tuple[int, int]] = {}
@@ -257,10 +259,10 @@ def _parse_frame(content: bytes, progressive: bool) -> FrameHeader:
 def _check_scan(
     header: bytes, scan: bytes, frame: FrameHeader, restart_interval: int
 ) -> set[Coefficient]:
-    """Return the coefficients that are complete after a scan; check its restarts.
+    """Check the restart markers of a scan, and return the coefficients it completes.
 
-    A progressive scan contains a band of coefficients, and of each only the bits above
-    a given one: a coefficient is complete after the scan that contains its lowest bit.
+    A progressive scan contains a band of coefficients, and only the bits of each above
+    a given position. A coefficient is complete after the scan with its lowest bit.
     """
     count = header[0]
     scanned = list(header[1 : 1 + 2 * count : 2])
@@ -279,10 +281,10 @@ def _check_scan(
 def _check_restarts(scan: bytes, unit_count: int, restart_interval: int) -> None:
     """Raise ReadError unless a scan has all its restart markers, in order."""
     interval_count = ceil(unit_count / restart_interval)
-    # A marker separates two intervals. Markers are numbered from 0 to 7, cyclically.
+    # A marker separates two intervals. The numbers of the markers cycle through 0 to 7.
     expected = [0xD0 + number % 8 for number in range(interval_count - 1)]
     markers = [match[0] for match in RESTART.findall(scan)]
     if markers != expected:
         raise ReadError(
-            "parts of the pixels are missing: the file is damaged or truncated"
+            "some restart intervals are missing: the file is damaged or truncated"
         )

@@ -1,7 +1,7 @@
-"""NumPy's own files: .npy and uncompressed .npz are memory-mapped, never unpickled.
+"""Memory-map .npy and uncompressed .npz files, without unpickling anything.
 
 The header is parsed here rather than by NumPy, which evaluates it as Python and warns
-about damaged text. The format is that of NEP 1.
+about damaged text. NEP 1 specifies the format.
 """
 
 import re
@@ -23,38 +23,38 @@ from .decoded import DecodedImage, check_size
 MAGIC = b"\x93NUMPY"
 VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
 
-# The headers that numpy.save writes for arrays of booleans, integers and floats. Those
-# of objects and records do not match, so that nothing needs to be unpickled.
+# The headers that numpy.save writes for arrays of booleans, integers and floats. Object
+# and structured dtypes do not match, so nothing is ever unpickled.
 HEADER = re.compile(
     rb"\{'descr': '([<>|][biuf]\d+)', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d+,? ?)*)\), \} *\n"
 )
 COMPLEX_HEADER = re.compile(rb"\{'descr': '[<>]c(\d+)'")
 
-# Headers of plain arrays take 128 bytes. The limit keeps a damaged length from reading
-# the whole file as a header.
+# Headers of plain arrays take 128 bytes. The limit prevents a corrupt length field from
+# reading the whole file as a header.
 MAX_HEADER_LENGTH = 65536
 
-# A ZIP file stores, before each member, 30 bytes that end with the lengths of its name
-# and of an extra field, two bytes each; name and extra field follow.
+# In a ZIP file, each member is preceded by a header of 30 bytes, the name of the member
+# and an extra field. The last four bytes of the header are the lengths of these two.
 ZIP_HEADER_SIZE = 30
 ZIP_LENGTHS_OFFSET = 26
 
 
 @dataclass(frozen=True)
 class ArrayHeader:
-    """What the header of a .npy file says.
+    """The header of a .npy file.
 
     Parameters
     ----------
     dtype : dtype
         Element type, in the byte order of the file.
     shape : tuple of int
-        Shape of the array, which is not empty.
+        Shape of the array; no dimension is 0.
     order : {"C", "F"}
-        Order of its elements.
+        Order of the elements in the file.
     offset : int
-        Offset of the first element.
+        Offset of the first element in bytes.
     """
 
     dtype: np.dtype[Any]
@@ -64,7 +64,7 @@ class ArrayHeader:
 
     @property
     def nbytes(self) -> int:
-        """Size of the elements."""
+        """Size of all elements in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -76,7 +76,7 @@ class ArrayHeader:
 def facts(path: Path) -> dict[str, Any]:
     """Describe a NumPy file from its headers; see `graypipe.io.facts`.
 
-    Of a .npz file, dtype and shape are those of its first array.
+    For a .npz file, dtype and shape of the first array are returned.
     """
     with path.open("rb") as file:
         if _is_npy(file):
@@ -88,7 +88,7 @@ def facts(path: Path) -> dict[str, Any]:
                 file_format, array_count = "NPZ", len(members)
                 with archive.open(members[0]) as member_file:
                     header = _parse_header(member_file)
-    # Only an array of two axes leaves no doubt which are height and width.
+    # Height and width are unambiguous only for arrays with two axes.
     height = width = bands = None
     if len(header.shape) == 2:
         height, width = header.shape
@@ -114,53 +114,57 @@ def decode(path: Path, frame: object) -> DecodedImage:
     path : Path
         The file.
     frame : object
-        The keyword of `graypipe.read`: key or index of an array in a .npz file.
+        The ``frame`` argument of `graypipe.read`: key or index of an array in a .npz
+        file.
 
     Returns
     -------
     DecodedImage
-        Without layout and bands. An uncompressed array is a read-only memory map, which
-        keeps the byte order of the file and changes if the file does; a compressed one
-        is a new array.
+        The array, with unknown layout and bands. It is a new array if the file is
+        compressed; otherwise it is a read-only memory map, which has the byte order of
+        the file and changes if the file changes.
 
     Raises
     ------
     ReadError
-        If the file is damaged, holds objects, records or complex numbers, or `frame` is
-        not valid.
+        If the file is damaged, the dtype is object, structured or complex, or ``frame``
+        is not valid.
     """
     with path.open("rb") as file:
         if _is_npy(file):
             image = _map_npy(path, file, frame)
         else:
             image = _load_from_archive(path, file, frame)
-    # Any other byte in an array of booleans would be undefined behaviour in NumPy.
+    # Bytes other than 0 and 1 in a boolean array are undefined behaviour in NumPy.
     if image.dtype == bool and bool((image.view(np.uint8) > 1).any()):
         raise ReadError(
-            "the boolean values are neither 0 nor 1 everywhere: the file is damaged"
+            "a boolean array contains bytes other than 0 and 1: the file is damaged"
         )
     return DecodedImage(image, layout=None, bands=None)
 
 
 def _is_npy(file: BinaryIO) -> bool:
-    """Whether a file at its start is a .npy file; rewind it."""
+    """Return whether ``file`` is a .npy file; the position is reset to 0."""
     start = file.read(len(MAGIC))
     file.seek(0)
     return start == MAGIC
 
 
 def _parse_header(file: IO[bytes]) -> ArrayHeader:
-    """Return the header of the .npy file or member of an archive, read from the start.
+    """Parse the header of a .npy file, or of a member of an archive, from its start.
 
     Raises
     ------
     ReadError
-        If it is damaged, or the array is empty or not one of real numbers.
+        If the header is damaged, or the array is empty or does not contain real
+        numbers.
     """
     start = file.read(len(MAGIC) + 2)
     magic, version = start[: len(MAGIC)], start[len(MAGIC) :]
     if magic != MAGIC or version not in VERSIONS:
-        raise ReadError("expected an array as numpy.save writes it, got something else")
+        raise ReadError(
+            "expected an array written by numpy.save, got an invalid .npy header"
+        )
     # Version 1 stores the length of the header in two bytes, later ones in four.
     length_format = "<H" if version == b"\1\0" else "<I"
     length_size = struct.calcsize(length_format)
@@ -172,10 +176,11 @@ def _parse_header(file: IO[bytes]) -> ArrayHeader:
         if complex_match is not None:
             raise ReadError(
                 f"the file holds complex{8 * int(complex_match[1])}: save the real "
-                f"part, or the magnitude, by itself"
+                "part or the magnitude instead"
             )
         raise ReadError(
-            "the header is damaged, or describes objects or records instead of numbers"
+            "the header is damaged, or describes an object or structured dtype instead "
+            "of numbers"
         )
     descr, fortran_order, sizes = match.groups()
     header = ArrayHeader(
@@ -185,7 +190,7 @@ def _parse_header(file: IO[bytes]) -> ArrayHeader:
         offset=len(start) + length_size + length,
     )
     if header.nbytes == 0:
-        raise ReadError(f"the array of shape {header.shape} holds no pixels")
+        raise ReadError(f"the array of shape {header.shape} is empty")
     return header
 
 
@@ -198,13 +203,13 @@ def _map_npy(path: Path, file: BinaryIO, frame: object) -> NDArray[Any]:
     if file_size != header.end:
         raise ReadError(
             f"the header implies a file of {header.end} bytes, got {file_size}: the "
-            f"file is damaged"
+            "file is damaged"
         )
     return _memory_map(path, header)
 
 
 def _memory_map(path: Path, header: ArrayHeader) -> NDArray[Any]:
-    """Return the elements as a read-only map, which holds the file open."""
+    """Return the elements as a read-only map, which keeps the file open."""
     mapped = np.memmap(
         path,
         header.dtype,
@@ -220,13 +225,13 @@ def _load_from_archive(path: Path, file: BinaryIO, frame: object) -> NDArray[Any
     """Return one array of a .npz file, mapped if it is not compressed."""
     with zipfile.ZipFile(file) as archive:
         member = _choose_member(_array_members(archive), frame)
-        # Opening compares the two headers that an archive stores for a member.
+        # Opening a member verifies its local header against the central directory.
         with archive.open(member) as member_file:
             header = _parse_header(member_file)
             if header.end != member.file_size:
                 raise ReadError(
-                    f"the header of {member.filename!r} and its size disagree: the "
-                    f"file is damaged"
+                    f"the header of {member.filename!r} does not match its size: the "
+                    "file is damaged"
                 )
             if member.compress_type != zipfile.ZIP_STORED:
                 check_size(member.file_size, member.compress_size)
@@ -237,7 +242,7 @@ def _load_from_archive(path: Path, file: BinaryIO, frame: object) -> NDArray[Any
     file.seek(member.header_offset + ZIP_LENGTHS_OFFSET)
     name_length, extra_length = struct.unpack("<HH", file.read(4))
     start = member.header_offset + ZIP_HEADER_SIZE + name_length + extra_length
-    # zipfile compares the checksum only of what is read through it.
+    # zipfile verifies the checksum only of data that are read through it.
     stored = np.memmap(path, np.uint8, "r", start, (member.file_size,))
     if zlib.crc32(stored.data) != member.CRC:
         raise ReadError(f"{member.filename!r} is damaged: the checksum differs")
@@ -251,19 +256,19 @@ def _array_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     ]
     if not members:
         raise ReadError(
-            "expected arrays as numpy.savez writes them, got an archive without arrays"
+            "expected arrays written by numpy.savez, got an archive without arrays"
         )
     return members
 
 
 def _choose_member(members: list[zipfile.ZipInfo], frame: object) -> zipfile.ZipInfo:
-    """Return the array with a key or at an index; the only one if `frame` is None."""
+    """Return the array with a key or at an index; the only one if ``frame`` is None."""
     keys = [member.filename.removesuffix(".npy") for member in members]
     if frame is None and len(keys) == 1:
         return members[0]
     if isinstance(frame, str) and frame in keys:
         return members[keys.index(frame)]
-    # Not isinstance, which would take frame=True for 1.
+    # Not isinstance, which would treat frame=True as 1.
     if type(frame) is int and 0 <= frame < len(keys):
         return members[frame]
     raise ReadError(

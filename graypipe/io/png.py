@@ -1,7 +1,7 @@
-"""PNG, decoded by Pillow, or by imagecodecs where Pillow would reduce 16 bits to 8.
+"""Decode PNG files with Pillow, or imagecodecs where Pillow would reduce 16 bits to 8.
 
-The decoder receives only the chunks that make up the pixels. A damaged comment, colour
-profile or time stamp therefore does not matter.
+Only the chunks needed for decoding are passed to the decoder, so damaged text, profile
+or time chunks are ignored.
 """
 
 import struct
@@ -25,7 +25,7 @@ from .decoded import (
     split_alpha,
 )
 from .exif import parse_orientation
-from .pillow import from_pillow
+from .pillow_formats import from_pillow
 from .png_chunks import (
     ADAM7,
     GRAY,
@@ -45,7 +45,7 @@ from .png_chunks import (
     parse_header,
 )
 
-# Names of (colour type, bit depth) for `facts`: Pillow's modes, as far as it has them.
+# (colour type, bit depth) -> mode in `facts`: Pillow's mode where one exists.
 MODES = {
     (GRAY, 1): "1",
     (GRAY, 2): "L",
@@ -64,7 +64,7 @@ MODES = {
     (RGB_ALPHA, 16): "RGBA;16",
 }
 
-# The chunks that make up the pixels of a still image, and of an animation.
+# The chunks needed to decode a still image, and an animation.
 STILL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 ANIMATION_CHUNKS = (*STILL_CHUNKS, b"tRNS", b"acTL", b"fcTL", b"fdAT")
 
@@ -99,21 +99,21 @@ def facts(path: Path) -> dict[str, Any]:
 def decode(path: Path, frame: object) -> DecodedImage:
     """Decode one frame of a PNG file.
 
-    Gray of 2 or 4 bits is returned in 8 bits: v of n bits becomes v * 255 / (2**n - 1),
-    which is exact.
+    Gray of 2 or 4 bits is scaled to 8 bits: an n-bit value v becomes
+    v * 255 / (2**n - 1), which is an integer.
 
     Parameters
     ----------
     path : Path
         The file.
     frame : object
-        The keyword of `graypipe.read`. A still image that is not part of the animation
-        is frame 0.
+        The ``frame`` argument of `graypipe.read`. If the default image is not part of
+        the animation, it is frame 0.
 
     Raises
     ------
     ReadError
-        If the file is damaged, truncated or too large, or `frame` is not valid.
+        If the file is damaged, truncated or too large, or ``frame`` is not valid.
     MissingExtraError
         If the file has 16-bit colour or alpha and imagecodecs is not installed.
     """
@@ -132,7 +132,7 @@ def decode(path: Path, frame: object) -> DecodedImage:
 
 
 def _orientation(chunks: list[Chunk]) -> int | None:
-    """Return the orientation; XMP is stored as international text, iTXt."""
+    """Return the orientation recorded in EXIF or XMP (chunk iTXt)."""
     return parse_orientation(
         find_content(chunks, b"eXIf"), find_content(chunks, b"iTXt")
     )
@@ -149,8 +149,8 @@ def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
     alpha = None
     if transparency is not None:
         alpha = _alpha_of_transparent_colour(samples, transparency, header)
-    # Pillow scales these depths to 8 bits. Stating that refuses bits=4, which would be
-    # right for the file but wrong for the image.
+    # Pillow scales these depths to 8 bits. Setting bits=8 makes `read` reject bits=4,
+    # which is true of the file but not of the returned array.
     source_keywords = {"bits": 8} if header.bit_depth in (2, 4) else {}
     if header.colour_type == GRAY:
         layout, bands = "HW", "gray"
@@ -160,18 +160,18 @@ def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
 
 
 def _complete_samples(chunks: list[Chunk], header: Header) -> NDArray[Any]:
-    """Return all samples of the still image, palettes as indices.
+    """Return all samples of the still image, with palettes as indices.
 
-    If data are missing, decoders leave rows at zero, and in an interlaced image repeat
-    the pixels of earlier passes.
+    Decoders do not report missing data: they leave rows at zero, and in an interlaced
+    image repeat the pixels of earlier passes.
     """
     if header.interlaced:
         check_still_is_complete(chunks, header)
         if header.bit_depth == 16 and header.colour_type != GRAY:
             return _decode_passes(chunks, header)
     samples = _decode_samples(join_chunks(chunks, STILL_CHUNKS), header)
-    # The check decompresses the file once more, so it is left out where the last row
-    # proves that the decoder reached it.
+    # The check decompresses the file once more, so it is skipped if the last row is not
+    # all zero, which proves that the decoder reached it.
     if not header.interlaced and not samples[-1].any():
         check_still_is_complete(chunks, header)
     return samples
@@ -194,8 +194,8 @@ def _decode_samples(data: bytes, header: Header) -> NDArray[Any]:
 def _decode_passes(chunks: list[Chunk], header: Header) -> NDArray[Any]:
     """Return the samples of an interlaced image of 16-bit colour or alpha.
 
-    Each pass is decoded as an image of its own, because libpng writes a warning to
-    stderr when imagecodecs decodes an interlaced image.
+    Each pass is decoded as a separate image, because libpng writes a warning to stderr
+    when imagecodecs decodes an interlaced image.
     """
     compressed = [chunk.content for chunk in chunks if chunk.type == b"IDAT"]
     rows = zlib.decompress(b"".join(compressed))
@@ -218,11 +218,11 @@ def _decode_passes(chunks: list[Chunk], header: Header) -> NDArray[Any]:
 def _decode_pass(
     rows: bytes, height: int, width: int, header: Header
 ) -> NDArray[np.uint16]:
-    """Return the samples of filtered rows, decoded as a PNG file of their own."""
+    """Return the samples of filtered rows, decoded as a separate PNG file."""
     fields = (width, height, header.bit_depth, header.colour_type, 0, 0, 0)
     chunks = [
         Chunk(b"IHDR", struct.pack(">IIBBBBB", *fields)),
-        # Compressed only to be decompressed at once, hence at the fastest level.
+        # Level 1, the fastest: the data are decompressed again immediately.
         Chunk(b"IDAT", zlib.compress(rows, 1)),
         Chunk(b"IEND", b""),
     ]
@@ -238,7 +238,7 @@ def _decode_animation_frame(
     if header.bit_depth != 8:
         raise ReadError(
             f"expected an animation of 8 bits per sample, got {header.bit_depth}: only "
-            f"frame=0 can be read"
+            "frame=0 can be read"
         )
     check_frames_are_complete(chunks, header)
     data = join_chunks(chunks, ANIMATION_CHUNKS)
@@ -256,7 +256,7 @@ def _palette(chunks: list[Chunk]) -> NDArray[np.uint8]:
 
 
 def _palette_alpha(transparency: bytes | None) -> NDArray[np.uint8] | None:
-    """Return the alpha of all 256 possible indices, None if all are opaque."""
+    """Return the alpha of all 256 possible indices, or None if all are opaque."""
     if not transparency:
         return None
     # The chunk may be shorter than the palette: the rest is opaque.
@@ -270,7 +270,7 @@ def _alpha_of_transparent_colour(
     sample_count = SAMPLES_PER_PIXEL[header.colour_type]
     if len(transparency) != 2 * sample_count:
         raise ReadError("the transparent colour is damaged")
-    # Stored as 16 bits per sample, of which only those of the bit depth count.
+    # Each sample is stored in 16 bits, and bits above the bit depth are ignored.
     colour = np.array(struct.unpack(f">{sample_count}H", transparency))
     colour &= 2**header.bit_depth - 1
     opaque = 1 if samples.dtype == bool else np.iinfo(samples.dtype).max

@@ -1,8 +1,7 @@
 """Parse the chunks of a PNG file, and check that it is complete.
 
-Pillow neither checks the CRC of the pixel data nor reports missing rows, which it
-leaves black. Numbers are those of the PNG specification, third edition, sections 5, 8,
-9 and 11.
+Pillow neither checks the CRC of the pixel data nor reports missing rows; it leaves them
+black. Constants follow the PNG specification, third edition, sections 5, 8, 9 and 11.
 """
 
 import struct
@@ -34,7 +33,7 @@ BIT_DEPTHS = {
 
 
 class Pass(NamedTuple):
-    """The pixels that one pass of an interlaced image holds."""
+    """The pixels of one pass of an interlaced image: first column, row and steps."""
 
     left: int
     top: int
@@ -42,8 +41,8 @@ class Pass(NamedTuple):
     row_step: int
 
 
-NOT_INTERLACED = (Pass(0, 0, 1, 1),)
-ADAM7 = (
+NOT_INTERLACED: tuple[Pass, ...] = (Pass(0, 0, 1, 1),)
+ADAM7: tuple[Pass, ...] = (
     Pass(0, 0, 8, 8),
     Pass(4, 0, 8, 8),
     Pass(0, 4, 4, 8),
@@ -53,8 +52,11 @@ ADAM7 = (
     Pass(0, 1, 1, 2),
 )
 
-# Length of the content, type and CRC of a chunk, four bytes each.
+# Each chunk stores the length of its content, its type and its CRC, four bytes each.
 CHUNK_OVERHEAD = 12
+
+# Each row is preceded by a byte with the number of its filter.
+FILTER_BYTES = 1
 
 
 class Chunk(NamedTuple):
@@ -65,7 +67,7 @@ class Chunk(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The fields of the chunk IHDR."""
+    """The fields of the IHDR chunk."""
 
     width: int
     height: int
@@ -80,7 +82,7 @@ def parse_chunks(data: bytes) -> list[Chunk]:
     Raises
     ------
     ReadError
-        If a CRC differs, or the file ends before the chunk IEND.
+        If a CRC differs, or the file ends before the IEND chunk.
     """
     chunks: list[Chunk] = []
     offset = len(SIGNATURE)
@@ -91,7 +93,7 @@ def parse_chunks(data: bytes) -> list[Chunk]:
         if data[content_end : content_end + 4] != _crc(chunk):
             raise ReadError(
                 f"chunk {chunk_type!r} at byte {offset} is damaged: the checksum "
-                f"differs"
+                "differs"
             )
         chunks.append(chunk)
         if chunk_type == b"IEND":
@@ -106,7 +108,7 @@ def _crc(chunk: Chunk) -> bytes:
 
 
 def join_chunks(chunks: list[Chunk], types: Collection[bytes]) -> bytes:
-    """Return a PNG file of those chunks whose type is in `types`."""
+    """Return a PNG file with the chunks whose type is in ``types``."""
     parts = [SIGNATURE]
     for chunk in chunks:
         if chunk.type in types:
@@ -125,7 +127,7 @@ def find_content(chunks: list[Chunk], chunk_type: bytes) -> bytes | None:
 
 
 def parse_header(chunks: list[Chunk]) -> Header:
-    """Return the header; ReadError if it contradicts the specification."""
+    """Return the header, or raise ReadError if it contradicts the specification."""
     chunk_type, content = chunks[0]
     if chunk_type == b"IHDR" and len(content) == 13:
         fields = struct.unpack(">IIBBBBB", content)
@@ -137,16 +139,19 @@ def parse_header(chunks: list[Chunk]) -> Header:
             and interlace_method in (0, 1)
         ):
             return Header(width, height, bit_depth, colour_type, interlace_method == 1)
-    raise ReadError("the header is not that of a PNG image: the file is damaged")
+    raise ReadError("the IHDR chunk is missing or invalid: the file is damaged")
 
 
 def count_frames(chunks: list[Chunk]) -> int:
-    """Return the number of frames: those of the animation, plus a separate still image.
+    """Return the number of frames.
+
+    These are the frames of the animation, plus 1 if the default image is not part of
+    the animation.
 
     Raises
     ------
     ReadError
-        If the animation states another number of frames than it has.
+        If the declared number of frames is wrong.
     """
     animation_control = find_content(chunks, b"acTL")
     if animation_control is None:
@@ -159,28 +164,30 @@ def count_frames(chunks: list[Chunk]) -> int:
         or animation_control[:4] != struct.pack(">I", frame_count)
         or b"IDAT" not in types
     ):
-        raise ReadError("the animation control is damaged")
+        raise ReadError("the acTL chunk (animation control) is damaged")
     if types.index(b"IDAT") < types.index(b"fcTL"):
-        # Without a frame control of its own, the still image is no animation frame.
+        # The default image has no fcTL chunk (frame control), so it is not a frame of
+        # the animation.
         return frame_count + 1
     return frame_count
 
 
 def check_still_is_complete(chunks: list[Chunk], header: Header) -> None:
-    """Raise ReadError if pixels of the still image are missing."""
+    """Raise ReadError if pixels of the default image are missing."""
     compressed = [chunk.content for chunk in chunks if chunk.type == b"IDAT"]
     _check_length(compressed, header)
 
 
 def check_frames_are_complete(chunks: list[Chunk], header: Header) -> None:
-    """Raise ReadError if pixels of the still image or of a later frame are missing.
+    """Raise ReadError if pixels of the default image or of a later frame are missing.
 
     Parameters
     ----------
     chunks : list of Chunk
         All chunks of the file.
     header : Header
-        Frames have its bit depth and colour type, but their own size.
+        The header of the file. Frames share its bit depth and colour type, but each
+        has its own size.
     """
     compressed: list[bytes] = []
     frame_header = header
@@ -188,10 +195,10 @@ def check_frames_are_complete(chunks: list[Chunk], header: Header) -> None:
         if chunk.type == b"IDAT":
             compressed.append(chunk.content)
         elif chunk.type == b"fdAT":
-            # Frame data differ from IDAT by a leading sequence number.
+            # Unlike IDAT, fdAT starts with a sequence number of four bytes.
             compressed.append(chunk.content[4:])
         elif chunk.type == b"fcTL":
-            # A frame control ends the data of the image before it.
+            # An fcTL chunk ends the data of the previous image.
             if compressed:
                 _check_length(compressed, frame_header)
             compressed = []
@@ -205,27 +212,29 @@ def _check_length(compressed: list[bytes], header: Header) -> None:
     """Raise ReadError if the compressed pixels of an image end early."""
     expected = _decompressed_size(header)
     decompressor = zlib.decompressobj()
-    # Part by part, so that only the length is kept and not the pixels.
+    # Decompress part by part, so that the pixels are not all in memory at once.
     size = 0
     for part in compressed:
         size += len(decompressor.decompress(part))
     if size < expected or not decompressor.eof:
         raise ReadError(
-            f"the pixels end early, {size} of {expected} bytes: the file is damaged"
+            f"expected {expected} bytes of pixels, got {size}: the file is damaged"
         )
 
 
 def _decompressed_size(header: Header) -> int:
     """Return the size of the filtered rows of an image, over all passes."""
     bits_per_pixel = SAMPLES_PER_PIXEL[header.colour_type] * header.bit_depth
+    passes = ADAM7 if header.interlaced else NOT_INTERLACED
     size = 0
-    for part in ADAM7 if header.interlaced else NOT_INTERLACED:
-        width = _ceil_div(header.width - part.left, part.column_step)
-        height = _ceil_div(header.height - part.top, part.row_step)
+    for interlace_pass in passes:
+        width = _ceil_div(
+            header.width - interlace_pass.left, interlace_pass.column_step
+        )
+        height = _ceil_div(header.height - interlace_pass.top, interlace_pass.row_step)
         # Passes of a small image can be empty.
         if width > 0 and height > 0:
-            filter_byte = 1
-            size += height * (filter_byte + _ceil_div(width * bits_per_pixel, 8))
+            size += height * (FILTER_BYTES + _ceil_div(width * bits_per_pixel, 8))
     return size
 
 

@@ -15,17 +15,17 @@ ORIENTATION_POLICIES = ("error", "apply", "ignore")
 
 
 def alpha_as_band(decoded: DecodedImage, bands: Any) -> DecodedImage:
-    """Return `decoded` with its alpha as an ordinary band, if `bands` names that too.
+    """Turn the alpha of an image into an ordinary band, if ``bands`` also names it.
 
     GDAL marks the fourth of four uint8 bands as alpha by default, even if it is near
-    infrared. Naming all samples of a pixel with ``bands=`` reads such files.
+    infrared. Such files can be read by naming all samples of a pixel with ``bands``.
 
     Parameters
     ----------
     decoded : DecodedImage
-        Returned as it is if it has no `alpha_sample`.
+        Returned unchanged if its ``alpha_sample`` is None.
     bands : str or sequence of str or None
-        The ``bands=`` keyword of `graypipe.read`.
+        The ``bands`` argument of `graypipe.read`.
     """
     alpha, sample, layout = decoded.alpha, decoded.alpha_sample, decoded.layout
     if alpha is None or sample is None or layout is None or bands is None:
@@ -33,7 +33,7 @@ def alpha_as_band(decoded: DecodedImage, bands: Any) -> DecodedImage:
     try:
         names = parse_bands(bands)
     except ChannelError:
-        # `Source` raises the same error later, after the checks of the file.
+        # `build_source` raises this error later.
         return decoded
     image = decoded.image
     if layout == "HW":
@@ -46,28 +46,30 @@ def alpha_as_band(decoded: DecodedImage, bands: Any) -> DecodedImage:
 
 
 def resolve_alpha(decoded: DecodedImage, policy: str) -> NDArray[Any]:
-    """Return the image without alpha, as the ``alpha=`` policy says.
+    """Return the image without alpha, according to the ``alpha`` policy.
 
     Parameters
     ----------
     decoded : DecodedImage
-        Its image is returned as it is if it has no alpha or is fully opaque.
+        Its image is returned unchanged if it has no alpha or is fully opaque.
     policy : {"error", "drop", "white", "black"}
         What to do if parts of the image are transparent.
 
     Raises
     ------
     ReadError
-        If parts are transparent and the policy is "error", or the policy cannot be
-        applied: "drop" to premultiplied colours, a background to wide integers.
+        If parts of the image are transparent and the policy is "error", or if the
+        policy is not supported: "drop" for premultiplied colours, "white" or "black"
+        for integers that are signed or wider than 16 bits.
     """
     alpha = decoded.alpha
     if alpha is None or bool((alpha == decoded.opaque_level).all()):
         return decoded.image
     if policy == "error":
         message = (
-            "parts of the image are transparent: alpha='white' or 'black' puts the "
-            "image on that background, alpha='drop' keeps the colours as stored"
+            "parts of the image are transparent: use alpha='white' or alpha='black' to "
+            "composite it onto that background, or alpha='drop' to keep the stored "
+            "colours"
         )
         if decoded.alpha_sample is not None:
             message += (
@@ -78,8 +80,9 @@ def resolve_alpha(decoded: DecodedImage, policy: str) -> NDArray[Any]:
     if policy == "drop":
         if decoded.premultiplied:
             raise ReadError(
-                "alpha='drop' cannot recover the colours, which are stored multiplied "
-                "by alpha: alpha='white' or 'black' puts the image on that background"
+                "alpha='drop' cannot be used with premultiplied alpha: use "
+                "alpha='white' or alpha='black' to composite the image onto that "
+                "background"
             )
         return decoded.image
     black, white = decoded.black_and_white
@@ -90,35 +93,35 @@ def resolve_alpha(decoded: DecodedImage, policy: str) -> NDArray[Any]:
 def _composite(
     decoded: DecodedImage, alpha: NDArray[Any], background: float
 ) -> NDArray[Any]:
-    """Return colour * a + background * (1 - a), rounded to the nearest level."""
+    """Return colour * a + background * (1 - a), rounded if the dtype is integer."""
     dtype = decoded.image.dtype
     is_float = dtype.kind == "f"
     if dtype.kind in "iu" and dtype.name not in ("uint8", "uint16"):
         raise ReadError(
-            f"expected uint8, uint16 or floats to put on a background, got {dtype} "
-            f"with alpha: only alpha='drop' reads it"
+            f"compositing requires uint8, uint16 or a floating dtype, got {dtype}: use "
+            "alpha='drop'"
         )
-    # uint32 is exact for integers: the weighted sum of two levels of 16 bits is at most
+    # uint32 is exact for integers: the weighted sum of two 16-bit values is at most
     # 65535 * 65535, and adding half the divisor below stays under 2**32.
-    wide: Any = np.float64 if is_float else np.uint32
+    compute_dtype: Any = np.float64 if is_float else np.uint32
     if decoded.layout == "HWC":
         alpha = alpha[..., np.newaxis]
-    alpha = alpha.astype(wide)
-    opaque = wide(decoded.opaque_level)
-    colour = decoded.image.astype(wide)
+    alpha = alpha.astype(compute_dtype)
+    opaque = compute_dtype(decoded.opaque_level)
+    colour = decoded.image.astype(compute_dtype)
     scaled: NDArray[Any]
     if decoded.premultiplied:
         # Premultiplied colours above alpha are invalid and would exceed white.
         scaled = np.minimum(colour, alpha) * opaque
     else:
         scaled = colour * alpha
-    scaled += wide(background) * (opaque - alpha)
+    scaled += compute_dtype(background) * (opaque - alpha)
     composed: NDArray[Any]
     if is_float:
         composed = scaled / opaque
     else:
-        # Half the divisor rounds to the nearest level. The divisor, 2**n - 1, is odd,
-        # so no value lies half-way between two levels.
+        # Adding half the divisor rounds to the nearest integer. The divisor, 2**n - 1,
+        # is odd, so there are no ties.
         half = opaque // 2
         composed = (scaled + half) // opaque
     return composed.astype(dtype)
@@ -127,44 +130,47 @@ def _composite(
 def apply_orientation(
     image: NDArray[Any], layout: str, orientation: int | None, policy: str
 ) -> NDArray[Any]:
-    """Return the image as the ``orientation=`` policy says.
+    """Return the image, oriented according to the ``orientation`` policy.
 
     Parameters
     ----------
     image : ndarray
-        Returned as it is if `orientation` is 1 or `policy` is "ignore".
+        Returned unchanged if ``orientation`` is 1 or ``policy`` is "ignore".
     layout : str
-        Which axis of `image` is which.
+        The axes of ``image``, such as "HWC".
     orientation : int or None
-        EXIF orientation, 1 to 8; None if the metadata that states it is damaged.
+        EXIF orientation, 1 to 8; None if its metadata are damaged.
     policy : {"error", "apply", "ignore"}
         "apply" returns a new, contiguous array that is upright.
 
     Raises
     ------
     ReadError
-        If `orientation` is None, or not 1 and the policy is "error".
+        If ``orientation`` is None, or if it is not 1 and ``policy`` is "error".
     """
     if orientation == 1 or policy == "ignore":
         return image
     if orientation is None:
         raise ReadError(
-            "the EXIF block, which states the orientation of the image, is damaged: "
-            "orientation='ignore' reads the stored pixels"
+            "the orientation metadata of the image are damaged: use "
+            "orientation='ignore' to keep the stored pixels"
         )
     if policy == "apply":
-        return _upright(image, layout, orientation)
+        return _undo_orientation(image, layout, orientation)
     raise ReadError(
-        f"the stored image is rotated or mirrored (EXIF orientation {orientation}): "
-        f"orientation='apply' undoes that, orientation='ignore' keeps the stored pixels"
+        f"the stored image is rotated or mirrored (orientation {orientation}): use "
+        "orientation='apply' to undo that, or orientation='ignore' to keep the stored "
+        "pixels"
     )
 
 
-def _upright(image: NDArray[Any], layout: str, orientation: int) -> NDArray[Any]:
-    """Return a copy in which EXIF orientation 2 to 8 is undone."""
+def _undo_orientation(
+    image: NDArray[Any], layout: str, orientation: int
+) -> NDArray[Any]:
+    """Return an upright copy of an image with EXIF orientation 2 to 8."""
     height_axis, width_axis = layout.index("H"), layout.index("W")
-    # Orientations 5 to 8 store rows as columns. Once the axes are swapped back, every
-    # orientation is a matter of mirroring one axis, both or none.
+    # Orientations 5 to 8 store rows as columns. After the axes are swapped back, it
+    # remains to mirror one axis, both or none.
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(height_axis, width_axis)
     mirrored_axes = []

@@ -1,7 +1,7 @@
-"""PBM, PGM, PPM and PFM files with the levels that they store.
+"""Read PBM, PGM, PPM and PFM files without rescaling.
 
-Pillow scales levels to 255 or 65535 if the header states another maximum. Binary files
-are therefore read here without scaling, and plain text files are refused.
+Pillow rescales values to 255 or 65535 if the header declares another maximum. Such
+files are therefore decoded here if they are binary, and rejected if they are text.
 """
 
 from math import prod
@@ -15,15 +15,15 @@ from .decoded import DecodedImage
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-# Bits per pixel in the file, by Pillow's mode, where Pillow does not scale.
+# Pillow's mode -> bits per pixel in a file that Pillow does not rescale.
 BITS_PER_PIXEL = {"1": 1, "L": 8, "I": 16, "RGB": 24, "F": 32}
 
-# The maximum levels that Pillow scales to, by its mode.
+# Pillow's mode -> maximum to which Pillow rescales.
 PILLOW_MAXIMUM = {"L": 255, "RGB": 255, "I": 65535}
 
 
 def scaled_maximum(image: "ImageFile") -> int | None:
-    """Return the maximum level of a binary file that Pillow would scale, else None."""
+    """Return the maximum of a binary file that Pillow would rescale, else None."""
     # Pillow has a decoder of this name for such files, with the maximum as an argument.
     decoder, _, _, arguments = image.tile[0]
     if decoder == "ppm" and isinstance(arguments, tuple):
@@ -32,8 +32,10 @@ def scaled_maximum(image: "ImageFile") -> int | None:
 
 
 def sample_dtype(maximum: int) -> np.dtype[Any]:
-    """Return the dtype of samples up to `maximum`."""
-    return np.dtype(np.uint16 if maximum > 255 else np.uint8)
+    """Return the dtype of samples up to ``maximum``."""
+    if maximum > 255:
+        return np.dtype(np.uint16)
+    return np.dtype(np.uint8)
 
 
 def check_ppm(image: "ImageFile", file_size: int) -> None:
@@ -49,8 +51,8 @@ def check_ppm(image: "ImageFile", file_size: int) -> None:
     Raises
     ------
     ReadError
-        If the size is not that of exactly one image, the mode is unsupported, or the
-        file is plain text whose levels Pillow would scale.
+        If the file is smaller or larger than one image, the mode is not supported, or
+        the file is plain text that Pillow would rescale.
     """
     if image.mode not in BITS_PER_PIXEL:
         raise ReadError(
@@ -62,12 +64,12 @@ def check_ppm(image: "ImageFile", file_size: int) -> None:
         maximum = PILLOW_MAXIMUM.get(image.mode)
         if isinstance(arguments, tuple) and arguments[-1] != maximum:
             raise ReadError(
-                f"the file is plain text with a maximum level of {arguments[-1]}, "
-                f"which Pillow would scale: write it as binary (P5, P6)"
+                f"the file is plain text with a maximum level of {arguments[-1]} that "
+                "Pillow would rescale: write it as binary (P5, P6)"
             )
         return
-    # Pillow ignores what follows the image, which may be further images, and reports a
-    # file that is too short only for some of its decoders.
+    # Pillow ignores trailing data, which may be further images, and only some of its
+    # decoders report a file that is too short.
     maximum = scaled_maximum(image)
     if decoder == "raw":
         bytes_per_row = (image.width * BITS_PER_PIXEL[image.mode] + 7) // 8
@@ -77,42 +79,42 @@ def check_ppm(image: "ImageFile", file_size: int) -> None:
     expected_size = data_offset + bytes_per_row * image.height
     if file_size != expected_size:
         raise ReadError(
-            f"the header implies a file of {expected_size} bytes, got {file_size}: it "
-            f"is damaged, or holds more than one image"
+            f"the header implies a file of {expected_size} bytes, got {file_size}: the "
+            "file is damaged or contains more than one image"
         )
 
 
 def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedImage:
-    """Return the levels of a binary file without scaling.
+    """Decode a binary file without rescaling.
 
     Parameters
     ----------
     image : PIL.ImageFile.ImageFile
-        The opened file, which tells the size and where the samples start.
+        The opened file; gives the size and the data offset.
     data : bytes
         The whole file.
     maximum : int
-        The maximum level that the header states, which becomes the range of the source.
+        The maximum declared in the header, which becomes the range of the source.
 
     Raises
     ------
     ReadError
-        If a pixel exceeds `maximum`, which means damage.
+        If a pixel value exceeds ``maximum``, so that the file must be damaged.
     """
     shape = _shape(image)
     dtype = sample_dtype(maximum)
     stored_dtype = dtype.newbyteorder(">")
     samples = np.frombuffer(data, stored_dtype, prod(shape), image.tile[0].offset)
     samples = samples.reshape(shape).astype(dtype)
-    largest_level = int(samples.max())
-    if largest_level > maximum:
+    largest_value = int(samples.max())
+    if largest_value > maximum:
         raise ReadError(
-            f"a pixel has {largest_level}, the header says {maximum} at most: the file "
-            f"is damaged"
+            f"a pixel value of {largest_value} exceeds the maximum of {maximum} in the "
+            "header: the file is damaged"
         )
     source_keywords: dict[str, Any] = {}
     bits = maximum.bit_length()
-    # A maximum that fills the dtype is what the dtype implies anyway.
+    # The dtype already implies a range up to its own maximum.
     if maximum != np.iinfo(dtype).max:
         if maximum == 2**bits - 1:
             source_keywords["bits"] = bits

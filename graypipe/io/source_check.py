@@ -21,42 +21,44 @@ def build_source(
     Parameters
     ----------
     decoded : DecodedImage
-        What the file holds and states.
+        The decoded file.
     image : ndarray
-        The image that `graypipe.read` returns, after both policies.
+        The image that `graypipe.read` returns, with the alpha and orientation policies
+        applied.
     keywords : mapping
-        Keywords of `Source` that the caller of `graypipe.read` declares.
+        Keywords of `Source` that were passed to `graypipe.read`.
 
     Raises
     ------
     ReadError
-        If the keywords contradict the file, or something has to be declared because
-        the file does not state it.
+        If the keywords contradict the file, or if required information is in neither
+        the file nor the keywords.
     ChannelError, DTypeError, LayoutError, RangeError
         If the keywords contradict each other or the image.
     """
-    stated: dict[str, Any] = {"dtype": image.dtype, **decoded.source_keywords}
+    recorded: dict[str, Any] = {"dtype": image.dtype, **decoded.source_keywords}
     if "bits" in keywords or "range" in keywords:
-        # A declared range replaces a stated one; `Source` accepts only one of the two.
-        stated.pop("bits", None)
-        stated.pop("range", None)
+        # `Source` accepts only one of bits and range, so the declared one replaces what
+        # the file records.
+        recorded.pop("bits", None)
+        recorded.pop("range", None)
     if decoded.layout is not None:
-        stated["layout"] = decoded.layout
-        stated["bands"] = _checked_bands(decoded, decoded.layout, image.shape, keywords)
-    source = Source(**{**stated, **keywords})
+        recorded["layout"] = decoded.layout
+        recorded["bands"] = _check_bands(decoded, decoded.layout, image.shape, keywords)
+    source = Source(**{**recorded, **keywords})
     layouts.check_shape(image.shape, source.layout, len(source.bands))
     _check_range(decoded.source_keywords, source)
     _check_range_is_known(source, image.dtype)
     return source
 
 
-def _checked_bands(
+def _check_bands(
     decoded: DecodedImage,
     layout: str,
     shape: tuple[int, ...],
     keywords: Mapping[str, Any],
 ) -> tuple[str, ...]:
-    """Return the bands of the file; ReadError if the keywords contradict them."""
+    """Return the bands of the file. Raise ReadError if the keywords contradict them."""
     count = 1
     if "C" in layout:
         count = shape[layout.index("C")]
@@ -71,17 +73,17 @@ def _checked_bands(
     if len(declared) != count or layouts.parse(declared_layout) != layout:
         count_text = "1 band" if count == 1 else f"{count} bands"
         raise ReadError(
-            f"the file holds {count_text} as {layout}, the keywords declare "
-            f"{format_bands(declared)} as {declared_layout}"
+            f"the file has {count_text} in layout {layout}, but the keywords declare "
+            f"{format_bands(declared)} in layout {declared_layout}"
         )
-    # Renaming bands is allowed. Reusing a name of the file for another of its bands is
-    # not: it would exchange the bands without moving any data.
+    # Renaming bands is allowed. Using the name of one band of the file for another one
+    # is not: it would silently swap bands.
     for declared_name, stored_name in zip(declared, stored, strict=True):
         if declared_name != stored_name and declared_name in stored:
             raise ReadError(
-                f"the file holds {format_bands(stored)} in this order, the keywords "
-                f"declare {format_bands(declared)}: declare the bands as stored, "
-                f"and let a plan reorder them"
+                f"the file has the bands {format_bands(stored)} in this order, but "
+                f"the keywords declare {format_bands(declared)}: declare the bands "
+                "in stored order, and let a plan reorder them"
             )
     return stored
 
@@ -89,40 +91,41 @@ def _checked_bands(
 def _missing_bands_message(count: int) -> str:
     example = tuple(f"B{number:02}" for number in range(1, count + 1))
     return (
-        f"the file holds {count} bands and does not name them: declare their names in "
+        f"the file has {count} bands, but does not name them: declare their names in "
         f"stored order, such as bands={format_bands(example)}"
     )
 
 
-def _check_range(stated: Mapping[str, Any], source: Source) -> None:
-    """Raise ReadError if the depth or direction of the range contradicts the file."""
-    if "bits" in stated and source.bits not in (None, stated["bits"]):
+def _check_range(recorded: Mapping[str, Any], source: Source) -> None:
+    """Raise ReadError if the bits or direction of the range contradict the file."""
+    if "bits" in recorded and source.bits not in (None, recorded["bits"]):
         raise ReadError(
-            f"the file states {stated['bits']} bits, the keywords declare {source.bits}"
+            f"the file has {recorded['bits']} bits, but the keywords declare "
+            f"{source.bits}"
         )
-    if "range" not in stated:
+    if "range" not in recorded:
         return
-    black, white = stated["range"]
+    black, white = recorded["range"]
     if black < white:
         return
     # TIFF can store 0 as white. An ascending range would then invert the image.
     for declared_black, declared_white in source._pairs(None):
         if declared_black < declared_white:
             raise ReadError(
-                f"in this file low values are white: omit bits= and range= to get "
-                f"range={stated['range']}, or declare a range with its larger end "
-                f"first, such as range=(4095, 0)"
+                "this file stores white as the lowest value: omit bits= and range= to "
+                f"get range=({black:.0f}, {white:.0f}), or declare a descending range, "
+                "such as range=(4095, 0)"
             )
 
 
 def _check_range_is_known(source: Source, dtype: np.dtype[Any]) -> None:
-    """Raise ReadError if neither the file, the keywords nor the dtype give a range."""
+    """Raise ReadError if neither file nor keywords nor dtype determine a range."""
     try:
         source._pairs(dtype)
     except RangeError:
         if source._declares_range:
             raise
         raise ReadError(
-            f"the file holds {dtype}, which does not imply a black and a white level: "
-            f"declare range=(black, white), such as range=(0, 4095), or bits="
+            f"the file holds {dtype}, which does not imply black and white: declare "
+            "range=(black, white), such as range=(0, 4095), or bits="
         ) from None

@@ -1,4 +1,4 @@
-"""TIFF, decoded by tifffile: a page, or a frame of a series whose axes have names."""
+"""Decode TIFF files with tifffile: pages, or frames of series with named axes."""
 
 import logging
 import threading
@@ -40,8 +40,8 @@ from .tiff_tags import (
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-# tifffile's letters for the axes of an image -> layout. S are the samples of a pixel,
-# C are pages that are its channels.
+# tifffile's letters for the axes of an image -> layout. S: samples of a pixel; C:
+# channels stored as separate pages.
 LAYOUTS = {"YX": "HW", "YXS": "HWC", "SYX": "CHW", "YXC": "HWC", "CYX": "CHW"}
 
 
@@ -79,7 +79,7 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def _count_frames_and_channels(tif: "TiffFile", page_count: int) -> tuple[int, int]:
-    """Return the number of frames, and of pages that are channels of each."""
+    """Return the number of frames and the number of channel pages per frame."""
     series = find_series(tif)
     if series is None:
         return page_count, 1
@@ -96,21 +96,21 @@ def decode(path: Path, frame: object) -> DecodedImage:
     path : Path
         The file.
     frame : object
-        The keyword of `graypipe.read`: a page, or a frame along axes such as time and
-        depth if the file names its axes.
+        The ``frame`` argument of `graypipe.read`: index of a page, or, if the file
+        names its axes, of a frame along axes such as time and depth.
 
     Returns
     -------
     DecodedImage
-        CHW if channels are pages or samples are stored plane by plane; else HW or HWC.
+        CHW if the channels are separate pages or planes; otherwise HW or HWC.
 
     Raises
     ------
     ReadError
-        If the file is damaged, truncated or too large, the axes are not those of an
-        image, its colours are unsupported, or `frame` is not valid.
+        If the file is damaged, truncated or too large, its axes or colours are not
+        supported, or ``frame`` is not valid.
     MissingExtraError
-        If tifffile or imagecodecs are not installed.
+        If tifffile or imagecodecs is not installed.
     """
     with _open(path) as (file, tif):
         pages, masks = list_pages(file, tif)
@@ -125,18 +125,19 @@ def decode(path: Path, frame: object) -> DecodedImage:
             image, axes = decode_series(series, frame, file)
         if axes not in LAYOUTS:
             raise ReadError(
-                f"expected height and width (YX), with bands first (C) or last (S or "
-                f"C), got the axes {axes} of shape {image.shape}: read it with "
-                f"tifffile.imread, order the axes, and declare a gp.Source"
+                f"expected the axes to be one of {', '.join(LAYOUTS)}, got {axes} with "
+                f"shape {image.shape}: read the file with tifffile.imread, reorder the "
+                "axes, and declare a gp.Source"
             )
         names = find_band_names(tif, page)
         decoded = _describe_samples(image, LAYOUTS[axes], page, names)
         if masks and decoded.alpha is None:
-            # Nothing in a file says which mask belongs to which page.
+            # A file does not record which mask belongs to which page.
             if len(masks) > 1 or len(pages) > 1:
                 raise ReadError(
                     f"expected one mask for one page, got {len(masks)} masks for "
-                    f"{len(pages)} pages: save the page that you want with its own mask"
+                    f"{len(pages)} pages: save the page with its mask as a separate "
+                    "file"
                 )
             decoded = _with_mask(decoded, decode_pages(masks, file))
         return replace(decoded, orientation=read_orientation(page))
@@ -144,15 +145,15 @@ def decode(path: Path, frame: object) -> DecodedImage:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[BinaryIO, "TiffFile"]]:
-    """Yield the open file, and the same opened by tifffile."""
-    with require_extra("io", "tifffile", "imagecodecs"):
+    """Yield the open file and a TiffFile for it."""
+    with needs("io", "tifffile", "imagecodecs"):
         # tifffile itself imports imagecodecs only at the first compressed page.
         import imagecodecs  # noqa: F401
         import tifffile
     with (
         _without_nodata_messages(),
         path.open("rb") as file,
-        # Series that other files continue are refused, so those are not opened.
+        # Multi-file series are not supported, so other files are not opened.
         tifffile.TiffFile(file, _multifile=False) as tif,
     ):
         yield file, tif
@@ -160,30 +161,30 @@ def _open(path: Path) -> Iterator[tuple[BinaryIO, "TiffFile"]]:
 
 @contextmanager
 def _without_nodata_messages() -> Iterator[None]:
-    """Suppress what tifffile logs in this thread about nodata that no pixel can have.
+    """Suppress tifffile's messages about GDAL_NODATA values outside the dtype.
 
-    Such values are common, and `read_nodata` treats them. Other messages, and those of
-    other threads that use tifffile, are not touched.
+    Such values are common, and `read_nodata` handles them. Other messages of tifffile,
+    and its messages in other threads, are still logged.
     """
     thread = threading.get_ident()
     logger = logging.getLogger("tifffile")
 
-    def is_wanted(record: logging.LogRecord) -> bool:
+    def keep_message(record: logging.LogRecord) -> bool:
         return record.thread != thread or "GDAL_NODATA" not in record.getMessage()
 
-    logger.addFilter(is_wanted)
+    logger.addFilter(keep_message)
     try:
         yield
     finally:
-        logger.removeFilter(is_wanted)
+        logger.removeFilter(keep_message)
 
 
 def _describe_samples(
     image: NDArray[Any], layout: str, page: "TiffPage", names: Sequence[str] | None
 ) -> DecodedImage:
-    """Return the pixels of a page with their bands, alpha and meaning.
+    """Return the pixels of a page with their bands, alpha and `Source` keywords.
 
-    `names` are those of all samples, as `find_band_names` returns them.
+    ``names`` are the names of all samples, as returned by `find_band_names`.
     """
     alpha = None
     alpha_sample = None
@@ -223,14 +224,17 @@ def _describe_palette_image(
     alpha: NDArray[Any] | None,
     nodata: float | None,
 ) -> DecodedImage:
-    """Return the colours of a palette image; nodata, which is an index, is alpha."""
+    """Convert palette indices to colours.
+
+    ``nodata`` is an index; pixels with this index become transparent.
+    """
     if nodata is not None:
         visible_alpha = np.iinfo(indices.dtype).max if alpha is None else alpha
         alpha = np.where(indices == nodata, 0, visible_alpha).astype(indices.dtype)
     decoded = apply_palette(indices, palette)
     if alpha is None:
         return decoded
-    # Alpha has the dtype of the indices, and needs that of the colours.
+    # Convert alpha from the dtype of the indices to the dtype of the colours.
     scale = np.iinfo(palette.dtype).max // np.iinfo(alpha.dtype).max
     scaled_alpha = alpha.astype(palette.dtype) * palette.dtype.type(scale)
     return replace(decoded, alpha=scaled_alpha)
@@ -239,18 +243,20 @@ def _describe_palette_image(
 def _bands(
     page: "TiffPage", count: int, names: Sequence[str] | None
 ) -> str | tuple[str, ...] | None:
-    """Return the bands of a page, None if the file does not name them.
+    """Return the bands of a page, or None if the file does not name them.
 
-    Raises ReadError for colours that are neither gray nor RGB.
+    Raise ReadError for colours that are neither gray nor RGB.
     """
     photometric = page.photometric
     if not is_colour(page) and photometric not in (BLACK_IS_ZERO, WHITE_IS_ZERO):
-        # tifffile returns a number it does not know as a plain int.
+        # tifffile returns an unknown value as a plain int, without a name.
         colour_space = getattr(photometric, "name", photometric)
-        hint = " (printing inks)" if photometric == SEPARATED else ""
+        hint = ""
+        if photometric == SEPARATED:
+            hint = " (printing inks)"
         raise ReadError(
-            f"expected gray, RGB, a palette or bands, got a TIFF of {colour_space}"
-            f"{hint}: convert it first"
+            "expected gray, RGB, a palette or bands, got the photometric "
+            f"interpretation {colour_space}{hint}: convert the file first"
         )
     if names is not None and len(names) == count:
         are_distinct = len(set(names)) == count
@@ -264,15 +270,15 @@ def _bands(
 
 
 def _with_mask(decoded: DecodedImage, mask: NDArray[Any]) -> DecodedImage:
-    """Return the image with a transparency mask, not 0 where opaque, as its alpha."""
+    """Return the image with alpha from a transparency mask; non-zero is opaque."""
     if decoded.layout == "CHW":
         expected_shape = decoded.image.shape[1:]
     else:
         expected_shape = decoded.image.shape[:2]
     if mask.shape != expected_shape:
         raise ReadError(
-            f"the mask has shape {mask.shape}, the image {expected_shape}: the file is "
-            f"damaged"
+            f"the mask has shape {mask.shape}, but the image has {expected_shape}: the "
+            "file is damaged"
         )
     alpha = np.where(mask != 0, decoded.opaque_level, 0).astype(decoded.image.dtype)
     return replace(decoded, alpha=alpha)

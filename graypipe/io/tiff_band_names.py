@@ -1,4 +1,4 @@
-"""Names of the bands of a TIFF file, as GDAL, ImageJ and OME write them."""
+"""Read the names of bands that GDAL, ImageJ and OME record in TIFF files."""
 
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -6,15 +6,15 @@ from xml.etree import ElementTree as ET
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-# The tag in which GDAL stores an XML text; see its GeoTIFF driver.
+# Tag in which GDAL stores its metadata as XML; see its GeoTIFF driver.
 GDAL_METADATA = 42112
 
 
 def find_band_names(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
     """Return the names of the bands of a page, or None if the file has none.
 
-    The caller must compare their number with that of the bands: the names are those of
-    all samples of a pixel, or of all channels of a stack, and may be empty.
+    There is one name for each sample of a pixel, or for each channel of a stack. Names
+    may be empty, and the caller must check that their number matches the bands.
     """
     if GDAL_METADATA in page.tags:
         return gdal_descriptions(page)
@@ -26,7 +26,7 @@ def find_band_names(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
 
 
 def gdal_descriptions(page: "TiffPage") -> list[str]:
-    """Return GDAL's description of each sample of a pixel, "" for those without one."""
+    """Return GDAL's description of each sample of a pixel, "" if there is none."""
     descriptions = [""] * page.samplesperpixel
     try:
         root = ET.fromstring(page.tags.valueof(GDAL_METADATA, default=""))
@@ -42,7 +42,7 @@ def gdal_descriptions(page: "TiffPage") -> list[str]:
 
 
 def _imagej_labels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
-    """Return ImageJ's labels, if they are labels of channels.
+    """Return ImageJ's labels if they describe channels, or None.
 
     ImageJ labels every plane of a stack. Planes are bands only if the stack has neither
     depth nor time, and each pixel has a single sample.
@@ -55,7 +55,7 @@ def _imagej_labels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
 
 
 def _ome_channels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
-    """Return the names of the channels of the OME image that `page` belongs to."""
+    """Return the names of the channels of the OME image that ``page`` belongs to."""
     try:
         root = ET.fromstring(tif.ome_metadata or "")
     except ET.ParseError:
@@ -65,7 +65,7 @@ def _ome_channels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
     if len(images) != len(tif.series):
         return None
     for image, series in zip(images, tif.series, strict=True):
-        # Pages in other files are None.
+        # Pages of a multi-file series that are in other files are None.
         page_indices = [part.index for part in series.pages if part is not None]
         if page.index not in page_indices:
             continue

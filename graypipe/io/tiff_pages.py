@@ -1,7 +1,7 @@
-"""The pages of a TIFF file, and the series of pages that are one stack of images.
+"""Read pages of a TIFF file, and series of pages that form a stack.
 
-tifffile goes on where a file is damaged: it logs a message and leaves a page or tag
-out, or fills in pixels. The checks here raise ReadError instead.
+tifffile does not raise for damaged files: it logs a message and skips pages or tags, or
+fills in pixels. The checks here raise ReadError instead.
 """
 
 import struct
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 REDUCED_RESOLUTION = 1
 TRANSPARENCY_MASK = 4
 
-# MetaMorph's tag UIC2, whose count is the number of planes.
+# MetaMorph's tag UIC2. The number of its values is the number of planes.
 UIC2 = 33629
 
 # tifffile's letters for the axes of one image: height, width, samples of a pixel, and
-# pages that are channels. Others, such as Z and T, count as frames.
+# channels stored as separate pages. Other axes, such as Z and T, are axes of frames.
 IMAGE_AXES = "YXSC"
 
 
 class _DirectoryFormat(NamedTuple):
-    """How a file stores the list of tags of a page, as formats for `struct`."""
+    """Formats for `struct` and entry size in bytes of the list of tags of a page."""
 
     tag_count: str
     entry_size: int
@@ -51,23 +51,24 @@ def list_pages(
     file : file object
         The open file.
     tif : tifffile.TiffFile
-        The same file, opened by tifffile.
+        The TiffFile for it.
 
     Returns
     -------
     images : list of tifffile.TiffPage
         At least one page: the first overview if there is nothing else.
     masks : list of tifffile.TiffPage
-        Transparency masks of full resolution.
+        Full-resolution transparency masks.
 
     Raises
     ------
     ReadError
-        If the list of pages or a tag is damaged, or the images are not in that list.
+        If the list of pages or a tag is damaged, or the full-resolution images are
+        stored elsewhere (SubIFDs, MetaMorph stacks).
     """
     pages: list[Any] = list(tif.pages)
     if not pages:
-        raise ReadError("the file holds no page")
+        raise ReadError("the file contains no pages")
     for number, page in enumerate(pages):
         is_last = number == len(pages) - 1
         _check_directory(file, tif, page, number, is_last)
@@ -86,7 +87,7 @@ def list_pages(
 def _check_directory(
     file: BinaryIO, tif: "TiffFile", page: Any, number: int, is_last: bool
 ) -> None:
-    """Raise ReadError if tifffile left out tags of a page, or the pages after it."""
+    """Raise ReadError if tifffile skipped tags of a page, or the pages after it."""
     directory = BIG_TIFF_DIRECTORY if tif.is_bigtiff else CLASSIC_DIRECTORY
     byte_order = "<" if tif.byteorder == "<" else ">"
     count_format = byte_order + directory.tag_count
@@ -102,8 +103,8 @@ def _check_directory(
     readable_count = len(page.tags.values())
     if readable_count != tag_count:
         raise ReadError(
-            f"tags of page {number} are damaged: {tag_count} expected, "
-            f"{readable_count} readable"
+            f"page {number} declares {tag_count} tags, but only {readable_count} can "
+            "be read: the file is damaged"
         )
 
 
@@ -111,32 +112,33 @@ def _check_images_are_pages(pages: list[Any], images: list[Any]) -> None:
     """Raise ReadError if the images of the file are not in its list of pages."""
     if not images and any(page.subifds for page in pages):
         raise ReadError(
-            "the pages are previews, the full image is in a SubIFD, as in camera raw "
-            "files (DNG, NEF): develop it into a TIFF first"
+            "the pages are previews, and the full image is in a SubIFD, as in camera "
+            "raw files (DNG, NEF): develop it into a TIFF first"
         )
     planes = pages[0].tags.get(UIC2)
     if pages[0].is_stk and planes is not None and planes.count > len(pages):
         raise ReadError(
-            f"a MetaMorph stack of {planes.count} images in {len(pages)} page: save it "
-            f"as an ImageJ or OME-TIFF stack, or read it with tifffile.imread and "
-            f"declare a gp.Source"
+            f"a MetaMorph stack of {planes.count} images in {len(pages)} page(s) is "
+            "not supported: save it as an ImageJ or OME-TIFF stack, or read it with "
+            "tifffile.imread and declare a gp.Source"
         )
 
 
 def decode_pages(pages: list["TiffPage"], file: BinaryIO) -> NDArray[Any]:
-    """Return the pixels of one page as they are, of several stacked.
+    """Return the pixels of one page, or of several stacked along a new first axis.
 
     Parameters
     ----------
     pages : list of tifffile.TiffPage
-        At least one; all of the same shape and dtype.
+        At least one page; all have the same shape and dtype.
     file : file object
         The open file.
 
     Raises
     ------
     ReadError
-        If pixels of a page are missing, or the pages are too large for the file.
+        If pixels of a page are missing, or the pages are implausibly large for the
+        size of the file.
     """
     file_size = file.seek(0, 2)
     for page in pages:
@@ -164,46 +166,46 @@ def _check_pixels_are_complete(page: Any, file_size: int) -> None:
         )
     expected_count = prod(keyframe.chunked)
     offsets, sizes = page.dataoffsets, page.databytecounts
-    # GDAL writes sparse files, in which a tile without data has size 0.
+    # GDAL can write sparse files, in which a tile without data has size 0.
     if len(offsets) != expected_count or len(sizes) != len(offsets) or 0 in sizes:
         stored_count = sum(size > 0 for size in sizes)
         raise ReadError(
-            f"{expected_count} strips or tiles make up the image, got {stored_count}: "
-            f"the file is damaged, or sparse and has to be written again in full"
+            f"expected {expected_count} strips or tiles, got {stored_count}: the file "
+            "is damaged or sparse; rewrite sparse files without SPARSE_OK"
         )
     for offset, size in zip(offsets, sizes, strict=True):
         if offset + size > file_size:
             raise ReadError(
                 "the pixels extend beyond the end of the file: it is truncated"
             )
-    # Without compression the sizes are known; a strip that is too short is damage.
+    # Without compression, the expected size is known.
     if keyframe.is_contiguous and sum(sizes) < page.nbytes:
         raise ReadError(
-            f"{page.nbytes} bytes make up the image, got {sum(sizes)}: the file is "
-            f"damaged"
+            f"expected {page.nbytes} bytes of pixels, got {sum(sizes)}: the file is "
+            "damaged"
         )
 
 
 def find_series(tif: "TiffFile") -> "TiffPageSeries | None":
-    """Return the only series of a file whose metadata name its axes, else None.
+    """Return the series of a file if there is exactly one and its axes have names.
 
-    If None, every page is a frame.
+    Otherwise return None: then every page is a frame.
 
     Raises
     ------
     ReadError
-        If the file has several stacks, of which each is stored in a single page.
+        If the file has several stacks, each stored in a single page.
     """
-    # OME-TIFF, ImageJ and tifffile's own metadata name the axes. What tifffile infers
-    # from pages of the same shape in other files is not relied on.
+    # OME-TIFF, ImageJ and tifffile's own metadata name the axes. For other files,
+    # tifffile infers series from pages of the same shape, which is not relied on.
     if not (tif.is_ome or tif.is_imagej or tif.is_shaped):
         return None
     if len(tif.series) == 1:
         return tif.series[0]
     if any(series.is_truncated for series in tif.series):
         raise ReadError(
-            f"the file holds {len(tif.series)} stacks of images in one page each: save "
-            f"the stack that you want as a file of its own"
+            f"the file holds {len(tif.series)} image stacks, each in one page: save "
+            "each stack as a separate file"
         )
     return None
 
@@ -216,9 +218,10 @@ def decode_series(
     Parameters
     ----------
     series : tifffile.TiffPageSeries
-        What `find_series` returns.
+        The series, as returned by `find_series`.
     frame : object
-        The keyword of `graypipe.read`, counted over all axes but those of an image.
+        The ``frame`` argument of `graypipe.read`: index over all axes except
+        `IMAGE_AXES`.
     file : file object
         The open file.
 
@@ -227,12 +230,12 @@ def decode_series(
     image : ndarray
         The frame.
     axes : str
-        tifffile's letters for its axes. S and C of length 1 are left out.
+        tifffile's letters for its axes, without S and C of length 1.
 
     Raises
     ------
     ReadError
-        If `frame` is not valid, or pages are damaged, truncated or in other files.
+        If ``frame`` is not valid, or pages are damaged, truncated or in other files.
     """
     axes, shape = series.axes, series.shape
     frame_axes = [axis for axis in axes if axis not in IMAGE_AXES]
@@ -244,8 +247,8 @@ def decode_series(
     if any(page is None for page in pages):
         # OME-TIFF can spread a series over several files.
         raise ReadError(
-            "parts of the image are in other files: read those one by one, bands with "
-            "gp.read_bands"
+            "the image is split over several files: read them one by one, or use "
+            "gp.read_bands for separate bands"
         )
     frames_are_consecutive = list(axes) == frame_axes + image_axes
     if frames_are_consecutive and not series.is_truncated:
@@ -269,9 +272,9 @@ def decode_series(
 
 
 def _decode_contiguous_stack(series: "TiffPageSeries", file: BinaryIO) -> NDArray[Any]:
-    """Return a stack that is stored in one piece behind its only page.
+    """Return a stack stored contiguously after its only page.
 
-    ImageJ writes files over 4 GB like this, and tifffile calls such a series truncated.
+    ImageJ writes files over 4 GB like this. tifffile calls such a series truncated.
     """
     offset = series.dataoffset
     if offset is None or offset + series.nbytes > file.seek(0, 2):

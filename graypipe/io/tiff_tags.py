@@ -1,6 +1,6 @@
-"""Tags of a TIFF page that say what its samples mean.
+"""Interpret the TIFF tags that describe samples.
 
-Values are those of TIFF 6.0, section 8; nodata is that of GDAL's GeoTIFF driver.
+Constants follow TIFF 6.0, section 8, and the GeoTIFF driver of GDAL for nodata.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,14 @@ PALETTE = 3
 SEPARATED = 5
 YCBCR = 6
 
-# Compression: tifffile converts YCbCr to RGB only if it is JPEG.
+# Compression. tifffile converts YCbCr to RGB only for JPEG-compressed data.
 JPEG = 7
 
-# PlanarConfiguration: samples of a pixel side by side, or plane by plane.
+# PlanarConfiguration: interleaved samples, or separate planes.
 CONTIGUOUS = 1
 SEPARATE = 2
 
-# ExtraSamples: alpha that colours are multiplied by, and alpha that they are not.
+# ExtraSamples: premultiplied (associated) and straight (unassociated) alpha.
 ASSOCIATED_ALPHA = 1
 UNASSOCIATED_ALPHA = 2
 
@@ -42,31 +42,31 @@ UNASSOCIATED_ALPHA = 2
 def check_tags(page: "TiffPage") -> None:
     """Raise ReadError if tags contradict each other.
 
-    tifffile would choose one of them, and return an image of other samples.
+    tifffile would trust one of them and might return wrong samples.
     """
     sample_count = page.samplesperpixel
     extra_count = len(page.extrasamples)
     bits_per_sample = page.tags.get(BITS_PER_SAMPLE)
-    # There is one value for all samples, or one for each.
+    # The tag has one value for all samples, or one value per sample.
     counts_differ = bits_per_sample is not None and bits_per_sample.count not in (
         1,
         sample_count,
     )
     if page.planarconfig not in (CONTIGUOUS, SEPARATE) or counts_differ:
         raise ReadError(
-            f"the tags disagree on whether a pixel has {sample_count} samples: the "
-            f"file is damaged"
+            "the tags contradict each other about the number of samples per pixel: "
+            "the file is damaged"
         )
     colour_count = 3 if page.photometric in (RGB, YCBCR) else 1
     if sample_count - extra_count < colour_count:
         raise ReadError(
-            f"the colours need {colour_count} samples, got {sample_count}, "
-            f"{extra_count} of them extra"
+            f"expected at least {colour_count} colour samples, got {sample_count} "
+            f"samples, of which {extra_count} are extra samples"
         )
 
 
 def is_colour(page: "TiffPage") -> bool:
-    """Whether tifffile returns the samples of a page as RGB."""
+    """Return whether tifffile decodes the samples of a page to RGB."""
     is_converted = page.photometric == YCBCR and page.compression == JPEG
     return page.photometric == RGB or is_converted
 
@@ -77,7 +77,7 @@ def find_alpha_sample(page: "TiffPage") -> int | None:
     Raises
     ------
     ReadError
-        If several samples are alpha.
+        If more than one sample is marked as alpha.
     """
     extras = [int(extra) for extra in page.extrasamples]
     # Extra samples are the last ones of a pixel.
@@ -90,10 +90,10 @@ def find_alpha_sample(page: "TiffPage") -> int | None:
         return None
     if len(alpha_samples) > 1:
         raise ReadError(
-            f"expected at most one sample to be alpha, got {len(alpha_samples)}"
+            f"expected at most one alpha sample per pixel, got {len(alpha_samples)}"
         )
-    # GDAL marks the fourth band of uint8 as alpha by default, whatever it is. Another
-    # description shows that it is an ordinary band.
+    # GDAL marks the fourth of four uint8 bands as alpha by default, regardless of its
+    # content. A description other than "alpha" indicates an ordinary band.
     description = gdal_descriptions(page)[alpha_samples[0]].lower()
     if description not in ("", "a", "alpha"):
         return None
@@ -106,7 +106,7 @@ def read_palette(page: "TiffPage") -> NDArray[Any] | None:
     Returns
     -------
     ndarray or None
-        RGB colours, shape (n, 3); uint8 if they are 8-bit colours, else uint16.
+        RGB colours, shape (n, 3); uint8 if they are 8-bit colours, otherwise uint16.
 
     Raises
     ------
@@ -118,8 +118,8 @@ def read_palette(page: "TiffPage") -> NDArray[Any] | None:
     colormap = page.colormap
     if colormap is None or colormap.ndim != 2 or len(colormap) != 3:
         raise ReadError("the palette is missing or damaged")
-    # A palette always has 16 bits. Writers store 8-bit colours as c * 257, older ones
-    # as c * 256.
+    # Palettes always have 16 bits. Most writers store an 8-bit value c as c * 257, and
+    # older ones as c * 256.
     high, low = np.divmod(colormap.T, 256)
     if bool((low == high).all()) or not low.any():
         return high.astype(np.uint8)
@@ -139,8 +139,8 @@ def read_nodata(page: "TiffPage", dtype: np.dtype[Any]) -> float | None:
     Returns
     -------
     float or None
-        An int for integers, which float64 may not represent. None if there is no such
-        value, or `dtype` cannot represent it, so that it marks no pixel.
+        An int for integer dtypes, because float64 does not represent all 64-bit
+        integers. None if there is no nodata value or ``dtype`` cannot represent it.
 
     Raises
     ------
@@ -162,14 +162,14 @@ def read_nodata(page: "TiffPage", dtype: np.dtype[Any]) -> float | None:
             f"the nodata value is {text!r}, not a number: correct the tag GDAL_NODATA"
         ) from None
     low, high = limits(dtype)
-    # NaN and infinity fail these comparisons, as they should.
+    # NaN and infinity fail these comparisons: no integer can represent them.
     if value % 1 == 0 and low <= value <= high:
         return int(value)
     return None
 
 
 def source_keywords(page: "TiffPage", dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Return the keywords of `Source` that the tags of a page state.
+    """Return the keywords of `Source` that are recorded in the tags of a page.
 
     Parameters
     ----------
@@ -181,20 +181,22 @@ def source_keywords(page: "TiffPage", dtype: np.dtype[Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        bits, if samples do not fill `dtype`; range, if 0 is white; nodata.
+        - bits: if the samples use fewer bits than ``dtype``.
+        - range: if 0 is white.
+        - nodata: if the file has a nodata value.
 
     Raises
     ------
     ReadError
-        If 0 is white and `dtype` does not say which value is black.
+        If 0 is white and ``dtype`` does not imply which value is black.
     """
     keywords: dict[str, Any] = {}
     bits = int(page.bitspersample)
     if page.photometric == WHITE_IS_ZERO:
         if dtype.kind not in "bu":
             raise ReadError(
-                f"in this file 0 is white, and {dtype} does not say what is black: "
-                f"save it with 0 as black"
+                f"the file is WhiteIsZero, but {dtype} has no implied black level: "
+                "save it as BlackIsZero"
             )
         keywords["range"] = (2.0**bits - 1, 0.0)
     elif dtype.kind == "u" and bits != 8 * dtype.itemsize:

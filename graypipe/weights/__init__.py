@@ -1,7 +1,7 @@
 """Fold channel maps into the weights of a layer, and transfer weights between models.
 
-Everything here works on NumPy arrays and on whatever `numpy.asarray` converts, such as
-torch tensors on the CPU. The adapters apply it to the models of their frameworks.
+The functions accept NumPy arrays and anything that `numpy.asarray` converts, such as
+torch tensors on the CPU. The adapters apply them to the models of their frameworks.
 """
 
 from .fold import fold, fold_exact

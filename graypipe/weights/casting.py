@@ -1,4 +1,4 @@
-"""Conversion of weights to NumPy arrays, and casts that never overflow silently."""
+"""Convert weights to NumPy arrays, with casts that raise on overflow."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
     value : array_like
         An array, or anything `numpy.asarray` converts, such as a tensor on the CPU.
     name : str
-        What error messages call the weight.
+        Name of the weight in error messages.
 
     Returns
     -------
@@ -30,16 +30,18 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
     """
     try:
         if hasattr(value, "detach"):
-            # NumPy refuses a torch tensor that requires gradients until it is detached.
+            # NumPy does not convert a torch tensor that requires gradients unless it is
+            # detached.
             array = np.asarray(value.detach())
         else:
             array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DTypeError(
             f"{name} must convert to a NumPy array, got {type(value).__name__} "
-            f"({error}): pass it on the CPU, and in float32 if NumPy lacks its dtype"
+            f"({error}): move it to the CPU, and convert it to float32 if NumPy has no "
+            "such dtype"
         ) from error
-    if array.dtype.kind not in "biufc" and not is_floating(array.dtype):
+    if array.dtype.kind not in "biufc" and not fits_float64(array.dtype):
         raise DTypeError(
             f"{name} must be an array of numbers, got {type(value).__name__} of dtype "
             f"{array.dtype}"
@@ -47,12 +49,13 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Return whether float64 represents every value of the floating type ``dtype``.
+def fits_float64(dtype: np.dtype[Any]) -> bool:
+    """Return whether ``dtype`` is a floating dtype that float64 can represent exactly.
 
-    True for float16 to float64, and for bfloat16 and the float8 types of ml_dtypes.
+    True for float16 to float64, and for bfloat16 and the float8 dtypes of ml_dtypes.
     """
-    # The types of ml_dtypes have kind "V", so only their names tell that they float.
+    # The dtypes of ml_dtypes have kind "V", so their names are the only indication that
+    # they are floating-point types.
     return dtype.name.startswith(("float", "bfloat")) and dtype.itemsize <= 8
 
 
@@ -66,12 +69,12 @@ def cast(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     dtype : numpy.dtype
         The dtype of the result.
     name : str
-        What error messages call the array.
+        Name of the array in error messages.
 
     Returns
     -------
     ndarray
-        Always fresh memory, even if ``array`` already has ``dtype``.
+        Always a new array, even if ``array`` already has ``dtype``.
 
     Raises
     ------
@@ -84,7 +87,6 @@ def cast(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     if overflows.any():
         value = float(array[overflows][0])
         raise RangeError(
-            f"{name} contains {value:g}, which overflows {dtype}: convert the weights "
-            f"to float32 first"
+            f"{name} contains {value:g}, which overflows {dtype}: use a wider dtype"
         )
     return converted

@@ -4,10 +4,10 @@ A convolution with kernel W and bias c that reads the outputs of a map ``y = M·
 computes ``W·(M·x + b) + c``. The same result comes from a convolution that reads x
 directly, with the folded weights W' and c'::
 
-    W'[o, j, k] = sum over i    of W[o, i, k] · M[i, j]
-    c'[o]       = sum over i, k of W[o, i, k] · b[i] + c[o]
+    W'[o, j, k] = sum over i of (W[o, i, k] · M[i, j])
+    c'[o]       = sum over i, k of (W[o, i, k] · b[i]) + c[o]
 
-where o counts the outputs of the layer, i the outputs of the map, j the inputs of the
+where o indexes the outputs of the layer, i the outputs of the map, j the inputs of the
 map, and k the taps (spatial positions) of the kernel.
 """
 
@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from ..bands import format_bands
 from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, LayoutError
-from .casting import as_array, cast, is_floating
+from .casting import as_array, cast, fits_float64
 
-# The axis orders of torch and of Keras, for kernels of two, one and three dimensions.
-# O is the output channels, I the input channels.
+# The axis orders of torch and of Keras, for two-, one- and three-dimensional
+# convolutions. O: output channels; I: input channels.
 LAYOUTS = ("OIHW", "HWIO", "OIW", "WIO", "OIDHW", "DHWIO")
 
 Array = NDArray[Any]
@@ -42,17 +42,18 @@ def fold(
     outputs. Strides, dilations and paddings stay as they are. Both layers agree
     wherever the kernel window lies inside the image. Where the window reaches into
     zero padding, they differ by the contribution of the map's offset, because the
-    original layer pads after the map and the folded one before it; see `fold_exact`.
+    original layer pads the outputs of the map, and the folded layer its inputs; see
+    `fold_exact`.
 
     Parameters
     ----------
     kernel : array_like of shape (O, I / groups, ...) or (..., I / groups, O)
-        The kernel, in the order of axes that ``layout`` declares. Its input channels
+        The kernel, with the order of axes declared by ``layout``. Its input channels
         are ``channel_map.outputs``, in that order. Any floating dtype of up to 64 bits.
     bias : array_like of shape (O,) or None
         The bias, or None for a layer without one.
     channel_map : ChannelMap
-        The map that produces what the layer reads, such as ``plan.unit_map``.
+        The map whose outputs are the inputs of the layer, such as ``plan.unit_map``.
     layout : str
         "OIHW" (torch) or "HWIO" (Keras), or either of them with "W" or "DHW" instead
         of "HW" for one- and three-dimensional convolutions.
@@ -74,18 +75,18 @@ def fold(
     Raises
     ------
     ChannelError
-        If the numbers of channels of kernel, groups and map contradict each other.
+        If the numbers of channels of the kernel, its groups and the map do not match.
     DTypeError
-        If kernel or bias are not floating, or ``channel_map`` is not a ChannelMap.
+        If kernel or bias is not floating, or ``channel_map`` is not a ChannelMap.
     LayoutError
-        If kernel or bias do not have the shape that ``layout`` requires.
+        If kernel or bias does not have the shape that ``layout`` requires.
     RangeError
-        If a result overflows the dtype it is returned in.
+        If a folded weight overflows its dtype.
 
     Notes
     -----
-    Sums are computed in float64. An entry of the map that is zero is not read, so a NaN
-    in the kernel affects only the inputs that feed its channel.
+    Sums are computed in float64. Zero entries of the map are skipped, so a NaN in the
+    kernel affects only the inputs that contribute to its channel.
 
     Examples
     --------
@@ -108,7 +109,8 @@ def fold(
     weights, biases = _check_arguments(kernel, bias, channel_map, layout, groups)
     folded, constant = _fold_taps(weights, channel_map, layout, groups)
     if any(channel_map.offset):
-        # Inside the image every tap sees the offset, so their sum is a plain bias.
+        # Inside the image, the offset contributes at every tap, so that the sum over
+        # all taps is a constant.
         taps = tuple(range(1, constant.ndim))
         shift = constant.sum(axis=taps)
         if biases is None:
@@ -136,7 +138,7 @@ def fold_exact(
     1 at every pixel. The kernel of that band carries the offset of the map, and the
     bias stays as it is. Zero padding sets the constant band to 0 as well, so the offset
     vanishes there exactly as it does when the original layer pads the map's outputs.
-    The same holds for a pixel of nodata, which a plan sets to 0 in every band.
+    The same holds for nodata pixels, which a plan sets to 0 in every band.
 
     Parameters
     ----------
@@ -145,7 +147,7 @@ def fold_exact(
     bias : array_like of shape (O,) or None
         The bias, or None for a layer without one.
     channel_map : ChannelMap
-        The map that produces what the layer reads, such as ``plan.unit_map``.
+        The map whose outputs are the inputs of the layer, such as ``plan.unit_map``.
     layout : str
         The order of the axes of the kernel, as for `fold`.
     groups : int, default 1
@@ -207,17 +209,18 @@ def _check_arguments(
     if not isinstance(channel_map, ChannelMap):
         raise DTypeError(
             f"channel_map must be a gp.ChannelMap, got {type(channel_map).__name__}: "
-            f"pass plan.unit_map to fold a plan"
+            "pass plan.unit_map to fold a plan"
         )
     if layout not in LAYOUTS:
         raise LayoutError(
-            f"the layout of a kernel is one of {', '.join(LAYOUTS)}, got {layout!r}"
+            f"expected the layout of the kernel to be one of {', '.join(LAYOUTS)}, got "
+            f"{layout!r}"
         )
     weights = _as_floating(kernel, "the kernel")
     if weights.ndim != len(layout):
         raise LayoutError(
-            f"a kernel of layout {layout!r} has {len(layout)} axes, got shape "
-            f"{weights.shape}"
+            f"expected a kernel with {len(layout)} axes for layout {layout!r}, got "
+            f"shape {weights.shape}"
         )
     outputs = weights.shape[layout.index("O")]
     _check_channels(weights, channel_map, layout, groups)
@@ -226,8 +229,8 @@ def _check_arguments(
     biases = _as_floating(bias, "the bias")
     if biases.shape != (outputs,):
         raise LayoutError(
-            f"the bias of a kernel with {outputs} outputs has shape ({outputs},), got "
-            f"{biases.shape}"
+            f"expected a bias of shape ({outputs},) for a kernel with {outputs} "
+            f"outputs, got {biases.shape}"
         )
     return weights, biases
 
@@ -235,7 +238,7 @@ def _check_arguments(
 def _check_channels(
     kernel: Array, channel_map: ChannelMap, layout: str, groups: int
 ) -> None:
-    """Raise ChannelError unless the layer reads as many channels as the map makes."""
+    """Raise ChannelError unless the map has one output per input of the layer."""
     outputs = kernel.shape[layout.index("O")]
     # bool is a subclass of int, but groups=True is a mistake.
     is_integer = isinstance(groups, int) and not isinstance(groups, bool)
@@ -248,20 +251,19 @@ def _check_channels(
     channels = kernel.shape[layout.index("I")] * groups
     if channels != len(bands):
         raise ChannelError(
-            f"the map makes {len(bands)} bands, {format_bands(bands)}, but a kernel of "
-            f"shape {kernel.shape}, layout {layout!r} and groups={groups} reads "
-            f"{channels}: pass the map that makes what the layer reads, "
-            f"or the groups= of the layer"
+            f"expected a map with {channels} outputs for a kernel of shape {kernel.shape}, "
+            f"layout {layout!r} and groups={groups}, got {len(bands)}, "
+            f"{format_bands(bands)}: pass a matching map, or the groups= of the layer"
         )
 
 
 def _as_floating(value: ArrayLike, name: str) -> Array:
-    """Return ``value`` as an array, or raise DTypeError unless it is floating."""
+    """Return ``value`` as an array, or raise DTypeError if it is not floating."""
     array = as_array(value, name)
-    if not is_floating(array.dtype):
+    if not fits_float64(array.dtype):
         raise DTypeError(
-            f"{name} must be floating with at most 64 bits, got {array.dtype}: fold "
-            f"before quantizing"
+            f"{name} must have a floating dtype of at most 64 bits, got {array.dtype}: "
+            "fold before quantising"
         )
     return array
 
@@ -279,18 +281,18 @@ def _fold_taps(
     folded = np.zeros((outputs, len(channel_map.inputs), *taps))
     constant = np.zeros((outputs, *taps))
     group_outputs = outputs // groups
-    # An infinite weight in the kernel may become NaN. It is passed on without warning.
+    # Infinite weights may produce NaN; do not warn.
     with np.errstate(invalid="ignore"):
-        for band, factors in enumerate(channel_map.matrix):
-            # A grouped kernel stores the channels of its own group only: find the group
-            # that reads this band, and the outputs that belong to it.
-            group, channel = divmod(band, group_channels)
+        for output_index, factors in enumerate(channel_map.matrix):
+            # A grouped kernel stores only the input channels of each group: find the
+            # group that reads this output of the map, and the outputs of the group.
+            group, channel = divmod(output_index, group_channels)
             rows = slice(group * group_outputs, (group + 1) * group_outputs)
-            for j, factor in enumerate(factors):
+            for input_index, factor in enumerate(factors):
                 # Skipping zeros keeps a NaN in the kernel out of unrelated inputs.
                 if factor:
-                    folded[rows, j] += factor * weights[rows, channel]
-            offset = channel_map.offset[band]
+                    folded[rows, input_index] += factor * weights[rows, channel]
+            offset = channel_map.offset[output_index]
             if offset:
                 constant[rows] += offset * weights[rows, channel]
     return folded, constant

@@ -11,22 +11,23 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ChannelError, DTypeError, LayoutError
-from .casting import as_array, cast, is_floating
+from .casting import as_array, cast, fits_float64
 
 Array = NDArray[Any]
 Weights = Mapping[str, ArrayLike]
-# From names of the source to names of the target. None skips the weight.
+# Name in the source -> name in the target. None skips the weight.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
-# Functions by name in the target; a tuple of names has as many arguments and results.
+# Name in the target -> function of the weight. For a tuple of names, the function
+# receives and returns as many weights.
 Adapt = Mapping[str | tuple[str, ...], Callable[..., Any]]
 
-# Error messages list this many names, so that they stay short for large models.
+# Maximum number of names in an error message.
 MAX_LISTED_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `transfer` did with each weight.
+    """Result of `transfer` for each weight.
 
     Every weight of the target is in ``copied``, ``adapted`` or ``untouched``, in the
     order of the target. ``print(report)`` shows a table.
@@ -88,7 +89,8 @@ def transfer(
     """Return the weights of a target model, filled from those of a source model.
 
     A weight of the source is copied if the target has a weight of the same name and
-    shape. Every weight that is not copied is listed in the report with the reason.
+    shape. Weights of the source that are not used are listed in the report with the
+    reason.
 
     Parameters
     ----------
@@ -100,36 +102,38 @@ def transfer(
         Translates names of the source to names of the target. Names that a mapping
         does not contain stay as they are. None as the new name skips the weight.
     adapt : mapping, optional
-        Functions that compute weights of the target, by name in the target. Each
-        function receives the weight of the source and returns an array of the target's
-        shape. A tuple of names stands for as many arguments and as many results, such
-        as a kernel with its bias.
+        Name in the target -> function that computes the weight. The function receives
+        the weight of the source and returns an array with the shape of the target
+        weight. For a tuple of names, such as a kernel and its bias, the function
+        receives and returns as many weights.
 
     Returns
     -------
     weights : dict of str to ndarray
-        One new array for each weight of the target, in the order and the dtypes of the
-        target. Floating weights are cast to the floating dtype of the target; any other
-        difference in dtype means that the weight is skipped.
+        One new array for each weight of the target, with the order and the dtypes of
+        the target. Floating weights are cast to the floating dtype of the target;
+        weights that differ in dtype otherwise are skipped.
     report : Report
-        What became of each weight.
+        Result for each weight.
 
     Raises
     ------
     ChannelError
         If ``rename`` or ``adapt`` contain names that do not exist, if two weights of
-        the source get the same name, or if ``adapt`` returns too few or many weights.
+        the source get the same name, or if a function of ``adapt`` returns the wrong
+        number of weights.
     DTypeError
         If an argument has the wrong type, or a weight is not an array of numbers.
     LayoutError
-        If an adapted weight does not have the shape and kind of dtype of the target.
+        If an adapted weight does not match the shape and kind of dtype of the target
+        weight.
     RangeError
         If a value overflows the dtype of the target.
 
     Examples
     --------
-    A model that reads RGB is transferred to one that reads gray; the kernel of its
-    first layer is folded on the way:
+    Transfer a model that reads RGB to one that reads gray, and fold the kernel of its
+    first layer:
 
     >>> import numpy as np
     >>> import graypipe as gp
@@ -157,13 +161,13 @@ def transfer(
     for name, value in target.items():
         targets[name] = as_array(value, f"{name!r} of the target")
     new_names = _new_names(source, rename)
-    # Only weights with a counterpart have to be arrays: a checkpoint may also contain
-    # entries such as the number of the epoch.
+    # Convert only weights with a counterpart: a checkpoint may also contain entries
+    # that are not arrays, such as the number of the epoch.
     candidates = {}
     for old, new in new_names.items():
         if new in targets:
             candidates[new] = as_array(source[old], f"{old!r} of the source")
-    # An adapted weight is not copied, even if its shape fits already.
+    # An adapted weight is not copied, even if its shape already matches.
     adapted = _apply_adapt(targets, candidates, adapt)
     copied = {}
     for name, weight in candidates.items():
@@ -194,12 +198,12 @@ def resolve_tied_weights(
 ) -> Report:
     """Return a report in which all names of a tied weight have the same outcome.
 
-    A model may hold one weight under several names. Writing to one of them changes all.
+    A model may have several names for one weight. Writing to one of them changes all.
 
     Parameters
     ----------
     report : Report
-        What `transfer` reported for the target, name by name.
+        The report of `transfer`, in which each name has its own outcome.
     weights : mapping of str to ndarray
         The weights that `transfer` returned.
     storage : mapping of str to hashable
@@ -224,7 +228,7 @@ def resolve_tied_weights(
         if weights[first].tobytes() != weights[name].tobytes():
             raise ChannelError(
                 f"{first!r} and {name!r} are one weight of the target, but would get "
-                f"different values: skip one of them by renaming it to None"
+                "different values: skip one of them by renaming it to None"
             )
     copied, adapted, untouched = [], [], []
     for name, key in storage.items():
@@ -242,8 +246,8 @@ def check_rename(rename: Any) -> None:
     """Raise DTypeError unless ``rename`` is a mapping, a callable or None."""
     if not (rename is None or callable(rename) or isinstance(rename, Mapping)):
         raise DTypeError(
-            f"rename maps names of the source to names of the target and is a mapping "
-            f"or a function, got {type(rename).__name__}"
+            "expected rename to be a mapping or a function from names of the source "
+            f"to names of the target, got {type(rename).__name__}"
         )
 
 
@@ -251,13 +255,13 @@ def _check_weights(weights: Any, argument: str) -> None:
     """Raise DTypeError unless ``weights`` is a mapping whose keys are strings."""
     if not isinstance(weights, Mapping):
         raise DTypeError(
-            f"{argument} maps names to arrays, as a state dict does, got "
-            f"{type(weights).__name__}"
+            f"expected {argument} to be a mapping of names to arrays, such as a state "
+            f"dict, got {type(weights).__name__}"
         )
     for name in weights:
         if not isinstance(name, str):
             raise DTypeError(
-                f"{argument} maps names to arrays, and names are strings, got {name!r}"
+                f"expected the names in {argument} to be strings, got {name!r}"
             )
 
 
@@ -286,7 +290,7 @@ def _new_names(source: Weights, rename: Rename | None) -> dict[str, str | None]:
         if first != old:
             raise ChannelError(
                 f"{first!r} and {old!r} of the source would both become {new!r}: "
-                f"rename one of them to None to skip it"
+                "rename one of them to None to skip it"
             )
     return new_names
 
@@ -299,8 +303,8 @@ def _apply_adapt(
         return {}
     if not isinstance(adapt, Mapping):
         raise DTypeError(
-            f"adapt maps names of the target to functions, such as "
-            f'{{"conv1.weight": lambda w: w[:, :1]}}, got {type(adapt).__name__}'
+            "expected adapt to be a mapping of names of the target to functions, such "
+            f'as {{"conv1.weight": lambda w: w[:, :1]}}, got {type(adapt).__name__}'
         )
     adapted: dict[str, Array] = {}
     for key, function in adapt.items():
@@ -317,7 +321,7 @@ def _apply_adapt(
             results = (results,)
         _check_results(results, names)
         for name, result in zip(names, results, strict=True):
-            adapted[name] = _fit_result(result, name, targets[name])
+            adapted[name] = _cast_result(result, name, targets[name])
     return adapted
 
 
@@ -328,8 +332,8 @@ def _adapted_names(key: Any, function: Any) -> tuple[str, ...]:
         names = (key,)
     if not isinstance(names, tuple) or not callable(function):
         raise DTypeError(
-            f"adapt maps a name of the target, or a tuple of names, to a function of "
-            f"the weight, got {key!r} and {type(function).__name__}"
+            "expected adapt to map a name of the target, or a tuple of names, to a "
+            f"function, got {key!r} and {type(function).__name__}"
         )
     return names
 
@@ -346,20 +350,23 @@ def _check_adaptable(
     if name in candidates:
         return
     message = (
-        f"adapt needs {name!r}, but the source, after renaming, has no such weight: of "
-        f"the target's names it has {_list_names(candidates)}"
+        f"adapt contains {name!r}, but no weight of the source has this name after "
+        f"renaming; available: {_list_names(candidates)}"
     )
     if name.endswith("bias"):
         # A layer without a bias is the usual reason. A bias of zeros is equivalent.
         message += (
-            f"; for a layer without a bias, pass zeros: "
+            "; for a layer without a bias, pass zeros: "
             f"{{**source, {name!r}: np.zeros(outputs)}}"
         )
     raise ChannelError(message)
 
 
 def _check_results(results: Any, names: tuple[str, ...]) -> None:
-    """Raise unless a function of ``adapt`` returned one weight for each name."""
+    """Raise an error unless a function of ``adapt`` returned one weight per name.
+
+    The error is a DTypeError for a wrong type, a ChannelError for a wrong number.
+    """
     if not isinstance(results, tuple | list):
         raise DTypeError(
             f"the function for {names} in adapt must return a tuple of "
@@ -372,13 +379,13 @@ def _check_results(results: Any, names: tuple[str, ...]) -> None:
         )
 
 
-def _fit_result(result: ArrayLike, name: str, target: Array) -> Array:
-    """Return a result of ``adapt`` in the target's dtype, if its shape fits."""
+def _cast_result(result: ArrayLike, name: str, target: Array) -> Array:
+    """Return a result of ``adapt`` in the dtype of the target, if its shape matches."""
     weight = as_array(result, f"the result of adapt for {name!r}")
     mismatch = _mismatch(weight, target)
     if mismatch:
         raise LayoutError(
-            f"the result of adapt for {name!r} does not fit the target: {mismatch}"
+            f"the result of adapt for {name!r} does not match the target: {mismatch}"
         )
     return cast(weight, target.dtype, repr(name))
 
@@ -400,7 +407,7 @@ def _mismatch(weight: Array, target: Array) -> str:
     """Return why ``weight`` cannot replace ``target``, or "" if it can."""
     if weight.shape != target.shape:
         return f"shape {weight.shape}, the target's is {target.shape}"
-    both_floating = is_floating(weight.dtype) and is_floating(target.dtype)
+    both_floating = fits_float64(weight.dtype) and fits_float64(target.dtype)
     if weight.dtype != target.dtype and not both_floating:
         return f"dtype {weight.dtype}, the target's is {target.dtype}"
     return ""

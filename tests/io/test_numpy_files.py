@@ -124,7 +124,7 @@ def test_objects_and_records_are_never_unpickled(tmp_path):
 def test_complex_arrays_are_refused_with_a_cure(tmp_path, dtype):
     np.save(tmp_path / "other.npy", np.zeros((2, 2), dtype))
     with pytest.raises(
-        gp.ReadError, match=f"holds {dtype}: save the real part, or the magnitude"
+        gp.ReadError, match=f"holds {dtype}: save the real part or the magnitude"
     ):
         gp.read(tmp_path / "other.npy")
 
@@ -142,10 +142,12 @@ def test_arrays_of_the_wrong_size_are_damage(tmp_path):
         with pytest.raises(gp.ReadError, match=r"image\.npy: .*damaged"):
             gp.read(tmp_path / "image.npy")
     np.save(tmp_path / "image.npy", np.zeros((0, 4)))
-    with pytest.raises(gp.ReadError, match="no pixels"):
+    with pytest.raises(gp.ReadError, match=r"shape \(.*\) is empty"):
         gp.read(tmp_path / "image.npy")
     np.save(tmp_path / "image.npy", np.full((3, 4), 7, np.uint8).view(bool))
-    with pytest.raises(gp.ReadError, match="boolean values"):
+    with pytest.raises(
+        gp.ReadError, match="boolean array contains bytes other than 0 and 1"
+    ):
         gp.read(tmp_path / "image.npy")
 
 

@@ -37,7 +37,7 @@ def test_channels_take_their_names_from_the_file(tmp_path):
     tifffile.imwrite(
         path, planes, imagej=True, metadata={"axes": "CYX", "Labels": ["A", "A", "B"]}
     )
-    with pytest.raises(gp.ReadError, match="3 bands and does not name them: declare"):
+    with pytest.raises(gp.ReadError, match="3 bands, but does not name them: declare"):
         gp.read(path)
     assert gp.read(path, bands="RGB")[1] == gp.Source("RGB", "CHW", dtype="uint16")
 
@@ -48,7 +48,7 @@ def test_bands_without_names_must_be_declared(tmp_path):
     tifffile.imwrite(path, five, photometric="minisblack", planarconfig="contig")
     with pytest.raises(
         gp.ReadError,
-        match=r"five\.tif: the file holds 5 bands.*bands=\('B01', .*'B05'\)",
+        match=r"five\.tif: the file has 5 bands.*bands=\('B01', .*'B05'\)",
     ):
         gp.read(path)
     for wrong in ("RGB", "RGBYNX"):

@@ -60,7 +60,7 @@ def test_white_is_zero_reverses_the_range(tmp_path, dtype):
         assert gp.read(path, range=(4095, 0))[1].range == (4095, 0)
         for keywords in ({"range": (0, 4095)}, {"bits": 12}):
             with pytest.raises(
-                gp.ReadError, match=r"white\.tif: .*low values are white"
+                gp.ReadError, match=r"white\.tif: .*stores white as the lowest value"
             ):
                 gp.read(path, **keywords)
     if dtype == "uint8":
@@ -80,7 +80,7 @@ def test_packed_bits_are_the_bits_of_the_source(tmp_path, bits):
     np.testing.assert_array_equal(image, stored)
     assert source.bits == bits
     with pytest.raises(
-        gp.ReadError, match=rf"packed\.tif: the file states {bits} bits.*declare 8"
+        gp.ReadError, match=rf"packed\.tif: the file has {bits} bits.*declare 8"
     ):
         gp.read(path, bits=8)
 

@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from ...bands import parse_bands
 from ...errors import ChannelError, DTypeError, ReadError
-from ...io.pillow import MODES, from_pillow
+from ...io.pillow_formats import MODES, from_pillow
 
 # Formats of Pillow whose files never hold more than 8 bits per band.
 EIGHT_BIT_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "QOI", "TGA", "WEBP")

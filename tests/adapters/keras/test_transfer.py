@@ -376,9 +376,9 @@ def test_subclassed_models_name_weights_by_their_layers(tmp_path):
         (
             {"adapt": {"head/kernel": np.ones((6, 2))}},
             gp.DTypeError,
-            "to a function of the weight, got 'head/kernel'",
+            "to a function, got 'head/kernel'",
         ),
-        ({"rename": [("a", "b")]}, gp.DTypeError, "rename maps names.*got list"),
+        ({"rename": [("a", "b")]}, gp.DTypeError, "rename to be a mapping.*got list"),
         ({"source": {0: np.ones(2)}}, gp.DTypeError, "names are strings, got 0"),
     ],
 )

@@ -176,7 +176,7 @@ def test_source_and_target_share_no_memory():
 def test_nothing_is_written_if_something_does_not_fit():
     target = encoder(1, seed=1)
     before = state(target)
-    with pytest.raises(gp.LayoutError, match=r"adapt for '0.weight' does not fit"):
+    with pytest.raises(gp.LayoutError, match=r"adapt for '0.weight' does not match"):
         transfer_into(target, encoder(3), adapt={"0.weight": lambda w: w[:, :2]})
     with pytest.raises(gp.RangeError, match=r"overflows float16"):
         transfer_into(

@@ -72,7 +72,8 @@ def test_ppm_of_any_maximum_keeps_its_levels(tmp_path, maximum, magic):
             gp.read(write(path, wrong))
     if maximum < 65535:
         with pytest.raises(
-            gp.ReadError, match=f"header says {maximum} at most: the file is damaged"
+            gp.ReadError,
+            match=f"exceeds the maximum of {maximum} in the header: the file is damaged",
         ):
             gp.read(write(path, head + b"\xff" * levels.nbytes))
 
@@ -95,7 +96,7 @@ def test_a_gif_frame_smaller_than_its_screen_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[6:8] = (40).to_bytes(2, "little")
     path.write_bytes(data)
-    assert_refused(path, "does not fit its screen")
+    assert_refused(path, "does not match the screen")
 
 
 def test_several_images_in_a_ppm_are_refused(tmp_path):

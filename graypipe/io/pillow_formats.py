@@ -1,8 +1,7 @@
-"""GIF, BMP, WebP and PPM, decoded by Pillow; and the bands of Pillow's modes.
+"""Decode GIF, BMP, WebP and PPM with Pillow.
 
-`PIL.Image.open` is not used, because it warns about large or odd images. Suppressing
-that would change the warning filters of every thread. Opening a file with the class of
-its format does not warn.
+`PIL.Image.open` is not used, because it may emit warnings, and suppressing them is not
+thread-safe. Opening a file with Pillow's class for its format does not warn.
 """
 
 from dataclasses import replace
@@ -56,7 +55,7 @@ DTYPES = {"1": "bool", "I;16": "uint16", "F": "float32"}
 def facts(path: Path) -> dict[str, Any]:
     """Describe a GIF, BMP, WebP or PPM file; see `graypipe.io.facts`."""
     with _open(path.read_bytes()) as image:
-        # Mode "I" has 32 bits, but of these formats only PGM with 16 bits uses it.
+        # Mode "I" has 32 bits, but the only format here that uses it is 16-bit PGM.
         mode = "I;16" if image.mode == "I" else image.mode
         if mode == "P":
             is_gray = is_gray_palette(_palette(image))
@@ -88,18 +87,18 @@ def decode(path: Path, frame: object) -> DecodedImage:
     path : Path
         The file.
     frame : object
-        The keyword of `graypipe.read`.
+        The ``frame`` argument of `graypipe.read`.
 
     Returns
     -------
     DecodedImage
-        Frames of a GIF with several are RGB, because each may have its own palette.
+        RGB for a GIF with several frames, because each may have its own palette.
 
     Raises
     ------
     ReadError
         If the file is damaged, truncated or too large, its mode is not supported, or
-        `frame` is not valid.
+        ``frame`` is not valid.
     """
     data = path.read_bytes()
     with _open(data) as image:
@@ -120,11 +119,11 @@ def decode(path: Path, frame: object) -> DecodedImage:
 
 
 def _open(data: bytes) -> "ImageFile":
-    """Return the file opened by Pillow, not yet loaded, after checking it."""
+    """Check a file and open it with Pillow, without loading the pixels."""
     if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
         raise ReadError(
             f"expected a WebP image, got a RIFF file of type {data[8:12]!r}, which may "
-            f"hold sound or video"
+            "contain sound or video"
         )
     if data.startswith(b"GIF8"):
         check_gif(data)
@@ -143,17 +142,17 @@ def _pillow_class(data: bytes) -> Any:
 
 
 def _frame_count(image: "ImageFile") -> int:
-    """Return the number of frames; only formats that can hold several have it."""
+    """Return the number of frames, which is 1 for formats without ``n_frames``."""
     return int(getattr(image, "n_frames", 1))
 
 
 def _orientation(image: "ImageFile") -> int | None:
-    """Return the orientation that EXIF or XMP state."""
+    """Return the orientation recorded in EXIF or XMP."""
     return parse_orientation(image.info.get("exif"), image.info.get("xmp"))
 
 
 def from_pillow(image: Any) -> DecodedImage:
-    """Return the pixels of a Pillow image with every level.
+    """Convert a Pillow image without loss.
 
     Parameters
     ----------
@@ -163,7 +162,7 @@ def from_pillow(image: Any) -> DecodedImage:
     Raises
     ------
     ReadError
-        If the mode is another one, or a pixel has an index beyond its palette.
+        If the mode is not supported, or a palette index is out of range.
     """
     pixels = np.array(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
@@ -175,7 +174,7 @@ def from_pillow(image: Any) -> DecodedImage:
             palette_alpha = _alpha_of_value(np.arange(256), transparent_value)
         return apply_palette(pixels, _palette(image), palette_alpha)
     if image.mode == "I":
-        # Pillow's mode for PGM files of 16 bits. Files of 32 bits are refused earlier.
+        # Pillow's mode for 16-bit PGM files. 32-bit files are rejected earlier.
         return DecodedImage(pixels.astype(np.uint16), "HW", "gray")
     if image.mode not in MODES:
         raise ReadError(
@@ -191,7 +190,7 @@ def from_pillow(image: Any) -> DecodedImage:
 
 
 def _alpha_of_value(values: NDArray[Any], transparent: Any) -> NDArray[np.uint8]:
-    """Return alpha that is 0 where `values` are `transparent`, else 255."""
+    """Return alpha that is 0 where ``values`` are ``transparent``, else 255."""
     return np.where(values == transparent, 0, 255).astype(np.uint8)
 
 
