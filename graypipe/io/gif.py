@@ -68,7 +68,7 @@ def _check_blocks(data: bytes, offset: int, screen: tuple[int, int]) -> None:
         else:
             raise ReadError(f"invalid GIF block at byte {offset}: the file is damaged")
     if is_first:
-        raise ReadError("the file holds no image")
+        raise ReadError("the file contains no image")
 
 
 def _colour_table_size(flags: int) -> int:

@@ -251,8 +251,8 @@ def _check_channels(
     channels = kernel.shape[layout.index("I")] * groups
     if channels != len(bands):
         raise ChannelError(
-            f"expected a map with {channels} outputs for a kernel of shape {kernel.shape}, "
-            f"layout {layout!r} and groups={groups}, got {len(bands)}, "
+            f"expected a map with {channels} outputs for a kernel of shape "
+            f"{kernel.shape}, layout {layout!r} and groups={groups}, got {len(bands)}, "
             f"{format_bands(bands)}: pass a matching map, or the groups= of the layer"
         )
 
