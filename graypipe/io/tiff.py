@@ -146,7 +146,7 @@ def decode(path: Path, frame: object) -> DecodedImage:
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[BinaryIO, "TiffFile"]]:
     """Yield the open file and a TiffFile for it."""
-    with needs("io", "tifffile", "imagecodecs"):
+    with require_extra("io", "tifffile", "imagecodecs"):
         # tifffile itself imports imagecodecs only at the first compressed page.
         import imagecodecs  # noqa: F401
         import tifffile
