@@ -1,8 +1,12 @@
-"""The front door of the engine: a pass bound to layouts and element types, then called on images."""
+"""The engine: affine passes over images, bound to layouts and element types.
+
+`Execution` is what plans and maps call. It picks the numba engine where numba is
+installed, else the NumPy engine; both give the same result, bit for bit.
+"""
 
 import os
 from collections.abc import Callable
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -11,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import layouts
-from ..errors import MissingExtraError
+from ..extras import needs
 from . import views
 from .arrays import check_image, check_out, element_type, holds, limits
 from .spec import AffineSpec
@@ -32,26 +36,39 @@ __all__ = [
 
 ENGINES = ("numba", "numpy")
 
+# Combinations of shapes and strides that an Execution remembers. Crops of images of
+# many sizes come in ever new ones, so there must be a bound.
+REMEMBERED = 256
+
+Run = Callable[[NDArray[Any], NDArray[Any]], None]
+
 
 @cache
 def engine() -> ModuleType:
-    """Return the engine that runs passes: numba where it is installed, else NumPy; GRAYPIPE_ENGINE may name either.
+    """Return the engine that runs passes: numba if it is installed, else NumPy.
 
-    Decided at the first pass, so that importing the package imports neither.
+    The environment variable ``GRAYPIPE_ENGINE`` names one of them. The choice is made
+    at the first pass, so that ``import graypipe`` imports neither.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``GRAYPIPE_ENGINE`` is "numba" and numba is not installed.
+    ValueError
+        If ``GRAYPIPE_ENGINE`` is anything but "numba" or "numpy".
     """
-    wanted = os.environ.get("GRAYPIPE_ENGINE")
-    if wanted not in (None, *ENGINES):
-        raise ValueError(f"GRAYPIPE_ENGINE is one of {ENGINES}, got {wanted!r}")
-    if wanted != "numpy":
+    choice = os.environ.get("GRAYPIPE_ENGINE")
+    if choice not in (None, *ENGINES):
+        raise ValueError(f"GRAYPIPE_ENGINE must be one of {ENGINES}, got {choice!r}")
+    if choice == "numba":
+        with needs("fast", "numba"):
+            return import_module(".numba_engine", __name__)
+    if choice is None:
         try:
             return import_module(".numba_engine", __name__)
         except ModuleNotFoundError as error:
             if error.name != "numba":
                 raise
-            if wanted == "numba":
-                raise MissingExtraError(
-                    'GRAYPIPE_ENGINE=numba needs numba: pip install "graypipe[fast]"'
-                ) from None
     return import_module(".numpy_engine", __name__)
 
 
@@ -61,9 +78,19 @@ def name() -> str:
 
 
 class Execution:
-    """A pass bound to a conversion and to element types: every decision is taken, what remains is to run it.
+    """A pass bound to a layout conversion and to element types.
 
-    ``spec`` reads images of ``conversion.source`` and element type ``source``, and writes ``conversion.target`` and ``target``.
+    Every decision that depends on these alone is taken here, so that a call costs
+    little more than the pass over the pixels.
+
+    Parameters
+    ----------
+    spec : AffineSpec
+        What to compute.
+    conversion : LayoutConversion
+        The layouts of images and results.
+    source, target : dtype-like
+        The element types of images and results, of any byte order.
     """
 
     def __init__(
@@ -77,77 +104,172 @@ class Execution:
         self.conversion = conversion
         self.source = element_type(source)
         self.target = element_type(target)
-        self.order, self.out_order = conversion.source_order, conversion.target_order
-        self.shape = lru_cache(maxsize=256)(self._shape)
+        self._source_order = _order(conversion.source_order)
+        self._target_order = _order(conversion.target_order)
+        self._bound: dict[Any, tuple[tuple[int, ...], Run]] = {}
 
     @cached_property
-    def kernel(self) -> Callable[[NDArray[Any], NDArray[Any]], None]:
-        """The function (source planes, target planes) -> None of the engine; the first use may compile it."""
-        kernel: Callable[[NDArray[Any], NDArray[Any]], None] = engine().prepare(
+    def bind(self) -> Callable[[NDArray[Any], NDArray[Any]], Run]:
+        """The engine's function that binds the pass to the strides of planes.
+
+        Its first use may compile a kernel.
+        """
+        bind: Callable[[NDArray[Any], NDArray[Any]], Run] = engine().prepare(
             self.spec, self.source, self.target
         )
-        return kernel
+        return bind
 
-    def __call__(
+    def __call__(  # noqa: C901, PLR0912  # every call costs small images time
         self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1
     ) -> NDArray[Any]:
-        """Return the result for ``image``, written into ``out`` or into fresh C-contiguous memory."""
+        """Return the result for ``image``.
+
+        Parameters
+        ----------
+        image : numpy.ndarray
+            An image of the source's layout and element type, of any strides.
+        out : numpy.ndarray, optional
+            Memory for the result, checked by `check_out`; fresh and C-contiguous if
+            not given.
+        threads : int
+            The number of threads that share the pixels.
+
+        Raises
+        ------
+        LayoutError, ChannelError
+            If the shape of ``image`` does not fit the layout and bands.
+        RangeError
+            If values contradict an implied range.
+        """
+        if out is None:
+            key: Any = image.shape, image.strides
+        elif isinstance(out, np.ndarray):
+            key = image.shape, image.strides, out.strides
+        else:
+            key = None
+        # One look-up stands for most checks and decisions, because in a small image
+        # every 0.1 microseconds counts.
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bind(image, out)
+            if len(self._bound) >= REMEMBERED:
+                self._bound.clear()
+            self._bound[key] = bound
+        shape, run = bound
+        if out is None:
+            out = np.empty(shape, self.target)
+        else:
+            check_out(out, shape, self.target, image)
+        # `_planes`, written out: calling it twice takes 5 % of a 32 x 32 image.
+        source, order = image, self._source_order
+        if order is None:
+            source = image[None]
+        elif order:
+            source = image.transpose(order)
+        target, order = out, self._target_order
+        if order is None:
+            target = out[None]
+        elif order:
+            target = out.transpose(order)
+        if threads == 1:
+            run(source, target)
+        else:
+            split(self._run, source, target, threads)
+        return out
+
+    def into(self, image: NDArray[Any], out: NDArray[Any], threads: int = 1) -> None:
+        """Write the result for ``image`` into ``out``, both of which fit the pass."""
+        source = self._planes(image, self._source_order)
+        target = self._planes(out, self._target_order)
+        if threads == 1:
+            self._run(source, target)
+        else:
+            split(self._run, source, target, threads)
+
+    def _bind(
+        self, image: NDArray[Any], out: NDArray[Any] | None
+    ) -> tuple[tuple[int, ...], Run]:
+        """Return the shape of the result, and the pass bound to the arrays' strides."""
         shape = self.shape(image.shape)
         if out is None:
             out = np.empty(shape, self.target)
         else:
             check_out(out, shape, self.target, image)
-        self.into(image, out, threads)
-        return out
+        source = self._planes(image, self._source_order)
+        target = self._planes(out, self._target_order)
+        return shape, self.bind(source, target)
 
-    def into(self, image: NDArray[Any], out: NDArray[Any], threads: int = 1) -> None:
-        """Write the result for ``image`` into ``out``, both checked before."""
-        source = image.transpose(self.order) if self.order else image[None]
-        target = out.transpose(self.out_order) if self.out_order else out[None]
-        if threads == 1:
-            self.kernel(source, target)
-        else:
-            split(self.kernel, source, target, threads)
+    def _run(self, source: NDArray[Any], target: NDArray[Any]) -> None:
+        """Execute the pass on planes of any strides."""
+        self.bind(source, target)(source, target)
 
-    def _shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    @staticmethod
+    def _planes(array: NDArray[Any], order: tuple[int, ...] | None) -> NDArray[Any]:
+        """View ``array`` as (bands, pixel axes...)."""
+        if order is None:
+            return array[None]
+        if order:
+            return array.transpose(order)
+        return array
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the result for an image of ``shape``.
 
-        LayoutError or ChannelError where that is not of the declared layout and bands. Called as ``shape``, which
-        remembers: in a small image every microsecond counts.
+        Raises
+        ------
+        LayoutError, ChannelError
+            If ``shape`` does not fit the layout and bands of the source.
         """
         layouts.check_shape(shape, self.conversion.source, len(self.spec.centre))
         return self.conversion.target_shape(shape, len(self.spec.matrix))
 
     @cached_property
     def progression(self) -> tuple[int, int] | None:
-        """(First band, step) where strides alone express the result, else None."""
-        moves = (
-            self.spec.moves(self.source, self.target) and self.source == self.target
-        )  # byte order included
-        return views.progression(self.spec.picks) if moves and self.spec.picks else None
+        """(First band, step) if strides alone can express the result, else None."""
+        if not self.spec.picks or not self.spec.moves(self.source, self.target):
+            return None
+        if self.source != self.target:  # in their byte order
+            return None
+        return views.progression(self.spec.picks)
 
     def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
-        """Return the result as a read-only view of ``image``, or None where strides cannot express it.
+        """Return the result as a read-only view of ``image``.
 
-        A test of an implied range would read every value, so a view goes without it. LayoutError or ChannelError where
-        the image is not of the declared layout and bands.
+        Returns None if strides cannot express it. An implied range is not tested,
+        because that would read every value.
+
+        Raises
+        ------
+        LayoutError, ChannelError
+            If the shape of ``image`` does not fit the layout and bands.
         """
         self.shape(image.shape)
-        return self.progression and views.view(
-            image, self.conversion, *self.progression, len(self.spec.matrix)
-        )
+        if self.progression is None:
+            return None
+        first, step = self.progression
+        return views.view(image, self.conversion, first, step, len(self.spec.matrix))
 
     @cached_property
     def compute_dtype(self) -> np.dtype[Any]:
-        """The precision the affine part is computed in."""
+        """The precision of the affine part."""
         return self.spec.compute_dtype(self.source, self.target)
 
     def why_no_view(self) -> str:
-        """Return what stands in the way of a view."""
+        """Return why the result cannot be a view, for an error message."""
         if self.spec.clip is not None or self.spec.nodata is not None:
             return "nodata= and clip= change values, which a view cannot"
         if self.spec.picks is None:
             return "the map computes new values, which a view cannot"
         if self.source != self.target:
             return f"the dtype changes (to {self.target}), which a view cannot"
-        return f"bands {self.spec.picks} are not in arithmetic progression, so no strides express them"
+        return (
+            f"bands {self.spec.picks} are not in arithmetic progression, "
+            "so no strides express them"
+        )
+
+
+def _order(order: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return ``order``, or () if it changes nothing: transposing takes 0.15 µs."""
+    if order == tuple(range(len(order or ()))):
+        return ()
+    return order

@@ -1,5 +1,6 @@
-"""Which arrays are taken: element types, kinds of array, and memory to write into."""
+"""Accepted arrays: element types, kinds of array, and memory to write into."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -8,66 +9,82 @@ from numpy.typing import DTypeLike, NDArray
 from ..errors import DTypeError, LayoutError
 
 SUPPORTED = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()  # noqa: SIM905
+    (
+        *("bool", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64"),
+    )
 )
 
+# Bound on the search of `numpy.shares_memory`, which is exponential in the worst case.
+# Arrays that it cannot decide on within this many steps count as overlapping.
 OVERLAP_WORK = 10_000
-"""Bound on the search of `numpy.shares_memory`; strides it cannot decide on within that count as overlapping."""
 
 
 def element_type(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return ``dtype`` as a NumPy dtype, its byte order kept; DTypeError where it is no supported number."""
-    try:
-        known = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError):  # NumPy parses text in several ways
-        known = None
-    if dtype is None or known is None or known.name not in SUPPORTED:
-        hint = (
-            ": images of several sizes go in as a list, or are cropped first"
-            if known is not None and known.kind == "O"
-            else ""
-        )
-        raise DTypeError(
-            f"expected bool, an integer of 8-64 bits or a float of 16-64 bits, got {known or dtype!r}{hint}"
-        )
-    return known
+    """Return ``dtype`` as a NumPy dtype in its byte order.
 
-
-def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """Return the least and the greatest integer that ``dtype`` holds."""
-    return (
-        (0, 1)
-        if dtype.kind == "b"
-        else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    Raises
+    ------
+    DTypeError
+        If it is not one of the numeric types in `SUPPORTED`.
+    """
+    parsed = None
+    # NumPy parses strings in several ways, each with errors of its own. None would
+    # mean float64.
+    if dtype is not None:
+        with suppress(TypeError, ValueError, SyntaxError):
+            parsed = np.dtype(dtype)
+    if parsed is not None and parsed.name in SUPPORTED:
+        return parsed
+    hint = ""
+    if parsed is not None and parsed.kind == "O":
+        hint = ": pass images of several sizes as a list, or crop them first"
+    raise DTypeError(
+        "expected bool, an integer of 8-64 bits or a float of 16-64 bits, "
+        f"got {parsed or dtype!r}{hint}"
     )
 
 
+def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Return the lowest and highest integer of ``dtype``, (0, 1) for bool."""
+    if dtype.kind == "b":
+        return 0, 1
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
 def holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether ``value`` lies in the range of ``dtype``; floating types hold every value here."""
+    """Whether ``value`` is in the range of ``dtype``; a floating type holds any."""
     if dtype.kind == "f":
         return True
     low, high = limits(dtype)
-    return (
-        low <= value <= float(high)
-    )  # as a float, since 2**64 - 1 declared as a float is 2**64
+    # As a float, because 2**64 - 1 given as a float is 2**64.
+    return low <= value <= float(high)
 
 
 def check_image(image: object) -> NDArray[Any]:
-    """Return ``image`` as a plain ndarray (a view of it), of whatever dtype; DTypeError for anything else.
+    """Return ``image`` as a plain ndarray, a view of the same memory.
 
-    Lists and tensors are refused rather than converted: what their axes and values mean would be a guess.
+    Lists and tensors are refused rather than converted, because the meaning of their
+    axes and values would be a guess.
+
+    Raises
+    ------
+    DTypeError
+        If ``image`` is not an ndarray, or is a masked array or a matrix.
     """
     if type(image) is not np.ndarray:
         if isinstance(image, np.ma.MaskedArray):
             raise DTypeError(
-                "expected a plain NumPy array, got a masked array: write image.filled(value) and declare that value "
-                "as the source's nodata="
+                "expected a plain NumPy array, got a masked array: pass "
+                "image.filled(value) and declare nodata=value in the source"
             )
         if not isinstance(image, np.ndarray) or isinstance(image, np.matrix):
             kind = type(image)
             raise DTypeError(
-                f"expected a NumPy array, got {kind.__module__}.{kind.__qualname__}: convert it with np.asarray, "
-                f"or use the adapter of its framework"
+                f"expected a NumPy array, got {kind.__module__}.{kind.__qualname__}: "
+                "convert it with np.asarray, or use the adapter of its framework"
             )
         image = np.asarray(image)
     return image
@@ -76,15 +93,28 @@ def check_image(image: object) -> NDArray[Any]:
 def check_out(
     out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: NDArray[Any]
 ) -> None:
-    """Raise unless the result can be written into ``out`` without harm.
+    """Raise unless the result for ``image`` can be written into ``out``.
 
-    It must be a writable ndarray of ``shape`` and ``dtype`` that overlaps neither itself nor ``image``; strides are
-    free. A wrong dtype or type is a DTypeError, the rest a LayoutError.
+    Parameters
+    ----------
+    out : object
+        A writable ndarray of any strides that overlaps neither itself nor ``image``.
+    shape, dtype
+        Shape and element type of the result.
+    image : numpy.ndarray
+        The input.
+
+    Raises
+    ------
+    DTypeError
+        If ``out`` is not an ndarray, or of another element type.
+    LayoutError
+        If its shape or its memory does not fit.
     """
     if type(out) is not np.ndarray and (
         not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray)
     ):
-        raise DTypeError(f"out= is a NumPy array, got {type(out).__name__}")
+        raise DTypeError(f"out= must be a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
         raise DTypeError(f"out= must have dtype {dtype}, got {out.dtype}")
     if out.shape != shape:
@@ -92,33 +122,43 @@ def check_out(
     flags = out.flags
     if not flags.carray:
         if not flags.writeable:
-            raise LayoutError("out= is read-only: pass an array that may be written")
+            raise LayoutError("out= is read-only: pass a writable array")
         if _overlaps_itself(out):
             raise LayoutError(
-                f"out= overlaps itself (shape {out.shape}, strides {out.strides}): pass memory of its own"
+                f"out= overlaps itself (shape {out.shape}, strides {out.strides}): "
+                "pass an array whose elements do not share memory"
             )
+    # Two allocations cannot overlap; searching would take as long as a small image.
     if flags.owndata and out is not image and image.flags.owndata:
-        return  # two allocations; to search for an overlap would cost as much as a small image
+        return
     if np.may_share_memory(out, image) and _overlap(out, image):
         raise LayoutError(
-            "out= shares memory with the image: pass other memory, or leave out= away"
+            "out= shares memory with the image: pass another array, or omit out="
         )
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    """Whether two elements may share a byte: false only where the axes nest, which every ordinary slice does."""
-    reach = array.itemsize
-    for stride, size in sorted(
-        (abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1
-    ):
-        if stride < reach:
+    """Whether two elements may share a byte.
+
+    False only if each axis steps over all shorter axes, which is so for every slice
+    of a contiguous array.
+    """
+    axes = []
+    for stride, size in zip(array.strides, array.shape, strict=True):
+        if size > 1:
+            axes.append((abs(stride), size))
+    extent = array.itemsize
+    for stride, size in sorted(axes):
+        if stride < extent:
             return array.size > 0
-        reach += stride * (size - 1)
+        extent += stride * (size - 1)
     return False
 
 
 def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays share a byte, True if that takes too long to decide."""
     try:
-        return np.shares_memory(a, b, max_work=OVERLAP_WORK)  # type: ignore[arg-type]  # the stubs know 0 and -1 alone
+        # NumPy's type hints know the values 0 and -1 only.
+        return np.shares_memory(a, b, max_work=OVERLAP_WORK)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

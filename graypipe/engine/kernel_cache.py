@@ -1,16 +1,43 @@
-"""Machine code for the kernels, one piece for each combination of element types, kept on disk by numba."""
+"""Machine code of the kernels, one piece for each combination of element types.
 
+Compiling takes a second, so numba keeps the machine code on disk. This module makes
+that cache safe to share between versions of the package, and to lose.
+"""
+
+# mypy: disable-error-code="misc"
+# numba has no type hints, so its classes are of type Any
+
+import contextlib
+import hashlib
+import pickle
+import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
 from . import kernels
 
-COEFFICIENTS = types.Array(types.int64, 2, "C")
-BANDS = types.Array(types.int64, 1, "C")
+
+def _source_hash() -> str:
+    """Return the hash of the source of all kernels, or "" if there is no source."""
+    try:
+        return hashlib.sha256(Path(kernels.__file__).read_bytes()).hexdigest()
+    except OSError:  # inside a zip file, say
+        return ""
+
+
+# Read right after the import of the kernels: if the file is replaced later, the hash
+# must remain that of the source in memory.
+SOURCE_HASH = _source_hash()
+
+PICKS = types.Array(types.int64, 1, "C")
+BANDS = types.Array(types.int64, 2, "C")
+LAYOUT = types.int64
 
 
 @cache
@@ -19,37 +46,32 @@ def general(
 ) -> Any:
     """Return `kernels.general` as machine code for native element types."""
     numbers = types.Array(numba.from_dtype(compute), 2, "C")
-    return _compiled(
-        kernels.general, (_read(source), _written(target), COEFFICIENTS, numbers)
-    )
+    return _compile(kernels.general, _read(source), _written(target), BANDS, numbers)
 
 
 @cache
-def one_to_three(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
+def one_to_three(source: np.dtype[Any], target: np.dtype[Any]) -> Any:
     """Return `kernels.one_to_three` as machine code for native element types."""
-    numbers = types.Array(numba.from_dtype(made), 1, "C")
-    return _compiled(
-        kernels.one_to_three, (_read(source), _written(made), numbers, types.boolean)
+    numbers = types.Array(numba.from_dtype(target), 1, "C")
+    planes = _read(source), _written(target)
+    return _compile(
+        kernels.one_to_three, *planes, numbers, types.boolean, LAYOUT, LAYOUT
     )
 
 
 @cache
-def few_to_three(source: np.dtype[Any], made: np.dtype[Any]) -> Any:
-    """Return `kernels.few_to_three` as machine code for native element types."""
-    numbers = types.Array(numba.from_dtype(made), 2, "C")
-    return _compiled(kernels.few_to_three, (_read(source), _written(made), numbers))
+def copy_bands(itemsize: int) -> Any:
+    """Return `kernels.copy_bands` as machine code for a size of elements."""
+    unsigned = np.dtype(f"u{itemsize}")
+    planes = _read(unsigned), _written(unsigned)
+    return _compile(kernels.copy_bands, *planes, PICKS, LAYOUT, LAYOUT)
 
 
 @cache
-def copy_bands(unsigned: np.dtype[Any]) -> Any:
-    """Return `kernels.copy_bands` as machine code for a native unsigned integer type."""
-    return _compiled(kernels.copy_bands, (_read(unsigned), _written(unsigned), BANDS))
-
-
-@cache
-def transpose(unsigned: np.dtype[Any]) -> Any:
-    """Return `kernels.transpose` as machine code for a native unsigned integer type."""
-    return _compiled(kernels.transpose, (_read(unsigned), _written(unsigned)))
+def transpose(itemsize: int) -> Any:
+    """Return `kernels.transpose` as machine code for a size of elements."""
+    unsigned = np.dtype(f"u{itemsize}")
+    return _compile(kernels.transpose, _read(unsigned), _written(unsigned))
 
 
 def _read(dtype: np.dtype[Any]) -> types.Array:
@@ -60,16 +82,86 @@ def _written(dtype: np.dtype[Any]) -> types.Array:
     return types.Array(numba.from_dtype(dtype), 3, "A", aligned=False)
 
 
-def _compiled(kernel: Any, signature: tuple[Any, ...]) -> Any:
-    """Return the entry point for ``signature``: it takes arrays of any strides, and is spared numba's look at types.
+def _compile(kernel: Any, *signature: Any) -> Any:
+    """Return the entry point of ``kernel`` for ``signature``, compiled or loaded.
 
-    Processes that fill an empty cache at the same moment may leave another signature's code in it, and a disk may be
-    full, or gone since the import; compiling in memory answers both.
+    Calling it instead of the kernel skips numba's dispatch on the argument types,
+    about 0.4 microseconds a call.
     """
-    try:
-        kernel.compile(signature)
-        return kernel.overloads[signature].entry_point
-    except (KeyError, OSError):
-        alone: Any = numba.njit(nogil=True)(kernel.py_func)
-        alone.compile(signature)
-        return alone.overloads[signature].entry_point
+    if isinstance(kernel._cache, NullCache):
+        # RuntimeError: numba finds no folder to write to; the code stays in memory.
+        with contextlib.suppress(RuntimeError):
+            kernel._cache = KernelCache(kernel.py_func)
+    return kernel.compile(signature)
+
+
+class KernelCache(FunctionCache):
+    """Keep the machine code of a kernel in a folder named after the kernels' source.
+
+    numba's own cache takes a file of the same path for the same source, in some
+    versions by its time and size alone, and two versions of the package that share
+    ``NUMBA_CACHE_DIR`` overwrite each other's files. A folder for each source rules
+    out that either of them runs machine code of the other.
+
+    Entries that cannot be read are compiled again and overwritten, with one warning
+    per process. Entries that cannot be written stay in memory.
+    """
+
+    _warned = False
+
+    def __init__(self, py_func: Any) -> None:
+        super().__init__(py_func)
+        folder = f"kernels-{SOURCE_HASH[:16]}"
+        self._cache_path = str(Path(self._cache_path, folder))
+        self._cache_file = _CheckedFile(
+            self._cache_path, self._impl.filename_base, SOURCE_HASH
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled function for ``sig``, or None if it must be compiled."""
+        try:
+            compiled = super().load_overload(sig, target_context)
+        except Exception as error:  # unpickling damaged data can raise anything
+            self._discard(error)
+            return None
+        # Two processes that fill the cache at the same time may both number their
+        # entry 1, so the entry of one signature can hold the code of another.
+        if compiled is not None and compiled.signature.args != tuple(sig):
+            return None
+        return compiled
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Write the compiled function for ``sig`` to disk, if that is possible."""
+        # OSError: the disk is full, or the folder was removed. Anything else: the
+        # index is damaged and could not be replaced.
+        with contextlib.suppress(Exception):
+            Path(self._cache_path).mkdir(parents=True, exist_ok=True)
+            super().save_overload(sig, data)
+
+    def _discard(self, error: Exception) -> None:
+        """Empty the index, so that new entries overwrite the old, and warn once."""
+        with contextlib.suppress(OSError):
+            self.flush()
+        if not KernelCache._warned:
+            KernelCache._warned = True
+            warnings.warn(
+                f"the cache of compiled kernels in {self._cache_path} is damaged "
+                f"({type(error).__name__}): compiling again. If this is repeated, "
+                "delete the folder",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+class _CheckedFile(IndexDataCacheFile):
+    """Store a hash with the data: damaged machine code must never be run."""
+
+    def _save_data(self, name: str, data: Any) -> None:
+        content = self._dump(data)
+        super()._save_data(name, (hashlib.sha256(content).digest(), content))
+
+    def _load_data(self, name: str) -> Any:
+        digest, content = super()._load_data(name)
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("the hash of the machine code differs")
+        return pickle.loads(content)

@@ -1,7 +1,10 @@
-"""The numba engine: the passes that compiled kernels run; the rest is left to the NumPy engine."""
+"""The numba engine: the passes that compiled kernels run, and the choice of kernel.
+
+Passes that no kernel covers are left to the NumPy engine.
+"""
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -15,127 +18,194 @@ from .kernels import (
     IMPLIED,
     MOST_ROWS,
     NODATA,
-    OUT_OF_RANGE,
     ROUND,
     SAME,
-    UNSUPPORTED_STRIDES,
     VECTOR,
+    MemoryLayout,
 )
 from .spec import TO_TIES, AffineSpec
 
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]
+Bind = Callable[[Array, Array], Run]
 
-TURNED = 56 * 1024
-"""Most bytes of a part of the image that is turned from columns into rows."""
+# What `kernels.one_to_three` reads and writes.
+SOURCES = (MemoryLayout.PLANAR, MemoryLayout.REVERSED)
+TARGETS = (MemoryLayout.PLANAR, MemoryLayout.INTERLEAVED)
 
-NOTHING = -0.0
-"""What leaves every sum alone, the sign of a zero included."""
+# Most bytes of a part of a Fortran-ordered image that is transposed at a time: it
+# stays in the second-level cache until it is read again.
+TRANSPOSED = 56 * 1024
 
+# An offset that changes no sum, the sign of a zero included.
+NO_OFFSET = -0.0
+
+# Pixels in a block of converted elements, whose copies stay in the cache.
 CONVERTED = 8192
-"""Pixels in a block of converted elements: its copies stay in the cache."""
 
 
-def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Run:
-    """Return a function (source planes, target planes) -> None that executes ``spec`` for these element types.
+def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Bind:
+    """Return a function that binds ``spec`` to the strides of planes.
 
-    Both are (bands, *pixels) views with equal pixel axes, of any strides and byte order. Compiles at the first pass
-    over a pair of element types, unless an earlier process left the machine code on disk.
+    Compiles the kernel for a pair of element types that this process has not seen,
+    unless the machine code is on disk.
+
+    Parameters
+    ----------
+    spec : AffineSpec
+        What to compute.
+    source, target : numpy.dtype
+        Supported element types, of any byte order.
+
+    Returns
+    -------
+    callable
+        ``bind(source, target)`` for planes, which are views of shape (bands, pixel
+        axes...) with equal pixel axes and any strides. It reads no element, and
+        returns the function that executes ``spec`` on planes of the same shapes and
+        strides.
     """
     moves = spec.moves(source, target) and not spec.implied
     if moves and spec.picks is not None and source == target:
-        return _mover(spec.picks, source)
-    rare = any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in (source, target))
-    if moves or rare or len(spec.reads) + len(spec.matrix) > MOST_ROWS:
+        return _copy(spec.picks, source)
+    # float64 cannot hold every 64-bit integer, which the NumPy engine takes care of.
+    wide = any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in (source, target))
+    if moves or wide or len(spec.reads) + len(spec.matrix) > MOST_ROWS:
         return numpy_engine.prepare(spec, source, target)
-    run = _few(spec, source, target) or _any(spec, source, target)
-    held, written = (
-        _held(source, np.dtype(np.float32)),
-        _held(target, spec.compute_dtype(source, target)),
-    )
-    return (
-        run
-        if (held, written) == (source, target)
-        else partial(_converted, run, held, written)
-    )
+    if _is_one_to_three(spec, source, target):
+        bind = _one_to_three(spec, source, target)
+    else:
+        bind = _general(spec, source, target)
+    read = _kernel_dtype(source, np.dtype(np.float32))
+    written = _kernel_dtype(target, spec.compute_dtype(source, target))
+    if (read, written) == (source, target):
+        return bind
+    return _convert(bind, read, written)
 
 
-def _few(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Run | None:
-    """Return how to make three bands of few without nodata and clip, or None where the pass is another one."""
-    held, made = _held(source, np.dtype(np.float32)), spec.compute_dtype(source, target)
-    guarded = spec.clip is not None or spec.nodata is not None or not all(spec.terms)
-    if guarded or _held(target, made) != made or len(spec.matrix) != 3:
-        return None
-    bands, offsets = len(spec.centre), [offset or NOTHING for offset in spec.offset]
-    if bands == 1:
-        numbers = np.array(
-            [*spec.centre, *(row[0] for row in spec.matrix), *offsets], made
-        )
-        return _quick(
-            kernel_cache.one_to_three(held, made),
-            (numbers, spec.implied),
-            spec,
-            source,
-            target,
-        )
-    if (
-        bands not in (3, 4)
-        or spec.implied
-        or (source.kind == "f" and not all(map(all, spec.matrix)))
-    ):
-        return None  # a factor of 0 would spread the NaN of a band that is not read
-    numbers = np.full((4, 5), NOTHING, made)
-    numbers[0, :bands] = [
-        centre if j in spec.reads else 0 for j, centre in enumerate(spec.centre)
-    ]
-    numbers[1:, :bands] = [[m or NOTHING for m in row] for row in spec.matrix]
-    numbers[1:, 4] = offsets
-    return _quick(
-        kernel_cache.few_to_three(held, made), (numbers,), spec, source, target
-    )
+def memory_layout(planes: Array) -> MemoryLayout:
+    """Return how the pixels of (bands, rows, columns) planes lie in memory."""
+    band, row, column = planes.strides
+    size = planes.itemsize
+    if column == size:
+        return MemoryLayout.PLANAR
+    if band == size and column == len(planes) * size:
+        return MemoryLayout.INTERLEAVED
+    if column == -size:
+        return MemoryLayout.REVERSED
+    if row == size and planes.shape[1] > 1 and planes.size > 0:
+        return MemoryLayout.FORTRAN
+    return MemoryLayout.STRIDED
 
 
-def _quick(
-    kernel: Any,
-    numbers: tuple[Any, ...],
-    spec: AffineSpec,
-    stored: np.dtype[Any],
-    target_: np.dtype[Any],
-) -> Run:
-    """Return how to run a kernel for few bands, and where it does not know the strides, the one for any pass."""
-    otherwise = cache(
-        partial(_any, spec, stored, target_)
-    )  # compiled when it is needed, which may be never
+def _kernel_dtype(
+    dtype: np.dtype[Any], instead_of_half: np.dtype[Any]
+) -> np.dtype[Any]:
+    """Return the native type that stands for ``dtype`` in a kernel.
 
-    def run(source: Array, target: Array) -> None:
-        found = (
-            kernel(source, target, *numbers)
-            if source.ndim == 3
-            else UNSUPPORTED_STRIDES
-        )
-        if found == UNSUPPORTED_STRIDES:
-            for images in _images(source, target):
-                found = kernel(*images, *numbers)
-                if found == UNSUPPORTED_STRIDES:
-                    otherwise()(*images)
-                elif found == OUT_OF_RANGE:
-                    break
-        if found == OUT_OF_RANGE:
-            _refuse(spec, stored, source)
-
-    return run
-
-
-def _held(dtype: np.dtype[Any], instead_of_half: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the native type that stands for ``dtype`` in a kernel; numba lacks bool arithmetic and float16."""
+    numba has no arithmetic for bool and float16, and no other byte order.
+    """
     native = dtype.newbyteorder("=")
+    if native == np.float16:
+        return instead_of_half
+    if native == np.bool_:
+        return np.dtype(np.uint8)
+    return native
+
+
+def _for_each_image(bind: Bind) -> Bind:
+    """Return ``bind``, which takes one image that is not FORTRAN, for any planes."""
+
+    def run_images(source: Array, target: Array) -> None:
+        for image, part in _images(source, target):
+            bind(image, part)(image, part)
+
+    def bind_planes(source: Array, target: Array) -> Run:
+        if source.ndim == 3 and memory_layout(source) != MemoryLayout.FORTRAN:
+            return bind(source, target)
+        return run_images
+
+    return bind_planes
+
+
+def _copy(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Bind:
+    """Return a function that binds the copying of the bands ``picks``."""
+    bands = np.array(picks, np.int64)
+
+    def bind(source: Array, target: Array) -> Run:
+        kernel = kernel_cache.copy_bands(dtype.itemsize)
+        layouts = int(memory_layout(source)), int(memory_layout(target))
+
+        def run(source: Array, target: Array) -> None:
+            kernel(source, target, bands, *layouts)
+
+        return run
+
+    return _for_each_image(bind)
+
+
+def _is_one_to_three(
+    spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
+) -> bool:
+    """Whether three bands are made of one, without guards that change values."""
+    compute = spec.compute_dtype(source, target)
     return (
-        instead_of_half
-        if native == np.float16
-        else np.dtype(np.uint8)
-        if native == np.bool_
-        else native
+        len(spec.centre) == 1
+        and len(spec.matrix) == 3
+        and all(spec.terms)
+        and spec.clip is None
+        and spec.nodata is None
+        and _kernel_dtype(target, compute) == compute
     )
+
+
+def _one_to_three(
+    spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
+) -> Bind:
+    """Return a function that binds the making of three bands of one."""
+    compute = spec.compute_dtype(source, target)
+    kernel = kernel_cache.one_to_three(
+        _kernel_dtype(source, np.dtype(np.float32)), compute
+    )
+    factors = [row[0] for row in spec.matrix]
+    offsets = [offset or NO_OFFSET for offset in spec.offset]
+    numbers = np.array([*spec.centre, *factors, *offsets], compute)
+    implied = spec.implied
+
+    @cache
+    def bind_general() -> Bind:  # compiled when it is needed, which may be never
+        return _general(spec, source, target)
+
+    def bind(image: Array, out: Array) -> Run:
+        # Plain integers, which numba unboxes in half the time of an enum's members.
+        layouts = int(memory_layout(image)), int(memory_layout(out))
+        if layouts[0] not in SOURCES or layouts[1] not in TARGETS:
+            return bind_general()(image, out)
+
+        def run(image: Array, out: Array) -> None:
+            if kernel(image, out, numbers, implied, *layouts):
+                _refuse(spec, source, image)
+
+        return run
+
+    return _for_each_image(bind)
+
+
+def _general(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Bind:
+    """Return a function that binds any pass."""
+    compute = spec.compute_dtype(source, target)
+    kernel = kernel_cache.general(
+        _kernel_dtype(source, np.dtype(np.float32)),
+        compute,
+        _kernel_dtype(target, compute),
+    )
+    bands, numbers = _program(spec, source, target)
+
+    def run(image: Array, out: Array) -> None:
+        if kernel(image, out, bands, numbers):
+            _refuse(spec, source, image)
+
+    return _for_each_image(numpy_engine.bind_any_strides(run))
 
 
 def _program(
@@ -143,160 +213,130 @@ def _program(
 ) -> tuple[NDArray[np.int64], Array]:
     """Return what `kernels.general` takes as ``bands`` and ``numbers``."""
     compute = spec.compute_dtype(source, target)
-    nodata = (
-        None if spec.nodata is None else numpy_engine.stored_nodata(spec.nodata, source)
-    )
-    inputs = [*spec.reads, *(j for j in range(len(spec.centre)) if j not in spec.reads)]
-    bands = np.zeros((1 + len(spec.matrix), 1 + len(inputs)), np.int64)
-    numbers = np.zeros((4 + len(spec.matrix), 1 + len(spec.reads)), compute)
-    numbers[0, 0] = 0 if nodata is None else nodata
-    numbers[1:3, 0] = limits(target) if target.kind in "iub" else 0
-    numbers[3, 0] = TO_TIES
-    numbers[0, 1:] = [spec.centre[j] for j in spec.reads]
+    nodata = None
+    if spec.nodata is not None:
+        nodata = numpy_engine.stored_nodata(spec.nodata, source)
+    reads = spec.reads
+    unread = [j for j in range(len(spec.centre)) if j not in reads]
+
+    bands = np.zeros((1 + len(spec.matrix), 1 + len(spec.centre)), np.int64)
+    bands[0] = [_flags(spec, nodata, compute, target), *reads, *unread]
+    numbers = np.zeros((4 + len(spec.matrix), 1 + len(reads)), compute)
+    if nodata is not None:
+        numbers[0, 0] = nodata
+    numbers[0, 1:] = [spec.centre[j] for j in reads]
+    if target.kind in "iub":
+        numbers[1:3, 0] = limits(target)
     if spec.clip is not None:
-        numbers[1:3, 1:] = np.transpose(
-            [spec.clip[j] for j in spec.reads] or np.empty((0, 2))
-        )
-    bands[0] = [_flags(spec, nodata, compute, target), *inputs]
+        for k, j in enumerate(reads):
+            numbers[1:3, k + 1] = spec.clip[j]
+    numbers[3, 0] = TO_TIES
     for i, (terms, offset) in enumerate(zip(spec.terms, spec.offset, strict=True)):
-        bands[i + 1, : len(terms) + 1] = [
-            len(terms),
-            *(spec.reads.index(j) for j, _ in terms),
-        ]
-        numbers[i + 4, : len(terms) + 1] = [
-            offset or (NOTHING if terms else 0),
-            *(m for _, m in terms),
-        ]
+        bands[i + 1, 0] = len(terms)
+        numbers[i + 4, 0] = offset
+        if terms and not offset:
+            numbers[i + 4, 0] = NO_OFFSET
+        for k, (j, factor) in enumerate(terms):
+            bands[i + 1, k + 1] = reads.index(j)
+            numbers[i + 4, k + 1] = factor
     return bands, numbers
 
 
 def _flags(
     spec: AffineSpec, nodata: Any, compute: np.dtype[Any], target: np.dtype[Any]
 ) -> int:
-    wanted = {
+    """Return the sum of the flags of `kernels.general` that are set."""
+    conditions = {
         CLIP: spec.clip is not None,
         IMPLIED: spec.implied,
         NODATA: nodata is not None,
+        ROUND: target.kind in "iub",
+        SAME: _kernel_dtype(target, compute) == compute,
     }
-    wanted |= {ROUND: target.kind in "iub", SAME: _held(target, compute) == compute}
-    return sum(flag for flag, is_set in wanted.items() if is_set)
+    return sum(flag for flag, is_set in conditions.items() if is_set)
 
 
-def _any(spec: AffineSpec, stored: np.dtype[Any], target: np.dtype[Any]) -> Run:
-    """Return how to execute any pass, on arrays of the types that stand for ``stored`` and ``target``."""
-    compute = spec.compute_dtype(stored, target)
-    kernel = kernel_cache.general(
-        _held(stored, np.dtype(np.float32)), compute, _held(target, compute)
-    )
-    bands, numbers = _program(spec, stored, target)
-
-    def run(source: Array, target: Array) -> None:
-        if source.ndim == 3 and source.strides[1] != source.itemsize:
-            strange = kernel(source, target, bands, numbers)
-        else:
-            strange = any(
-                kernel(*images, bands, numbers) for images in _images(source, target)
-            )
-        if strange:
-            _refuse(spec, stored, source)
-
-    return run
-
-
-def _refuse(spec: AffineSpec, dtype: np.dtype[Any], source: Array) -> None:
-    """Raise RangeError with the extremes of the bands read, pixels that hold nodata excepted."""
-    nodata = (
-        None if spec.nodata is None else numpy_engine.stored_nodata(spec.nodata, dtype)
-    )
-    empty = np.zeros(source.shape, bool)
-    if nodata is not None:
-        empty |= np.isnan(source) if np.isnan(nodata) else source == nodata
-    kept = ~empty.any(axis=0)
-    values = [source[j][kept] for j in spec.reads]
-    numpy_engine.check_implied(
-        min(map(np.fmin.reduce, values)), max(map(np.fmax.reduce, values))
-    )
-
-
-def _mover(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Run:
-    order = np.array(picks, np.int64)
-    kernel = cache(
-        partial(kernel_cache.copy_bands, np.dtype(f"u{dtype.itemsize}"))
-    )  # it looks at sizes of elements alone
-
-    def run(source: Array, target: Array) -> None:
-        if source.ndim != 3 or not kernel()(source, target, order):
-            for images in _images(source, target):
-                kernel()(*images, order)
-
-    return run
+def _refuse(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
+    """Raise RangeError with the extremes of the bands read, nodata pixels excepted."""
+    valid = np.ones(image.shape[1:], bool)
+    if spec.nodata is not None:
+        nodata = numpy_engine.stored_nodata(spec.nodata, dtype)
+        if nodata is not None:
+            empty = np.isnan(image) if np.isnan(nodata) else image == nodata
+            valid = ~empty.any(axis=0)
+    values = [image[j][valid] for j in spec.reads]
+    lowest = min(np.fmin.reduce(band) for band in values)
+    highest = max(np.fmax.reduce(band) for band in values)
+    numpy_engine.check_implied(lowest, highest)
 
 
 def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
-    """Yield views (bands, rows, columns) that together make up the planes, one where the strides allow it.
+    """Yield views of one image each, (bands, rows, columns), that make up the planes.
 
-    Columns that are contiguous (Fortran order) are turned into rows first, some rows of the image at a time.
+    There is one where the strides allow it. Parts of a FORTRAN image are transposed
+    first, which is a copy.
     """
     if source.ndim == 3:
-        yield from _upright(source, target) if _lies(source) else [(source, target)]
+        if memory_layout(source) == MemoryLayout.FORTRAN:
+            yield from _transposed_blocks(source, target)
+        else:
+            yield source, target
         return
     if source.ndim == 2:
         yield source[:, None], target[:, None]
         return
+    # Rows and columns are joined first: a long row pays more than many images.
     for axis in (source.ndim - 2, 1):
-        if _joined(source, axis) and _joined(target, axis):
+        if _is_joined(source, axis) and _is_joined(target, axis):
             yield from _images(_join(source, axis), _join(target, axis))
             return
-    for part in zip(source.swapaxes(0, 1), target.swapaxes(0, 1), strict=True):
-        yield from _images(*part)
+    for image, part in zip(source.swapaxes(0, 1), target.swapaxes(0, 1), strict=True):
+        yield from _images(image, part)
 
 
-def _joined(planes: Array, axis: int) -> bool:
-    """Whether what lies along the next axis repeats along ``axis`` without a gap."""
-    gapless: bool = (
-        planes.strides[axis] == planes.strides[axis + 1] * planes.shape[axis + 1]
-    )
+def _is_joined(planes: Array, axis: int) -> bool:
+    """Whether steps along ``axis`` continue those along the next axis without a gap."""
+    strides = planes.strides
+    gapless: bool = strides[axis] == strides[axis + 1] * planes.shape[axis + 1]
     return gapless
 
 
 def _join(planes: Array, axis: int) -> Array:
-    """View two axes that are joined as one."""
+    """View ``axis`` and the next axis as one."""
     shape = planes.shape
-    return planes.reshape(
-        *shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]
-    )
+    joined = shape[axis] * shape[axis + 1]
+    return planes.reshape(*shape[:axis], joined, *shape[axis + 2 :])
 
 
-def _lies(source: Array) -> bool:
-    size = source.itemsize
-    return (
-        source.strides[1] == size != source.strides[2]
-        and source.shape[1] > 1
-        and source.size > 0
-    )
+def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield C-ordered copies of blocks of a FORTRAN image, and where they belong.
 
-
-def _upright(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
+    Read in its own order, such an image would take a new cache line for every pixel.
+    """
     bands, rows, columns = source.shape
-    unsigned, size = np.dtype(f"u{source.itemsize}"), bands * source.itemsize
+    dtype = np.dtype(f"u{source.itemsize}")
+    kernel = kernel_cache.transpose(source.itemsize)
+    size = bands * source.itemsize
     square = VECTOR // source.itemsize
-    tall = (
-        max(1, TURNED // (columns * size) // square) * square
-    )  # whole rows, which are written as they follow
-    wide = min(columns, max(1, TURNED // (tall * size)))
-    for r, c in product(range(0, rows, tall), range(0, columns, wide)):
-        part = source[:, r : r + tall, c : c + wide]
-        turned = np.empty(part.shape, source.dtype)
-        kernel_cache.transpose(unsigned)(part, turned)
-        yield turned, target[:, r : r + tall, c : c + wide]
+    # Whole rows if they fit, which the target takes without a gap.
+    height = max(1, TRANSPOSED // (columns * size) // square) * square
+    width = min(columns, max(1, TRANSPOSED // (height * size)))
+    for r, c in product(range(0, rows, height), range(0, columns, width)):
+        block = (slice(None), slice(r, r + height), slice(c, c + width))
+        transposed = np.empty(source[block].shape, dtype)
+        kernel(source[block], transposed)
+        yield transposed.view(source.dtype), target[block]
 
 
-def _converted(
-    run: Run, held: np.dtype[Any], written: np.dtype[Any], source: Array, target: Array
-) -> None:
-    """Execute ``run`` on copies, a block at a time, for element types that the kernels do not know."""
-    for block in numpy_engine.blocks(target.shape[1:], CONVERTED):
-        piece = (slice(None), *block)
-        x, y = source[piece].astype(held), np.empty(target[piece].shape, written)
-        run(x, y)
-        target[piece] = y
+def _convert(bind: Bind, read: np.dtype[Any], written: np.dtype[Any]) -> Bind:
+    """Return ``bind`` for types that no kernel knows, on converted copies of blocks."""
+
+    def run_converted(source: Array, target: Array) -> None:
+        for pixels in numpy_engine.blocks(target.shape[1:], CONVERTED):
+            block = (slice(None), *pixels)
+            converted = source[block].astype(read)
+            result = np.empty(target[block].shape, written)
+            bind(converted, result)(converted, result)
+            target[block] = result
+
+    return numpy_engine.bind_any_strides(run_converted)

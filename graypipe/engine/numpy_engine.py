@@ -1,4 +1,8 @@
-"""The NumPy engine: one pass in blocks that stay in the cache, written into memory that is already there."""
+"""The NumPy engine: a pass in blocks that stay in the cache.
+
+It needs nothing but NumPy, and defines the results that the numba engine reproduces
+bit for bit.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,27 +17,51 @@ from .arrays import limits
 from .spec import TO_TIES, AffineSpec
 
 Array = NDArray[Any]
+Run = Callable[[Array, Array], None]
+Bind = Callable[[Array, Array], Run]
 
+# Elements of temporary arrays per block: 256 KiB of float32, which the second-level
+# cache holds. Smaller blocks pay more for calls into NumPy: with blocks of 8,192
+# pixels, a gray image of 224 x 224 takes 1.8 times as long.
 SCRATCH = 65_536
-"""Elements of scratch a block may take: as float32 256 KiB, which the second-level cache holds. Smaller blocks pay more
-for NumPy's calls: at 8,192 pixels a block, a gray image of 224 x 224 takes 1.8 times as long."""
 
 
-def prepare(
-    spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
-) -> Callable[[Array, Array], None]:
-    """Return a function (source planes, target planes) -> None that executes ``spec`` for these element types.
+def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Bind:
+    """Return a function that binds ``spec`` to the strides of planes.
 
-    Both are (bands, *pixels) views with equal pixel axes, of any strides and byte order.
+    Parameters
+    ----------
+    spec : AffineSpec
+        What to compute.
+    source, target : numpy.dtype
+        Supported element types, of any byte order.
+
+    Returns
+    -------
+    callable
+        ``bind(source, target)`` for planes, which are views of shape (bands, pixel
+        axes...) with equal pixel axes. It returns the function that executes ``spec``
+        on such planes; here it is the same for all strides.
     """
     picks = spec.picks
     if picks is not None and spec.moves(source, target) and not spec.implied:
-        return partial(_move, picks)
-    return _Blocks(spec, source, target).run
+        run: Run = partial(_move, picks)
+    else:
+        run = _Blocks(spec, source, target).run
+    return bind_any_strides(run)
+
+
+def bind_any_strides(run: Run) -> Bind:
+    """Return the function that binds ``run``, which takes planes of any strides."""
+
+    def bind(*_planes: Array) -> Run:
+        return run
+
+    return bind
 
 
 def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
-    """Yield indices that cut pixel axes of ``shape`` into blocks of at most ``size`` pixels, in memory order."""
+    """Yield indices of blocks of at most ``size`` pixels that cover ``shape``."""
     inner, axis = 1, len(shape) - 1
     while axis > 0 and inner * shape[axis] <= size:
         inner *= shape[axis]
@@ -45,14 +73,17 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _move(picks: tuple[int, ...], source: Array, target: Array) -> None:
-    whole = target.flags.c_contiguous or len(picks) == 1
-    for block in [...] if whole else blocks(target.shape[1:], SCRATCH):
+    """Copy the bands ``picks``."""
+    areas: Iterator[Any] = blocks(target.shape[1:], SCRATCH)
+    if target.flags.c_contiguous or len(picks) == 1:
+        areas = iter([...])  # planes are written one after the other anyway
+    for block in areas:
         for i, j in enumerate(picks):
             target[i][block] = source[j][block]
 
 
 class _Blocks:
-    """A pass with its coefficients in the precision it computes in."""
+    """A pass with its coefficients in the precision of the computation."""
 
     def __init__(
         self, spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
@@ -74,6 +105,7 @@ class _Blocks:
         ]
 
     def run(self, source: Array, target: Array) -> None:
+        """Execute the pass on planes."""
         if not target.size:
             return
         with np.errstate(all="ignore"):
@@ -83,28 +115,31 @@ class _Blocks:
                 )
 
     def _block(self, source: Array, target: Array) -> None:
+        """Execute the pass on the planes of one block."""
         empty = self._empty(source)
         inputs = {j: self._input(source, j, empty) for j in self.spec.reads}
+        # Contiguous planes of the computing type are written without a copy.
         direct = target.dtype == self.dtype and target.strides[-1] == target.itemsize
-        spare = None if direct else np.empty(target.shape[1:], self.dtype)
+        if not direct:
+            y = np.empty(target.shape[1:], self.dtype)
         for (terms, offset), plane in zip(self.rows, target, strict=True):
-            y = plane if spare is None else spare
+            if direct:
+                y = plane
             _mix(inputs, terms, offset, y)
             if empty is not None:
                 y[empty] = 0
-            if spare is not None:
+            if not direct:
                 self.store(y, plane)
 
     def _empty(self, source: Array) -> Array | None:
-        """Return the pixels that hold nodata in any band, or None where the pass has no such test."""
+        """Return the mask of the pixels with nodata in any band, None if not tested."""
         if self.nodata is None:
             return None
-        same: Array = (
-            np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
-        )
+        same = np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
         return np.asarray(np.logical_or.reduce(same, axis=0))
 
     def _input(self, source: Array, j: int, empty: Array | None) -> Array:
+        """Return band ``j``, guarded, minus its black level."""
         x: Array = source[j].astype(self.dtype)
         if empty is not None:
             x[empty] = 0
@@ -120,6 +155,7 @@ class _Blocks:
 def _mix(
     inputs: dict[int, Array], terms: list[tuple[int, Any]], offset: Any, y: Array
 ) -> None:
+    """Write the sum of weighted bands and an offset, in this order, into ``y``."""
     if not terms:
         y[...] = offset
         return
@@ -136,7 +172,7 @@ def _store_float(y: Array, plane: Array) -> None:
 
 
 def _store_integer(y: Array, plane: Array) -> None:
-    """Round half to even, saturate, NaN to 0. ``y`` is float64 and is overwritten."""
+    """Round half to even, saturate, and turn NaN into 0; ``y`` is overwritten."""
     low, high = limits(plane.dtype)
     top = float(high)
     if plane.itemsize <= 4:
@@ -145,28 +181,39 @@ def _store_integer(y: Array, plane: Array) -> None:
     np.rint(y, out=y)
     y[np.isnan(y)] = 0
     over = y >= top
-    if high > 2**53:  # float64 rounds such a limit up, out of the type
+    # float64 rounds a limit of 64-bit integers up, out of their range.
+    if high > 2**53:
         top = np.nextafter(top, 0)
     plane[...] = np.clip(y, low, top, out=y)
     plane[over] = high
 
 
 def stored_nodata(nodata: float, dtype: np.dtype[Any]) -> Any:
-    """Return ``nodata`` as pixels of ``dtype`` store it, or None where none of them can equal it."""
+    """Return ``nodata`` as ``dtype`` stores it, or None if no pixel can equal it."""
+    native = dtype.newbyteorder("=").type
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
-            stored = dtype.newbyteorder("=").type(nodata)
+            stored = native(nodata)
         return None if np.isinf(stored) else stored
     low, high = limits(dtype)
-    held = not np.isnan(nodata) and low <= nodata <= high and nodata == int(nodata)
-    return dtype.newbyteorder("=").type(int(nodata)) if held else None
+    if np.isnan(nodata) or not low <= nodata <= high or nodata != int(nodata):
+        return None
+    return native(int(nodata))
 
 
 def check_implied(low: float, high: float) -> None:
-    """Raise RangeError where floating values contradict the implied range (0, 1)."""
-    if high > 2 or low < -1:
-        raise RangeError(
-            f"a floating image without a declared range is read as 0 to 1, but holds values from {low:g} to {high:g}"
-            f"{', which looks like 0-255' if low >= 0 and 2 < high <= 255 else ''}: "
-            f"declare range= in the source, such as gp.Source(..., range=(0, 255))"
-        )
+    """Raise RangeError if values from ``low`` to ``high`` contradict the range (0, 1).
+
+    The range of a floating image is implied if its source declares none.
+    """
+    # NaN, the extreme of a band of NaN alone, contradicts nothing.
+    if not (low < -1 or high > 2):
+        return
+    guess = ""
+    if low >= 0 and 2 < high <= 255:
+        guess = ", which looks like 0-255"
+    raise RangeError(
+        "a floating image without a declared range is read as 0 to 1, but holds values "
+        f"from {low:g} to {high:g}{guess}: declare range= in the source, such as "
+        "gp.Source(..., range=(0, 255))"
+    )

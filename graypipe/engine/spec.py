@@ -1,4 +1,4 @@
-"""What one pass over an image computes, in plain numbers, and in which precision."""
+"""What a pass over an image computes, in plain numbers, and its precision."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,25 +7,43 @@ from typing import Any
 
 import numpy as np
 
+# Rounding errors of a sum grow with its terms; beyond this number float32 misses the
+# tolerance of 8 eps.
 MOST_FLOAT32_TERMS = 16
-"""Rounding errors of a sum grow with its terms; beyond these the tolerance of 8 eps needs float64."""
 
+# Coefficients outside these magnitudes could overflow or lose bits as float32.
 FLOAT32_SPAN = (1e-30, 1e30)
-"""Coefficients outside these magnitudes could overflow or lose bits as float32."""
 
-
+# Adding this to a float64 and subtracting it again leaves a multiple of 2^-30. A value
+# that is a tie but for the rounding of the coefficients becomes one again, and is then
+# rounded half to even. Beyond 2^31 it leaves a multiple of the unit in the last place,
+# so no integer changes.
 TO_TIES = 1.5 * 2.0**22
-"""Added to a float64 and taken off again, this leaves a multiple of 2^-30: what is a tie up to the rounding of M and b
-becomes one again, and is rounded half to even. Beyond 2^31 it leaves a multiple of the ulp, so no integer changes."""
 
 
 @dataclass(frozen=True)
 class AffineSpec:
-    """nodata test, then clip, then matrix · (x - centre) + offset, then round, saturate and cast: in this order.
+    """Describe one pass over the pixels of an image.
 
-    ``matrix`` is (bands out, bands in), ``offset`` (bands out,), ``centre`` (bands in,): the black levels, subtracted
-    first so that a narrow range far from zero keeps its digits. ``clip`` holds one (low, high) per band in.
-    ``nodata`` is compared with the stored values of every band. ``implied`` refuses floating values outside [-1, 2].
+    The steps are, in this order: test for nodata; clip; compute
+    ``matrix @ (x - centre) + offset``; round, saturate and cast to the output type.
+
+    Parameters
+    ----------
+    matrix : tuple of tuple of float
+        One row per output band, one factor per input band. A factor of 0 means that
+        the band is not read for this output, so its NaN does not spread.
+    offset : tuple of float
+        One value per output band, added last.
+    centre : tuple of float
+        The black level of each input band. It is subtracted first, so that a narrow
+        range far from zero keeps its digits.
+    clip : tuple of (float, float), optional
+        The lowest and highest value of each input band.
+    nodata : float, optional
+        A pixel is 0 in every output band if any input band holds this stored value.
+    implied : bool
+        Whether values outside [-1, 2] raise, because the range (0, 1) was implied.
     """
 
     matrix: tuple[tuple[float, ...], ...]
@@ -37,19 +55,19 @@ class AffineSpec:
 
     @cached_property
     def terms(self) -> tuple[tuple[tuple[int, float], ...], ...]:
-        """Per output band the (input band, factor) pairs; a zero is structural, that band is not read there."""
+        """The (input band, factor) pairs of each output band, without zeros."""
         return tuple(
             tuple((j, m) for j, m in enumerate(row) if m) for row in self.matrix
         )
 
     @cached_property
     def reads(self) -> tuple[int, ...]:
-        """The input bands that some output band reads."""
+        """The input bands that at least one output band reads."""
         return tuple(sorted({j for row in self.terms for j, _ in row}))
 
     @cached_property
     def picks(self) -> tuple[int, ...] | None:
-        """The input band of each output band where the affine part only repeats or picks, else None."""
+        """The input band of each output band, or None if values are computed."""
         if (
             any(self.offset)
             or any(self.centre)
@@ -59,27 +77,33 @@ class AffineSpec:
         return tuple(row[0][0] for row in self.terms)
 
     def moves(self, source: np.dtype[Any], target: np.dtype[Any]) -> bool:
-        """Whether elements of ``source`` only move to ``target`` arrays, unchanged (an implied range may be tested)."""
-        same = source.newbyteorder("=") == target.newbyteorder("=")
-        return (
-            same
-            and self.picks is not None
-            and self.clip is None
-            and self.nodata is None
-        )
+        """Whether elements of ``source`` become elements of ``target`` unchanged.
+
+        An implied range may still have to be tested.
+        """
+        if source.newbyteorder("=") != target.newbyteorder("="):
+            return False
+        return self.picks is not None and self.clip is None and self.nodata is None
 
     def compute_dtype(
         self, source: np.dtype[Any], target: np.dtype[Any]
     ) -> np.dtype[Any]:
-        """Return float32 where that is exact enough (inputs float32 holds, floating outputs), else float64."""
-        narrow = source.itemsize <= 2 or source.name == "float32"
-        levels = [*self.centre, *chain.from_iterable(self.clip or ())]
-        factors = [*self.offset, *(m for row in self.terms for _, m in row)]
+        """Return the precision of the affine part: float32 or float64.
+
+        float32 is used if it holds every input value, black level and clip bound
+        exactly, if the output is floating, and if sums are short.
+        """
+        bounds = chain.from_iterable(self.clip or ())
+        levels = [*self.centre, *bounds]
+        coefficients = [*self.offset, *levels]
+        for row in self.terms:
+            coefficients.extend(factor for _, factor in row)
         low, high = FLOAT32_SPAN
-        tame = all(
-            number == 0 or low < abs(number) < high for number in [*factors, *levels]
+        is_float32 = (
+            (source.itemsize <= 2 or source.name == "float32")
+            and target.name in ("float16", "float32")
+            and max(map(len, self.terms), default=0) <= MOST_FLOAT32_TERMS
+            and all(x == 0 or low < abs(x) < high for x in coefficients)
+            and all(float(np.float32(level)) == level for level in levels)
         )
-        held = tame and all(float(np.float32(level)) == level for level in levels)
-        short = max(map(len, self.terms), default=0) <= MOST_FLOAT32_TERMS
-        single = narrow and held and short and target.name in ("float16", "float32")
-        return np.dtype("float32" if single else "float64")
+        return np.dtype("float32" if is_float32 else "float64")

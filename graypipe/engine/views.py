@@ -1,4 +1,4 @@
-"""Views: the map executed by strides alone."""
+"""Views: maps that strides alone can express."""
 
 from itertools import pairwise
 from typing import Any
@@ -10,25 +10,45 @@ from ..layouts import LayoutConversion
 
 
 def progression(picks: tuple[int, ...]) -> tuple[int, int] | None:
-    """Return (first band, step) where ``picks`` stand in arithmetic progression, else None.
+    """Return (first band, step) if ``picks`` are in arithmetic progression, else None.
 
-    Step 0 repeats one band, a negative step flips the order.
+    Step 0 repeats one band, a negative step reverses the order.
     """
-    step = picks[1] - picks[0] if len(picks) > 1 else 0
-    regular = all(b - a == step for a, b in pairwise(picks))
-    return (picks[0], step) if regular else None
+    step = 0
+    if len(picks) > 1:
+        step = picks[1] - picks[0]
+    if any(b - a != step for a, b in pairwise(picks)):
+        return None
+    return picks[0], step
 
 
 def view(
     image: NDArray[Any], conversion: LayoutConversion, first: int, step: int, count: int
 ) -> NDArray[Any]:
-    """Return ``count`` bands of ``image`` from ``first`` on, in the target layout: a read-only view, 0 bytes copied."""
+    """View every ``step``-th band of ``image`` in the target layout.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        An image of the source layout.
+    conversion : LayoutConversion
+        The layouts.
+    first, step, count : int
+        The bands of the result, as `progression` returns them, and their number.
+
+    Returns
+    -------
+    numpy.ndarray
+        A read-only view of ``image``; nothing is copied.
+    """
     planes = conversion.source_planes(image)
     if step == 0:
-        chosen = np.broadcast_to(planes[first], (count, *planes.shape[1:]))
+        bands = np.broadcast_to(planes[first], (count, *planes.shape[1:]))
     else:
-        stop = first + count * step
-        chosen = planes[first : stop if stop >= 0 else None : step]
-    out = conversion.from_planes(chosen).view()
-    out.flags.writeable = False
-    return out
+        stop: int | None = first + count * step
+        if stop is not None and stop < 0:  # a negative index would count from the end
+            stop = None
+        bands = planes[first:stop:step]
+    result = conversion.from_planes(bands).view()
+    result.flags.writeable = False
+    return result

@@ -138,7 +138,8 @@ def planes(dtype, bands, shape=(23, 101), interleaved=False):
 
 
 def execute(engine, spec, source, target):
-    ENGINES[engine].prepare(spec, source.dtype, target.dtype)(source, target)
+    bind = ENGINES[engine].prepare(spec, source.dtype, target.dtype)
+    bind(source, target)(source, target)
     return target
 
 
@@ -206,9 +207,10 @@ def test_vectors_and_their_remainders_give_the_same_pixels(pair, width):
         for layout in ("planar", "interleaved"):
             out = execute("numba", spec, x, TARGETS[layout]((3, 2, width), pair[1]))
             singles = np.empty_like(out)
-            run = numba_engine.prepare(spec, x.dtype, out.dtype)
+            bind = numba_engine.prepare(spec, x.dtype, out.dtype)
             for p in range(0, width, max(1, width // 50)):
-                run(x[:, :, p : p + 1], singles[:, :, p : p + 1])
+                pixel = x[:, :, p : p + 1], singles[:, :, p : p + 1]
+                bind(*pixel)(*pixel)
                 assert singles[:, :, p].tobytes() == out[:, :, p].tobytes()
 
 

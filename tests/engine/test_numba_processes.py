@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ PASS = """
 import hashlib, json, sys
 import numpy as np
 import graypipe as gp
-from graypipe.engine import kernels, numba_engine
+from graypipe.engine import kernel_cache, kernels, numba_engine
 from graypipe.engine.spec import AffineSpec
 
 def moved(kind):
@@ -22,7 +23,8 @@ def moved(kind):
     move = AffineSpec(((0, 0, 1.0), (0, 1.0, 0), (1.0, 0, 0)), (0.0,) * 3, (0.0,) * 3)
     for view in views(kind, 3):
         out = np.zeros((*view.shape[1:], 3), kind)
-        ENGINE.prepare(move, view.dtype, out.dtype)(view, out.transpose(2, 0, 1))
+        planes = view, out.transpose(2, 0, 1)
+        ENGINE.prepare(move, view.dtype, out.dtype)(*planes)(*planes)
         total.update(out.tobytes())
     return total.hexdigest()
 
@@ -44,7 +46,7 @@ def digest(kind):
         for view in views(kind, len(spec.centre)):
             shape = (len(spec.matrix), *view.shape[1:])
             for out in (np.zeros(shape, "f4"), np.zeros((*shape[1:], shape[0]), "f4").transpose(2, 0, 1)):
-                ENGINE.prepare(spec, view.dtype, out.dtype)(view, out)
+                ENGINE.prepare(spec, view.dtype, out.dtype)(view, out)(view, out)
                 total.update(out.tobytes())
     return total.hexdigest() + moved(kind)
 
@@ -56,7 +58,7 @@ from graypipe.engine import numpy_engine as ENGINE
 """
 
 REPORT = """
-compiled = (kernels.general, kernels.one_to_three, kernels.few_to_three, kernels.copy_bands)
+compiled = (kernels.general, kernels.one_to_three, kernels.copy_bands, kernels.transpose)
 count = lambda name: sum(sum(getattr(kernel.stats, name).values()) for kernel in compiled)
 print(json.dumps([digest("u1"), count("cache_misses"), count("cache_hits")]))
 """
@@ -64,6 +66,7 @@ print(json.dumps([digest("u1"), count("cache_misses"), count("cache_hits")]))
 
 def start(code, cache=None, path=ROOT, **environment):
     environment = {**os.environ, "PYTHONPATH": str(path), **environment}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # bytecode may be as stale as a cache
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = str(cache)
     command = [sys.executable, "-W", "error", "-c", code]
@@ -138,12 +141,8 @@ def test_bounds_are_checked_where_that_is_asked_for(tmp_path):
 
 
 def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
-    package = tmp_path / "graypipe"
-    for file in (ROOT / "graypipe").rglob("*.py"):
-        copy = package / file.relative_to(ROOT / "graypipe")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(file.read_text())
-    (package / "engine" / "__pycache__").write_text(
+    copy_package(tmp_path)
+    (tmp_path / "graypipe" / "engine" / "__pycache__").write_text(
         "a file where numba wants a directory"
     )
     file = tmp_path / "file"
@@ -152,35 +151,108 @@ def test_no_writable_place_for_the_cache_is_no_error(tmp_path, expected):
     environment = dict.fromkeys(
         ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME", "IPYTHONDIR"), nowhere
     )
-    code = (
-        PASS
-        + 'assert type(kernels.copy_bands._cache).__name__ == "NullCache"\n'
-        + REPORT
-    )
+    code = PASS + REPORT + "assert kernels.copy_bands._cache.cache_path is None\n"
     assert answer(start(code, path=tmp_path, **environment))[0] == expected
 
 
-FAULTS = {
-    "the disk is full": """
-def save_overload(*_): raise OSError(28, "No space left on device")
-kernels.copy_bands._cache.save_overload = save_overload
-""",
-    "another signature's code is found": """
-class Lost(dict):
-    def __setitem__(self, signature, code): pass
-kernels.copy_bands.overloads = Lost()
-""",
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, expected):
+    fault = """
+def save(*_): raise OSError(28, "No space left on device")
+kernel_cache._CheckedFile.save = save
+"""
+    code = PASS + fault + 'print(json.dumps(digest("u1")))'
+    assert answer(start(code, tmp_path)) == expected
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_code_of_another_signature_is_never_run(tmp_path):
+    """Two entries are exchanged, as processes may do that fill the cache together."""
+    kinds = ["u1", "u2"]
+    code = PASS + 'print(json.dumps([moved("u1"), moved("u2")]))'
+    first = answer(start(code, tmp_path))
+    entries = sorted(tmp_path.rglob("copy_bands*.nbc"))
+    assert len(entries) == len(kinds)
+    one, two = (entry.read_bytes() for entry in entries)
+    entries[0].write_bytes(two)
+    entries[1].write_bytes(one)
+    assert answer(start(code, tmp_path)) == first
+
+
+DAMAGES = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: content[:0],
+    "garbage": lambda content: b"no pickle" + content,
+    "one bit flipped": lambda content: (
+        content[: len(content) // 2]
+        + bytes([content[len(content) // 2] ^ 1])
+        + content[len(content) // 2 + 1 :]
+    ),
 }
 
+WARNINGS = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    result = moved("u1")
+messages = [str(w.message) for w in caught if w.category is RuntimeWarning]
+print(json.dumps([result, messages]))
+"""
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_cache_that_fails_after_the_import_is_no_error(tmp_path, expected, fault):
-    assert (
-        answer(
-            start(PASS + FAULTS[fault] + 'print(json.dumps(digest("u1")))', tmp_path)
-        )
-        == expected
-    )
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_rebuilt_with_one_warning(tmp_path, suffix, damage):
+    result, messages = answer(start(PASS + WARNINGS, tmp_path))
+    assert messages == []
+    files = [file for file in tmp_path.rglob("*") if file.suffix == suffix]
+    assert len(files) == 2  # copy_bands and transpose
+    for file in files:
+        file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    again, messages = answer(start(PASS + WARNINGS, tmp_path))
+    assert again == result
+    if (suffix, damage) == (".nbi", "one bit flipped"):
+        assert len(messages) <= 1  # the index may be readable, and name nothing
+    else:
+        (message,) = messages
+        assert str(files[0].parent) in message
+    assert answer(start(PASS + WARNINGS, tmp_path)) == [result, []]
+
+
+def copy_package(folder):
+    """Copy the package into ``folder``, the modification times included."""
+    for file in (ROOT / "graypipe").rglob("*.py"):
+        copy = folder / "graypipe" / file.relative_to(ROOT / "graypipe")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+
+
+def test_another_source_of_the_same_size_and_time_is_compiled(tmp_path):
+    """An upgrade in place may keep both, and must not run the old machine code."""
+    package, cache = tmp_path / "package", tmp_path / "cache"
+    copy_package(package)
+    code = """
+import numpy as np
+import graypipe as gp
+print(gp.plan("gray", "imagenet")(np.full((1, 1), 255, np.uint8))[0, 0, 0].item())
+"""
+    before = answer(start(code, cache, path=package))
+    kernels = package / "graypipe" / "engine" / "kernels.py"
+    stat = kernels.stat()
+    old, new = "return t * f + o\n", "return t * f - o\n"
+    source = kernels.read_text()
+    assert source.count(old) == 1
+    kernels.write_text(source.replace(old, new))
+    os.utime(kernels, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert kernels.stat().st_size == stat.st_size
+    after = answer(start(code, cache, path=package))
+    mean, std = 0.485, 0.229  # of the red band
+    assert before == pytest.approx((1 - mean) / std)
+    assert after == pytest.approx((1 + mean) / std)
+    kernels.write_text(source)
+    os.utime(kernels, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert answer(start(code, cache, path=package)) == before
+    folders = {file.parent.name for file in cache.rglob("*.nbi")}
+    assert len(folders) == 2
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
