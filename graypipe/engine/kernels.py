@@ -61,11 +61,11 @@ MOST_ROWS = 256
 # The vector register that every x86-64 and every 64-bit ARM processor has, in bytes.
 VECTOR = 16
 
-# Bytes of a cache line.
-CACHE_LINE = 64
-
 # Two of them, or one AVX2 register.
 WIDE = 32
+
+# Bytes of a cache line.
+CACHE_LINE = 64
 
 # Flags of `general`. SAME: the target holds elements of the computing type.
 CLIP, IMPLIED, NODATA, ROUND, SAME = 1, 2, 4, 8, 16
@@ -73,10 +73,6 @@ CLIP, IMPLIED, NODATA, ROUND, SAME = 1, 2, 4, 8, 16
 # Bytes of a band that are copied at a time, so that other copies of the band find
 # them in the first-level cache.
 COPIED = 4096
-
-# A row of at least this many bytes is copied whole, because only then `memcpy` uses
-# stores that bypass the cache (25 % saved on a 2048 x 2048 image).
-COPIED_WHOLE = 3 * 2**20
 
 _kernel = numba.njit(nogil=True)
 _helper = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -277,40 +273,6 @@ def repeat_vector(typing, source, start, reverse, target, at, numbers):
     return types.void(source, types.intp, reverse, target, types.intp, numbers), emit
 
 
-@intrinsic
-def interleave_vectors(typing, a, b, c, start, target, at):
-    """Write a vector of each of three rows as interleaved pixels.
-
-    The lanes of a row that go into the three results do not collide, so each row is
-    permuted once; LLVM permutes each of them three times.
-    """
-
-    def emit(context, builder, signature, arguments):
-        *rows, start, target, at = arguments
-        target_type = signature.args[4]
-        n = _elements(target_type.dtype, WIDE)
-        vectors = _Vectors(context, builder, target_type.dtype, n)
-        permuted = []
-        for band in range(3):
-            lanes = [0] * n
-            for k in range(n):
-                lanes[(3 * k + band) % n] = k
-            row = vectors.load(signature.args[band], rows[band], start)
-            permuted.append(vectors.shuffle(row, row, lanes))
-        first, second, third = permuted
-        for part in range(3):
-            bands = [(part * n + k) % 3 for k in range(n)]
-            lanes = [k + n * (band == 1) for k, band in enumerate(bands)]
-            value = vectors.shuffle(first, second, lanes)
-            lanes = [k + n * (band == 2) for k, band in enumerate(bands)]
-            value = vectors.shuffle(value, third, lanes)
-            offset = builder.add(at, at.type(part * WIDE))
-            vectors.store(value, target_type, target, offset)
-        return context.get_dummy_value()
-
-    return types.void(a, b, c, types.intp, target, types.intp), emit
-
-
 # Rows: cutting an image into blocks, and reading and writing the pixels of one
 
 
@@ -401,26 +363,12 @@ def _write(y, target, at, step):
 
 
 @_helper
-def _cast_interleaved(a, b, c, out):
+def _interleave(a, b, c, out):
     """Cast three rows into three bands of interleaved pixels."""
     for p in range(a.size):
         out[3 * p] = a[p]
         out[3 * p + 1] = b[p]
         out[3 * p + 2] = c[p]
-
-
-@_helper
-def _interleave(a, b, c, out):
-    """Do the same by vectors, for rows of the type of ``out`` that fill one.
-
-    This saves 15 % of a mix of float32; of shorter elements LLVM's own code is as
-    fast. The last vector overlaps the one before.
-    """
-    size = out.itemsize
-    count = WIDE // size
-    for p in range(0, a.size, count):
-        q = min(p, a.size - count) * size
-        interleave_vectors(a, b, c, q, out, 3 * q)
 
 
 # Three bands of one, without guards
@@ -648,10 +596,7 @@ def general(source, target, bands, numbers):
                 a = memory(x, (reads + 1) * pitch, n, x)
                 b = memory(x, (reads + 2) * pitch, n, x)
                 c = memory(x, (reads + 3) * pitch, n, x)
-                if flags & SAME and n * width >= WIDE:
-                    _interleave(a, b, c, memory(target, at, 3 * n, x))
-                else:
-                    _cast_interleaved(a, b, c, memory(target, at, 3 * n, target))
+                _interleave(a, b, c, memory(target, at, 3 * n, target))
     return outside
 
 
@@ -668,7 +613,7 @@ def _repeat(source, start, target, at, n):
     count = WIDE // size
     if n < count:
         a = memory(source, start, n, target)
-        _cast_interleaved(a, a, a, memory(target, at, 3 * n, target))
+        _interleave(a, a, a, memory(target, at, 3 * n, target))
         return
     for p in range(0, n, count):
         q = min(p, n - count) * size
@@ -682,10 +627,9 @@ def _copy_planes(source, target, picks):
     band, down, size = source.strides
     tband, tdown, _ = target.strides
     length = columns * size
-    piece = COPIED if length < COPIED_WHOLE else length
     for r in range(rows):
-        for q in range(0, length, piece):
-            n = min(piece, length - q)
+        for q in range(0, length, COPIED):
+            n = min(COPIED, length - q)
             for i in range(len(picks)):
                 start = picks[i] * band + r * down + q
                 copy_bytes(source, start, target, i * tband + r * tdown + q, n)
@@ -734,11 +678,7 @@ def copy_bands(source, target, picks, source_layout, target_layout):
             if equal:
                 _repeat(c, 0, target, at, n)
             elif interleaved:
-                out = memory(target, at, 3 * n, target)
-                if size >= 4 and n * size >= WIDE:
-                    _interleave(a, b, c, out)
-                else:
-                    _cast_interleaved(a, b, c, out)
+                _interleave(a, b, c, memory(target, at, 3 * n, target))
 
 
 @_kernel

@@ -134,7 +134,7 @@ def _copy(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Bind:
 
     def bind(source: Array, target: Array) -> Run:
         kernel = kernel_cache.copy_bands(dtype.itemsize)
-        layouts = int(memory_layout(source)), int(memory_layout(target))
+        layouts = memory_layout(source), memory_layout(target)
 
         def run(source: Array, target: Array) -> None:
             kernel(source, target, bands, *layouts)
@@ -177,8 +177,7 @@ def _one_to_three(
         return _general(spec, source, target)
 
     def bind(image: Array, out: Array) -> Run:
-        # Plain integers, which numba unboxes in half the time of an enum's members.
-        layouts = int(memory_layout(image)), int(memory_layout(out))
+        layouts = memory_layout(image), memory_layout(out)
         if layouts[0] not in SOURCES or layouts[1] not in TARGETS:
             return bind_general()(image, out)
 
