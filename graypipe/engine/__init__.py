@@ -174,7 +174,7 @@ class Execution:
         if threads == 1:
             run(source, target)
         else:
-            split(self._run, source, target, threads)
+            split(self.run, source, target, threads)
         return out
 
     def into(self, image: NDArray[Any], out: NDArray[Any], threads: int = 1) -> None:
@@ -182,9 +182,9 @@ class Execution:
         source = self._planes(image, self._source_order)
         target = self._planes(out, self._target_order)
         if threads == 1:
-            self._run(source, target)
+            self.run(source, target)
         else:
-            split(self._run, source, target, threads)
+            split(self.run, source, target, threads)
 
     def _bind(
         self, image: NDArray[Any], out: NDArray[Any] | None
@@ -199,8 +199,8 @@ class Execution:
         target = self._planes(out, self._target_order)
         return shape, self.bind(source, target)
 
-    def _run(self, source: NDArray[Any], target: NDArray[Any]) -> None:
-        """Execute the pass on planes of any strides."""
+    def run(self, source: NDArray[Any], target: NDArray[Any]) -> None:
+        """Execute the pass on planes, (bands, pixel axes...), of any strides."""
         self.bind(source, target)(source, target)
 
     @staticmethod

@@ -4,7 +4,7 @@ Compiling takes a second, so numba keeps the machine code on disk. This module m
 that cache safe to share between versions of the package, and to lose.
 """
 
-# mypy: disable-error-code="misc"
+# mypy: disable-error-code="misc, no-untyped-call"
 # numba has no type hints, so its classes are of type Any
 
 import contextlib

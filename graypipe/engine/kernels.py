@@ -12,7 +12,7 @@ is compiled per plan, layout or shape. Offsets and strides are counted in bytes.
 
 No flag relaxes arithmetic: every operation rounds once, in the order written, so a
 pixel's result depends on nothing but the pixel. ``fastmath`` and ``contract`` would
-make it depend on the pixel's position in a vector.
+make it depend on the position in a vector, as the sign of a sum of several NaN does.
 
 Gains noted at an optimisation are times saved on one thread of an AMD Zen 3, for
 images of about 224 x 224 pixels unless another size is given.
@@ -70,8 +70,8 @@ CACHE_LINE = 64
 # Flags of `general`. SAME: the target holds elements of the computing type.
 CLIP, IMPLIED, NODATA, ROUND, SAME = 1, 2, 4, 8, 16
 
-# Bytes of a band that are copied at a time, so that other copies of the band find
-# them in the first-level cache.
+# Bytes of a band that are copied at a time: further copies of the band find them in
+# the first-level cache.
 COPIED = 4096
 
 _kernel = numba.njit(nogil=True)
@@ -98,9 +98,9 @@ def _contiguous(context, builder, flat, data, size):
     return view._getvalue()
 
 
-def _address(context, builder, array_type, array, offset, element):
-    """Emit the address of an ``element``, ``offset`` bytes into ``array``."""
-    data = make_array(array_type)(context, builder, array).data
+def _address(context, builder, kind, array, offset, element):
+    """Emit the address of an ``element`` in ``array``, which is of type ``kind``."""
+    data = make_array(kind)(context, builder, array).data
     return cgutils.pointer_add(builder, data, offset, element.as_pointer())
 
 
@@ -140,7 +140,10 @@ def stack(typing, like):
 
 @intrinsic
 def copy_bytes(typing, source, start, target, at, size):
-    """Copy ``size`` bytes from offset ``start`` to offset ``at`` by `memcpy`."""
+    """Copy ``size`` bytes from offset ``start`` to offset ``at`` by `memcpy`.
+
+    For the short rows of a crop it takes 40 % less than a loop.
+    """
 
     def emit(context, builder, signature, arguments):
         source, start, target, at, size = arguments
@@ -153,6 +156,24 @@ def copy_bytes(typing, source, start, target, at, size):
     return types.void(source, types.intp, target, types.intp, types.intp), emit
 
 
+@intrinsic
+def prefetch(typing, array, offset):
+    """Ask for the cache line ``offset`` bytes into ``array``, or outside of it."""
+
+    def emit(context, builder, signature, arguments):
+        byte, flag = ir.IntType(8), ir.IntType(32)
+        pointer = _address(context, builder, signature.args[0], *arguments, byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", (byte.as_pointer(),), kind
+        )
+        # To read, into every cache, data.
+        builder.call(function, [pointer, flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
 # Vectors: permutations within registers, for which LLVM finds slower code by itself
 
 
@@ -163,16 +184,13 @@ class _Vectors:
         self.context, self.builder, self.count = context, builder, count
         self.type = ir.VectorType(context.get_data_type(dtype), count)
 
-    def _pointer(self, array_type, array, offset):
-        return _address(
-            self.context, self.builder, array_type, array, offset, self.type
-        )
+    def load(self, kind, array, offset):
+        place = _address(self.context, self.builder, kind, array, offset, self.type)
+        return self.builder.load(place, align=1)
 
-    def load(self, array_type, array, offset):
-        return self.builder.load(self._pointer(array_type, array, offset), align=1)
-
-    def store(self, value, array_type, array, offset):
-        self.builder.store(value, self._pointer(array_type, array, offset), align=1)
+    def store(self, value, kind, array, offset):
+        place = _address(self.context, self.builder, kind, array, offset, self.type)
+        self.builder.store(value, place, align=1)
 
     def shuffle(self, first, second, lanes):
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
@@ -301,10 +319,11 @@ def _cut(source, target, block):
 
 @_helper
 def _pixels_to_cache_line(target, columns):
-    """Return how many pixels of a long row come before one that starts a cache line.
+    """Return how many pixels of a long row come before a cache line starts.
 
-    Vectors that cross cache lines take twice as long to store. Starting the second
-    block on a line saves 15 % of `one_to_three`.
+    Stores across cache lines take twice as long. If the second block starts on a
+    line, `one_to_three` takes 15 % less for PLANAR memory that does not start on one,
+    and `copy_bands` 5-18 % less for INTERLEAVED memory.
     """
     step, size = target.strides[2], target.itemsize
     if columns < 2 * PIXELS or (step != size and step != 3 * size):
@@ -312,8 +331,20 @@ def _pixels_to_cache_line(target, columns):
     elements = -(target.ctypes.data // size) % (CACHE_LINE // size)
     if step == size:
         return elements
-    # 3 * 43 = 129 is 1 modulo the elements of a line, so 43 undoes a factor of 3.
+    # 43 undoes the factor of 3: 3 * 43 = 129 is 1 modulo the elements of a line.
     return elements * 43 % (CACHE_LINE // size)
+
+
+@_helper
+def _prefetch_row_above(source, start, down, length):
+    """Ask for the next row of an image that is flipped upside down.
+
+    Processors foresee rows that follow each other downwards only. For 1024 x 1024
+    pixels it saves 4 % of `one_to_three` and 10 % of interleaved copies.
+    """
+    if down < 0 and length <= PIXELS:
+        for line in range(0, length, CACHE_LINE):
+            prefetch(source, start + down + line)
 
 
 @_helper
@@ -429,9 +460,10 @@ def one_to_three(source, target, numbers, implied, source_layout, target_layout)
     band, tdown, tstep = target.strides
     reverse = source_layout == MemoryLayout.REVERSED
     planar = target_layout == MemoryLayout.PLANAR
-    k = to_fixed_tuple(numbers, 7)
+    coefficients = to_fixed_tuple(numbers, 7)
     head = _pixels_to_cache_line(target, columns) if rows == 1 else 0
     for r in range(rows):
+        _prefetch_row_above(source, r * down, down, columns * step)
         for edge in range(head - PIXELS if head else 0, columns, PIXELS):
             q = max(0, edge)
             n, at = min(edge + PIXELS, columns) - q, r * tdown + q * tstep
@@ -444,15 +476,15 @@ def one_to_three(source, target, numbers, implied, source_layout, target_layout)
                 y = memory(target, at + band, n, target)
                 z = memory(target, at + 2 * band, n, target)
                 if reverse:
-                    _to_planes(a, True, k, x, y, z)
+                    _to_planes(a, True, coefficients, x, y, z)
                 else:
-                    _to_planes(a, False, k, x, y, z)
+                    _to_planes(a, False, coefficients, x, y, z)
             else:
                 out = memory(target, at, 3 * n, target)
                 if reverse:
-                    _to_pixels(a, True, k, out)
+                    _to_pixels(a, True, coefficients, out)
                 else:
-                    _to_pixels(a, False, k, out)
+                    _to_pixels(a, False, coefficients, out)
     return False
 
 
@@ -620,21 +652,6 @@ def _repeat(source, start, target, at, n):
         repeat_vector(source, start + q, False, target, at + 3 * q, None)
 
 
-@_helper
-def _copy_planes(source, target, picks):
-    """Copy bands whose pixels are contiguous on both sides."""
-    rows, columns = _joined_rows(source, target)
-    band, down, size = source.strides
-    tband, tdown, _ = target.strides
-    length = columns * size
-    for r in range(rows):
-        for q in range(0, length, COPIED):
-            n = min(COPIED, length - q)
-            for i in range(len(picks)):
-                start = picks[i] * band + r * down + q
-                copy_bytes(source, start, target, i * tband + r * tdown + q, n)
-
-
 @_kernel
 def copy_bands(source, target, picks, source_layout, target_layout):
     """Copy the bands ``picks`` of ``source`` into ``target``, unsigned integers both.
@@ -642,9 +659,6 @@ def copy_bands(source, target, picks, source_layout, target_layout):
     The source has any layout; one that is FORTRAN is read slowly.
     """
     straight = source_layout == MemoryLayout.PLANAR
-    if straight and target_layout == MemoryLayout.PLANAR:
-        _copy_planes(source, target, picks)
-        return
     size = target.itemsize
     band, down, step = source.strides
     tband, tdown, tstep = target.strides
@@ -652,16 +666,26 @@ def copy_bands(source, target, picks, source_layout, target_layout):
     equal = interleaved and picks[0] == picks[1] == picks[2]
     block = min(PIXELS, SCRATCH // (size * 3))
     rows, columns, lines, part = _cut(source, target, block)
+    head = 0
     if straight:  # rows are used where they are, without a copy in scratch
-        lines, part = 1, max(1, columns)
+        lines, part = 1, COPIED // size
+        if interleaved:
+            part = max(1, columns)
+            head = _pixels_to_cache_line(target, columns) if rows == 1 else 0
     x, pitch = stack(target), block * size
     for r in range(0, rows, lines):
-        for q in range(0, columns, part):
-            across = min(part, columns - q)
+        for edge in range(head - part if head else 0, columns, part):
+            q = max(0, edge)
+            across = min(edge + part, columns) - q
             n = min(lines, rows - r) * across
             at = r * tdown + q * tstep
+            if straight and tstep == size:
+                for i in range(len(picks)):
+                    start = picks[i] * band + r * down + q * step
+                    copy_bytes(source, start, target, i * tband + at, n * size)
+                continue
             a, b, c = memory(x, 0, n, x), memory(x, 0, n, x), memory(x, 0, n, x)
-            for i in range(len(picks)):
+            for i in range(1 if equal else len(picks)):
                 start = picks[i] * band + r * down + q * step
                 if straight:
                     y = memory(source, start, n, x)
@@ -671,10 +695,10 @@ def copy_bands(source, target, picks, source_layout, target_layout):
                     y = memory(x, i % 3 * pitch, n, x)
                     _read(source, start, down, step, y, across)
                 a, b, c = b, c, y
-                if tstep == size:
-                    copy_bytes(y, 0, target, i * tband + at, n * size)
-                elif not interleaved:
+                if not interleaved:
                     _write(y, target, i * tband + at, tstep)
+            if equal and straight:
+                _prefetch_row_above(source, picks[0] * band + r * down, down, n * size)
             if equal:
                 _repeat(c, 0, target, at, n)
             elif interleaved:

@@ -117,8 +117,11 @@ def _for_each_image(bind: Bind) -> Bind:
     """Return ``bind``, which takes one image that is not FORTRAN, for any planes."""
 
     def run_images(source: Array, target: Array) -> None:
+        run = None
         for image, part in _images(source, target):
-            bind(image, part)(image, part)
+            if run is None:  # the strides of all of them lead to the same kernel
+                run = bind(image, part)
+            run(image, part)
 
     def bind_planes(source: Array, target: Array) -> Run:
         if source.ndim == 3 and memory_layout(source) != MemoryLayout.FORTRAN:
@@ -261,7 +264,7 @@ def _refuse(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
     if spec.nodata is not None:
         nodata = numpy_engine.stored_nodata(spec.nodata, dtype)
         if nodata is not None:
-            empty = np.isnan(image) if np.isnan(nodata) else image == nodata
+            empty: Any = np.isnan(image) if np.isnan(nodata) else image == nodata
             valid = ~empty.any(axis=0)
     values = [image[j][valid] for j in spec.reads]
     lowest = min(np.fmin.reduce(band) for band in values)
@@ -313,7 +316,6 @@ def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Ar
     Read in its own order, such an image would take a new cache line for every pixel.
     """
     bands, rows, columns = source.shape
-    dtype = np.dtype(f"u{source.itemsize}")
     kernel = kernel_cache.transpose(source.itemsize)
     size = bands * source.itemsize
     square = VECTOR // source.itemsize
@@ -322,9 +324,9 @@ def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Ar
     width = min(columns, max(1, TRANSPOSED // (height * size)))
     for r, c in product(range(0, rows, height), range(0, columns, width)):
         block = (slice(None), slice(r, r + height), slice(c, c + width))
-        transposed = np.empty(source[block].shape, dtype)
+        transposed = np.empty(source[block].shape, source.dtype)
         kernel(source[block], transposed)
-        yield transposed.view(source.dtype), target[block]
+        yield transposed, target[block]
 
 
 def _convert(bind: Bind, read: np.dtype[Any], written: np.dtype[Any]) -> Bind:

@@ -158,7 +158,7 @@ def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
     )
     # Kernels take the bands on the first axis, and any number of axes after it.
     bands_first = (lead, *range(lead), lead + 1, lead + 2)
-    execution.kernel(image.transpose(bands_first), result.transpose(bands_first))
+    execution.run(image.transpose(bands_first), result.transpose(bands_first))
     return torch.from_numpy(result)
 
 
