@@ -1,4 +1,4 @@
-"""torchvision: plans as a transform for pipelines of `torchvision.transforms`."""
+"""Adapter for torchvision: plans as a transform of `torchvision.transforms`."""
 
 from os import PathLike
 from typing import Any
@@ -11,13 +11,13 @@ from ..errors import ChannelError, DTypeError, GraypipeError
 from ..extras import require_extra
 from ..plan import Plan
 from ._shared.pil import check_file, to_planes
-from ._shared.plan_choice import choose_plan, index_by_band_count
+from ._shared.plan_choice import choose_plan, format_band_count, index_by_band_count
 from .torch.tensor_plan import TensorPlan, choose_tensor_plan, describe_plan, run_engine
 
 with require_extra("torch", "torch", "torchvision"):
     import PIL.Image
     import torch
-    from PIL.Image import Image as Picture
+    from PIL.Image import Image as PILImage
     from torchvision import tv_tensors
     from torchvision.transforms import v2
     from torchvision.transforms.v2.functional import is_pure_tensor
@@ -27,11 +27,11 @@ __all__ = ["ToBackbone", "open_picture"]
 
 Array = NDArray[Any]
 
-IMAGE_TYPES = (Image, Video, Picture)
+IMAGE_TYPES = (Image, Video, PILImage)
 
 
-def open_picture(path: "str | PathLike[str]") -> Picture:
-    """Open an image file without converting it, after checking what Pillow can keep.
+def open_picture(path: "str | PathLike[str]") -> PILImage:
+    """Open an image file unconverted, after checking that Pillow decodes it losslessly.
 
     Use it as the loader of `torchvision.datasets.ImageFolder`, whose default loader
     converts every image to 8-bit RGB.
@@ -39,22 +39,22 @@ def open_picture(path: "str | PathLike[str]") -> Picture:
     Parameters
     ----------
     path : str or path-like
-        An image file of a format that Pillow reads.
+        Image file of a format that Pillow reads.
 
     Returns
     -------
     PIL.Image.Image
-        The loaded image. Its file is closed, and EXIF orientation is not applied.
+        The loaded image. The file is closed, and EXIF orientation is not applied.
 
     Raises
     ------
     DTypeError
-        If Pillow would cut, wrap, scale or invert levels of the file, as it does for
-        16-bit colour, or does not tell.
+        If Pillow would truncate, wrap, scale or invert values of the file (as for
+        16-bit colour), or does not report the bit depth of the format.
     ReadError
-        If the file holds several images.
+        If the file contains several frames.
     OSError
-        If the file does not exist or is no image, as `PIL.Image.open` raises it.
+        If the file does not exist or is not an image, as raised by `PIL.Image.open`.
 
     Examples
     --------
@@ -76,50 +76,53 @@ def open_picture(path: "str | PathLike[str]") -> Picture:
         except GraypipeError as error:
             raise type(error)(f"{path}: {error}") from None
         picture.load()
-        # A copy does not refer to the file, which is closed here. It can be pickled,
-        # and later checks do not look for the file again.
+        # A copy does not refer to the file, which is closed here. The copy can be
+        # pickled, and later checks do not look for the file again.
         return picture.copy()
 
 
 def _is_image(leaf: Any) -> bool:
-    """Return whether a value in a sample is an image, or may be one."""
+    """Return whether a value in a sample is an image or may be an image."""
     return isinstance(leaf, IMAGE_TYPES) or is_pure_tensor(leaf)
 
 
 class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Transform the images of a sample into what a backbone expects.
+    """Convert the images of a sample to the input that a backbone expects.
 
-    Works in `torchvision.transforms.v2` and v1 pipelines. Images are
+    Works in `torchvision.transforms.v2` and v1 pipelines. It converts
 
-    - PIL images in gray, RGB or a palette of them, with every level kept. Alpha must
-      be opaque and is dropped, unless a plan takes it as a band "A". EXIF orientation
-      is not applied: masks and boxes would no longer fit.
+    - gray, RGB and palette PIL images, without loss of levels. Alpha must be opaque and
+      is dropped, unless a plan takes it as a band "A". EXIF orientation is not applied:
+      masks and boxes would no longer fit.
     - ``tv_tensors.Image`` and ``tv_tensors.Video``, of shape (..., C, H, W), and plain
-      tensors. As everywhere in v2, a plain tensor is an image only if the sample has
-      no other image, and then the first one is.
-    - a NumPy array that is the whole sample, in the source layout of its plan.
+      tensors. As everywhere in v2, plain tensors are ignored if the sample contains
+      another image; otherwise only the first plain tensor is converted.
+    - NumPy arrays, if the array is the entire sample; arrays have the source layout of
+      their plan.
 
-    Masks, boxes, labels and everything else in the sample stay as they are.
+    Masks, boxes, labels and everything else in the sample are returned unchanged.
 
     Parameters
     ----------
     *plans : Plan
-        Plans with one target that take different numbers of bands: the band count of
-        each image picks its plan. Except for arrays, their layouts are replaced by
-        those of the images.
+        Plans that share one target and take different numbers of bands. The plan of
+        each image is selected by its band count. Except for arrays, the layouts of the
+        plans are replaced by those of the images.
 
     Raises
     ------
     ChannelError
-        If there is no plan, or if the band count cannot choose between them.
+        If there is no plan, if two plans take the same number of bands, or if the
+        targets differ.
     DTypeError
-        If an argument is no plan.
+        If an argument is not a plan.
 
     Notes
     -----
-    Tensors in host memory run in the engine, without a copy and on one thread. Tensors
-    on a device, with gradients or in a graph run in elementwise operations. Those do
-    not test an implied range, and `torch.export` requires a declared one.
+    CPU tensors are computed by the engine, without copying the input and on one thread.
+    Tensors on other devices, with gradients or in a graph are computed with elementwise
+    operations of torch. An implied range is checked only for CPU tensors outside graphs
+    and `torch.func` transforms, and `torch.export` requires a declared range.
 
     Examples
     --------
@@ -164,8 +167,8 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         return {tensor_plan.band_count: tensor_plan for tensor_plan in tensor_plans}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tensor plans are derived from the plans. Without them, saved pipelines name
-        # only public import paths.
+        # Tensor plans are derived from the plans. They are left out, so that saved
+        # pipelines refer only to public import paths.
         state = self.__dict__.copy()
         del state["_tensor_plans"]
         return state
@@ -175,7 +178,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         self._tensor_plans = self._make_tensor_plans()
 
     def forward(self, *inputs: Any) -> Any:
-        """Return the sample with its images transformed.
+        """Return the sample with its images converted.
 
         Parameters
         ----------
@@ -186,9 +189,9 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         Returns
         -------
         Any
-            The sample in the same structure. Images have shape (..., bands out, H, W),
-            the dtype of the target and fresh memory. A tensor keeps its type; PIL
-            images and arrays become ``tv_tensors.Image``.
+            The sample in the same structure. Images are new tensors of shape
+            (..., bands out, H, W) in the dtype of the target. A tensor keeps its type;
+            PIL images and arrays become ``tv_tensors.Image``.
 
         Raises
         ------
@@ -198,14 +201,15 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         LayoutError, ChannelError, RangeError
             If an image does not have the axes, bands or range that the plans take.
         ReadError
-            If a PIL image comes from a file of several images.
+            If a PIL image comes from a file that contains several frames.
         """
         if len(inputs) == 1:
             sample = inputs[0]
             if isinstance(sample, np.ndarray):
                 return self._transform_array(sample)
             if _is_image(sample):
-                # Flattening a sample of one image takes a quarter of the time.
+                # Skip flattening the sample, which would take a quarter of the total
+                # time for a single image.
                 return self.transform(sample, {})
         return super().forward(*inputs)
 
@@ -215,24 +219,25 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
         Raises
         ------
         DTypeError
-            Otherwise.
+            If the sample contains an array, or no image.
         """
         if any(isinstance(leaf, np.ndarray) for leaf in flat_inputs):
             raise DTypeError(
                 "got a NumPy array inside a sample, which may be an image or a label: "
-                "put v2.ToImage() first for images, torch.as_tensor for the rest"
+                "convert images with v2.ToImage() and other arrays with "
+                "torch.as_tensor before this transform"
             )
         if not any(map(_is_image, flat_inputs)):
             kinds = sorted({type(leaf).__name__ for leaf in flat_inputs})
             raise DTypeError(
-                f"expected a PIL image, a tensor, a tv_tensors.Image or Video in the "
+                "expected a PIL image, a tensor, a tv_tensors.Image or Video in the "
                 f"sample, got {', '.join(kinds)}"
             )
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002  # the signature of v2
-        """Return one image, transformed. Called by `torchvision.transforms.v2`."""
-        if isinstance(inpt, Picture):
-            return self._transform_picture(inpt)
+        """Return the result for one image. Called by `torchvision.transforms.v2`."""
+        if isinstance(inpt, PILImage):
+            return self._transform_pil_image(inpt)
         if is_pure_tensor(inpt):
             return choose_tensor_plan(self._tensor_plans, inpt)(inpt)
         x = inpt.as_subclass(torch.Tensor)
@@ -242,7 +247,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
     def extra_repr(self) -> str:
         """Return source and target of each plan, for the repr."""
         tensor_plans = self._tensor_plans.values()
-        return "\n".join(describe_plan(choice.plan) for choice in tensor_plans)
+        return "\n".join(describe_plan(each.plan) for each in tensor_plans)
 
     def _transform_array(self, image: Array) -> Image:
         """Return the result for an array in the source layout of its plan."""
@@ -252,7 +257,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
     def _choose_array_plan(self, shape: tuple[int, ...]) -> Plan:
         """Return the plan whose source layout and bands fit an array of ``shape``."""
         if len(self._array_plans) == 1:
-            return self._array_plans[0]  # which checks the shape itself
+            return self._array_plans[0]  # the plan checks the shape
         fitting = [plan for plan in self._array_plans if _fits(plan, shape)]
         if len(fitting) == 1:
             return fitting[0]
@@ -260,46 +265,52 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
             f"{plan.source.layout} of {format_bands(plan.source.bands)}"
             for plan in self._array_plans
         )
-        cure = "use v2.ToImage() first" if fitting else "add a plan for such images"
+        if fitting:
+            advice = (
+                f"which fits {len(fitting)} of them: convert arrays with v2.ToImage() "
+                "before this transform"
+            )
+        else:
+            advice = "which fits none of them: add a plan for such images"
         raise ChannelError(
-            f"expected an array of one of the layouts {sources}, got shape {shape}, "
-            f"which fits {len(fitting)} of them: {cure}"
+            f"expected an array in one of the layouts {sources}, got shape {shape}, "
+            f"{advice}"
         )
 
-    def _transform_picture(self, picture: Picture) -> Image:
+    def _transform_pil_image(self, picture: PILImage) -> Image:
         """Return the result for a PIL image."""
         pixels, bands = to_planes(picture, self._alpha_band_counts)
-        plan = self._choose_picture_plan(picture, bands)
+        plan = self._choose_pil_image_plan(picture, bands)
         y = run_engine(plan._execution(pixels.dtype), pixels)
         return y.as_subclass(Image)
 
-    def _choose_picture_plan(self, picture: Picture, bands: tuple[str, ...]) -> Plan:
+    def _choose_pil_image_plan(self, picture: PILImage, bands: tuple[str, ...]) -> Plan:
         """Return the plan for a PIL image whose pixels have these ``bands``."""
-        description = f"a picture of mode {picture.mode!r}"
+        description = f"a PIL image of mode {picture.mode!r}"
         has_alpha = picture.mode in ("LA", "RGBA")
         if has_alpha and len(bands) != len(picture.getbands()):
-            description += (
-                " without its alpha, which is a band only where a plan calls it 'A'"
-            )
+            description += " (alpha is dropped unless a plan has a band 'A')"
         elif bands == ("R", "G", "B") and 3 not in self._tensor_plans:
-            counts = " or ".join(map(str, self._tensor_plans))
+            counts = " or ".join(map(format_band_count, self._tensor_plans))
             raise ChannelError(
-                f"expected a band count of {counts}, got {description}. If the file is "
-                f'gray, its loader converted it: ImageFolder calls convert("RGB") '
-                f"unless it is given loader=PIL.Image.open, or loader=open_picture of "
-                f"graypipe.adapters.torchvision, which checks the file too. If it is "
-                f"not gray, add a plan for RGB"
+                f"expected an image with {counts}, got {description} (3 bands). If the "
+                "file is gray, the loader has converted it to RGB: ImageFolder calls "
+                f'convert("RGB") unless it is given loader=PIL.Image.open, or '
+                "loader=open_picture of graypipe.adapters.torchvision, which also "
+                "checks the file. If the file is not gray, add a plan for RGB"
             )
-        plans = {count: choice.plan for count, choice in self._tensor_plans.items()}
+        plans = {count: each.plan for count, each in self._tensor_plans.items()}
         plan = choose_plan(plans, len(bands), description)
-        # A plan may call the bands of a picture by other names, such as those of
-        # satellite bands, but not R what the picture calls B.
-        for plan_name, picture_name in zip(plan.source.bands, bands, strict=True):
-            if plan_name in bands and plan_name != picture_name:
+        # A plan may use other names for the bands of a PIL image, such as those of
+        # satellite bands, but must not use one of its names for a different band (R
+        # for its B).
+        for plan_name, image_name in zip(plan.source.bands, bands, strict=True):
+            if plan_name in bands and plan_name != image_name:
                 raise ChannelError(
-                    f"the plan takes {format_bands(plan.source.bands)} in this "
-                    f"order, {description} holds {format_bands(bands)}: declare the "
-                    f"bands in their order, a plan puts them into another one"
+                    "the source of the plan declares the bands in the order "
+                    f"{format_bands(plan.source.bands)}, but {description} has the "
+                    f"order {format_bands(bands)}: declare the bands in the order "
+                    "of the image; the plan reorders them for its target"
                 )
         return plan
 

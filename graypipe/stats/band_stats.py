@@ -1,4 +1,4 @@
-"""`BandStats`: the statistics of a data set, per band, gathered image by image."""
+"""`BandStats`: per-band statistics of a data set, accumulated image by image."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,8 +22,8 @@ from .streaming import StreamingAccumulator
 Floats = NDArray[np.float64]
 Accumulator = ExactAccumulator | StreamingAccumulator
 
-# The number of float64 values that a block of pixels may take in an accumulator: 8 MiB,
-# whatever the size of the image. `ExactAccumulator.add` relies on fewer than 2**20
+# Maximum number of float64 values per block of pixels in an accumulator (8 MiB),
+# independent of the image size. `ExactAccumulator.add` relies on fewer than 2**20
 # pixels per block.
 BLOCK_VALUES = 1 << 20
 
@@ -31,23 +31,23 @@ BLOCK_VALUES = 1 << 20
 class BandStats:
     """Statistics of the bands of a data set, computed in one pass.
 
-    Each image is looked at once and not kept. Statistics of parts of a data set can be
-    merged. Pixels that hold the nodata value of the source in any band are left out.
+    Each image is read once and not stored. Statistics of parts of a data set can be
+    merged. Pixels that are nodata in any band are left out.
 
     ``mean``, ``std``, ``covariance``, ``min``, ``max`` and `percentile` describe stored
     values before clipping. `normalization` and `pca` describe the unit intensities that
-    a plan computes from them, clipped if the source clips. All of them raise
-    `RangeError` as long as no valid pixel has been seen.
+    a plan computes from the stored values, clipped if the source clips. All of these
+    raise `RangeError` until a valid pixel has been added.
 
     Parameters
     ----------
     source : Source, str or iterable of str
-        What the images are: a source, or the names of its bands.
+        Source of the images, or the names of its bands.
 
     Attributes
     ----------
     source : Source
-        The source that all images belong to.
+        The source of all images.
     dtype : str or None
         The dtype of all images, None before the first one.
 
@@ -56,8 +56,8 @@ class BandStats:
     Booleans and integers of up to 16 bits are counted exactly, so that parts can be
     merged in any order with the same result. Other dtypes are summed in float64 in the
     order of the images, with a t-digest for percentiles; this requires the extra
-    ``io``. For them, merging the statistics of one image equals updating with that
-    image, bit for bit.
+    ``io``. For these dtypes, merging the statistics of a single image gives bit for bit
+    the same result as `update` with that image.
 
     Examples
     --------
@@ -94,15 +94,16 @@ class BandStats:
             If the image does not have the bands or the axes of the source.
         DTypeError
             If ``image`` is not an array of a supported dtype, or its dtype differs from
-            that of the images before.
+            the dtype of previous images.
         MissingExtraError
-            If the dtype needs the extra ``io``, and it is not installed.
+            If the dtype needs the extra ``io``, and the extra is not installed.
         RangeError
-            If the dtype cannot hold the range of the source, or a value is not finite.
+            If the dtype cannot represent the range of the source, or a value is not
+            finite.
 
         Notes
         -----
-        After an exception the statistics are as they were before.
+        After an exception the statistics are unchanged.
 
         Examples
         --------
@@ -128,7 +129,7 @@ class BandStats:
         Parameters
         ----------
         other : BandStats
-            The statistics to add. They stay as they are.
+            The statistics to add. They are not modified.
 
         Raises
         ------
@@ -159,28 +160,31 @@ class BandStats:
             self._merge(self._check_dtype(other.dtype), other._accumulator)
 
     def _merge(self, dtype: str, addition: Any) -> None:
-        """Merge an accumulator of pixels of ``dtype``, which stays as it is."""
+        """Merge an accumulator for ``dtype`` into the accumulator of these statistics.
+
+        ``addition`` is not modified.
+        """
         accumulator = self._accumulator
         if accumulator is None:
             # Do not keep ``addition`` itself: it may belong to other statistics.
             accumulator = empty_accumulator(self.source, dtype)
         # Equal dtypes imply the same class of accumulator.
         accumulator.merge(addition)
-        # Set these last: `merge` may raise, and must leave everything as it was.
+        # Set these last: `merge` may raise, and must then leave everything unchanged.
         self.dtype = dtype
         self._accumulator = accumulator
 
     def _check_dtype(self, dtype: str) -> str:
-        """Return ``dtype`` if images of it can be added, or raise."""
+        """Return ``dtype``, or raise if images of that dtype cannot be added."""
         if self.dtype not in (None, dtype):
             raise DTypeError(
                 f"all images so far are {self.dtype}, got {dtype}: use separate "
-                f"statistics for each dtype, or convert the images"
+                "statistics for each dtype, or convert the images"
             )
         source = self.source
         if not (source._declares_range or source.clip):
             # Statistics of stored values do not need black and white. Check the rest of
-            # the source with the range of one bit, which every dtype holds.
+            # the source with the range (0, 1), which every dtype can represent.
             source = replace(source, bits=1)
         source._pairs(dtype)
         return dtype
@@ -206,7 +210,7 @@ class BandStats:
 
     @property
     def mean(self) -> Floats:
-        """Mean of each band in stored units: float64, shape (bands,).
+        """Mean of each band in stored values: float64, shape (bands,).
 
         Examples
         --------
@@ -222,7 +226,7 @@ class BandStats:
 
     @property
     def covariance(self) -> Floats:
-        """Covariance of the bands in stored units: float64, shape (bands, bands).
+        """Covariance of the bands in stored values: float64, shape (bands, bands).
 
         It is divided by the number of pixels, like ``numpy.cov(..., ddof=0)``.
 
@@ -241,7 +245,7 @@ class BandStats:
 
     @property
     def std(self) -> Floats:
-        """Standard deviation of each band in stored units: float64, shape (bands,).
+        """Standard deviation of each band in stored values: float64, shape (bands,).
 
         The variance is divided by the number of pixels, like that of `numpy.std`.
 
@@ -258,7 +262,7 @@ class BandStats:
 
     @property
     def min(self) -> Floats:
-        """Minimum of each band in stored units: float64, shape (bands,).
+        """Minimum of each band in stored values: float64, shape (bands,).
 
         Examples
         --------
@@ -275,7 +279,7 @@ class BandStats:
 
     @property
     def max(self) -> Floats:
-        """Maximum of each band in stored units: float64, shape (bands,).
+        """Maximum of each band in stored values: float64, shape (bands,).
 
         Examples
         --------
@@ -307,7 +311,7 @@ class BandStats:
         return self._select_names(minimum == maximum)
 
     def percentile(self, q: float | Sequence[float]) -> Floats:
-        """Return percentiles of each band in stored units.
+        """Return percentiles of each band in stored values.
 
         Parameters
         ----------
@@ -319,7 +323,7 @@ class BandStats:
         ndarray of float64, shape (bands,) or (len(q), bands)
             For booleans and integers of up to 16 bits, the result of
             `numpy.percentile` on all pixels at once. For other dtypes an estimate,
-            except at 0 and 100; see docs/fitting.md for its accuracy.
+            except at 0 and 100; docs/fitting.md states its accuracy.
 
         Raises
         ------
@@ -355,14 +359,14 @@ class BandStats:
         Returns
         -------
         tuple of float, or tuple of such tuples
-            (black, white) in stored units for ``Source(range=...)``: one pair for one
-            band, otherwise one pair per band. Reversed for bands whose range is
-            reversed in the source.
+            (black, white) in stored values, for ``Source(range=...)``: one pair if
+            there is one band, otherwise one pair per band. Pairs are reversed for bands
+            whose range is reversed in the source.
 
         Raises
         ------
         RangeError
-            If ``low`` is not less than ``high``, or both percentiles of a band are the
+            If ``low`` is not less than ``high``, or both percentiles of a band have the
             same value.
 
         Examples
@@ -377,17 +381,17 @@ class BandStats:
         """
         if not _check_percentile(low) < _check_percentile(high):
             raise RangeError(
-                f"expected a lower and a higher percentile, such as 2 and 98, got "
+                "expected a lower and a higher percentile, such as 2 and 98, got "
                 f"{low}, {high}"
             )
         black, white = self.percentile((low, high))
         # A source refuses a range whose black and white are equal.
-        flat = self._describe_bands(black == white)
-        if flat:
+        flat_names = self._describe_bands(black == white)
+        if flat_names:
             raise RangeError(
-                f"percentiles {low:g} and {high:g} are the same value in {flat}: use "
-                f"percentiles further apart, or declare the range of a constant band "
-                f"by hand"
+                f"percentiles {low:g} and {high:g} have the same value in "
+                f"{flat_names}: use percentiles further apart, or declare the range of "
+                "a constant band explicitly"
             )
         pairs = list(zip(black.tolist(), white.tolist(), strict=True))
         if self.source._declares_range:
@@ -413,8 +417,8 @@ class BandStats:
         Raises
         ------
         RangeError
-            If the source does not declare or imply a range, if floating values are
-            outside the implied range, or if a band is constant.
+            If the source does not declare or imply a range, if floating-point values
+            are outside the implied range, or if a band is constant.
 
         Examples
         --------
@@ -453,8 +457,8 @@ class BandStats:
         -------
         ChannelMap
             The map from the bands of the source to ``outputs``, for ``via=`` of
-            `plan`. The largest loading of a component is positive; if several are
-            equal, the first of them is.
+            `plan`. The loading of largest magnitude of each component is positive; if
+            several have the same magnitude, the first one is.
 
         Raises
         ------
@@ -462,10 +466,10 @@ class BandStats:
             If there are more outputs than bands, or ``like`` has no statistics for an
             output.
         DTypeError
-            If ``like`` is neither a target nor a name.
+            If ``like`` is neither a target nor the name of a preset.
         RangeError
-            As `normalization`, and if fewer components than outputs vary, or ``like``
-            has another range than (0, 1).
+            As for `normalization`; also if fewer components than outputs have nonzero
+            variance, or if ``like`` has a range other than (0, 1).
 
         Examples
         --------
@@ -493,28 +497,29 @@ class BandStats:
         pairs = self.source._pairs(self.dtype)
         implied = not self.source._declares_range
         if implied and np.dtype(self.dtype).kind == "f":
-            # The check that a plan applies to floating images with the implied range.
+            # The check that a plan applies to floating-point images with the implied
+            # range.
             minimum, maximum = accumulator.extremes()
             numpy_engine.check_implied(minimum.min(), maximum.max())
         mean, covariance = accumulator.moments(clipped=True)
-        flat = self._describe_bands(np.diagonal(covariance) <= 0)
-        if flat:
+        flat_names = self._describe_bands(np.diagonal(covariance) <= 0)
+        if flat_names:
             clipped = ""
             if self.source.clip:
                 clipped = " after clipping"
             raise RangeError(
-                f"{flat}: the same value in all pixels{clipped}, so std is 0: leave "
-                f"such bands out of the images, or write mean and std (such as 1) by "
-                f"hand"
+                f"all pixels{clipped} have the same value in {flat_names}, so std is "
+                "0: remove such bands from the images, or set mean and std explicitly "
+                "(std 1, for example)"
             )
         black, white = np.array(pairs).T
-        # A unit intensity is (stored - black) / (white - black), so moments follow from
-        # those of stored values. A reversed range has a negative scale.
+        # A unit intensity is (stored - black) / (white - black), so its moments follow
+        # from the moments of stored values. A reversed range has a negative scale.
         scale = white - black
         return (mean - black) / scale, covariance / np.outer(scale, scale)
 
     def _valid_accumulator(self) -> Accumulator:
-        """Return the accumulator, or raise RangeError if no valid pixel was seen."""
+        """Return the accumulator, or raise RangeError if it has no valid pixels."""
         if self._accumulator is None:
             raise RangeError("no images have been added: call update(image) first")
         if not self.count:
@@ -523,7 +528,7 @@ class BandStats:
                 reason = f"every pixel so far is nodata ({self.source.nodata:g})"
             raise RangeError(
                 f"no valid pixels have been added, {reason}: call update(image) with "
-                f"valid pixels first"
+                "valid pixels first"
             )
         return self._accumulator
 
@@ -573,8 +578,7 @@ class BandStats:
         Parameters
         ----------
         text : str
-            The JSON text. Counts, sums, extremes and percentiles are checked for
-            consistency.
+            The JSON text.
 
         Returns
         -------
@@ -584,9 +588,13 @@ class BandStats:
         Raises
         ------
         ChannelError
-            If the JSON does not hold consistent statistics.
+            If the JSON does not contain consistent statistics.
         ValueError
             If the text is not JSON.
+
+        Notes
+        -----
+        Counts, sums, extremes and percentiles are checked for consistency.
 
         Examples
         --------
@@ -603,8 +611,8 @@ class BandStats:
         )
         if set(record) not in expected_fields:
             raise ChannelError(
-                f"expected source, dtype and statistics in the JSON, got "
-                f"{sorted(record)}"
+                "expected the key 'source', optionally with 'dtype' and 'statistics', "
+                f"in the JSON, got {sorted(record)}"
             )
         stats = cls(serialization.from_record(Source, record["source"], "bands"))
         if "dtype" in record:
@@ -634,7 +642,7 @@ class BandStats:
 
 
 def empty_accumulator(source: Source, dtype: str) -> Accumulator:
-    """Return an accumulator without pixels, of the class that suits the dtype.
+    """Return an empty accumulator of the class for ``dtype``.
 
     Parameters
     ----------
@@ -669,18 +677,20 @@ def valid_blocks(
     source : Source
         The source, which declares layout and nodata.
     rows : int
-        How many float64 values the accumulator makes of each pixel.
+        Number of float64 values per pixel in the accumulator.
 
     Yields
     ------
     ndarray of shape (bands, pixels)
-        Pixels in the order of the axes N, T, D, H and W, in the dtype of the image. A
-        pixel that holds nodata in any band is left out, as in a plan.
+        Pixels in the order of the axes N, T, D, H and W, in the dtype of the image.
+        Pixels that are nodata in any band are left out; a plan sets the same pixels to
+        0.
     """
     conversion = layouts.conversion(source.layout, source.layout)
     # A view of shape (bands, *other axes).
     planes = conversion.source_planes(image)
-    # None also if the dtype cannot hold the declared value, so that no pixel equals it.
+    # None also if the dtype cannot represent the declared value, so that no pixel can
+    # equal it.
     nodata = None
     if source.nodata is not None:
         nodata = numpy_engine.stored_nodata(source.nodata, image.dtype)
@@ -702,8 +712,8 @@ def _load(accumulator: Accumulator, record: Any) -> None:
     # What Python and NumPy raise when they index, iterate or convert malformed data.
     except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ChannelError(
-            f"expected statistics written by gp.BandStats.to_json, got inconsistent "
-            f"ones ({error!r}): compute them again"
+            "expected statistics written by gp.BandStats.to_json, but they are "
+            f"inconsistent ({error!r}): compute the statistics again"
         ) from None
 
 

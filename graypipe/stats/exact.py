@@ -37,13 +37,17 @@ class ExactAccumulator:
     Attributes
     ----------
     rows : int
-        How many numbers `_expand_pixels` makes of a pixel.
+        Number of rows that `_expand_pixels` returns, that is, of values per pixel.
+    lowest_level : int
+        The minimum of the dtype.
+    bounds : sequence of (float, float)
+        The argument of that name.
     histograms : ndarray of int64, shape (bands, levels)
-        How many pixels have each level, from the lowest level of the dtype upwards.
+        Number of pixels at each level, starting with the lowest level of the dtype.
     products : ndarray of int, shape (rows, rows)
         The products of each pair of rows, summed over all pixels, as Python integers.
-        The first row of pixels is constant 1, so ``products[0]`` holds the number of
-        pixels and the sums of the other rows.
+        The first row is constant 1, so ``products[0]`` contains the number of pixels
+        and the sums of the other rows.
     """
 
     def __init__(self, bands: int, bounds: Sequence[Pair], dtype: str) -> None:
@@ -76,7 +80,7 @@ class ExactAccumulator:
         Parameters
         ----------
         other : ExactAccumulator
-            An accumulator with the same bands, bounds and dtype. It stays as it is.
+            An accumulator with the same bands, bounds and dtype. It is not modified.
 
         Raises
         ------
@@ -85,8 +89,8 @@ class ExactAccumulator:
         """
         if self.count + other.count > MAX_PIXELS:
             raise RangeError(
-                f"{self.count} and {other.count} pixels exceed the 64-bit counters: do "
-                f"not merge these statistics"
+                f"{self.count} and {other.count} pixels would overflow the 64-bit "
+                "counters: keep these statistics separate"
             )
         self.products = self.products + other.products
         self.histograms += other.histograms
@@ -112,14 +116,14 @@ class ExactAccumulator:
         Parameters
         ----------
         clipped : bool, default False
-            Whether to describe the clipped values, if there are bounds, or the stored
-            values.
+            Whether to describe the clipped values instead of the stored ones, if there
+            are bounds.
 
         Returns
         -------
         mean : ndarray of float64, shape (bands,)
         covariance : ndarray of float64, shape (bands, bands)
-            Divided by the number of pixels.
+            Population covariance, as `numpy.cov` with ``ddof=0``.
 
         Notes
         -----
@@ -132,7 +136,10 @@ class ExactAccumulator:
         return (sums / self.count).astype(np.float64), covariance.astype(np.float64)
 
     def _row_weights(self, clipped: bool) -> NDArray[Any]:
-        """Return (bands, rows), the exact weights that sum rows to values of bands."""
+        """Return exact weights of shape (bands, rows).
+
+        The values of each band are the sum of the rows, multiplied by these weights.
+        """
         bands = len(self.histograms)
         weights = np.zeros((bands, self.rows), object)
         for band in range(bands):
@@ -176,16 +183,16 @@ class ExactAccumulator:
         Returns
         -------
         dict
-            ``products``, and for each band ``runs`` of consecutive levels that occur:
-            lists of the first level and the counts from there on.
+            ``products``, and ``runs``: for each band, one list per run of consecutive
+            levels that occur, with the first level followed by the count of each level.
         """
         return {
             "products": self.products.tolist(),
-            "runs": [self._runs(histogram) for histogram in self.histograms],
+            "runs": [self._to_runs(histogram) for histogram in self.histograms],
         }
 
-    def _runs(self, histogram: NDArray[np.int64]) -> list[list[int]]:
-        """Return the runs of a histogram: [first level, count, count, ...] each."""
+    def _to_runs(self, histogram: NDArray[np.int64]) -> list[list[int]]:
+        """Return the runs of a histogram, each as [first level, count, count, ...]."""
         levels = np.flatnonzero(histogram)
         gaps = np.flatnonzero(np.diff(levels) > 1) + 1
         runs = []
@@ -211,25 +218,28 @@ class ExactAccumulator:
         types = {type(number) for number in products.flat}
         if products.shape != self.products.shape or types != {int}:
             raise ValueError(
-                "products must be integers, one per pair of rows of the source"
+                f"products must be a matrix of integers of shape {self.products.shape}"
             )
         for histogram, runs in zip(self.histograms, record["runs"], strict=True):
             for first_level, *counts in runs:
                 start = first_level - self.lowest_level
                 histogram[start : start + len(counts)] = counts
         # Levels outside the dtype and fractional counts are lost in the assignment
-        # above, so a record that contains them differs from that of the histograms.
-        runs = [self._runs(histogram) for histogram in self.histograms]
+        # above, so a record that contains them differs from the runs of the histograms.
+        runs = [self._to_runs(histogram) for histogram in self.histograms]
         if self.histograms.min() < 0 or record["runs"] != runs:
-            raise ValueError("runs must have levels of the dtype and positive counts")
+            raise ValueError(
+                "runs must contain levels within the dtype and positive counts, in "
+                "canonical form"
+            )
         if products[0, 0] > MAX_PIXELS:
             raise ValueError(f"products must count at most {MAX_PIXELS} pixels")
         symmetric = (products == products.T).all()
-        if not symmetric or not self._match_histograms(products):
-            raise ValueError("products must be those of the pixels that runs count")
+        if not symmetric or not self._products_match_histograms(products):
+            raise ValueError("products must be consistent with runs")
         self.products = products
 
-    def _match_histograms(self, products: NDArray[Any]) -> bool:
+    def _products_match_histograms(self, products: NDArray[Any]) -> bool:
         """Return whether the products within each band follow from its histogram."""
         bands = len(self.histograms)
         for band, histogram in enumerate(self.histograms):
@@ -247,10 +257,10 @@ class ExactAccumulator:
 
 
 def _expand_pixels(pixels: NDArray[Any], bounds: Sequence[Pair]) -> Floats:
-    """Return the integer rows from which all moments are linear combinations.
+    """Return integer rows whose linear combinations are the stored and clipped values.
 
     Bounds need not be integers, so a clipped band is split into three integer rows:
-    its clipped value is ``inside + low * below + high * above``.
+    the clipped value is ``inside + low * below + high * above``.
 
     Parameters
     ----------
@@ -262,9 +272,9 @@ def _expand_pixels(pixels: NDArray[Any], bounds: Sequence[Pair]) -> Floats:
     Returns
     -------
     ndarray of float64, shape (rows, pixels)
-        A row of ones and the stored bands. With bounds also the bands with 0 in place
-        of values outside the bounds, then whether each band is below its bounds, then
-        whether it is above them.
+        A row of ones and the stored bands. With bounds, followed by: the bands with
+        values outside the bounds set to 0, an indicator of values below the bounds for
+        each band, and an indicator of values above the bounds for each band.
     """
     values = pixels.astype(np.float64)
     rows: list[NDArray[Any]] = [np.ones((1, values.shape[1])), values]

@@ -13,12 +13,12 @@ from ..target import Target, preset
 
 Floats = NDArray[np.float64]
 
-# Components with less than this share of the first one's variance are rounding errors.
-# Whitening would amplify them to noise.
+# Components whose variance is less than this fraction of the largest one are considered
+# rounding errors, which whitening would amplify to noise.
 MIN_VARIANCE_RATIO = 1e-12
 
-# Magnitudes of loadings that differ by less than this, relatively, count as equal, so
-# that rounding does not decide the sign of a component.
+# Loadings whose magnitudes differ by less than this relative tolerance count as equal,
+# so that rounding does not determine the sign of a component.
 LOADING_TOLERANCE = 1e-9
 
 
@@ -30,7 +30,7 @@ def principal_components(
     outputs: str | Iterable[str],
     like: Target | str,
 ) -> ChannelMap:
-    """Return the map onto the first principal components, with given statistics.
+    """Return the map onto the first principal components, scaled as ``like`` expects.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def principal_components(
     outputs : str or iterable of str
         The names of the components, in descending order of variance.
     like : Target or str
-        The target, or the preset, whose mean and std the outputs get.
+        The target, or the name of the preset, whose mean and std the outputs get.
 
     Returns
     -------
@@ -57,36 +57,37 @@ def principal_components(
         If there are more outputs than inputs, or ``like`` has no statistics for an
         output.
     DTypeError
-        If ``like`` is neither a target nor a name.
+        If ``like`` is neither a target nor the name of a preset.
     RangeError
-        If fewer components than outputs vary, or ``like`` has another range than
-        (0, 1).
+        If fewer components than outputs have nonzero variance, or ``like`` has a range
+        other than (0, 1).
     """
     outputs = parse_bands(outputs)
     output_mean, output_std = _statistics(like, outputs)
     count = len(outputs)
     if count > len(inputs):
         raise ChannelError(
-            f"{format_bands(inputs)} has {len(inputs)} principal components, got "
-            f"{count} outputs {format_bands(outputs)}: ask for fewer, or repeat a "
-            f"band with gp.replicate or gp.mix"
+            f"expected at most {len(inputs)} outputs for the bands "
+            f"{format_bands(inputs)}, got {count}, {format_bands(outputs)}: "
+            "request fewer, or repeat a band with gp.replicate or gp.mix"
         )
     # eigh returns eigenvalues in ascending order and eigenvectors as columns.
     eigenvalues, eigenvectors = np.linalg.eigh(covariance)
     variances = eigenvalues[::-1]
-    components = eigenvectors.T[::-1]
+    eigenvectors = eigenvectors.T[::-1]
     _check_rank(variances, count, inputs)
-    whitened = np.array([_fix_sign(component) for component in components[:count]])
-    whitened /= np.sqrt(variances[:count, None])
+    components = np.array([_fix_sign(component) for component in eigenvectors[:count]])
+    whitened = components / np.sqrt(variances[:count, None])
     matrix = output_std[:, None] * whitened
     offset = output_mean - matrix @ mean
     return ChannelMap(matrix, offset, inputs=inputs, outputs=outputs)
 
 
 def _fix_sign(component: Floats) -> Floats:
-    """Return the component or its negative, such that the largest loading is positive.
+    """Return the component with the sign that makes its largest loading positive.
 
-    If several loadings have the largest magnitude, the first of them is positive.
+    The largest loading is the one of largest magnitude, or the first one if several
+    have the same magnitude.
     """
     magnitudes = np.abs(component)
     threshold = magnitudes.max() * (1 - LOADING_TOLERANCE)
@@ -97,13 +98,13 @@ def _fix_sign(component: Floats) -> Floats:
 
 
 def _check_rank(variances: Floats, count: int, inputs: tuple[str, ...]) -> None:
-    """Raise RangeError if fewer than ``count`` components vary."""
+    """Raise RangeError if fewer than ``count`` components have nonzero variance."""
     rank = int((variances > MIN_VARIANCE_RATIO * variances[0]).sum())
     if rank < count:
         raise RangeError(
             f"expected at least {count} independent components of the bands "
-            f"{format_bands(inputs)}, got {rank}: some bands are copies or mixtures "
-            f"of others, so ask for at most {rank} outputs"
+            f"{format_bands(inputs)}, got {rank}: some bands are linear "
+            f"combinations of others, so request at most {rank} outputs"
         )
 
 
@@ -114,19 +115,21 @@ def _statistics(like: Any, outputs: tuple[str, ...]) -> tuple[Floats, Floats]:
         target = preset(like, bands=outputs)
     if not isinstance(target, Target):
         raise DTypeError(
-            f"expected like= to be a gp.Target or the name of a preset, got "
+            "expected like= to be a gp.Target or the name of a preset, got "
             f"{type(like).__name__}"
         )
     if set(target.bands) != set(outputs):
         raise ChannelError(
             f"like= has the statistics of {format_bands(target.bands)}, but the "
-            f"outputs are {format_bands(outputs)}"
+            f"outputs are {format_bands(outputs)}: pass a target with the bands of "
+            "the outputs"
         )
     if target.range != (0, 1):
         raise RangeError(
-            f"like= has statistics for values from {target.range[0]:g} to "
-            f"{target.range[1]:g}, expected those of unit intensities, range (0, 1): "
-            f"use like='imagenet' also for targets that scale them further"
+            "expected like= to have statistics of unit intensities, with range "
+            f"(0, 1), got range ({target.range[0]:g}, {target.range[1]:g}): for a "
+            "target that scales to another range, such as 'keras-caffe', pass "
+            "like='imagenet'"
         )
     # Statistics are matched by name: the target may list the bands in another order.
     indices = [target.bands.index(band) for band in outputs]

@@ -162,7 +162,7 @@ def test_a_band_count_without_a_plan_is_an_error(count, name, ndim, create):
         assert transform(**{name: array})[name].shape == (*good.shape, 3)
     with pytest.raises(
         gp.ChannelError,
-        match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} in .*6, 8, {count}",
+        match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} bands? in .*6, 8, {count}",
     ):
         transform(**{name: np.zeros((*good.shape, count), np.uint8)})
 

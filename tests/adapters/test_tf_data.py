@@ -208,7 +208,7 @@ REFUSED = {
     "a gray batch": (
         gp.ChannelError,
         np.zeros((8, 16, 16), np.uint8),
-        r"got 16 in shape \(8, 16, 16\), read as HWC \(H=8 W=16 C=16\) or as NHW \(N=8 H=16 W=16\)",
+        r"got 16 bands in shape \(8, 16, 16\), read as HWC \(H=8 W=16 C=16\) or as NHW \(N=8 H=16 W=16\)",
     ),
     "a column": (
         gp.LayoutError,

@@ -122,7 +122,7 @@ def test_a_constant_band_is_named_and_gives_no_std(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "constant: G\n" in printed
     assert (
-        "normalization: not available (band 'G': the same value in all pixels"
+        "normalization: not available (all pixels have the same value in band 'G'"
         in printed
     )
     assert "window: not available (" in printed

@@ -131,7 +131,7 @@ def test_merging_more_than_63_bits_of_pixels_is_an_error():
     for _ in range(61):
         stats.merge(stats)
     before = stats.to_json()
-    with pytest.raises(gp.RangeError, match="exceed the 64-bit counters"):
+    with pytest.raises(gp.RangeError, match="overflow the 64-bit counters"):
         stats.merge(stats)
     assert stats.to_json() == before
 

@@ -1,1 +1,1 @@
-"""Code shared by several adapters. No module in here imports a framework."""
+"""Code shared by several adapters. None of these modules imports a framework."""

@@ -1,11 +1,12 @@
-"""Keras' data formats: which layout each stands for, and where its bands are."""
+"""Keras' data formats: the layout and the band axis of each."""
 
 from ...errors import LayoutError
 
 DATA_FORMATS = {"channels_last": ("HWC", -1), "channels_first": ("CHW", -3)}
-"""By data format: the layout of one image, and its band axis counted from the end.
+"""Layout of one image and its band axis, keyed by data format.
 
-Counting from the end makes the axis independent of the number of leading axes.
+The axis is counted from the end, so that it does not depend on the number of leading
+axes.
 """
 
 

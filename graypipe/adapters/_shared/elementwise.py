@@ -1,12 +1,13 @@
-"""Run an affine spec in the elementwise operations of a tensor library.
+"""Run an affine spec with the elementwise operations of a tensor library.
 
-The engine works on host memory. Tensors on a device, tensors with gradients and
-symbolic tensors in a graph have none that it could read, so the adapters run the same
-steps (nodata, clip, affine, round, saturate, cast) in the library's own operations.
+The engine works on host memory. It cannot read tensors on a device, tensors that
+require gradients, or symbolic tensors in a graph. For these, the adapters run the same
+steps (nodata, clip, affine, round, saturate, cast) with the operations of the library.
 
 The affine part never uses a matrix product or a convolution: hardware may compute
-those with fewer bits (TF32 on NVIDIA GPUs, bfloat16 on TPUs), and the result would
-differ from the engine's. A few multiplications and additions per band do not.
+those with reduced precision (TF32 on NVIDIA GPUs, bfloat16 on TPUs), and the result
+would differ from that of the engine. Elementwise multiplications and additions are not
+affected.
 """
 
 from collections.abc import Iterable
@@ -19,49 +20,63 @@ from ...errors import DTypeError
 # A tensor of any library.
 Tensor = Any
 
-# A namespace with these functions of `keras.ops`, called with positional arguments
-# in the order of `keras.ops`: any, cast, clip, convert_to_tensor, isnan, round, stack,
-# take, where, zeros_like. The adapters of torch and tf.data bring their own.
+# A namespace that provides these functions with the signatures of `keras.ops`: any,
+# cast, clip, convert_to_tensor, isnan, round, stack, take, where, zeros_like. All
+# arguments are passed by position. The torch and tf.data adapters provide their own
+# implementations.
 Ops = Any
 
 # Before rounding half to even, values are rounded to multiples of 2^-30, so that a
-# value which is a tie up to rounding errors becomes exactly that tie. The engine does
-# this by adding a large constant and subtracting it again; here it is a product and a
-# quotient, because compilers such as XLA fold "x + c - c" into "x".
+# value that differs from a tie only by rounding errors becomes exactly that tie. The
+# engine does this by adding a large constant and subtracting it again. Here the value
+# is multiplied, rounded and divided instead, because compilers such as XLA simplify
+# "x + c - c" to "x".
 TIE_RESOLUTION = 2.0**30
 
 
 class ElementwiseSpec(NamedTuple):
     """An `Execution` reduced to plain numbers and strings.
 
-    Every decision that depends on dtypes alone is taken before the first call.
+    All decisions that depend only on dtypes are made before the first call.
     torch.compile can trace code that reads these fields, but not an `Execution`.
 
     Attributes
     ----------
-    moves : bool
-        Whether pixels are only moved: no arithmetic and no change of dtype.
-    picks, reads, terms, offset, centre, clip
-        As in `AffineSpec`.
+    copies_only : bool
+        Whether values are only copied: no arithmetic and no change of dtype.
+    copied_bands : tuple of int or None
+        Input band of each output band if the affine part only selects or repeats
+        bands, otherwise None.
+    read_bands : tuple of int
+        Input bands that at least one output band depends on.
+    terms : tuple
+        For each output band, the pairs (input band, factor) with a nonzero factor.
+    offset : tuple of float
+        Number added to each output band.
+    centre : tuple of float
+        Number subtracted from each input band before the multiplication.
+    clip : tuple of (float, float) or None
+        Lower and upper bound of each input band.
     nodata : float or None
-        nodata as the dtype of the pixels stores it; None if no pixel can equal it.
-    stores_64_bit_integers : bool
-        Whether the pixels are 64-bit integers, which no float represents exactly.
+        The nodata value, in the dtype of the pixels; None if no pixel can equal it.
+    source_is_64_bit_integer : bool
+        Whether the pixels are 64-bit integers, many of which float64 cannot represent
+        exactly.
     compute_dtype, target_dtype : str
         Names of the dtypes of the affine part and of the result.
     target_limits : tuple of float or None
-        Least and greatest value of an integer target; None for a float target.
+        Minimum and maximum of an integer target dtype; None for a floating-point one.
     """
 
-    moves: bool
-    picks: tuple[int, ...] | None
-    reads: tuple[int, ...]
+    copies_only: bool
+    copied_bands: tuple[int, ...] | None
+    read_bands: tuple[int, ...]
     terms: tuple[tuple[tuple[int, float], ...], ...]
     offset: tuple[float, ...]
     centre: tuple[float, ...]
     clip: tuple[tuple[float, float], ...] | None
     nodata: float | None
-    stores_64_bit_integers: bool
+    source_is_64_bit_integer: bool
     compute_dtype: str
     target_dtype: str
     target_limits: tuple[float, float] | None
@@ -73,18 +88,19 @@ def make_spec(execution: Execution) -> ElementwiseSpec:
     Raises
     ------
     DTypeError
-        If arithmetic leads to a 64-bit integer target: saturation needs its limits as
-        floats, and no float represents 2^63 - 1.
+        If the result is computed (not copied) and the target is a 64-bit integer
+        dtype: saturation needs the limits of the dtype as floats, and float64 cannot
+        represent 2^63 - 1.
     """
     spec = execution.spec
     source = execution.source
     target = execution.target
-    moves = spec.moves(source, target)
-    if not moves and target.kind in "iu" and target.itemsize > 4:
+    copies_only = spec.moves(source, target)
+    if not copies_only and target.kind in "iu" and target.itemsize > 4:
         raise DTypeError(
-            f"expected a target of floats or of integers of at most 32 bits, got "
-            f"{target}, and no float represents its limits exactly: give the target "
-            f"another dtype, such as dtype='int32'"
+            "expected a floating-point target or an integer target of at most 32 "
+            f"bits, got {target}, whose limits cannot be represented in float64: use "
+            "another dtype for the target, such as dtype='int32'"
         )
     if target.kind == "f":
         target_limits = None
@@ -97,15 +113,15 @@ def make_spec(execution: Execution) -> ElementwiseSpec:
         if stored is not None:
             nodata = stored.item()
     return ElementwiseSpec(
-        moves=moves,
-        picks=spec.picks,
-        reads=spec.reads,
+        copies_only=copies_only,
+        copied_bands=spec.picks,
+        read_bands=spec.reads,
         terms=spec.terms,
         offset=spec.offset,
         centre=spec.centre,
         clip=spec.clip,
         nodata=nodata,
-        stores_64_bit_integers=source.kind in "iu" and source.itemsize == 8,
+        source_is_64_bit_integer=source.kind in "iu" and source.itemsize == 8,
         compute_dtype=execution.compute_dtype.name,
         target_dtype=target.name,
         target_limits=target_limits,
@@ -117,8 +133,8 @@ def run(
 ) -> Tensor:
     """Return the result of ``execution`` for ``x``.
 
-    An implied range is not tested: its outcome would be a value on the device, and
-    waiting for it would stall the queue of operations.
+    An implied range is not checked: the result of the check would be on the device,
+    and reading it would force a synchronisation.
 
     Parameters
     ----------
@@ -127,7 +143,7 @@ def run(
     x : tensor
         Stored values in the source dtype of ``execution``.
     axis : int
-        Axis of the bands, negative, in ``x`` and in the result.
+        Axis of the bands in both ``x`` and the result, as a negative number.
     ops : namespace
         Operations of the tensor library, see `Ops`.
 
@@ -137,8 +153,8 @@ def run(
         As for `make_spec`.
     """
     spec = _as_spec(execution)
-    if spec.moves and spec.picks is not None:
-        return _select_bands(x, spec.picks, len(spec.centre), axis, ops)
+    if spec.copies_only and spec.copied_bands is not None:
+        return _select_bands(x, spec.copied_bands, len(spec.centre), axis, ops)
     y = _affine(spec, ops.cast(x, spec.compute_dtype), axis, ops)
     return _cast_to_target(zero_nodata(spec, x, y, axis, ops), spec, ops)
 
@@ -146,9 +162,10 @@ def run(
 def zero_nodata(
     execution: Execution | ElementwiseSpec, x: Tensor, y: Tensor, axis: int, ops: Ops
 ) -> Tensor:
-    """Return ``y`` with all bands 0 in pixels where a band of ``x`` is nodata.
+    """Return ``y`` with 0 in all bands of pixels where any band of ``x`` is nodata.
 
-    Parameters are those of `run`; ``y`` is the result so far for the pixels ``x``.
+    The other parameters are those of `run`; ``y`` is the result computed from ``x`` so
+    far.
     """
     mask = _nodata_mask(_as_spec(execution), x, axis, ops)
     if mask is None:
@@ -166,7 +183,7 @@ def _as_spec(execution: Execution | ElementwiseSpec) -> ElementwiseSpec:
 def _select_bands(
     x: Tensor, bands: tuple[int, ...], count: int, axis: int, ops: Ops
 ) -> Tensor:
-    """Return the ``bands`` of ``x``, which has ``count`` of them."""
+    """Return the selected ``bands`` of ``x``, which has ``count`` bands."""
     if bands == tuple(range(count)):
         return x
     return ops.take(x, bands, axis)
@@ -176,11 +193,11 @@ def _affine(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
     """Return matrix · (clip(x) - centre) + offset."""
     count = len(spec.centre)
     bands = tuple(range(count))
-    # Repeating or selecting bands, the most frequent maps, need no sums.
+    # The most common maps, which repeat or select bands, need no sums.
     one_term_each = all(len(row) == 1 for row in spec.terms)
     if one_term_each and count > 1:
-        # Select first, so that bands which no output reads are not computed. A single
-        # band is not repeated here: the product with the factors broadcasts it.
+        # Select first, so that nothing is computed for bands that no output reads. A
+        # single band is not repeated here: the product with the factors broadcasts it.
         bands = tuple(row[0][0] for row in spec.terms)
         x = _select_bands(x, bands, count, axis, ops)
     if spec.clip:
@@ -211,7 +228,7 @@ def _along_bands(
 
 
 def _scale_and_shift(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
-    """Return x · factor + offset for maps of one term per output band."""
+    """Return x · factor + offset for maps with one term per output band."""
     factors = [row[0][1] for row in spec.terms]
     y = x * _along_bands(factors, spec, axis, ops)
     if not any(spec.offset):
@@ -223,25 +240,27 @@ def _scale_and_shift(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> T
 def _opaque_offset(
     spec: ElementwiseSpec, x: Tensor, offset: Tensor, ops: Ops
 ) -> Tensor:
-    """Return ``offset`` such that XLA cannot merge it with the centre.
+    """Return ``offset`` in a form that XLA cannot merge with the centre.
 
     In (stored - centre) · 1 + offset, XLA drops the factor 1 and adds the constants
     first: stored + (offset - centre). The centre exists to remove the large common
     part of the stored values before anything is rounded, so that would lose digits.
-    Offset chosen by a test on ``x`` is no constant. ``x`` is stored - centre.
+    Selecting the offset by a condition on ``x`` (which is stored - centre) keeps XLA
+    from treating it as a constant.
     """
-    merges = any(
+    xla_would_merge = any(
         abs(factor) == 1 and spec.centre[band] for ((band, factor),) in spec.terms
     )
-    if not merges:
+    if not xla_would_merge:
         return offset
     return ops.where(ops.isnan(x), ops.zeros_like(x), offset)
 
 
 def _mix(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
     """Return the weighted sums of the bands of ``x``, plus the offset."""
-    # With nothing to read, band 0 still gives the constant bands their shape.
-    bands = spec.reads or (0,)
+    # If no output reads a band, band 0 still provides the shape of the constant
+    # outputs.
+    bands = spec.read_bands or (0,)
     planes = {band: ops.take(x, band, axis) for band in bands}
     rows = zip(spec.terms, spec.offset, strict=True)
     return ops.stack(
@@ -255,7 +274,7 @@ def _weighted_sum(
     offset: float,
     ops: Ops,
 ) -> Tensor:
-    """Return one output band, summed in the order of the engine."""
+    """Return one output band, summed in the same order as in the engine."""
     if not terms:
         any_plane = next(iter(planes.values()))
         return ops.zeros_like(any_plane) + offset
@@ -271,13 +290,17 @@ def _weighted_sum(
 def _nodata_mask(
     spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops
 ) -> Tensor | None:
-    """Return where any band of ``x`` is nodata, one band on ``axis``; None if never."""
+    """Return a mask of the pixels in which any band of ``x`` is nodata.
+
+    Its length along ``axis`` is 1. The result is None if no pixel can be nodata.
+    """
     if spec.nodata is None:
         return None
-    if spec.stores_64_bit_integers:
+    if spec.source_is_64_bit_integer:
         return ops.any(x == spec.nodata, axis, True)
-    # Few libraries compare every dtype, uint16 and float16 included. The compute
-    # dtype represents each stored value exactly, except for 64-bit integers (above).
+    # Few libraries can compare arrays of every dtype; uint16 and float16 are often
+    # missing. The compute dtype represents each stored value exactly, except for
+    # 64-bit integers (above).
     values = ops.cast(x, spec.compute_dtype)
     if spec.nodata != spec.nodata:  # NaN
         return ops.any(ops.isnan(values), axis, True)

@@ -1,29 +1,31 @@
 """Fold a plan into the first layer of a model: the part that torch and Keras share.
 
-A plan ends in an affine map y = M·x + b on unit intensities x. A convolution with
-kernel W and bias β that reads y computes, where its window lies inside the image,
+The last step of a plan is an affine map y = M·x + b, where x are unit intensities. A
+convolution that reads y has a bias β and a kernel W, with the weight W[k] at tap k. Let
+y[k] be the value under tap k. Where its window lies inside the image, it computes
 
-    sum over taps k of W[k]·y[k] + β = sum over k of (W[k]·M)·x[k] + (β + sum W[k]·b)
+    Σ_k (W[k]·y[k]) + β = Σ_k ((W[k]·M)·x[k]) + (β + Σ_k (W[k]·b))
 
-which is a convolution of x with kernel W' = W·M and bias β' = β + sum over k of W[k]·b.
+which is a convolution of x with kernel W' = W·M and bias β' = β + Σ_k (W[k]·b).
 Replacing W and β by W' and β' folds the plan into the layer: the model reads x, and
-the multiplications by M happen inside a layer that it runs anyway.
+the multiplications by M happen inside a layer that the model runs anyway.
 
 **Zero padding.** A model pads y, not x. At a tap in the padding the original layer
 reads y = 0, so W[k]·b must not be added there, but β' contains it. Two remedies:
 
-- Feed x - c instead of x, with one centre c per source band. The identity then reads
-  W[k]·y[k] = (W[k]·M)·(x[k] - c) + W[k]·(M·c + b): the kernel stays W·M and the bias
-  becomes β + sum of W[k]·(M·c + b). Padding x - c with 0 stands for pixels of
-  intensity c. The folded layer differs from the original one, at an output o whose
-  taps P lie in the padding, by
+- Pass x - c to the model instead of x, with one centre c per source band. Then
+  W[k]·y[k] = (W[k]·M)·(x[k] - c) + W[k]·(M·c + b): the kernel remains W·M and the bias
+  becomes β + Σ_k (W[k]·(M·c + b)). Padding x - c with zeros is equivalent to padding x
+  with the intensity c. At an output position where the taps P lie in the padding, the
+  folded layer differs from the original one by
 
-      e[o] = sum over k in P of W[o, k]·(M·c + b)
+      e = Σ_{k in P} (W[k]·(M·c + b))
 
-  which is linear in c. Least squares gives the c that minimises the sum of e² over
-  all outputs. One number per band cannot make e zero in every output channel, but it
-  makes it small: M·c + b is close to zero if c is the mean that the plan subtracts.
-- Feed a constant band "one" beside x: 1 inside the image, and 0 in the padding like
+  with one component per output channel, which is linear in c. Least squares gives the
+  c that minimises the sum of e² over all outputs. One number per band cannot make e
+  zero in every output channel, but it makes e small: M·c + b is close to zero if c is
+  the mean that the plan subtracts.
+- Append a constant band "one" to x: 1 inside the image, and 0 in the padding like
   every band. W·b becomes the kernel of that band instead of a part of the bias, so it
   is added exactly at the taps inside the image. e is zero, at the cost of one band.
 """
@@ -50,8 +52,8 @@ Array = NDArray[Any]
 # The band that is 1 inside the image and 0 in the padding around it.
 CONSTANT_BAND = "one"
 
-# The cure in error messages about models that do not belong together.
-COMPARE_HINT = "compare a model with what fold_into made of it"
+# Advice for errors about models that cannot be compared.
+COMPARE_HINT = "compare a model with the result of fold_into for that model"
 
 
 def check_foldable(plan: Plan, *, exact: bool) -> None:
@@ -60,33 +62,38 @@ def check_foldable(plan: Plan, *, exact: bool) -> None:
     Raises
     ------
     DTypeError
-        If ``plan`` is not a plan, or its target is not floating: weights do not round.
+        If ``plan`` is not a plan, or its target is not floating-point: folded weights
+        cannot round.
     RangeError
-        If the source does not declare its range, or has nodata without ``exact``.
+        If the source does not declare its range, or if it has nodata and ``exact`` is
+        False.
     ChannelError
-        If ``exact`` would append a band of a name that the source has.
+        If ``exact`` is True and the source already has a band named "one".
     """
     index_by_band_count((plan,))
     check_range_declared(
-        plan, "a folded model is fed by others, who may cast the pixels"
+        plan,
+        "the input of a folded model comes from other code, which may have cast the "
+        "pixels",
     )
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(
-            f"weights do not round: expected a target of floats, got "
-            f"{plan.target.dtype}; give the target dtype='float32'"
+            "folded weights cannot round: expected a floating-point target, got "
+            f"{plan.target.dtype}: use dtype='float32' for the target"
         )
     if plan.source.nodata is not None and not exact:
-        # The original model reads y = 0 there. In general no x has M·x + b = 0 in all
-        # bands. Only a constant band can express it: 0 there, as in the padding.
+        # At nodata pixels the original model reads y = 0. In general no x has
+        # M·x + b = 0 in all bands, but a constant band can be 0 at these pixels, as in
+        # the padding.
         raise RangeError(
-            f"pixels of nodata={plan.source.nodata:g} are zero in every band that the "
-            f"model reads, but would be a gray level to the folded model: fold with "
-            f"exact=True, which keeps them zero"
+            f"the plan sets pixels with nodata={plan.source.nodata:g} to zero in every "
+            "band, but the folded model would read them as an ordinary gray level: "
+            "pass exact=True, which keeps them zero"
         )
     if exact and CONSTANT_BAND in plan.source.bands:
         raise ChannelError(
-            f"exact=True appends a band {CONSTANT_BAND!r}, and the source already has "
-            f"a band of that name: rename it"
+            f"exact=True appends a band {CONSTANT_BAND!r}, but the source already has "
+            "a band of that name: rename the band of the source"
         )
 
 
@@ -100,19 +107,19 @@ def fold(
     groups: int = 1,
     exact: bool,
 ) -> tuple[Array, Array | None, Plan]:
-    """Fold ``plan`` into a convolution; return its weights and the plan that feeds it.
+    """Fold ``plan`` into a convolution; return its weights and the plan for its input.
 
     The module docstring derives the formulas.
 
     Parameters
     ----------
     plan : Plan
-        Plan that feeds the original layer.
+        Plan that converts images to the input of the original layer.
     kernel, bias, layout, groups
         The original layer, as for `graypipe.weights.fold`.
     taps_inside : ndarray of bool, shape (taps, outputs)
-        Which taps of the kernel lie inside the image, not in zero padding, at each
-        position of the output. Taps and positions in C order.
+        Which taps of the kernel lie inside the image rather than in zero padding, for
+        each output position. Taps and positions are in C order.
     exact : bool
         Append a constant band instead of centring the bands.
 
@@ -121,9 +128,10 @@ def fold(
     kernel, bias : ndarray, ndarray or None
         Weights of the folded layer, which has one group.
     feed : Plan
-        Plan from the same source, with its guards, to unit intensities less a centre
-        per band, in the layout and dtype of the target of ``plan``. With ``exact`` the
-        centres are 0 and "one" is the last band; without padding they are 0 too.
+        Plan from the same source (including its nodata and clip) to unit intensities
+        minus a centre per band, in the layout and dtype of the target of ``plan``.
+        With ``exact`` the centres are 0 and "one" is the last band; without zero
+        padding the centres are 0 as well.
 
     Raises
     ------
@@ -138,7 +146,7 @@ def fold(
         return folded_kernel, folded_bias, _plan_with_constant_band(plan)
     centre = _least_error_centre(kernel, plan.unit_map, taps_inside, layout, groups)
     feed = _plan_to_centred_units(plan, centre)
-    # What the model still has to do: undo the centring, then apply the map of the plan.
+    # What remains for the model: undo the centring, then apply the map of the plan.
     remaining_map = feed.unit_map.inverse() >> plan.unit_map
     folded_kernel, folded_bias = weights.fold(
         kernel, bias, remaining_map, layout=layout, groups=groups
@@ -155,33 +163,39 @@ def _least_error_centre(
 ) -> list[float]:
     """Return the centre c of each band that minimises the sum of e² over outputs.
 
-    e[o] = A[o]·c + r[o], where A[o] is the sum of (W·M)[o, k] over the taps k in the
-    padding and r[o] that of (W·b)[o, k]. There is one such row for every output
-    channel and every position of the output.
+    For output channel o at one output position, e = A·c + r, where A is the sum of
+    (W·M)[o, k] over the taps k in the padding, and r is the sum of (W·b)[o, k] over the
+    same taps. There is one such row for every output channel and output position.
     """
-    # Its bands are those of W·M and, as the last one, W·b.
-    split, _ = weights.fold_exact(
+    # The input bands of W·M, followed by W·b as the last band.
+    kernel_with_offset, _ = weights.fold_exact(
         kernel, None, channel_map, layout=layout, groups=groups
     )
-    channels_first = np.moveaxis(split, (layout.index("O"), layout.index("I")), (0, 1))
+    channels_first = np.moveaxis(
+        kernel_with_offset, (layout.index("O"), layout.index("I")), (0, 1)
+    )
     by_tap = channels_first.astype(np.float64).reshape(*channels_first.shape[:2], -1)
-    # Positions with the same taps in the padding give the same row. A row that occurs
-    # n times has the weight of one row times sqrt(n): all interior positions, for
+    # Positions with the same taps in the padding give the same row. n equal rows have
+    # the same effect as one row multiplied by sqrt(n): all interior positions, for
     # example, become one row of zeros.
     padded, counts = np.unique(~taps_inside, axis=1, return_counts=True)
     rows = np.einsum("ojk,kp->poj", by_tap, padded * np.sqrt(counts))
     rows = rows.reshape(-1, by_tap.shape[1])
-    # rcond: a band that hardly reaches the output has a singular value near 0, and
-    # dividing by it would move its centre far from the intensities for next to no
-    # gain. Directions below a hundredth of the largest singular value stay at 0.
+    # rcond: a band with little influence on the output has a singular value near 0.
+    # Dividing by it would move the centre of that band far outside the range of
+    # intensities for a negligible reduction of the error. The centre therefore stays at
+    # 0 in directions with less than a hundredth of the largest singular value.
     solution = np.linalg.lstsq(rows[:, :-1], -rows[:, -1], rcond=0.01)[0]
-    # Four digits are readable where the plan is shown. The fold uses the same digits,
-    # so rounding changes e slightly, and nothing inside the image.
+    # Round to four decimals so that the repr of the plan is readable. The fold uses the
+    # rounded centres, so e changes slightly and the result inside the image does not.
     return [round(float(value), 4) for value in solution]
 
 
 def _plan_to_centred_units(plan: Plan, centre: list[float]) -> Plan:
-    """Return the plan to unit intensities less ``centre``, instead of to the target."""
+    """Return a plan to unit intensities minus ``centre``.
+
+    Its source is the source of ``plan``.
+    """
     mean: list[float] | float = 0
     if any(centre):
         mean = centre
@@ -190,7 +204,10 @@ def _plan_to_centred_units(plan: Plan, centre: list[float]) -> Plan:
 
 
 def _plan_with_constant_band(plan: Plan) -> Plan:
-    """Return the plan to unit intensities and a constant band, not to the target."""
+    """Return a plan to unit intensities and a constant band.
+
+    Its source is the source of ``plan``.
+    """
     bands = plan.source.bands
     outputs = (*bands, CONSTANT_BAND)
     # The constant band reads no band (a row of zeros) and has the offset 1.
@@ -210,7 +227,8 @@ class Difference:
     largest : float
         Largest absolute difference of two elements.
     relative : float
-        L2 norm of the differences, divided by the L2 norm of the expected values.
+        L2 norm of the differences, divided by the L2 norm of the finite expected
+        values; 0 if the latter norm is 0.
     """
 
     largest: float
@@ -222,8 +240,10 @@ class Difference:
     ) -> "Difference":
         """Return the difference of the arrays ``actual`` from the arrays ``expected``.
 
-        Equal infinities do not differ, and no infinity counts in the norm of the
-        expected values. A NaN makes both measures NaN. Both are 0 without arrays.
+        Infinities of the same sign count as equal. Expected values that are not finite
+        are left out of the norm by which ``relative`` is divided. A NaN in any array
+        makes ``largest`` NaN, and ``relative`` too unless that norm is 0. Both measures
+        are 0 if there are no arrays.
 
         Raises
         ------
@@ -254,7 +274,7 @@ class Difference:
 
 
 def _concatenated(arrays: list[Array]) -> Array:
-    """Return the elements of ``arrays`` as one vector of float64."""
+    """Return the elements of ``arrays`` as one float64 vector."""
     # The empty array lets np.concatenate accept an empty list.
     vectors = [np.zeros(0), *map(np.ravel, arrays)]
     return np.concatenate(vectors).astype(np.float64)
@@ -262,7 +282,7 @@ def _concatenated(arrays: list[Array]) -> Array:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference of a folded model from the original one on the same images.
+    """Difference between a folded model and the original one for the same images.
 
     Printing it shows a table.
 
@@ -271,11 +291,11 @@ class Comparison:
     layer : str
         Name of the layer that was folded.
     interior : Difference
-        Outputs of that layer whose window lies inside the image.
+        Difference of the layer's outputs whose window lies inside the image.
     border : Difference
-        Outputs of that layer whose window reaches into zero padding.
+        Difference of the layer's outputs whose window reaches into zero padding.
     model : Difference
-        All that the model returns.
+        Difference of all outputs of the model.
     """
 
     layer: str
@@ -306,7 +326,7 @@ def compare_layer_outputs(
 
     Parameters
     ----------
-    actual, expected : ndarray of shape (N, outputs..., channels)
+    actual, expected : ndarray of shape (N, *spatial, channels)
         Outputs of the folded and of the original layer.
     taps_inside : ndarray of bool, shape (taps, outputs)
         As for `fold`.
@@ -318,7 +338,7 @@ def compare_layer_outputs(
     """
     if actual.shape != expected.shape:
         raise ChannelError(
-            f"expected a layer that makes {expected.shape[1:]}, got "
+            f"expected a layer with outputs of shape {expected.shape[1:]}, got "
             f"{actual.shape[1:]}: {COMPARE_HINT}"
         )
     is_interior = taps_inside.all(axis=0)
@@ -335,12 +355,12 @@ def compare_layer_outputs(
 def sample_inputs(
     plans: Iterable[Plan], size: tuple[int, ...], count: int = 2, seed: int = 0
 ) -> list[Array]:
-    """Return what each plan makes of the same random images of the source.
+    """Return the results of all plans for the same random images of their source.
 
     Parameters
     ----------
     plans : iterable of Plan
-        Plans from one source.
+        Plans with the same source.
     size : tuple of int
         Size of the images, in the order of the target layouts without C: (H, W) or
         (T, H, W).
@@ -359,8 +379,8 @@ def sample_inputs(
     for plan in plans[1:]:
         if plan.with_layouts(source.layout).source != source:
             raise ChannelError(
-                f"expected plans of one source, got {source} and {plan.source}: "
-                f"compare with the plan that fold_into returned"
+                f"expected plans with the same source, got {source} and "
+                f"{plan.source}: compare with the plan that fold_into returned"
             )
     images = _random_images(source, (count, *size), np.random.default_rng(seed))
     inputs = []
@@ -376,8 +396,8 @@ def _random_images(
 ) -> Array:
     """Return stored values of shape (*shape, bands), uniform from black to white.
 
-    A source that clips gets values beyond its range too, a tenth of it on each side.
-    Where the source has nodata, one pixel in fifty holds it.
+    If the source clips, the values extend beyond its range by a tenth of the range on
+    each side. If it has nodata, one pixel in fifty is nodata.
     """
     dtype = np.dtype(source.dtype or "float64")
     black, white = np.array(source._pairs(dtype)).T

@@ -12,13 +12,13 @@ from ...plan import plan as build_plan
 from ...target import Target
 from .plan_choice import check_range_declared, index_by_band_count
 
-# The greatest n such that each dtype represents every integer from 0 to n: 2 to the
-# number of bits of its significand, the implicit one included (11 and 8).
+# The largest n such that the dtype represents every integer from 0 to n exactly: 2**p,
+# where p is the precision of the significand including the implicit bit (11 and 8).
 MAX_EXACT_INTEGER = {"float16": 2048, "bfloat16": 256}
 
 
 def check_layer(
-    plan: Plan, trainable: bool, kernel_size: int, *, why: str, instead: str
+    plan: Plan, trainable: bool, kernel_size: int, *, reason: str, alternative: str
 ) -> None:
     """Check the arguments of a ChannelLayer.
 
@@ -26,15 +26,15 @@ def check_layer(
     ----------
     plan, trainable, kernel_size
         The arguments.
-    why : str
+    reason : str
         Why the range must be declared, as for `check_range_declared`.
-    instead : str
+    alternative : str
         What to use for a plan with an integer target, for the error message.
 
     Raises
     ------
     DTypeError
-        If ``plan`` is not a plan, or its target is not floating.
+        If ``plan`` is not a plan, or its target is not floating-point.
     RangeError
         If the source does not declare its range.
     LayoutError
@@ -42,37 +42,38 @@ def check_layer(
         ``trainable``.
     """
     index_by_band_count((plan,))
-    check_range_declared(plan, why)
+    check_range_declared(plan, reason)
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(
-            f"a layer does not round: expected a target of floats, got "
-            f"{plan.target.dtype}; give the target dtype='float32', or {instead}"
+            "a layer cannot round: expected a plan with a floating-point target, got "
+            f"{plan.target.dtype}: use dtype='float32' for the target, or {alternative}"
         )
     is_integer = isinstance(kernel_size, int) and not isinstance(kernel_size, bool)
     if not is_integer or kernel_size < 1 or kernel_size % 2 == 0:
         raise LayoutError(
-            f"kernel_size is an odd positive integer, so that the result keeps the "
-            f"height and width of the image, got {kernel_size!r}: pass 1, 3 or 5"
+            "expected kernel_size to be an odd positive integer (so that height and "
+            f"width are preserved), got {kernel_size!r}: pass 1, 3 or 5"
         )
     if kernel_size > 1 and not trainable:
         raise LayoutError(
-            f"only a trainable layer reads neighbouring pixels: "
+            "only a trainable layer reads neighbouring pixels: "
             f"kernel_size={kernel_size} needs trainable=True"
         )
 
 
-def largest_level(plan: Plan) -> float:
+def largest_magnitude(plan: Plan) -> float:
     """Return the largest magnitude among black, white and nodata of the source."""
     pairs = plan.source._pairs(None)
-    levels = [*chain.from_iterable(pairs), plan.source.nodata or 0]
-    # nodata may be NaN, which every floating dtype represents.
-    return float(np.nanmax(np.abs(levels)))
+    values = [*chain.from_iterable(pairs), plan.source.nodata or 0]
+    # nodata may be NaN, which every floating-point dtype represents.
+    return float(np.nanmax(np.abs(values)))
 
 
 def layer_dtype(plan: Plan) -> str:
-    """Return the dtype in which a layer computes and keeps its weights.
+    """Return the dtype in which a layer computes and stores its weights.
 
-    float32 also for a float16 target: small updates of float16 weights round to 0.
+    A float16 target also uses float32, because small updates of float16 weights would
+    round to 0.
     """
     if plan.target.dtype == "float64":
         return "float64"
@@ -80,17 +81,19 @@ def layer_dtype(plan: Plan) -> str:
 
 
 def unit_plan(plan: Plan) -> Plan:
-    """Return the plan that stands before the trainable part of ``plan``.
+    """Return the plan that runs before the convolution of a trainable layer.
 
-    It applies the guards, nodata and clip, and converts stored values to unit
-    intensities, 0 for black and 1 for white. nodata becomes 0, which is black.
+    It applies nodata and clip, and converts stored values to unit intensities, 0 for
+    black and 1 for white. nodata becomes 0, which is black.
     """
     target = Target(plan.source.bands, plan.target.layout, layer_dtype(plan))
     return build_plan(plan.source, target)
 
 
 def initial_weights(plan: Plan, kernel_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the convolution on unit intensities that equals the affine part.
+    """Return the weights of a convolution that equals the affine part of ``plan``.
+
+    The convolution reads unit intensities.
 
     Returns
     -------

@@ -1,9 +1,10 @@
-"""Read the pixels of PIL images: every level, and the names of the bands.
+"""Read the pixels of PIL images without loss, with the names of their bands.
 
-Pillow silently reduces what its modes cannot hold: it cuts 16-bit colour to 8 bits,
-wraps signed or wide integers, inverts some files and not others. An image that still
-knows the file it comes from tells enough to detect this, so such images are checked
-against a list of what Pillow is known to decode without loss.
+Pillow silently discards information that its modes cannot represent: it truncates
+16-bit colour to 8 bits, wraps signed or wide integers, and inverts some files but not
+others. An image that still refers to its file carries enough information to detect
+this, so such images are checked against a list of formats that Pillow decodes without
+loss.
 """
 
 from collections.abc import Collection
@@ -18,7 +19,7 @@ from ...bands import parse_bands
 from ...errors import ChannelError, DTypeError, ReadError
 from ...io.pillow_formats import MODES, from_pillow
 
-# Formats of Pillow whose files never hold more than 8 bits per band.
+# Formats of Pillow whose files never have more than 8 bits per band.
 EIGHT_BIT_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "QOI", "TGA", "WEBP")
 
 
@@ -30,8 +31,8 @@ class TiffSamples(NamedTuple):
     sample_format: int
 
 
-# By mode of Pillow. PhotometricInterpretation: 0 white is zero, 1 black is zero, 2 RGB,
-# 3 palette, 6 YCbCr. SampleFormat: 1 unsigned, 2 signed, 3 floating.
+# Keyed by the Pillow mode. PhotometricInterpretation: 0 white is zero, 1 black is zero,
+# 2 RGB, 3 palette, 6 YCbCr. SampleFormat: 1 unsigned, 2 signed, 3 floating-point.
 TIFF_SAMPLES = {
     # Pillow inverts images where white is zero, except for those of 16 bits and more.
     "1": TiffSamples((0, 1), (1,), 1),
@@ -48,7 +49,7 @@ TIFF_SAMPLES = {
     "F": TiffSamples((1,), (32,), 3),
 }
 
-# Tags that the error message about a TIFF shows.
+# Tags that the error message about a TIFF file shows.
 TIFF_TAGS_SHOWN = (
     Tag.PhotometricInterpretation,
     Tag.BitsPerSample,
@@ -60,18 +61,18 @@ TIFF_TAGS_SHOWN = (
 
 
 def check_file(picture: Image) -> None:
-    """Check that Pillow hands over all that the file of ``picture`` holds.
+    """Check that Pillow decodes the file of ``picture`` without loss.
 
-    Only images straight from a file can be checked: a copy, a crop or any other
-    computed image does not know its file, and passes. Of PNG and PPM files, Pillow
+    Only images straight from a file can be checked: a copy, a crop or any other derived
+    image has no reference to its file and always passes. For PNG and PPM files, Pillow
     keeps the bit depth only until `PIL.Image.Image.load`.
 
     Raises
     ------
     DTypeError
-        If levels of the file are lost, or could be without being noticed.
+        If levels of the file are lost, or if a loss could not be detected.
     ReadError
-        If the file holds several images.
+        If the file contains several frames.
     """
     if picture.format is None:
         return
@@ -81,42 +82,45 @@ def check_file(picture: Image) -> None:
         _check_png_or_ppm(picture)
     elif picture.format not in EIGHT_BIT_FORMATS:
         raise DTypeError(
-            f"Pillow does not tell how many bits a file of the format "
-            f"{picture.format} has, and cuts or wraps those over 8: decode it with a "
-            f"library that keeps them, such as imagecodecs, and pass the array, or "
-            f"pass picture.copy() if you know that it has 8"
+            f"Pillow does not report the bit depth of {picture.format} files, and "
+            "truncates or wraps values of more than 8 bits: decode the file with a "
+            "library that keeps them, such as imagecodecs, and pass the array; if you "
+            "know that the file has 8 bits per band, pass picture.copy()"
         )
     _check_single(picture)
 
 
 def _check_single(picture: Image) -> None:
-    """Raise ReadError if the file of ``picture`` holds several images."""
-    # A GIF counts its frames by reading on, which fails once its file is closed.
+    """Raise ReadError if the file of ``picture`` contains several frames."""
+    # Pillow counts the frames of a GIF by reading the rest of the file, which fails
+    # once the file is closed.
     if picture.format == "GIF" and not getattr(picture, "fp", None):
         return
     if getattr(picture, "is_animated", False):
         raise ReadError(
-            f"the {picture.format} file holds several pictures, of which Pillow shows "
-            f"number {picture.tell()}: choose one with gp.read(path, frame=0), or "
-            f"with picture.seek(0), and pass picture.copy()"
+            f"the {picture.format} file contains several frames, and frame "
+            f"{picture.tell()} is selected: choose one with gp.read(path, frame=0), or "
+            "with picture.seek(0), and pass picture.copy()"
         )
 
 
 def _check_tiff(picture: Image) -> None:
-    """Raise DTypeError unless Pillow decodes the TIFF without loss."""
-    # Pickling drops the tags. The defaults of TIFF, which then apply, are 1-bit pixels.
+    """Raise DTypeError unless Pillow decodes the TIFF file without loss."""
+    # A pickled image has lost its tags. The TIFF defaults that are used instead mean
+    # 1-bit pixels, so images of all other modes are refused.
     tags = vars(picture).get("tag_v2", {})
     if _is_lossless_tiff(picture, tags):
         return
-    shown = [f"{tag.name} {tags[tag]}" for tag in TIFF_TAGS_SHOWN if tag in tags]
+    details = [f"mode {picture.mode!r}"]
+    details += [f"{tag.name} {tags[tag]}" for tag in TIFF_TAGS_SHOWN if tag in tags]
     raise DTypeError(
-        f"Pillow does not hand over this TIFF as it is (mode {picture.mode!r}; "
-        f"{', '.join(shown)}): open it with gp.read"
+        f"Pillow does not decode this TIFF file without loss ({', '.join(details)}): "
+        "open it with gp.read"
     )
 
 
 def _is_lossless_tiff(picture: Image, tags: Any) -> bool:
-    """Return whether Pillow decodes a TIFF with these ``tags`` without loss."""
+    """Return whether Pillow decodes a TIFF file with these ``tags`` without loss."""
     samples = TIFF_SAMPLES.get(picture.mode)
     if samples is None:
         return False
@@ -129,24 +133,25 @@ def _is_lossless_tiff(picture: Image, tags: Any) -> bool:
     bands = picture.getbands()
     if tags.get(Tag.SamplesPerPixel, len(bands)) != len(bands):
         return False
-    # ExtraSamples: 1 and 2 are alpha, premultiplied or not. Pillow also calls a last
-    # band alpha that the file does not declare to be alpha.
+    # ExtraSamples: 1 and 2 are alpha, premultiplied or not. Pillow may also label the
+    # last band as alpha although the file does not declare it as such.
     is_alpha = tuple(tags.get(Tag.ExtraSamples, ())) in ((1,), (2,))
     if bands[-1] == "A" and not is_alpha:
         return False
-    # Pillow rotates a TIFF itself, and garbles those that it maps into memory.
+    # Pillow applies the orientation of a TIFF itself, and corrupts the pixels if the
+    # file is memory-mapped.
     if tags.get(Tag.Orientation, 1) != 1:
         return False
-    # Colours of a palette have 16 bits, of which Pillow keeps 8. That loses nothing if
-    # all are multiples of 256 or of 257, the two ways to widen 8 bits to 16.
-    levels = tags.get(Tag.ColorMap, ())
-    return any(all(level % step == 0 for level in levels) for step in (256, 257))
+    # Palette entries have 16 bits, of which Pillow keeps 8. That loses nothing if all
+    # are multiples of 256 or of 257, the two ways to widen 8 bits to 16.
+    entries = tags.get(Tag.ColorMap, ())
+    return any(all(entry % step == 0 for entry in entries) for step in (256, 257))
 
 
 def _check_png_or_ppm(picture: Image) -> None:
-    """Raise DTypeError for 16-bit PNGs in colour and for PPMs that Pillow scales."""
+    """Raise DTypeError for 16-bit colour PNGs and for PPMs that Pillow scales."""
     for tile in getattr(picture, "tile", ()):
-        # The arguments of the decoder: its raw mode, alone or before others.
+        # The decoder arguments: the raw mode alone, or a tuple that starts with it.
         arguments = tile[3]
         if not isinstance(arguments, tuple):
             arguments = (arguments,)
@@ -154,7 +159,7 @@ def _check_png_or_ppm(picture: Image) -> None:
         is_gray_16_bit = picture.mode.startswith("I")
         if picture.format == "PNG" and ";16" in raw_mode and not is_gray_16_bit:
             raise DTypeError(
-                f"the file has 16 bits a band, which Pillow cuts to 8 (mode "
+                "the file has 16 bits per band, which Pillow truncates to 8 (mode "
                 f"{picture.mode!r}): open it with gp.read"
             )
         if picture.format == "PPM" and picture.mode != "F" and len(arguments) > 1:
@@ -162,15 +167,14 @@ def _check_png_or_ppm(picture: Image) -> None:
 
 
 def _check_ppm_levels(picture: Image, file_maximum: int) -> None:
-    """Raise DTypeError if Pillow scales the levels of a PPM, and so rounds them."""
+    """Raise DTypeError if Pillow scales the values of a PPM, and so rounds them."""
     maximum = 255
     if picture.mode == "I":
         maximum = 65535
     if file_maximum != maximum:
         raise DTypeError(
-            f"the greatest level of the file is {file_maximum}, which Pillow scales "
-            f"to {maximum} (mode {picture.mode!r}): convert it to PNG or TIFF first, "
-            f"with a tool that keeps every level"
+            f"the maximum value (maxval) of the file is {file_maximum}, which Pillow "
+            f"scales to {maximum} (mode {picture.mode!r}): open it with gp.read"
         )
 
 
@@ -182,30 +186,31 @@ def to_planes(
     Parameters
     ----------
     picture : PIL.Image.Image
-        Image in gray, RGB or a palette of them.
+        Gray, RGB or palette image, with or without alpha.
     alpha_band_counts : collection of int
-        Numbers of bands, alpha included, for which alpha is a band. Otherwise alpha
-        must be opaque and is dropped.
+        Band counts (including alpha) for which a plan uses alpha as a band. For all
+        others, alpha must be fully opaque and is dropped.
 
     Returns
     -------
     planes : ndarray of shape (C, H, W)
-        Stored values, every level kept.
+        Stored values, without loss.
     bands : tuple of str
+        Names of the bands, in order.
 
     Raises
     ------
     DTypeError, ReadError
-        If the mode is another one, or as for `check_file`.
+        If the mode is not supported, or as for `check_file`.
     ChannelError
-        If alpha is not a band, and parts of the image are transparent.
+        If alpha would be dropped although parts of the image are transparent.
     """
     mode = picture.mode
     is_integer = mode == "I" or mode.startswith("I;16")
     if mode not in (*MODES, "P", "PA") and not is_integer:
         raise DTypeError(
-            f"expected a picture in gray, RGB or a palette of them, got mode "
-            f"{mode!r}: convert it first"
+            f"expected a gray, RGB or palette image, got mode {mode!r}: convert it "
+            "first, for example with picture.convert('RGB')"
         )
     check_file(picture)
     if mode in ("LA", "RGBA") and len(picture.getbands()) in alpha_band_counts:
@@ -225,11 +230,11 @@ def _without_alpha(picture: Image) -> Image:
     """Return a copy of ``picture`` without its alpha, which must be opaque."""
     if not _is_opaque(picture):
         raise ChannelError(
-            f"parts of the picture (mode {picture.mode!r}) are transparent: blend it "
-            f"with a background first, as gp.read(path, alpha='white') does"
+            f"parts of the image (mode {picture.mode!r}) are transparent: blend it "
+            "with a background first, as gp.read(path, alpha='white') does"
         )
     opaque = _palette_image(picture) if picture.mode == "PA" else picture.copy()
-    # The level, or the index into a palette, that would be transparent in a pixel.
+    # The gray level, palette index or colour that marks transparent pixels.
     opaque.info.pop("transparency", None)
     return opaque
 
@@ -237,14 +242,14 @@ def _without_alpha(picture: Image) -> Image:
 def _is_opaque(picture: Image) -> bool:
     """Return whether every pixel of ``picture`` is opaque."""
     if picture.mode.startswith("I"):
-        # Pillow would cut these to 8 bits on the way to RGBA.
+        # convert("RGBA") would truncate these modes to 8 bits.
         return bool((np.asarray(picture) != picture.info["transparency"]).all())
     alpha = picture.convert("RGBA").getchannel("A")
     return alpha.getextrema() == (255, 255)
 
 
 def _palette_image(picture: Image) -> Image:
-    """Return the image of mode P in ``picture``, of mode PA."""
+    """Return ``picture``, of mode PA, without its alpha, as mode P."""
     indices = picture.getchannel("P")
     indices.putpalette(picture.getpalette("RGB") or [])
     return indices

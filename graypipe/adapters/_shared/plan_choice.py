@@ -1,7 +1,7 @@
 """Choose among several plans by the band count of an image.
 
-One adapter may hold several plans with one target, so that it serves a folder that
-mixes, for example, gray and RGB images. The band count of an image picks its plan.
+One adapter may use several plans that share one target, for a folder that mixes, for
+example, gray and RGB images. The plan is selected by the band count of the image.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def index_by_band_count(plans: tuple[Any, ...]) -> PlansByBandCount:
     for plan in plans:
         if not isinstance(plan, Plan):
             raise DTypeError(
-                f"expected plans, as gp.plan makes them, got {type(plan).__name__}"
+                f"expected plans created by gp.plan, got {type(plan).__name__}"
             )
         count = len(plan.source.bands)
         if count in indexed:
@@ -46,19 +46,20 @@ def index_by_band_count(plans: tuple[Any, ...]) -> PlansByBandCount:
             second = format_bands(plan.source.bands)
             raise ChannelError(
                 f"expected plans that take different numbers of bands, but {first} "
-                f"and {second} both have {format_band_count(count)}: "
-                f"use one adapter for each, an image cannot tell which plan it needs"
+                f"and {second} both have {format_band_count(count)}, "
+                "so the band count of an image does not determine its plan: use a "
+                "separate adapter for each plan"
             )
         if plan.target != plans[0].target:
             raise ChannelError(
-                f"expected plans that share one target, so that their results can be "
+                "expected plans that share one target, so that their results can be "
                 f"stacked into a batch, got {plans[0].target} and {plan.target}"
             )
         indexed[count] = plan
     return indexed
 
 
-def choose_plan(plans: PlansByBandCount, count: int, image: str) -> Plan:
+def choose_plan(plans: PlansByBandCount, count: int, description: str) -> Plan:
     """Return the plan for images of ``count`` bands.
 
     Parameters
@@ -67,7 +68,7 @@ def choose_plan(plans: PlansByBandCount, count: int, image: str) -> Plan:
         Result of `index_by_band_count`.
     count : int
         Number of bands of the image.
-    image : str
+    description : str
         Description of the image for the error message, such as
         ``"a tensor of shape (4, 8, 8)"``.
 
@@ -77,31 +78,42 @@ def choose_plan(plans: PlansByBandCount, count: int, image: str) -> Plan:
         If no plan takes ``count`` bands.
     """
     if count not in plans:
-        accepted = " or ".join(
-            f"{format_bands(plan.source.bands)} ({number})"
-            for number, plan in sorted(plans.items())
-        )
-        raise ChannelError(
-            f"expected the bands {accepted}, got {count} in {image}: add a plan for "
-            f"images of {format_band_count(count)}, or select the bands first"
-        )
+        raise no_plan_error(plans, count, description)
     return plans[count]
+
+
+def no_plan_error(
+    plans: PlansByBandCount, count: int, description: str
+) -> ChannelError:
+    """Return the error for an image whose band ``count`` no plan takes.
+
+    The parameters are those of `choose_plan`.
+    """
+    accepted = " or ".join(
+        f"{format_bands(plan.source.bands)} ({number})"
+        for number, plan in sorted(plans.items())
+    )
+    band_count = format_band_count(count)
+    return ChannelError(
+        f"expected bands {accepted}, got {band_count} in {description}: add a plan for "
+        f"images of {band_count}, or select the bands first"
+    )
 
 
 def check_range_declared(plan: Plan, reason: str) -> None:
     """Raise RangeError unless the source of ``plan`` declares its range.
 
-    Where a framework may cast pixels before an adapter sees them, their dtype no
-    longer tells which values are black and white. ``reason`` starts the message and
-    says who may have cast them.
+    If a framework may cast pixels before they reach an adapter, their dtype no longer
+    implies which values are black and white. ``reason`` is the beginning of the error
+    message and states what may have cast the pixels.
     """
     if plan.source._declares_range:
         return
     bands = format_bands(plan.source.bands)
     raise RangeError(
-        f"{reason}, so their dtype no longer says which values are black and white: "
-        f"declare them in the source, such as gp.Source({bands}, range=(0, 255)) for "
-        f"8-bit data or gp.Source({bands}, range=(0, 1)) for floats from 0 to 1"
+        f"{reason}, so their dtype no longer implies which values are black and white: "
+        f"declare the range in the source, such as gp.Source({bands}, range=(0, 255)) "
+        f"for 8-bit data or gp.Source({bands}, range=(0, 1)) for floats from 0 to 1"
     )
 
 

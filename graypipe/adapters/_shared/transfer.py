@@ -1,4 +1,4 @@
-"""Let channel maps adapt the kernels that are transferred from model to model."""
+"""Support for channel maps in the ``adapt`` argument of ``transfer_into``."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from ... import weights
 from ...bands import format_bands
 from ...channel_map import ChannelMap
 from ...errors import ChannelError
+from .plan_choice import format_band_count
 
 Array = NDArray[Any]
 
@@ -30,8 +31,7 @@ def resolve_adapt(
     kernel_layouts : mapping of int to str
         Layout of a kernel by its number of axes, such as ``{4: "OIHW"}``.
     kernel_suffix : str
-        How the names of kernels end. The bias of a layer has the same name with
-        ``"bias"`` at the end.
+        Suffix of the names of kernels. The name of a bias ends in ``"bias"`` instead.
 
     Returns
     -------
@@ -42,9 +42,9 @@ def resolve_adapt(
     Raises
     ------
     ChannelError
-        If a map stands for something other than a kernel, or has an offset and the
-        layer has no bias. The functions raise it if the kernel does not read the
-        bands that the map makes.
+        If a map is given for a weight other than a kernel, or has an offset although
+        the layer has no bias. The returned functions raise it if the number of input
+        bands of the kernel is not the number of outputs of the map.
     """
     resolved: dict[Any, Any] = {}
     for name, value in (adapt or {}).items():
@@ -53,9 +53,9 @@ def resolve_adapt(
             continue
         if not isinstance(name, str) or not name.endswith(kernel_suffix):
             raise ChannelError(
-                f"expected a channel map for the kernel of the layer that reads the "
-                f"image, whose name ends in {kernel_suffix!r}, got one for {name!r}: "
-                f"give a function for other weights"
+                "a channel map can only adapt the kernel of the layer that reads the "
+                f"image (a name ending in {kernel_suffix!r}), got one for {name!r}: "
+                "pass a function for other weights"
             )
         fold = _folding_function(name, value, kernel_layouts)
         if not any(value.offset):
@@ -65,8 +65,8 @@ def resolve_adapt(
         if name in target_names and bias not in target_names:
             raise ChannelError(
                 f"the map that adapts {name!r} has an offset, which becomes part of "
-                f"the bias of the layer, but the layer has none: build the target's "
-                f"layer with a bias, or adapt by a map without an offset"
+                "the bias of the layer, but the layer has none: build the target's "
+                "layer with a bias, or use a map without an offset"
             )
         resolved[name, bias] = fold
     return resolved
@@ -93,22 +93,26 @@ def _kernel_layout(
     channel_map: ChannelMap,
     kernel_layouts: Mapping[int, str],
 ) -> str:
-    """Return the layout of ``kernel``, which must read what ``channel_map`` makes."""
+    """Return the layout of ``kernel``, or raise ChannelError if the map does not fit.
+
+    The kernel must have as many input bands as ``channel_map`` has outputs.
+    """
     layout = kernel_layouts.get(kernel.ndim)
     if layout is None:
         raise ChannelError(
-            f"a channel map adapts kernels of {min(kernel_layouts)} to "
-            f"{max(kernel_layouts)} axes, and {name!r} of the source has shape "
-            f"{kernel.shape}: give a function for it"
+            f"a channel map can adapt kernels with {min(kernel_layouts)} to "
+            f"{max(kernel_layouts)} axes, but {name!r} of the source has shape "
+            f"{kernel.shape}: pass a function instead"
         )
     bands = channel_map.outputs
     band_count = kernel.shape[layout.index("I")]
     if band_count != len(bands):
         raise ChannelError(
-            f"the map that adapts {name!r} makes {len(bands)} bands, "
-            f"{format_bands(bands)}, but the kernel of the source, {layout} of "
-            f"shape {kernel.shape}, reads {band_count}: give the map that makes "
-            f"what it reads; for a grouped or depthwise kernel give a function, "
+            f"the map that adapts {name!r} has {len(bands)} outputs, "
+            f"{format_bands(bands)}, but the kernel of the source, {layout} of shape "
+            f"{kernel.shape}, reads {format_band_count(band_count)}: pass a map with "
+            "as many outputs; for a grouped or depthwise kernel pass a function "
+            "instead, such as "
             f"adapt={{{name!r}: lambda w: gp.weights.fold(w, None, channel_map, "
             f"layout={layout!r}, groups=...)[0]}}"
         )

@@ -18,7 +18,7 @@ from .._shared.layer import (
     MAX_EXACT_INTEGER,
     check_layer,
     initial_weights,
-    largest_level,
+    largest_magnitude,
     layer_dtype,
     unit_plan,
 )
@@ -249,7 +249,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         if dtype not in MAX_EXACT_INTEGER:
             return inputs, dtype
-        largest = largest_level(self.plan)
+        largest = largest_magnitude(self.plan)
         if largest > MAX_EXACT_INTEGER[dtype]:
             raise RangeError(
                 f"the source declares levels up to {largest:g}, got images in {dtype}, "
@@ -360,8 +360,8 @@ def _check_plan(plan: Plan, trainable: bool, kernel_size: int) -> None:
         plan,
         trainable,
         kernel_size,
-        why="Keras casts uint8 to float32 before a layer receives the pixels",
-        instead=USE_TF_DATA,
+        reason="Keras casts uint8 to float32 before a layer sees it",
+        alternative=USE_TF_DATA,
     )
     if plan.source.dtype is not None:
         raise DTypeError(

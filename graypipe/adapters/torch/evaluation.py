@@ -1,8 +1,8 @@
-"""Run a copy of a model in evaluation mode, on noise that shows what is done to it.
+"""Run a copy of a model in evaluation mode on noise, to observe how it uses its input.
 
 Folding has to find out which layer reads the image. A torch model is arbitrary Python
-code, so it is run, not analysed. The model of the user is never run: buffers, such as
-running statistics, may change with every run.
+code, so it is run, not analysed. The model of the user itself is never run: its
+buffers, such as running statistics, may change with every run.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ with require_extra("torch", "torch"):
     from torch.nn.parameter import is_lazy
 
 # Attributes in which modules of timm ("img_size", "pretrained_cfg"), torchvision and
-# transformers ("image_size") keep the size of the image that they take.
+# transformers ("image_size") store the image size that they expect.
 SIZE_ATTRIBUTES = ("img_size", "image_size", "pretrained_cfg")
 
-# Heights and widths to try if the model names no size, or fails at it. Small images
-# are fast; the others are the usual sizes of pretrained models.
+# Heights and widths to try if the model declares no size, or fails with it. The first
+# one is small and therefore fast; the others are usual sizes of pretrained models.
 FALLBACK_SIDES = (64, 224, 256, 299, 384, 512)
 
-# Number of slices of a volume. No model names it. 32 survives five halvings.
+# Depth of trial volumes; models do not declare it. 32 can be halved five times.
 VOLUME_DEPTH = 32
 
 
@@ -35,15 +35,16 @@ VOLUME_DEPTH = 32
 def evaluation_copy(model: nn.Module) -> Iterator[nn.Module]:
     """Yield a copy of ``model`` in evaluation mode, for runs without gradients.
 
-    The state of the random number generators is restored afterwards. A copy also
-    because a model may override ``train`` to do more than to set the mode.
+    The state of the random number generators is restored afterwards. A copy is needed
+    not only because of buffers, but also because a model may override ``train`` to do
+    more than set the mode.
 
     Raises
     ------
     DTypeError
         If ``model`` is not a `torch.nn.Module`.
     ChannelError
-        If a lazy layer has no shape yet: running the copy would not give one to the
+        If a lazy layer is uninitialised: running the copy would not initialise the
         model itself.
     """
     if not isinstance(model, nn.Module):
@@ -51,8 +52,8 @@ def evaluation_copy(model: nn.Module) -> Iterator[nn.Module]:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise ChannelError(
-                f"{name!r} of the model has no shape yet: run it once on an image of "
-                f"the size it is for"
+                f"{name!r} of the model is not initialised (lazy layer): run the model "
+                "once on an image of the intended size"
             )
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.no_grad():
@@ -64,8 +65,8 @@ def evaluation_copy(model: nn.Module) -> Iterator[nn.Module]:
 def copy_model(model: nn.Module) -> nn.Module:
     """Return a deep copy of ``model``.
 
-    `copy.deepcopy` refuses tensors that are results of a computation. Pruning, for
-    example, keeps such a tensor as an attribute, so these are detached.
+    `copy.deepcopy` refuses non-leaf tensors. Pruning, for example, stores such a tensor
+    as an attribute, so these are detached.
     """
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -89,7 +90,7 @@ def iter_tensors(value: Any, ancestors: tuple[int, ...] = ()) -> Iterator[Tensor
     """Yield the tensors in ``value``, however they are nested.
 
     Looks into mappings, lists, tuples, dataclasses and attributes of other objects.
-    ``ancestors`` holds the ids of the objects around ``value``.
+    ``ancestors`` are the ids of the objects that contain ``value``.
     """
     if isinstance(value, Tensor):
         yield value
@@ -104,15 +105,15 @@ def _parts(value: Any) -> Iterable[Any]:
         return value.values()
     if isinstance(value, list | tuple):
         return value
-    if callable(value):  # modules, classes and functions are no containers of results
+    if callable(value):  # modules, classes and functions do not contain results
         return ()
     if dataclasses.is_dataclass(value):  # may have slots and no __dict__
         return [getattr(value, field.name) for field in dataclasses.fields(value)]
     return getattr(value, "__dict__", {}).values()
 
 
-def to_model(x: Tensor, model: nn.Module) -> Tensor:
-    """Return ``x`` on the device and in the dtype of the parameters of ``model``."""
+def match_model(x: Tensor, model: nn.Module) -> Tensor:
+    """Return ``x`` with device and dtype of the model's first floating parameter."""
     for parameter in model.parameters():
         if parameter.is_floating_point():
             return x.to(parameter.device, parameter.dtype)
@@ -122,21 +123,21 @@ def to_model(x: Tensor, model: nn.Module) -> Tensor:
 def noise_image(
     model: nn.Module, bands: int, size: tuple[int, ...], seed: int = 0
 ) -> Tensor:
-    """Return an image of noise that any operation except the identity changes.
+    """Return a noise image that every operation other than the identity changes.
 
-    - Magnitudes are spread evenly on a logarithmic scale from 0.1 to 300. Clamping to
-      [0, 1], [-2, 2] or [0, 255] changes some of them, and a model that tests whether
-      pixels are 0-255 or 0-1, to scale them, sees 0-255.
-    - Both signs occur, so that ReLU and absolute values show.
-    - A tenth of the pixels is zero in all bands, so that special treatment of zeros
-      shows, such as filling them or masking them out.
-    - The outermost rows and columns have no zeros, so that the image can be told from
-      zero padding around it.
+    - Magnitudes are log-uniformly distributed from 0.1 to 300. Clamping to [0, 1],
+      [-2, 2] or [0, 255] changes some of them, and a model that decides by the values
+      whether pixels are 0-255 or 0-1, to scale them, decides for 0-255.
+    - Both signs occur, so that ReLU and absolute values are detected.
+    - A tenth of the pixels is zero in all bands, so that special treatment of zeros is
+      detected, such as filling them or masking them out.
+    - The outermost rows and columns have no zeros, so that the image can be
+      distinguished from zero padding around it.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The image is on its device and in its dtype.
+        The model whose device and dtype the image gets.
     bands : int
         Number of bands.
     size : tuple of int
@@ -153,27 +154,31 @@ def noise_image(
     image *= torch.where(torch.rand(image.shape, generator=generator) < 0.5, -1, 1)
     inner = image[..., 1:-1, 1:-1]
     inner *= torch.rand(1, 1, *inner.shape[2:], generator=generator) > 0.1
-    return to_model(image, model)
+    return match_model(image, model)
 
 
 def candidate_sizes(model: nn.Module) -> list[tuple[int, ...]]:
-    """Return sizes to try, (H, W) or (D, H, W), those that ``model`` names first."""
-    planes: list[tuple[int, ...]] = []
+    """Return sizes to try, (H, W) or (D, H, W).
+
+    The list starts with the sizes that ``model`` declares.
+    """
+    sizes: list[tuple[int, ...]] = []
     reads_volumes = False
     for module in model.modules():
         reads_volumes = reads_volumes or isinstance(module, nn.Conv3d)
         for name in SIZE_ATTRIBUTES:
             size = _parse_size(getattr(module, name, None))
             if size is not None:
-                planes.append(size)
-    planes += [(side, side) for side in FALLBACK_SIDES]
-    depth = (VOLUME_DEPTH,) if reads_volumes else ()
+                sizes.append(size)
+    sizes += [(side, side) for side in FALLBACK_SIDES]
+    if reads_volumes:
+        sizes = [(VOLUME_DEPTH, *size) for size in sizes]
     # dict.fromkeys drops repetitions and keeps the order.
-    return list(dict.fromkeys((*depth, *plane) for plane in planes))
+    return list(dict.fromkeys(sizes))
 
 
 def _parse_size(value: Any) -> tuple[int, int] | None:
-    """Return (H, W) from a side, a pair of sides or a config of timm, else None."""
+    """Return (H, W) from an int, a pair of ints or a timm config, or None."""
     if isinstance(value, Mapping):
         value = (value.get("input_size") or ())[-2:]  # (C, H, W)
     if isinstance(value, int):

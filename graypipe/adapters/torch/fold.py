@@ -1,4 +1,4 @@
-"""Fold a plan into the first convolution of a torch model, and compare the two."""
+"""Fold a plan into the first convolution of a torch model, and compare both models."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ...extras import require_extra
 from ...plan import Plan
 from .._shared import folding
 from .._shared.folding import Comparison
-from .evaluation import copy_model, evaluation_copy, run_model, to_model
+from .evaluation import copy_model, evaluation_copy, match_model, run_model
 from .trace import CONVOLUTIONS, ImageLayer, find_image_layer
 from .transfer import KERNEL_LAYOUTS, to_array, to_dtype
 from .verify import check_only_reader
@@ -27,62 +27,65 @@ def fold_into(
 ) -> tuple[nn.Module, Plan]:
     """Fold a plan into the first convolution of a model.
 
-    ``folded(feed(image))`` equals ``model(plan(image))`` up to rounding, but the model
-    reads the bands of the plan's source instead of those of its target: one gray band
-    instead of three, for example. Without ``exact`` that holds wherever no zero
+    ``folded(feed(image))`` equals ``model(plan(image))`` up to rounding, but the folded
+    model reads the bands of the plan's source instead of those of its target: one gray
+    band instead of three, for example. Without ``exact`` that holds wherever no zero
     padding is involved, and approximately at zero-padded borders; `compare` measures
     the difference.
 
     The layer that reads the image is found by running a copy of the model, in
-    evaluation mode, on noise. What acts in training only, such as dropout of the
-    image, is not seen. Before the result is returned, it is verified that the layer is
-    the only part that reads the image, and that the folded layer gives the outputs
-    of the original one on images of the source.
+    evaluation mode, on noise. Operations that are active only in training, such as
+    dropout on the image, are not detected. Before the result is returned, it is
+    verified that the layer is the only part that reads the image, and that the folded
+    layer reproduces the outputs of the original one on images of the source.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Model whose first layer is a Conv2d or Conv3d that reads the image as it is
-        given, at most padded with zeros. It is neither changed nor run.
+        Model whose first layer is a Conv2d or Conv3d that reads the unmodified image,
+        except for zero padding. The model is neither modified nor run (only copies
+        run).
     plan : Plan
-        Plan that feeds ``model``. Its source declares its range, and its target is
-        floating. Its layouts are replaced by those of torch.
+        Plan that converts images to the input of ``model``. Its source must declare a
+        range, and its target must be floating-point. Its layouts are replaced by those
+        of torch.
     layer : str, optional
-        Name of the layer to fold, if several read the image and the others reach no
-        output.
+        Name of the layer to fold, if several layers read the image and the others do
+        not affect any output.
     exact : bool, default False
-        Feed a constant band "one" beside the others, which makes the fold exact at
+        Append a constant band "one" to the input, which makes the fold exact at
         zero-padded borders too. Required if the source has nodata.
 
     Returns
     -------
     folded : torch.nn.Module
-        Copy of ``model``. The convolution has other input bands and one group, and a
-        bias if the plan has an offset. Stride, padding, dilation, dtype, device and
-        ``requires_grad`` stay.
+        Copy of ``model``. The convolution reads different bands, and has one group, and
+        a bias if the plan has an offset. Stride, padding, dilation, dtype, device and
+        ``requires_grad`` are unchanged.
     feed : Plan
-        Plan that feeds ``folded``: from the source of ``plan``, with its nodata and
-        clip, to unit intensities less a centre for each band, in layout CHW (or CDHW).
-        The centres minimise the error at zero padding.
+        Plan that converts images to the input of ``folded``: from the source of
+        ``plan``, with its nodata and clip, to unit intensities minus a centre for each
+        band, in layout CHW (or CDHW). The centres minimise the error at zero padding.
 
     Raises
     ------
     ChannelError
-        If no convolution reads the image as it is, if the model reads it elsewhere
-        too, if the layer computes more than a convolution by its weight, if layers are
-        lazy, or if the model returns no finite number that could be compared.
+        If no convolution reads the unmodified image, if other parts of the model read
+        it too, if the layer is not a plain convolution with its weight, if layers are
+        lazy, or if no output of the model is finite, so that nothing can be compared.
     RangeError
         If the source declares no range, if it has nodata and ``exact`` is False, or if
-        the dtype of the weights cannot hold a folded weight.
+        a folded weight overflows the dtype of the weights.
     DTypeError
-        If ``model`` is no module, ``plan`` is no plan, or its target is not floating.
+        If ``model`` is not a module, ``plan`` is not a plan, or its target is not
+        floating-point.
     LayoutError
-        If the model reads volumes and the source is no volume.
+        If the model reads volumes but the source does not describe volumes.
 
     Notes
     -----
-    The weights keep their dtype. On CUDA, convolutions in float32 may round to TF32,
-    as ``torch.backends.cudnn.allow_tf32`` says.
+    The weights keep their dtype. On CUDA, convolutions in float32 may use TF32,
+    depending on ``torch.backends.cudnn.allow_tf32``.
 
     Examples
     --------
@@ -98,7 +101,7 @@ def fold_into(
     >>> feed.target.bands
     ('gray',)
 
-    The folded model gives the outputs of the original one:
+    The folded model reproduces the outputs of the original one:
 
     >>> image = np.arange(64, dtype=np.uint8).reshape(8, 8)
     >>> expected = model(torch.from_numpy(plan(image)[None]))
@@ -107,24 +110,26 @@ def fold_into(
     True
     """
     folding.check_foldable(plan, exact=exact)
-    reader = find_image_layer(model, len(plan.target.bands), layer)
-    convolution = reader.layer
+    image_layer = find_image_layer(model, len(plan.target.bands), layer)
+    convolution = image_layer.layer
     bias = None
     if convolution.bias is not None:
         bias = to_array(convolution.bias)
     kernel, bias, feed = folding.fold(
-        plan.with_layouts(target=_target_layout(plan, len(reader.size))),
+        plan.with_layouts(target=_target_layout(plan, len(image_layer.size))),
         to_array(convolution.weight),
         bias,
-        reader.taps_inside,
+        image_layer.taps_inside,
         layout=KERNEL_LAYOUTS[convolution.weight.ndim],
         groups=convolution.groups,
         exact=exact,
     )
     folded = copy_model(model)
-    _replace_weights(folded.get_submodule(reader.name), kernel, bias, reader.name)
-    check_only_reader(folded, reader, len(feed.target.bands))
-    _check_layer_outputs((model, folded), (plan, feed), reader, exact)
+    _replace_weights(
+        folded.get_submodule(image_layer.name), kernel, bias, image_layer.name
+    )
+    check_only_reader(folded, image_layer, len(feed.target.bands))
+    _check_layer_outputs((model, folded), (plan, feed), image_layer, exact)
     return folded, feed
 
 
@@ -136,24 +141,26 @@ def compare(
     *,
     layer: str | None = None,
 ) -> Comparison:
-    """Measure how far a folded model is from the original one.
+    """Measure the difference between a folded model and the original one.
 
     Copies of both models run in evaluation mode on the same random images of the
-    source, each fed by its plan. The images have a size that the model names, or 64 by
-    64 pixels, and as many more are 7 pixels larger on each side if the model accepts
-    that, because padding may depend on the size.
+    source, each with the output of its plan as input. The images have the first size
+    that the model accepts: one that it declares, 64 x 64 pixels or a larger one. If the
+    model accepts it, the same number of images with height and width increased by 7 is
+    used as well, because padding may depend on the size.
 
     Parameters
     ----------
     model : torch.nn.Module
         The original model.
     plan : Plan
-        Plan that feeds it.
+        Plan that converts images to the input of ``model``.
     folded : torch.nn.Module
         The folded model: the result of `fold_into`, or another model with a layer of
         the same name that should give the same outputs.
     folded_plan : Plan
-        Plan that feeds it, from the source of ``plan``.
+        Plan that converts images to the input of ``folded``, from the source of
+        ``plan``.
     layer : str, optional
         Name of the folded layer, as for `fold_into`.
 
@@ -167,10 +174,11 @@ def compare(
     Raises
     ------
     ChannelError
-        If the plans have different sources, if the models differ in their layers or
-        the shapes of their outputs, or if no convolution of ``model`` reads the image.
+        If the plans have different sources, if ``folded`` has no convolution of that
+        name, if the outputs of the models differ in shape, or if no convolution of
+        ``model`` reads the image.
     DTypeError
-        If a model is no module.
+        If a model is not a module.
 
     Examples
     --------
@@ -192,63 +200,67 @@ def compare(
     >>> comparison.border.relative < 1e-5
     True
     """
-    reader = find_image_layer(model, len(plan.target.bands), layer)
-    original_run, folded_run = _run_both((model, folded), (plan, folded_plan), reader)
+    image_layer = find_image_layer(model, len(plan.target.bands), layer)
+    original_run, folded_run = _run_both(
+        (model, folded), (plan, folded_plan), image_layer
+    )
     expected_layer, expected_outputs = original_run
     actual_layer, actual_outputs = folded_run
     expected_shapes = [array.shape for array in (expected_layer, *expected_outputs)]
     actual_shapes = [array.shape for array in (actual_layer, *actual_outputs)]
     if expected_shapes != actual_shapes:
         raise ChannelError(
-            f"expected models that differ only in the bands they read, but "
-            f"{reader.name!r} and the outputs have the shapes {expected_shapes} in one "
-            f"model, {actual_shapes} in the other: {folding.COMPARE_HINT}"
+            "expected models that differ only in the bands they read, but the outputs "
+            f"of {image_layer.name!r} and of the model have the shapes "
+            f"{expected_shapes} in the original model and {actual_shapes} in the "
+            f"folded one: {folding.COMPARE_HINT}"
         )
     interior, border = folding.compare_layer_outputs(
-        actual_layer, expected_layer, reader.taps_inside
+        actual_layer, expected_layer, image_layer.taps_inside
     )
     outputs = folding.Difference.between(actual_outputs, expected_outputs)
-    return Comparison(reader.name, interior, border, outputs)
+    return Comparison(image_layer.name, interior, border, outputs)
 
 
 def _check_layer_outputs(
     models: tuple[nn.Module, nn.Module],
     plans: tuple[Plan, Plan],
-    reader: ImageLayer,
+    image_layer: ImageLayer,
     exact: bool,
 ) -> None:
-    """Raise ChannelError unless the folded layer gives the outputs of the original.
+    """Raise ChannelError unless the folded layer reproduces the original outputs.
 
     The noise of the other checks cannot cover every value that images of the source
-    have, nor every size: a model may clamp beyond 2000, or pad by a number other than
-    zero at some sizes. Here the layers run on images of the source, in two sizes, each
-    fed by its plan. At the padded border they are equal with ``exact`` only.
+    have, nor every size: a model may clamp beyond 2000, or pad with a number other than
+    zero at some sizes. Here both layers run on images of the source of two sizes, each
+    with the output of its plan as input. At the zero-padded border, equality is
+    required only with ``exact``.
     """
-    (expected, _), (actual, _) = _run_both(models, plans, reader, count=1)
+    (expected, _), (actual, _) = _run_both(models, plans, image_layer, count=1)
     interior, border = folding.compare_layer_outputs(
-        actual, expected, reader.taps_inside
+        actual, expected, image_layer.taps_inside
     )
     differences = [interior.relative]
     if exact:
         differences.append(border.relative)
-    tolerance = _tolerance(reader.output, plans[0])
-    # "not <=" rather than ">": NaN is a difference too.
+    tolerance = _tolerance(image_layer.output, plans[0])
+    # ``not <=`` instead of ``>``, so that NaN counts as a difference.
     if not all(difference <= tolerance for difference in differences):
         raise ChannelError(
-            f"{reader.name!r}, folded, does not make of the source's images what it "
-            f"made of the plan's: the relative L2 difference is "
-            f"{np.max(differences):.1g}. The model does more to the image than "
-            f"convolve it (clamps it, scales it by its values, changes the weight): "
-            f"use a ChannelLayer in front of the model"
+            f"after folding, {image_layer.name!r} does not reproduce its original "
+            "outputs on images of the source: the relative L2 difference is "
+            f"{np.max(differences):.1g}. The model probably changes the image before "
+            "the convolution (clamping, scaling that depends on the values), or the "
+            "weight during it: use a ChannelLayer in front of the model"
         )
 
 
 def _tolerance(output: Tensor, plan: Plan) -> float:
-    """Return the relative difference of ``output`` that rounding may cause.
+    """Return the relative difference that rounding may cause in ``output``.
 
-    The square root of the machine epsilon, which is half the digits, of the less
-    precise of the plan and the layer. The dtype of ``output`` is that of the layer,
-    also under autocast.
+    It is the square root of the larger machine epsilon of plan and layer, that is,
+    agreement in half of the digits. ``output`` has the dtype in which the layer
+    computes, also under autocast.
     """
     is_float32_on_cuda = output.is_cuda and output.dtype == torch.float32
     if is_float32_on_cuda and torch.backends.cudnn.allow_tf32:
@@ -262,20 +274,24 @@ def _tolerance(output: Tensor, plan: Plan) -> float:
 def _run_both(
     models: tuple[nn.Module, nn.Module],
     plans: tuple[Plan, Plan],
-    reader: ImageLayer,
+    image_layer: ImageLayer,
     count: int = 2,
 ) -> list[tuple[Array, list[Array]]]:
-    """Run both models on the same ``count`` images of each size of ``reader``.
+    """Run both models on the same ``count`` images of each size of ``image_layer``.
 
     Returns the results of `_run_on_batches`, for each model.
     """
-    axes = len(reader.size)
-    feeds = [plan.with_layouts(target=_target_layout(plan, axes)) for plan in plans]
+    spatial_ndim = len(image_layer.size)
+    feeds = [
+        plan.with_layouts(target=_target_layout(plan, spatial_ndim)) for plan in plans
+    ]
     # For each size, the inputs of the original model and those of the folded one.
-    inputs = [folding.sample_inputs(feeds, size, count) for size in reader.taps_by_size]
+    inputs = [
+        folding.sample_inputs(feeds, size, count) for size in image_layer.taps_by_size
+    ]
     results = []
     for model, batches in zip(models, zip(*inputs, strict=True), strict=True):
-        results.append(_run_on_batches(model, reader.name, batches))
+        results.append(_run_on_batches(model, image_layer.name, batches))
     return results
 
 
@@ -284,25 +300,27 @@ def _run_on_batches(
 ) -> tuple[Array, list[Array]]:
     """Run a copy of ``model`` on ``batches``.
 
-    Returns what ``layer`` made of them, (N, outputs of all sizes, channels), and all
-    tensors that the model returned.
+    Returns the outputs of ``layer``, of shape (N, output positions of all sizes,
+    channels), and all tensors that the model returned.
     """
     layer_calls: list[Tensor] = []
 
     def record(_layer: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
-        layer_calls.append(output.clone())  # a layer that works in place may follow
+        layer_calls.append(output.clone())  # the next layer may modify it in place
 
     layer_outputs: list[Tensor] = []
     model_outputs: list[Tensor] = []
     with evaluation_copy(model) as copy:
         if not isinstance(dict(copy.named_modules()).get(layer), CONVOLUTIONS):
             raise ChannelError(
-                f"the folded model has no convolution {layer!r}, which reads the image "
-                f"in the original one: {folding.COMPARE_HINT}, both wrapped or neither"
+                f"the folded model has no convolution {layer!r}, the one that reads "
+                f"the image in the original model: {folding.COMPARE_HINT}, and wrap "
+                "either both models or neither"
             )
         copy.get_submodule(layer).register_forward_hook(record)
         for images in batches:
-            model_outputs += run_model(copy, to_model(torch.from_numpy(images), copy))
+            x = match_model(torch.from_numpy(images), copy)
+            model_outputs += run_model(copy, x)
             layer_outputs.append(layer_calls[-1].flatten(2))
     channels_last: Array = (
         torch.cat(layer_outputs, 2).movedim(1, -1).double().cpu().numpy()
@@ -311,29 +329,32 @@ def _run_on_batches(
 
 
 def _to_float64(tensor: Tensor) -> Array:
-    """Return ``tensor`` as an array of float64; a complex one as pairs of them."""
+    """Return ``tensor`` as a float64 array.
+
+    Complex values become pairs along a new last axis.
+    """
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     array: Array = tensor.double().cpu().numpy()
     return array
 
 
-def _target_layout(plan: Plan, axes: int) -> str:
-    """Return the target layout for a convolution over ``axes`` spatial axes."""
+def _target_layout(plan: Plan, spatial_ndim: int) -> str:
+    """Return the target layout for a convolution over ``spatial_ndim`` axes."""
     spatial = plan.source.layout.replace("C", "").replace("N", "")
-    if len(spatial) < axes:
+    if len(spatial) < spatial_ndim:
         raise LayoutError(
-            f"the model reads volumes, (C, D, H, W), and the layout of the source is "
-            f"{plan.source.layout!r}: declare that of its volumes, such as "
-            f"layout='DHW' or 'THW'"
+            "the model reads volumes (C, D, H, W), but the source has the layout "
+            f"{plan.source.layout!r}: declare a source of volumes, such as "
+            "layout='DHW' or 'THW'"
         )
-    return "C" + spatial[len(spatial) - axes :]
+    return "C" + spatial[len(spatial) - spatial_ndim :]
 
 
 def _replace_weights(
     convolution: Any, kernel: Array, bias: Array | None, name: str
 ) -> None:
-    """Give ``convolution``, called ``name`` in its model, folded weights."""
+    """Replace the weights of ``convolution``, named ``name`` in the model."""
     old_weight = convolution.weight
     old_bias = convolution.bias
     convolution.in_channels = kernel.shape[1]
@@ -342,7 +363,7 @@ def _replace_weights(
     convolution.weight = nn.Parameter(weight, requires_grad=old_weight.requires_grad)
     if bias is None:
         return
-    # A layer without a bias gets one that trains if its weight does.
+    # A layer without a bias gets one that is trainable if the weight is.
     requires_grad = old_weight.requires_grad
     if old_bias is not None:
         requires_grad = old_bias.requires_grad

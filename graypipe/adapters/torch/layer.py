@@ -1,4 +1,4 @@
-"""The torch layer that executes a plan where the model is."""
+"""The torch layer that executes a plan on the device of the model."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -10,7 +10,7 @@ from .._shared.layer import (
     MAX_EXACT_INTEGER,
     check_layer,
     initial_weights,
-    largest_level,
+    largest_magnitude,
     unit_plan,
 )
 from .tensor_plan import TORCH_DTYPES, TensorPlan, choose_tensor_plan, describe_plan
@@ -24,24 +24,25 @@ with require_extra("torch", "torch"):
 class ChannelLayer(nn.Module):
     """Execute a plan as a layer of a model.
 
-    Put in front of a backbone, it moves the expansion of bands behind the transfer to
-    the device: one band of integers crosses the bus instead of three of floats.
+    In front of a backbone, it expands the bands after the transfer to the device, so
+    that one band of integers is transferred instead of three bands of floats.
 
-    The layer takes tensors of stored values of shape (..., C, H, W), any number of
-    leading axes, and returns (..., bands out, H, W): fresh memory, in the dtype of the
-    plan's target, also under autocast and after ``half()`` on the model.
+    The layer takes tensors of stored values of shape (..., C, H, W), with any number of
+    leading axes, and returns a new tensor of shape (..., bands out, H, W) in the dtype
+    of the plan's target, also under autocast and after ``half()`` on the model.
 
     Parameters
     ----------
     plan : Plan
-        Plan to execute. Its source declares its range, because a layer cannot know
-        whether pixels were cast before they reach it, and its target is floating. Its
-        layouts are replaced by CHW.
+        Plan to execute. Its source must declare a range, because the pixels may have
+        been cast before they reach the layer, and its target must be floating-point.
+        Its layouts are replaced by CHW.
     trainable : bool, default False
         Make the affine part of the plan a convolution on unit intensities (0 for
         black, 1 for white) with the parameters ``weight``, of shape
         (bands out, bands in, kernel_size, kernel_size), and ``bias``, of shape
-        (bands out,). It starts as the plan, at the centre tap.
+        (bands out,). Initially the layer equals the plan: its matrix is at the centre
+        tap and all other taps are 0.
     kernel_size : int, default 1
         Odd number of taps on each axis of a trainable layer.
 
@@ -50,19 +51,19 @@ class ChannelLayer(nn.Module):
     RangeError
         If the source declares no range.
     DTypeError
-        If ``plan`` is not a plan, or its target is not floating.
+        If ``plan`` is not a plan, or its target is not floating-point.
     LayoutError
         If ``kernel_size`` is not an odd positive integer, or is not 1 in a layer that
         is not trainable.
 
     Notes
     -----
-    nodata and clip stay guards in front of the convolution of a trainable layer. A
-    pixel of nodata is 0 in the result, and black (0) to its neighbours. NaN that is
-    not declared as nodata spreads as far as the kernel.
+    In a trainable layer, nodata and clip are applied before the convolution. A nodata
+    pixel is 0 in the result, and counts as black (0) in the windows of its neighbours.
+    NaN that is not declared as nodata spreads to all pixels within reach of the kernel.
 
-    On CUDA, the convolution of a trainable layer may round to TF32, as
-    ``torch.backends.cudnn.allow_tf32`` says. A layer that is not trainable never does.
+    On CUDA, the convolution of a trainable layer may use TF32, depending on
+    ``torch.backends.cudnn.allow_tf32``. A layer that is not trainable never uses it.
 
     Examples
     --------
@@ -81,10 +82,10 @@ class ChannelLayer(nn.Module):
 
     A trainable layer starts with the same result:
 
-    >>> trained = ChannelLayer(plan, trainable=True, kernel_size=3)
-    >>> torch.allclose(trained(images.reshape(1, 1, 2, 2)), y)
+    >>> trainable = ChannelLayer(plan, trainable=True, kernel_size=3)
+    >>> torch.allclose(trainable(images.reshape(1, 1, 2, 2)), y)
     True
-    >>> trained.weight.shape
+    >>> trainable.weight.shape
     torch.Size([3, 1, 3, 3])
     """
 
@@ -96,13 +97,13 @@ class ChannelLayer(nn.Module):
             plan,
             trainable,
             kernel_size,
-            why="a layer takes what a model hands it, pixels that were cast included",
-            instead="call the plan itself",
+            reason="the input of a layer may have been cast by the model",
+            alternative="call the plan itself",
         )
         self.plan = plan.with_layouts("CHW", "CHW")
         self.trainable = trainable
         self.kernel_size = kernel_size
-        self._largest_level = largest_level(plan)
+        self._largest_magnitude = largest_magnitude(plan)
         self._tensor_plans = self._make_tensor_plans()
         if trainable:
             kernel, bias = initial_weights(plan, kernel_size)
@@ -110,14 +111,19 @@ class ChannelLayer(nn.Module):
             self.bias = nn.Parameter(torch.from_numpy(bias))
 
     def _make_tensor_plans(self) -> dict[int, TensorPlan]:
-        """Return what runs before the convolution, or instead of it, by band count."""
-        plan = unit_plan(self.plan) if self.trainable else self.plan
+        """Return the tensor plan that runs before the convolution, keyed by band count.
+
+        If the layer is not trainable, the tensor plan runs alone.
+        """
+        plan = self.plan
+        if self.trainable:
+            plan = unit_plan(plan)
         tensor_plan = TensorPlan(plan)
         return {tensor_plan.band_count: tensor_plan}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tensor plans are derived from the plan. Without them, saved layers name only
-        # public import paths.
+        # Tensor plans are derived from the plan. They are left out, so that saved
+        # layers refer only to public import paths.
         state = self.__dict__.copy()
         del state["_tensor_plans"]
         return state
@@ -132,7 +138,8 @@ class ChannelLayer(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (..., C, H, W)
-            Stored values, in the dtype of the file or cast to another that holds them.
+            Stored values, in the dtype of the file or in another dtype that represents
+            them exactly.
 
         Returns
         -------
@@ -147,8 +154,8 @@ class ChannelLayer(nn.Module):
         DTypeError
             If ``x`` is not a tensor, or has a dtype that the plan does not take.
         RangeError
-            If ``x`` is float16, which cannot hold the levels that the source declares,
-            and the source does not declare that dtype.
+            If ``x`` is float16, which cannot represent the levels that the source
+            declares, and the source does not declare that dtype.
         """
         tensor_plan = choose_tensor_plan(self._tensor_plans, x)
         self._check_half_precision(x)
@@ -159,29 +166,32 @@ class ChannelLayer(nn.Module):
         return y.to(TORCH_DTYPES[self.plan.target.dtype])
 
     def _check_half_precision(self, x: Tensor) -> None:
-        """Raise RangeError if the levels of the source do not survive float16."""
+        """Raise RangeError if ``x`` is float16 and the source has larger levels."""
         if x.dtype != torch.float16 or self.plan.source.dtype is not None:
             return
-        if self._largest_level > MAX_EXACT_INTEGER["float16"]:
+        if self._largest_magnitude > MAX_EXACT_INTEGER["float16"]:
             raise RangeError(
-                f"float16 does not hold every number up to {self._largest_level:g}, "
-                f"which the source declares, and the images arrived as float16: cast "
-                f"the model, not its input, which stays in the integers of the file. "
-                f"If the file itself stores such floats, declare dtype='float16'"
+                "the input is float16, which cannot represent every integer up to "
+                f"{self._largest_magnitude:g}, the largest magnitude that the source "
+                "declares: cast the model only, and pass the stored integers as "
+                "input. If the file itself stores float16, declare dtype='float16' in "
+                "the source"
             )
 
-    def _convolve(self, units: Tensor) -> Tensor:
-        """Return the convolution of unit intensities (..., C, H, W)."""
-        # conv2d takes (C, H, W) or (N, C, H, W).
-        images = units.flatten(0, -4) if units.ndim > 4 else units
-        with _without_autocast(units.device.type):
+    def _convolve(self, unit_intensities: Tensor) -> Tensor:
+        """Return the convolution of unit intensities of shape (..., C, H, W)."""
+        dtype = unit_intensities.dtype
+        images = unit_intensities
+        if images.ndim > 4:  # conv2d takes (C, H, W) or (N, C, H, W)
+            images = images.flatten(0, -4)
+        with _without_autocast(images.device.type):
             y = conv2d(
                 images,
-                self.weight.to(units.dtype),
-                self.bias.to(units.dtype),
+                self.weight.to(dtype),
+                self.bias.to(dtype),
                 padding=self.kernel_size // 2,
             )
-        return y.reshape(*units.shape[:-3], *y.shape[-3:])
+        return y.reshape(*unit_intensities.shape[:-3], *y.shape[-3:])
 
     def extra_repr(self) -> str:
         """Return source and target of the plan, for the repr."""
@@ -193,6 +203,6 @@ class ChannelLayer(nn.Module):
 
 def _without_autocast(device: str) -> AbstractContextManager[Any]:
     """Return a context in which autocast does not lower the precision."""
-    if torch.amp.is_autocast_available(device):  # not on "meta", for example
+    if torch.amp.is_autocast_available(device):  # False for "meta", for example
         return torch.autocast(device, enabled=False)
     return nullcontext()

@@ -1,7 +1,7 @@
-"""Run plans on torch tensors (..., C, H, W), for the adapters of torch and torchvision.
+"""Run plans on torch tensors (..., C, H, W), for the torch and torchvision adapters.
 
-A tensor in host memory shares it with NumPy, so the engine reads and writes it without
-a copy. All other tensors run in elementwise operations of torch.
+A CPU tensor can share its memory with NumPy, so the engine reads it without a copy. All
+other tensors are computed with elementwise operations of torch.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,15 @@ from ...extras import require_extra
 from ...plan import Plan
 from .._shared import elementwise
 from .._shared.elementwise import ElementwiseSpec
-from .._shared.plan_choice import check_range_declared, choose_plan
+from .._shared.plan_choice import check_range_declared, no_plan_error
 
 with require_extra("torch", "torch"):
     import torch
     from torch import Tensor
     from torch.jit import is_tracing  # type: ignore[attr-defined]  # documented, but not in its __all__
 
-# The dtypes that plans take, in NumPy by that of torch, and in torch by name.
+# Dtypes that plans accept: the NumPy dtype by torch dtype, and the torch dtype by NumPy
+# name.
 NUMPY_DTYPES = {getattr(torch, name): np.dtype(name) for name in sorted(SUPPORTED)}
 TORCH_DTYPES = {dtype.name: torch_dtype for torch_dtype, dtype in NUMPY_DTYPES.items()}
 
@@ -32,18 +33,19 @@ TORCH_DTYPES = {dtype.name: torch_dtype for torch_dtype, dtype in NUMPY_DTYPES.i
 class TensorPlan:
     """Run a plan on tensors of shape (..., C, H, W).
 
-    Results are fresh and C-contiguous. The plan runs in the engine if NumPy can see
-    the memory of the tensor, and otherwise, on devices, with gradients and in graphs,
-    in elementwise operations.
+    Results are new, C-contiguous tensors. The engine computes them if the tensor can be
+    viewed as a NumPy array. Otherwise (on other devices, with gradients, in graphs)
+    they are computed with elementwise operations of torch.
 
     Parameters
     ----------
     plan : Plan
-        Its layouts are replaced by CHW.
+        The plan to run. Its layouts are replaced by CHW.
 
     Attributes
     ----------
     plan : Plan
+        The plan with the layouts CHW.
     band_count : int
         Number of bands of the source.
     """
@@ -51,8 +53,8 @@ class TensorPlan:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan.with_layouts("CHW", "CHW")
         self.band_count = len(plan.source.bands)
-        # Made now, because while torch traces a graph it can follow a look-up in a
-        # dict, but not the code that makes these.
+        # Built here, because torch can trace a dict lookup but not the code that builds
+        # the specs.
         self._specs = _make_specs(self.plan)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -61,15 +63,16 @@ class TensorPlan:
         Raises
         ------
         DTypeError, RangeError
-            As the plan itself, and for dtypes that NumPy lacks. RangeError also if
-            the source of an exported graph declares no range.
+            As for the plan itself; DTypeError also for dtypes that NumPy lacks, and
+            RangeError if the graph is exported and the source declares no range.
         """
         in_graph = torch.compiler.is_compiling()
         if in_graph or is_tracing():  # type: ignore[no-untyped-call]
             if torch.compiler.is_exporting():
                 check_range_declared(
                     self.plan,
-                    "an exported graph is fed by others, who may cast the pixels",
+                    "the input of an exported graph comes from other code, which may "
+                    "have cast the pixels",
                 )
             return self._run_elementwise(x)
         if x.dtype not in NUMPY_DTYPES:
@@ -83,33 +86,33 @@ class TensorPlan:
         return self._run_elementwise(x)
 
     def zero_nodata(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``y`` with 0 in the pixels where a band of ``x`` is nodata."""
+        """Return ``y``, set to 0 in the pixels where any band of ``x`` is nodata."""
         result: Tensor = elementwise.zero_nodata(
             self._spec_for(x.dtype), x, y, -3, TorchOps(x.device)
         )
         return result
 
     def _run_elementwise(self, x: Tensor) -> Tensor:
-        """Return the result for ``x`` in operations of torch."""
+        """Return the result for ``x``, computed with torch operations."""
         spec = self._spec_for(x.dtype)
         y: Tensor = elementwise.run(spec, x, -3, TorchOps(x.device))
-        if y is x:  # a plan that changes nothing still returns fresh memory
+        if y is x:  # a plan that changes nothing still returns a new tensor
             return y.clone(memory_format=torch.contiguous_format)
         return y.contiguous()
 
     def _spec_for(self, dtype: torch.dtype) -> ElementwiseSpec:
-        """Return the spec for tensors of ``dtype``, or raise the error of it."""
+        """Return the spec for ``dtype``, or raise the error recorded for that dtype."""
         spec = self._specs.get(dtype)
         if isinstance(spec, ElementwiseSpec):
             return spec
         if spec is None:
             raise _unsupported_dtype(dtype)
-        # A new exception: raising the stored one again would collect tracebacks in it.
+        # Raise a new exception: the traceback of the recorded one would grow each time.
         raise type(spec)(*spec.args)
 
 
 def choose_tensor_plan(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan:
-    """Return the plan for the bands of ``x``.
+    """Return the plan for the number of bands of ``x``.
 
     Parameters
     ----------
@@ -122,21 +125,22 @@ def choose_tensor_plan(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan
     DTypeError
         If ``x`` is not a tensor.
     LayoutError
-        If it has fewer than three axes.
+        If ``x`` has fewer than three axes.
     ChannelError
-        If no plan takes its band count.
+        If no plan takes the band count of ``x``.
     """
     if not isinstance(x, Tensor):
         raise DTypeError(f"expected a tensor, got {type(x).__name__}")
     if x.ndim < 3:
         raise LayoutError(
-            f"expected a tensor (..., C, H, W), got shape {tuple(x.shape)}: pass "
-            f"x[None] for a gray image (H, W), x[:, None] for a batch of them (N, H, W)"
+            f"expected a tensor of shape (..., C, H, W), got {tuple(x.shape)}: pass "
+            "x[None] for a gray image of shape (H, W), or x[:, None] for a batch of "
+            "gray images of shape (N, H, W)"
         )
-    count = int(x.shape[-3])  # torch.jit.trace has a tensor there
+    count = int(x.shape[-3])  # x.shape[-3] is a tensor under torch.jit.trace
     if count not in plans:
-        by_count = {number: choice.plan for number, choice in plans.items()}
-        choose_plan(by_count, count, f"a tensor of shape {tuple(x.shape)}")  # raises
+        by_count = {number: each.plan for number, each in plans.items()}
+        raise no_plan_error(by_count, count, f"a tensor of shape {tuple(x.shape)}")
     return plans[count]
 
 
@@ -150,14 +154,14 @@ def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
     image : ndarray of shape (..., C, H, W)
         Stored values, whose shape was checked.
     """
-    lead = image.ndim - 3
-    lead_shape = image.shape[:lead]
-    spatial_shape = image.shape[lead + 1 :]
+    leading_ndim = image.ndim - 3
+    leading_shape = image.shape[:leading_ndim]
+    spatial_shape = image.shape[-2:]
     result = np.empty(
-        (*lead_shape, len(execution.spec.matrix), *spatial_shape), execution.target
+        (*leading_shape, len(execution.spec.matrix), *spatial_shape), execution.target
     )
     # Kernels take the bands on the first axis, and any number of axes after it.
-    bands_first = (lead, *range(lead), lead + 1, lead + 2)
+    bands_first = (-3, *range(leading_ndim), -2, -1)
     execution.run(image.transpose(bands_first), result.transpose(bands_first))
     return torch.from_numpy(result)
 
@@ -181,16 +185,17 @@ def _make_specs(plan: Plan) -> dict[torch.dtype, ElementwiseSpec | GraypipeError
 def _unsupported_dtype(dtype: torch.dtype) -> DTypeError:
     """Return the error for dtypes that NumPy lacks."""
     return DTypeError(  # type: ignore[no-any-return]  # its constructor is that of Exception
-        f"expected a tensor of bool, integers of 8-64 bits or floats of 16-64 bits, "
-        f"got {dtype}: pass the integers of the file, also in front of a model in "
-        f"bfloat16, or convert with x.float()"
+        "expected a tensor of bool, of integers of 8 to 64 bits or of floats of 16 to "
+        f"64 bits, got {dtype}: pass the stored integers (also if the model is "
+        "bfloat16), or convert with x.float()"
     )
 
 
 def _as_numpy(x: Tensor) -> NDArray[Any] | None:
     """Return an array that shares the memory of ``x``, or None.
 
-    None on a device, with gradients, inside torch.func and for fake tensors.
+    The result is None for tensors on another device, tensors that require gradients,
+    tensors inside torch.func, and fake tensors.
     """
     try:
         array: NDArray[Any] = x.numpy()
@@ -202,8 +207,9 @@ def _as_numpy(x: Tensor) -> NDArray[Any] | None:
 def _check_implied_range(execution: Execution, x: Tensor) -> None:
     """Raise RangeError if the values of ``x`` are not in the implied range.
 
-    Elementwise operations do not test that. For a tensor with gradients the values
-    are at hand, so the engine runs for its test; its result has no gradient.
+    Elementwise operations do not check the range. The values of a CPU tensor that
+    requires gradients are accessible, so the engine runs for the check only; its result
+    is discarded.
     """
     image = _as_numpy(x.detach())
     if image is not None:
@@ -211,17 +217,17 @@ def _check_implied_range(execution: Execution, x: Tensor) -> None:
 
 
 class TorchOps:
-    """The functions of `keras.ops` that `elementwise` calls, on one device.
+    """The functions of `keras.ops` that `elementwise` calls, for one torch device.
 
-    Constants are filled in on the device. Copying them there would wait for all
-    operations that were queued before.
+    Constants are created on the device. Copying them from the host would wait for all
+    queued operations.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def convert_to_tensor(self, values: list[list[list[float]]], dtype: str) -> Tensor:
-        """Return (bands, 1, 1) for nested lists of that shape."""
+        """Return a tensor of shape (bands, 1, 1) from nested lists of that shape."""
         parts = []
         for ((value,),) in values:
             parts.append(

@@ -2,13 +2,13 @@
 
 Hooks compare the input of every convolution with the image. A convolution reads the
 image if its input is exactly the image, with nothing but zeros around it: then, and
-only then, a fold into its weights has the effect of the plan. The noise is such that
-operations on the way to the convolution change it, see `evaluation.noise_image`.
+only then, a fold into its weights is equivalent to the plan. The noise is such that
+any operation before the convolution changes it, see `evaluation.noise_image`.
 
 The zeros around the image, from padding modules or functions and from the convolution
-itself, decide which taps of the kernel lie inside the image at each position of the
-output. `_shared.folding` needs this, because zero padding makes a fold inexact. A
-second size of image is traced because padding may depend on the size: models pad to a
+itself, determine which taps of the kernel lie inside the image for each output
+position. `_shared.folding` needs this, because zero padding makes a fold inexact. A
+second image size is traced because padding may depend on the size: models pad to a
 multiple of their stride or patch size.
 """
 
@@ -39,12 +39,15 @@ Size = tuple[int, ...]
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
-# Modules that hand on the image as it is, or with zeros around it.
+# Modules that pass on the image unchanged, or with zeros around it.
 TRANSPARENT = (nn.Identity, nn.ZeroPad2d, nn.ZeroPad3d)
 
-# Added to each side of the image for the second size. Odd, so that the sum is no
-# multiple of strides and patch sizes, which are even.
+# Added to height, width and depth for the second size. It is odd, so that the sum is
+# not a multiple of strides and patch sizes, which are usually even.
 SECOND_SIZE_MARGIN = 7
+
+# Advice for errors about models into which nothing can be folded.
+CHANNEL_LAYER_ADVICE = "Use a ChannelLayer in front of the model"
 
 
 @dataclass(frozen=True)
@@ -59,38 +62,38 @@ class LayerCall:
         The layer.
     input_shape : tuple of int
         Shape of its first tensor argument.
-    inside : Tensor or None
-        Result of `find_inside` for that argument.
+    image_mask : Tensor or None
+        Result of `locate_image` for that argument.
     output : Tensor or None
-        What the layer returned, if its input was the image.
+        Output of the layer, if its input was the image.
     """
 
     name: str
     layer: nn.Module
     input_shape: tuple[int, ...]
-    inside: Tensor | None
+    image_mask: Tensor | None
     output: Tensor | None
 
 
 @dataclass(frozen=True)
 class ImageLayer:
-    """The convolution that reads the image, and the run that showed it.
+    """The convolution that reads the image, and the run in which it was found.
 
     Attributes
     ----------
     name : str
         Name of the layer in the model.
     layer : torch.nn.Conv2d or torch.nn.Conv3d
-        The layer, of a copy of the model.
+        The layer in a copy of the model.
     taps_by_size : dict of tuple to ndarray of bool, shape (taps, outputs)
-        For each size of image, that of ``image`` first: which taps of the kernel lie
-        inside the image, not in zero padding, at each position of the output.
+        By image size, starting with the size of ``image``: which taps of the kernel lie
+        inside the image rather than in zero padding, for each output position.
     image : Tensor of shape (1, bands, *size)
-        The image of noise.
+        The noise image.
     output : Tensor
-        What the layer made of it.
+        Output of the layer for ``image``.
     model_outputs : list of Tensor
-        What the model returned for it.
+        Outputs of the model for ``image``.
     """
 
     name: str
@@ -107,7 +110,7 @@ class ImageLayer:
 
     @property
     def taps_inside(self) -> NDArray[np.bool_]:
-        """``taps_by_size``, one size after the other."""
+        """The arrays of ``taps_by_size``, concatenated along the axis of outputs."""
         return np.concatenate(list(self.taps_by_size.values()), axis=1)
 
 
@@ -121,15 +124,16 @@ def find_image_layer(
     model : torch.nn.Module
         The model. A copy of it runs.
     bands : int
-        Number of bands that it reads.
+        Number of bands that the model reads.
     layer : str, optional
         Name of the layer to return if several layers read the image.
 
     Raises
     ------
     ChannelError
-        If no convolution reads the image as it is, if several do and ``layer`` names
-        none of them, or if nothing can be folded into the weights of the layer.
+        If no convolution reads the unmodified image, if several convolutions do and
+        ``layer`` is not the name of one of them, or if nothing can be folded into the
+        weights of the layer.
     DTypeError
         If ``model`` is not a `torch.nn.Module`.
     """
@@ -167,23 +171,24 @@ def _run_at_first_size(
             continue
         if not outputs:
             raise ChannelError(
-                f"expected a model that returns tensors, alone or in lists, mappings "
-                f"and objects, got one that returns {type(model(image)).__name__} "
-                f"without any: without outputs to compare, a fold cannot be verified"
+                "expected a model whose output contains tensors (alone or nested in "
+                "lists, mappings or objects), but its output, of type "
+                f"{type(model(image)).__name__}, contains none: without outputs to "
+                "compare, a fold cannot be verified"
             )
         return image, calls, outputs
     tried = ", ".join("x".join(map(str, size)) for size in sizes)
     raise ChannelError(
-        f"the plan makes {format_band_count(bands)}, and the model does not run on "
-        f"images with as many, at any of the sizes {tried}; at the first of them it "
-        f"raises {type(first_error).__name__}: {first_error}"
+        f"the model does not accept images of {format_band_count(bands)} (the output "
+        f"of the plan) at any of the sizes {tried}; for the first size it raises "
+        f"{type(first_error).__name__}: {first_error}"
     ) from first_error
 
 
 def _record_calls(
     model: nn.Module, image: Tensor
 ) -> tuple[list[LayerCall], list[Tensor]]:
-    """Run ``model``; return the calls of its layers and the tensors it returned."""
+    """Run ``model``; return the calls of its layers and its output tensors."""
     names = {module: name for name, module in model.named_modules()}
     calls: list[LayerCall] = []
 
@@ -193,12 +198,12 @@ def _record_calls(
         x = next(iter_tensors([*args, *kwargs.values()]), None)
         if x is None:
             return
-        inside = find_inside(x, image)
+        mask = locate_image(x, image)
         copied_output = None
-        if inside is not None and isinstance(output, Tensor):
-            copied_output = output.clone()  # a layer that works in place may follow
+        if mask is not None and isinstance(output, Tensor):
+            copied_output = output.clone()  # the next layer may modify it in place
         shape = tuple(x.shape)
-        calls.append(LayerCall(names[layer], layer, shape, inside, copied_output))
+        calls.append(LayerCall(names[layer], layer, shape, mask, copied_output))
 
     hooks = []
     for module, name in names.items():
@@ -212,17 +217,18 @@ def _record_calls(
 
 
 def _is_leaf(module: nn.Module, name: str) -> bool:
-    """Return whether ``module`` has no submodules. The model itself is no leaf.
+    """Return whether ``module`` has no submodules and supports hooks.
 
-    Leaves are recorded to name, in an error message, what else takes the image.
+    The model itself does not count as a leaf. Leaves are recorded so that error
+    messages can name what else reads the image.
     """
     if not name or any(module.children()):
         return False
-    return not isinstance(module, torch.jit.ScriptModule)  # takes no hooks
+    return not isinstance(module, torch.jit.ScriptModule)  # does not support hooks
 
 
-def find_inside(x: Tensor, image: Tensor) -> Tensor | None:
-    """Return where ``image`` lies in ``x``, if there are only zeros around it.
+def locate_image(x: Tensor, image: Tensor) -> Tensor | None:
+    """Return a mask of the position of ``image`` in ``x``.
 
     Parameters
     ----------
@@ -234,7 +240,8 @@ def find_inside(x: Tensor, image: Tensor) -> Tensor | None:
     Returns
     -------
     Tensor of shape (1, 1, *size of x) or None
-        1 inside the image and 0 around it; None if ``x`` is something else.
+        1 inside the image and 0 around it; None if ``x`` contains anything but the
+        image and zeros around it.
     """
     if x.is_quantized or x.ndim != image.ndim or x.shape[:2] != image.shape[:2]:
         return None
@@ -243,16 +250,16 @@ def find_inside(x: Tensor, image: Tensor) -> Tensor | None:
     nonzero = (x != 0).any(1, keepdim=True).nonzero()
     if not len(nonzero):
         return None
-    # The bounding box of what is not zero.
+    # Bounding box of the nonzero elements.
     low = nonzero.amin(0).tolist()[2:]
     high = nonzero.amax(0).tolist()[2:]
     sides = [slice(first, last + 1) for first, last in zip(low, high, strict=True)]
     box: Any = (..., *sides)
     if not torch.equal(x[box], image):
         return None
-    inside = torch.zeros_like(x[:1, :1])
-    inside[box] = 1
-    return inside
+    mask = torch.zeros_like(x[:1, :1])
+    mask[box] = 1
+    return mask
 
 
 def _choose_call(
@@ -265,22 +272,22 @@ def _choose_call(
             readers[call.name] = call
     if not readers:
         raise ChannelError(
-            f"no convolution of the model reads the image as it is: "
+            "no convolution of the model reads the unmodified image: "
             f"{_explain_no_reader(model, calls)}"
         )
     names = ", ".join(map(repr, readers))
     if layer is None:
         if len(readers) > 1:
             raise ChannelError(
-                f"several layers read the image, {names}: folded into one of them, "
-                f"the plan would be missing in the others. If those reach no output, "
-                f"name the one to fold as layer=; otherwise put a ChannelLayer before "
-                f"the model"
+                f"several layers read the image ({names}), and a plan folded into one "
+                "of them would not be applied in the others. If the others do not "
+                "affect the output, pass the name of the layer to fold as layer=; "
+                "otherwise put a ChannelLayer in front of the model"
             )
         return next(iter(readers.values()))
     if layer not in readers:
         raise ChannelError(
-            f"{layer!r} does not read the image: omit layer=, or name one of {names}"
+            f"{layer!r} does not read the image: omit layer=, or pass one of {names}"
         )
     return readers[layer]
 
@@ -290,68 +297,73 @@ def _explain_no_reader(model: nn.Module, calls: list[LayerCall]) -> str:
     # Inception and GoogLeNet of torchvision.
     if any(getattr(module, "transform_input", False) for module in model.modules()):
         return (
-            "transform_input of this model normalises it once more. Set that to False "
-            "and fold a plan whose target is 'inception', which is equivalent"
+            "the model normalises the image itself (transform_input=True). Set "
+            "transform_input to False and fold a plan with the target 'inception', "
+            "which is equivalent"
         )
     first_convolution = None
     for call in calls:
-        if call.inside is not None and not isinstance(call.layer, TRANSPARENT):
-            kind = type(call.layer).__name__
-            return f"{call.name!r} takes it, a layer {kind}"
+        if call.image_mask is not None and not isinstance(call.layer, TRANSPARENT):
+            return (
+                f"the layer {call.name!r} ({type(call.layer).__name__}) reads it "
+                f"instead. {CHANNEL_LAYER_ADVICE}"
+            )
         if first_convolution is None and isinstance(call.layer, CONVOLUTIONS):
             first_convolution = call
     if first_convolution is None:
         return (
-            "the model called none (a compiled or scripted one hides its layers: pass "
-            "the plain model; a convolution that is a function and not a layer cannot "
-            "be replaced)"
+            "the model calls no convolution layer. If it is compiled or scripted, pass "
+            "the original module; functional convolutions cannot be replaced"
         )
     return (
-        f"the first one, {first_convolution.name!r}, is given a tensor of shape "
-        f"{first_convolution.input_shape} that was computed from it"
+        f"the input of the first convolution, {first_convolution.name!r}, is a tensor "
+        f"of shape {first_convolution.input_shape} that was computed from the image. "
+        f"{CHANNEL_LAYER_ADVICE}"
     )
 
 
 def _check_owns_weights(
     model: nn.Module, call: LayerCall, calls: list[LayerCall]
 ) -> None:
-    """Raise ChannelError if replacing the weights would change more than the image."""
+    """Raise ChannelError if new weights would affect anything but reading the image."""
     layer = call.layer
-    own = layer._parameters
-    for what in ("weight", "bias"):
-        if getattr(layer, what) is not None and own.get(what) is None:
+    parameters = layer._parameters
+    for name in ("weight", "bias"):
+        if getattr(layer, name) is not None and parameters.get(name) is None:
             raise ChannelError(
-                f"the {what} of {call.name!r} is computed from others (weight_norm, "
-                f"parametrize, pruning), so nothing can be folded into it: remove that "
-                f"first, as torch.nn.utils.parametrize.remove_parametrizations does"
+                f"the {name} of {call.name!r} is computed from other tensors "
+                "(weight_norm, parametrize, pruning), so nothing can be folded into "
+                "it: remove the parametrization first, for example with "
+                "torch.nn.utils.parametrize.remove_parametrizations"
             )
     if any(other.layer is layer and other.output is None for other in calls):
         raise ChannelError(
-            f"{call.name!r} reads the image, and is called with something else as "
-            f"well: folded, it would be wrong for that"
+            f"{call.name!r} reads the image but is also called with other inputs, for "
+            f"which the folded weights would be wrong. {CHANNEL_LAYER_ADVICE}"
         )
-    own_ids = {id(parameter) for parameter in own.values()}
-    for name, module in model.named_modules():
+    parameter_ids = {id(parameter) for parameter in parameters.values()}
+    for module_name, module in model.named_modules():
         if module is layer:
             continue
         for parameter in module._parameters.values():
-            if parameter is not None and id(parameter) in own_ids:
+            if parameter is not None and id(parameter) in parameter_ids:
                 raise ChannelError(
-                    f"{call.name!r} shares its weight with {name!r}, which does not "
-                    f"read the image: untie them"
+                    f"{call.name!r} shares a parameter with {module_name!r}, so "
+                    "folding would change both layers: untie them first"
                 )
 
 
 def _find_taps_inside(call: LayerCall) -> NDArray[np.bool_]:
-    """Return which taps lie inside the image at each output: (taps, outputs) of bool.
+    """Return which taps lie inside the image, as a bool array of shape (taps, outputs).
 
-    Runs the layer on ``call.inside`` with one output channel per tap, whose kernel is
-    1 at that tap and 0 elsewhere: the output is the value that the tap reads. This
-    needs no formula for stride, padding, dilation or modes of padding.
+    Runs the layer on ``call.image_mask`` with one output channel per tap, whose kernel
+    is 1 at that tap and 0 elsewhere: the output is the value that the tap reads. This
+    needs no formula for stride, padding, dilation or padding modes.
 
-    It also shows whether the layer convolves by its weight at all. A subclass may
-    standardise or mask its weight, or change its input; then a value is neither 0 nor
-    1, or a negative multiple of the input does not give that multiple of the output.
+    It also shows whether the layer is a plain convolution with its weight. A subclass
+    may standardise or mask its weight, or change its input; then a value is neither 0
+    nor 1, or a negative multiple of the input does not give that multiple of the
+    output.
     """
     probe: Any = deepcopy(call.layer)
     count = prod(probe.kernel_size)
@@ -361,12 +373,13 @@ def _find_taps_inside(call: LayerCall) -> NDArray[np.bool_]:
     probe.bias = None
     kernel = torch.eye(count).reshape(count, 1, *probe.kernel_size)
     probe.weight = nn.Parameter(kernel.to(probe.weight))
-    inside: Any = call.inside
+    mask: Any = call.image_mask
     try:
-        # forward, not a call: hooks expect what the layer makes of images.
-        taps = probe.forward(inside)
-        # -256: negative and far from 1, and exact in every floating dtype.
-        is_linear = torch.equal(probe.forward(inside * -256), taps * -256)
+        # Call forward directly, so that hooks, which expect the outputs for images, do
+        # not run.
+        taps = probe.forward(mask)
+        # -256 is negative, far from 1, and exact in every floating-point dtype.
+        is_linear = torch.equal(probe.forward(mask * -256), taps * -256)
         is_0_or_1 = bool(((taps == 0) | (taps == 1)).all())
         is_read_somewhere = bool((taps[0] == 1).flatten(1).any(1).all())
         is_plain = is_linear and is_0_or_1 and is_read_somewhere
@@ -374,9 +387,9 @@ def _find_taps_inside(call: LayerCall) -> NDArray[np.bool_]:
         is_plain = False
     if not is_plain:
         raise ChannelError(
-            f"{call.name!r}, a layer {type(probe).__name__}, does not convolve by its "
-            f"weight as it is (StdConv2d standardises it, for example), so nothing can "
-            f"be folded into it: use a ChannelLayer in front of the model"
+            f"{call.name!r} ({type(probe).__name__}) does not apply its weight "
+            "unchanged (StdConv2d, for example, standardises it), so nothing can be "
+            f"folded into it. {CHANNEL_LAYER_ADVICE}"
         )
     taps_inside: NDArray[np.bool_] = (taps[0] == 1).reshape(count, -1).cpu().numpy()
     return taps_inside
@@ -385,9 +398,10 @@ def _find_taps_inside(call: LayerCall) -> NDArray[np.bool_]:
 def _find_taps_at_second_size(
     model: nn.Module, first_call: LayerCall, image: Tensor
 ) -> dict[Size, NDArray[np.bool_]]:
-    """Return the taps inside an image of another size, by that size.
+    """Return the taps inside an image of another size, keyed by that size.
 
-    Empty if the model does not accept the size, or does not call the layer.
+    The result is empty if the model does not accept the size or does not call the
+    layer.
     """
     size = tuple(side + SECOND_SIZE_MARGIN for side in image.shape[2:])
     try:
@@ -399,9 +413,10 @@ def _find_taps_at_second_size(
         return {}
     call = layer_calls[0]
     if call.output is None:
-        # At this size the layer does not read the image as it is, because the model
-        # resizes it, for example. Assume no padding around what it reads: whether the
-        # fold is right for it is checked by running the folded model.
+        # At this size the layer does not read the unmodified image, for example because
+        # the model resizes it. Assume that the input of the layer has no padding;
+        # whether the fold is correct in this case is verified later by running the
+        # folded model.
         ones = image.new_ones(1, 1, *call.input_shape[2:])
-        call = replace(call, inside=ones)
+        call = replace(call, image_mask=ones)
     return {size: _find_taps_inside(call)}

@@ -37,8 +37,8 @@ def transfer_into(
 ) -> Report:
     """Copy weights into a model, in place, by name and shape.
 
-    A weight is copied if the model has one of the same name and shape. Nothing is
-    written unless everything that is to be written fits.
+    A weight is copied if the model has one with the same name and shape. The model is
+    modified only if all weights to be written fit.
 
     Parameters
     ----------
@@ -46,36 +46,37 @@ def transfer_into(
         Model to write to. Its parameters keep their dtype, device and memory.
     source : torch.nn.Module, mapping or path
         A model, a state dict, or the path of a file: .safetensors, or a pickle (.pt,
-        .pth, .bin, .ckpt) that holds weights only.
+        .pth, .bin, .ckpt) that contains only weights.
     rename : mapping or callable, optional
-        Names of the model by names of the source, as for
+        Mapping from names in the source to names in the model, as for
         `graypipe.weights.transfer`. None as the new name omits a weight.
     freeze : bool, default False
-        Set ``requires_grad`` of what was copied or adapted to False. Running
-        statistics of a batch normalisation are no parameters: only evaluation mode
-        keeps them as they are.
+        Set ``requires_grad`` to False for all weights that were copied or adapted. The
+        running statistics of batch normalisation are buffers, not parameters, and
+        remain fixed in evaluation mode only.
     adapt : mapping, optional
-        Functions by names of the model, as for `graypipe.weights.transfer`; they get
-        arrays, whose kernels are (O, I, H, W). A ChannelMap stands for the function
-        that folds it: ``adapt={"conv1.weight": gp.replicate()}``.
+        Mapping from names in the model to functions, as for
+        `graypipe.weights.transfer`. The functions receive arrays; kernels of 2-D
+        convolutions have the layout (O, I, H, W). A ChannelMap is folded into the
+        weight: ``adapt={"conv1.weight": gp.replicate()}``.
 
     Returns
     -------
     Report
-        What was copied, adapted, skipped and left untouched. Tied weights, several
-        names of one tensor, are reported alike.
+        The copied, adapted, skipped and untouched weights. All names of a tied weight
+        are reported in the same category.
 
     Raises
     ------
     DTypeError
-        If ``model`` or ``source`` has another type, or if a weight to transfer cannot
-        be an array: lazy, meta, sparse or quantised tensors.
+        If ``model`` or ``source`` is of an unsupported type, or if a weight to transfer
+        cannot be converted to an array (lazy, meta, sparse or quantised tensors).
     ReadError
-        If a file holds something other than weights, or only a part of them.
+        If a file contains objects other than weights, or is truncated.
     ChannelError
-        If the source has different weights for one tied weight, or if the model
-        cannot be written to: expanded parameters, or a state dict made of copies. Also
-        for names in ``rename`` or ``adapt`` that do not exist.
+        If the source has different weights for one tied weight, if weights of the model
+        cannot be written in place (expanded parameters, copies in the state dict), or
+        if names in ``rename`` or ``adapt`` do not exist.
     LayoutError
         If an adapted weight has a shape that does not fit.
     RangeError
@@ -121,69 +122,69 @@ def transfer_into(
 
 
 def _memory_location(weight: Tensor) -> tuple[Any, ...]:
-    """Return what two tensors have in common if they are one weight."""
+    """Return a key that is equal for two tensors if they are the same weight."""
     return weight.device, weight.data_ptr(), weight.shape, weight.stride()
 
 
 def _freeze(model: nn.Module, locations: set[tuple[Any, ...]]) -> None:
     """Set ``requires_grad`` of the parameters at ``locations`` to False."""
-    # By location: a hook may have renamed the weights in the state dict, so that its
-    # names are not those of the parameters.
+    # Match by memory location, not by name: a hook may have renamed the weights in the
+    # state dict.
     for parameter in model.parameters():
         if _memory_location(parameter) in locations:
             parameter.requires_grad_(False)
 
 
 def _check_writable(model: nn.Module, targets: Mapping[str, Tensor]) -> None:
-    """Raise ChannelError unless writing to ``targets`` sets weights of the model."""
+    """Raise ChannelError unless writing to ``targets`` modifies the model."""
     storages = set()
     for tensor in (*model.parameters(), *model.buffers()):
         storages.add(tensor.untyped_storage().data_ptr())
     for name, weight in targets.items():
         if weight.untyped_storage().data_ptr() not in storages:
             raise ChannelError(
-                f"{name!r} in the state dict of the model is a copy, made by a hook, "
-                f"so what is written there does not reach the model: pass the part of "
-                f"the model that holds it, or rename it to None, which leaves it out"
+                f"{name!r} in the state dict of the model is a copy made by a hook, so "
+                "writing to it would not change the model: pass the submodule that "
+                "contains it, or omit it by renaming it to None"
             )
         axes = zip(weight.stride(), weight.shape, strict=True)
-        if any(stride == 0 and side > 1 for stride, side in axes):
+        if any(stride == 0 and length > 1 for stride, length in axes):
             raise ChannelError(
-                f"{name!r} of shape {tuple(weight.shape)} is expanded, several of its "
-                f"values are one in memory: make it a parameter of its own "
-                f"(contiguous()), or rename it to None, which leaves it out"
+                f"{name!r} of shape {tuple(weight.shape)} is an expanded tensor, whose "
+                "elements share memory: replace it by a contiguous parameter, or omit "
+                "it by renaming it to None"
             )
 
 
 def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict of ``model`` without what is not a tensor."""
+    """Return the tensors in the state dict of ``model``."""
     state = model.state_dict()
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _source_weights(source: Any) -> Mapping[str, Any]:
-    """Return names and weights of ``source``."""
+    """Return the names and weights of ``source``."""
     if isinstance(source, nn.Module):
         return _tensors_of(source)
     if isinstance(source, str | PathLike):
         source = _load(Path(source))
     if not isinstance(source, Mapping):
         raise DTypeError(
-            f"expected a model, a state dict or the path of a file that holds one, got "
-            f"{type(source).__name__}"
+            "expected a model, a state dict or the path of a file that contains a "
+            f"state dict, got {type(source).__name__}"
         )
     for name, value in source.items():
         if isinstance(value, Mapping):
             raise DTypeError(
-                f"{name!r} of the source is itself a mapping, so this is a checkpoint "
-                f"around a state dict: pass checkpoint[{name!r}], a file loaded by "
-                f"torch.load(path, weights_only=True)"
+                f"{name!r} of the source is itself a mapping, so the source is a "
+                f"checkpoint that contains a state dict: pass checkpoint[{name!r}] "
+                "(load a file with torch.load(path, weights_only=True) first)"
             )
     return source
 
 
 def _load(path: Path) -> Any:
-    """Return what a file of weights holds, without running code from the file."""
+    """Return the contents of a file of weights, without running code from the file."""
     if path.suffix == ".safetensors":
         with require_extra("torch", "safetensors"):
             from safetensors import SafetensorError
@@ -192,12 +193,13 @@ def _load(path: Path) -> Any:
             return load_file(path)
         except SafetensorError as error:
             raise ReadError(
-                f"{path} {_describe_broken(path)} ({error}): fetch it again"
+                f"{path} {_describe_broken(path)} ({error}): download it again"
             ) from error
     if path.suffix not in PICKLE_SUFFIXES:
+        *others, last = (".safetensors", *PICKLE_SUFFIXES)
         raise ReadError(
-            f"{path} is neither .safetensors nor {', '.join(PICKLE_SUFFIXES)}: save "
-            f"model.state_dict() as one"
+            f"expected a file with suffix {', '.join(others)} or {last}, got {path}: "
+            "save model.state_dict() in one of these formats"
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -214,22 +216,23 @@ def _explain_load_error(path: Path, error: Exception) -> str:
             "is a TorchScript archive, which is a program: pass torch.jit.load(path) "
             "if you trust it"
         )
-    # torch also raises UnpicklingError for files that are no pickle. Those of torch
-    # start as a zip archive or, saved by old versions, as a pickle.
+    # torch also raises UnpicklingError for files that are not pickles. Files saved by
+    # torch start like a zip archive or, from old versions, like a pickle.
     is_pickle = _first_bytes(path).startswith((b"PK", b"\x80"))
     if isinstance(error, UnpicklingError) and is_pickle:
         return (
-            "holds more than weights, and unpickling that can run any code: where the "
-            "file was made, save model.state_dict(), best with safetensors"
+            "contains objects other than weights, and unpickling them could run "
+            "arbitrary code: save model.state_dict() where the file was created, "
+            "preferably with safetensors"
         )
-    return f"{_describe_broken(path)}: fetch it again"
+    return f"{_describe_broken(path)}: download it again"
 
 
 def _describe_broken(path: Path) -> str:
-    """Return size and first bytes of a file, which tell what it is instead."""
+    """Return the size and first bytes of a file, which show what it actually is."""
     return (
-        f"is no {path.suffix} file, or a part of one: {path.stat().st_size} bytes, "
-        f"which start with {_first_bytes(path)!r}"
+        f"is not a valid {path.suffix} file, or is truncated (size "
+        f"{path.stat().st_size} bytes, first bytes {_first_bytes(path)!r})"
     )
 
 
@@ -240,11 +243,12 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def to_array(weight: Any) -> Any:
-    """Return a tensor as an array, and anything else as it is.
+    """Return a tensor as an array, and anything else unchanged.
 
     Floats that NumPy lacks, such as bfloat16, become float32. A tensor that cannot be
-    an array (lazy, meta, sparse, quantised) is returned as it is: it matters only if
-    it is to be transferred, and the transfer then raises an error that names it.
+    converted to an array (lazy, meta, sparse, quantised) is returned unchanged: this
+    matters only if the tensor is to be transferred, and the transfer then raises an
+    error that names the tensor.
     """
     if not isinstance(weight, Tensor):
         return weight
@@ -265,7 +269,7 @@ def to_dtype(array: NDArray[Any], dtype: torch.dtype, name: str) -> Tensor:
     Raises
     ------
     RangeError
-        If a finite value is beyond the greatest number of ``dtype``.
+        If a finite value exceeds the maximum of ``dtype``.
     """
     weight = torch.from_numpy(array)
     if weight.dtype != dtype:
@@ -273,7 +277,7 @@ def to_dtype(array: NDArray[Any], dtype: torch.dtype, name: str) -> Tensor:
         largest = float(np.max(np.abs(array), where=finite, initial=0))
         if largest > torch.finfo(dtype).max:
             raise RangeError(
-                f"{name!r} holds ±{largest:g}, which {dtype} cannot: convert the model "
-                f"to float32 first"
+                f"{name!r} contains a value of magnitude {largest:g}, which overflows "
+                f"{dtype}: convert the model to float32 first"
             )
     return weight.to(dtype)

@@ -507,7 +507,7 @@ def test_comparing_unrelated_models_is_refused():
         model_of(layers.Conv2D(4, 3), layers.Dense(2)),
     ):
         with pytest.raises(
-            gp.ChannelError, match=r"expected .*what fold_into made of it"
+            gp.ChannelError, match=r"expected .*the result of fold_into for that model"
         ):
             compare(model, PLAN, other, PLAN)
     with pytest.raises(

@@ -136,14 +136,16 @@ def test_a_declared_dtype_is_refused():
 
 def test_an_integer_target_is_refused():
     with pytest.raises(
-        gp.DTypeError, match=r"does not round.*got uint8.*tf_data.ToBackbone"
+        gp.DTypeError, match=r"cannot round.*got uint8.*tf_data.ToBackbone"
     ):
         ChannelLayer(gp.plan(EIGHT, "rgb8"))
 
 
 @pytest.mark.parametrize("size", [0, 2, -1, 3.0, True, (3, 3)])
 def test_the_kernel_size_must_be_an_odd_integer(size):
-    with pytest.raises(gp.LayoutError, match="kernel_size is an odd positive integer"):
+    with pytest.raises(
+        gp.LayoutError, match="kernel_size to be an odd positive integer"
+    ):
         ChannelLayer(gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=size)
 
 

@@ -155,13 +155,13 @@ def test_nodata_is_zero_in_the_constant_band():
             gp.plan("gray", "imagenet"),
             False,
             gp.RangeError,
-            r"fed by others.*range=\(0, 255\)",
+            r"comes from other code.*range=\(0, 255\)",
         ),
         (
             gp.plan(GRAY, "rgb8"),
             True,
             gp.DTypeError,
-            "weights do not round.*uint8.*dtype='float32'",
+            "folded weights cannot round.*uint8.*dtype='float32'",
         ),
         (
             gp.plan(gp.Source(range=(0, 255), nodata=7), "imagenet"),
@@ -179,13 +179,13 @@ def test_nodata_is_zero_in_the_constant_band():
             gp.plan(gp.Source(("one",), range=(0, 255)), "imagenet"),
             True,
             gp.ChannelError,
-            "band 'one'.*rename it",
+            "band 'one'.*rename the band of the source",
         ),
         (
             "imagenet",
             False,
             gp.DTypeError,
-            "expected plans, as gp.plan makes them, got str",
+            "expected plans created by gp.plan, got str",
         ),
     ],
     ids=["undeclared", "integers", "nodata", "nan", "one", "no plan"],
@@ -242,7 +242,7 @@ def test_samples_can_be_volumes():
 def test_plans_of_different_sources_cannot_be_compared():
     with pytest.raises(
         gp.ChannelError,
-        match=r"(?s)plans of one source.*range=\(0.0, 1.0\).*that fold_into returned",
+        match=r"(?s)plans with the same source.*range=\(0.0, 1.0\).*that fold_into returned",
     ):
         folding.sample_inputs(
             [PLAN, gp.plan(gp.Source(range=(0, 1)), "imagenet")], (4, 4)
@@ -287,11 +287,11 @@ def test_outputs_of_different_shapes_are_refused():
     for actual in ([np.zeros((2, 9, 1))], [one, one], []):
         with pytest.raises(
             gp.ChannelError,
-            match=r"outputs of shapes \[\(2, 9, 4\)\], got.*what fold_into made of it",
+            match=r"outputs of shapes \[\(2, 9, 4\)\], got.*the result of fold_into for that model",
         ):
             folding.Difference.between(actual, [one])
     with pytest.raises(
-        gp.ChannelError, match=r"a layer that makes \(9, 4\), got \(9, 5\)"
+        gp.ChannelError, match=r"a layer with outputs of shape \(9, 4\), got \(9, 5\)"
     ):
         folding.compare_layer_outputs(np.zeros((2, 9, 5)), one, np.ones((9, 9), bool))
 

@@ -18,7 +18,8 @@ def test_the_band_count_picks_the_plan():
 def test_another_band_count_is_an_error_that_names_the_plans(count):
     plans = plan_choice.index_by_band_count((GRAY, RGB))
     with pytest.raises(
-        gp.ChannelError, match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} in shape"
+        gp.ChannelError,
+        match=rf"'gray' \(1\) or 'RGB' \(3\), got {count} bands in shape",
     ):
         plan_choice.choose_plan(plans, count, "shape")
 

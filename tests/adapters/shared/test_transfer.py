@@ -35,7 +35,7 @@ def test_a_channel_map_adapts_kernel_and_bias():
 def test_a_channel_map_adapts_only_kernels():
     for name in ("c.bias", ("c.weight", "c.bias")):
         with pytest.raises(
-            gp.ChannelError, match=r"name ends in 'weight'.*give a function"
+            gp.ChannelError, match=r"name ending in 'weight'.*pass a function"
         ):
             resolve_adapt({name: gp.replicate()}, HELD, LAYOUTS, "weight")
 
@@ -55,7 +55,7 @@ def test_a_map_for_a_dense_layer_is_refused():
     adapt = resolve_adapt({"fc.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
     with pytest.raises(
         gp.ChannelError,
-        match=r"kernels of 3 to 5 axes, and 'fc.weight' of the source has shape \(10, 3\)",
+        match=r"kernels with 3 to 5 axes, but 'fc.weight' of the source has shape \(10, 3\)",
     ):
         adapt["fc.weight"](np.ones((10, 3)))
 
@@ -64,7 +64,7 @@ def test_the_error_for_depthwise_kernels_shows_how_to_fold_them():
     adapt = resolve_adapt({"c.weight": gp.replicate()}, HELD, LAYOUTS, "weight")
     depthwise = KERNEL[:3, :1]
     with pytest.raises(
-        gp.ChannelError, match=r"reads 1: .*adapt=\{'c.weight': (lambda w: .*)\}$"
+        gp.ChannelError, match=r"reads 1 band: .*adapt=\{'c.weight': (lambda w: .*)\}$"
     ) as refused:
         adapt["c.weight"](depthwise)
     function = (

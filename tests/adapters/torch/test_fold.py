@@ -386,5 +386,5 @@ def test_weights_that_overflow_are_refused():
 def test_compare_needs_plans_of_one_source():
     model = net(nn.Conv2d(3, 4, 3, padding=1))
     folded, feed = fold_into(model, GRAY)
-    with pytest.raises(gp.ChannelError, match="plans of one source"):
+    with pytest.raises(gp.ChannelError, match="plans with the same source"):
         compare(model, gp.plan(gp.Source(range=(0, 1)), "imagenet"), folded, feed)

@@ -144,7 +144,8 @@ def test_transform_input_is_refused_with_a_cure_that_works():
         )
     )
     with pytest.raises(
-        gp.ChannelError, match=r"reads the image as it is.*transform_input.*'inception'"
+        gp.ChannelError,
+        match=r"reads the unmodified image.*transform_input.*'inception'",
     ):
         fold_into(model, PLAN)
     expected, _ = by_hand(model, (lambda x: x, PLAN), (96, 96))
@@ -161,13 +162,13 @@ def test_transform_input_is_refused_with_a_cure_that_works():
     [
         (
             "resnetv2_50x1_bit",
-            "'stem.conv', a layer StdConv2d, does not convolve by its weight",
+            r"'stem.conv' \(StdConv2d\) does not apply its weight unchanged",
         ),
         (
             "nf_resnet26",
-            "'stem.conv', a layer ScaledStdConv2d, does not convolve by its weight",
+            r"'stem.conv' \(ScaledStdConv2d\) does not apply its weight unchanged",
         ),
-        ("tresnet_m", "'body.s2d' takes it, a layer SpaceToDepth"),
+        ("tresnet_m", r"'body.s2d' \(SpaceToDepth\) reads it instead"),
     ],
 )
 def test_stems_that_do_more_than_convolve_are_refused(name, message):

@@ -221,6 +221,6 @@ def test_only_the_engine_writes_64_bit_integers():
     x = torch.tensor([[[0, 7, 255]]], dtype=torch.uint8)
     assert plan(x).tolist() == [[[0, 7, 255]]]
     with pytest.raises(
-        gp.DTypeError, match="got int64, and no float represents its limits"
+        gp.DTypeError, match="got int64, whose limits cannot be represented"
     ):
         torch.vmap(plan)(x[None])

@@ -45,38 +45,38 @@ def tied():
 REFUSED = {
     "normalised inside": (
         net(conv(), nn.BatchNorm2d(3)),
-        "no convolution.*'0' takes it, a layer BatchNorm2d",
+        r"no convolution.*'0' \(BatchNorm2d\) reads it instead",
     ),
     "computed before": (
         Around(lambda m, x: m.stem(x * 2), stem=conv()),
-        "'stem', is given.*computed from it",
+        "'stem', is a tensor.*computed from the image",
     ),
     "padded by another number": (
         Around(lambda m, x: m.stem(functional.pad(x, (1, 1), value=0.5)), stem=conv()),
-        "'stem', is given.*computed from it",
+        "'stem', is a tensor.*computed from the image",
     ),
     "padded by reflection": (
         net(conv(), nn.ReflectionPad2d(1)),
-        "'0' takes it, a layer ReflectionPad2d",
+        r"'0' \(ReflectionPad2d\) reads it instead",
     ),
     "flipped": (
         Around(lambda m, x: m.stem(x.flip(1)), stem=conv()),
-        "'stem', is given.*computed from it",
+        "'stem', is a tensor.*computed from the image",
     ),
     "cropped": (
         Around(lambda m, x: m.stem(x[..., 1:, :]), stem=conv()),
-        "'stem', is given.*computed from it",
+        "'stem', is a tensor.*computed from the image",
     ),
     "no convolution": (
         nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2)),
-        "'0' takes it, a layer Flatten",
+        r"'0' \(Flatten\) reads it instead",
     ),
     "functional": (
         Around(
             lambda m, x: functional.conv2d(x, m.w),
             w=nn.Parameter(torch.ones(2, 3, 3, 3)),
         ),
-        "a function",
+        "functional convolutions",
     ),
     "two readers": (
         Around(lambda m, x: m.a(x) + m.b(x), a=conv(), b=conv()),
@@ -84,44 +84,44 @@ REFUSED = {
     ),
     "a skip of the image": (
         Around(lambda m, x: m.b(m.a(x)) + x, a=conv(), b=nn.Conv2d(4, 3, 1)),
-        "elsewhere too",
+        "other parts of the model",
     ),
     "the image among the outputs": (
         Around(lambda m, x: [x, m.a(x)], a=conv()),
-        "elsewhere too",
+        "other parts of the model",
     ),
     "statistics of the image": (
         Around(lambda m, x: m.a(x) + x.mean(), a=conv()),
-        "elsewhere too",
+        "other parts of the model",
     ),
     "bands counted": (
         Around(lambda m, x: m.a(x) if x.shape[1] == 3 else x.no_such_thing, a=conv()),
-        "still does not take 1 band, but raises AttributeError.*no_such_thing",
+        "does not accept 1 band: it raises AttributeError.*no_such_thing",
     ),
     "called twice": (
         Around(lambda m, x: m.a(x) + m.a(x * 2), a=conv()),
-        "'a' reads the image, and is called with",
+        "'a' reads the image but is also called with",
     ),
     "weight norm": (
         net(nn.utils.parametrizations.weight_norm(conv())),
-        "computed from others",
+        "computed from other tensors",
     ),
     "pruned": (
         net(prune.l1_unstructured(conv(), "weight", 0.5)),
-        "computed from others",
+        "computed from other tensors",
     ),
     "standardised": (
         net(StdConv2d(3, 4, 3)),
-        "a layer StdConv2d, does not convolve by its weight",
+        r"\(StdConv2d\) does not apply its weight unchanged",
     ),
     "scaled": (
         net(ScaledStdConv2d(3, 4, 3)),
-        "a layer ScaledStdConv2d, does not convolve by its weight",
+        r"\(ScaledStdConv2d\) does not apply its weight unchanged",
     ),
-    "tied": (tied(), "'a' shares its weight with 'b'"),
+    "tied": (tied(), "'a' shares a parameter with 'b'"),
     "four bands": (
         net(nn.Conv2d(4, 4, 3)),
-        "the plan makes 3 bands.*does not run.*expected input.*4 channels",
+        r"does not accept images of 3 bands \(the output of the plan\).*expected input.*4 channels",
     ),
 }
 
@@ -169,10 +169,10 @@ def after(change):
     return Around(lambda m, x: change(m.stem(x), x), stem=conv())
 
 
-CHANGED = "'stem', is given.*computed from it"
+CHANGED = "'stem', is a tensor.*computed from the image"
 NEARLY = {
-    "ReLU": (net(conv(), nn.ReLU()), "'0' takes it, a layer ReLU"),
-    "Hardtanh": (net(conv(), nn.Hardtanh(-2, 2)), "'0' takes it, a layer Hardtanh"),
+    "ReLU": (net(conv(), nn.ReLU()), r"'0' \(ReLU\) reads it instead"),
+    "Hardtanh": (net(conv(), nn.Hardtanh(-2, 2)), r"'0' \(Hardtanh\) reads it instead"),
     "clamped": (before(lambda x: x.clamp(-2, 2)), CHANGED),
     "clamped below": (before(lambda x: x.clamp(min=0)), CHANGED),
     "absolute": (before(lambda x: x.abs()), CHANGED),
@@ -184,44 +184,47 @@ NEARLY = {
     ),
     "scaled where positive": (
         before(lambda x: x * 2 - 1 if x.min() >= 0 else x),
-        "only for some values",
+        "for some values only",
     ),
     "scaled where wide": (
         before(lambda x: x / 255 if x.max() > 2000 else x),
-        "does not make of the source's images",
+        "does not reproduce its original outputs",
     ),
     "other padding at other sizes": (
         before(lambda x: functional.pad(x, (0, -x.shape[3] % 8, 0, 0), value=0.5)),
-        "does not make of the source's images",
+        "does not reproduce its original outputs",
     ),
-    "mask of the first band": (after(lambda y, x: y * (x[:, :1] > 0)), "elsewhere too"),
+    "mask of the first band": (
+        after(lambda y, x: y * (x[:, :1] > 0)),
+        "other parts of the model",
+    ),
     "mask of the sum": (
         after(lambda y, x: y * (x.sum(1, keepdim=True) > 0)),
-        "elsewhere too",
+        "other parts of the model",
     ),
     "mask of what is not zero": (
         after(lambda y, x: y * (x[:, :1] != 0)),
-        "elsewhere too",
+        "other parts of the model",
     ),
     "switched by the mean": (
         after(lambda y, x: y if x.mean() > 0 else -y),
-        "elsewhere too",
+        "other parts of the model",
     ),
     "clamping layer": (
         net(Clamping(3, 4, 3)),
-        "a layer Clamping, does not convolve by its weight",
+        r"\(Clamping\) does not apply its weight unchanged",
     ),
     "centring layer": (
         net(Centring(3, 4, 3, padding=1)),
-        "a layer Centring, does not convolve by its weight",
+        r"\(Centring\) does not apply its weight unchanged",
     ),
     "masked layer": (
         net(Masked(3, 4, 3, padding=1)),
-        "a layer Masked, does not convolve by its weight",
+        r"\(Masked\) does not apply its weight unchanged",
     ),
     "brightened layer": (
         net(Brightened(3, 4, 3)),
-        "'0', folded, does not make of the source's images",
+        "after folding, '0' does not reproduce its original outputs",
     ),
 }
 WIDE = gp.plan(
@@ -260,7 +263,7 @@ def test_layer_selects_one_of_several_readers():
     plan = gp.plan(gp.Source("BGR", range=(0, 255)), "imagenet")
     model = Around(lambda m, x: [m.a(x), m.b(x)][0], a=conv(), b=conv()).eval()
     with pytest.raises(
-        gp.ChannelError, match=r"several layers read the image, 'a', 'b'"
+        gp.ChannelError, match=r"several layers read the image \('a', 'b'\)"
     ):
         fold_into(model, plan)
     folded, feed = fold_into(model, plan, layer="a")
@@ -268,7 +271,7 @@ def test_layer_selects_one_of_several_readers():
     with pytest.raises(gp.ChannelError, match=r"'c' does not read the image.*'a', 'b'"):
         fold_into(model, plan, layer="c")
     with pytest.raises(
-        gp.ChannelError, match=r"'a' folded the model still does not take 1 band"
+        gp.ChannelError, match=r"after folding 'a', the model does not accept 1 band"
     ):
         fold_into(model, GRAY, layer="a")
 
@@ -276,14 +279,16 @@ def test_layer_selects_one_of_several_readers():
 def test_a_second_reader_is_detected_if_bands_only_change_order():
     plan = gp.plan(gp.Source("BGR", range=(0, 255)), "imagenet")
     both = Around(lambda m, x: m.a(x) + m.b(x), a=conv(), b=conv())
-    with pytest.raises(gp.ChannelError, match="elsewhere too, not through 'a' alone"):
+    with pytest.raises(
+        gp.ChannelError, match="other parts of the model besides 'a' read the image"
+    ):
         fold_into(both, plan, layer="a")
 
 
 def test_model_and_plan_are_checked():
     with pytest.raises(gp.DTypeError, match=r"expected a torch.nn.Module, got dict"):
         fold_into({}, GRAY)
-    with pytest.raises(gp.RangeError, match="a folded model is fed by others"):
+    with pytest.raises(gp.RangeError, match="a folded model comes from other code"):
         fold_into(net(conv()), gp.plan("gray", "imagenet"))
     with pytest.raises(gp.DTypeError, match=r"expected plans.*got str"):
         fold_into(net(conv()), "imagenet")

@@ -195,7 +195,7 @@ def test_nothing_is_written_if_something_does_not_fit():
 def test_a_pickle_of_more_than_weights_is_refused(tmp_path):
     torch.save(encoder(), tmp_path / "model.pt")
     with pytest.raises(
-        gp.ReadError, match=r"model.pt holds more than weights.*safetensors"
+        gp.ReadError, match=r"model.pt contains objects other than weights.*safetensors"
     ):
         transfer_into(encoder(), tmp_path / "model.pt")
 
@@ -217,7 +217,7 @@ def test_other_sources_and_targets_are_refused(tmp_path):
         (
             3,
             gp.DTypeError,
-            "expected a model, a state dict or the path of a file that holds one, got int",
+            "expected a model, a state dict or the path of a file that contains a state dict, got int",
         ),
         (
             tmp_path / "tensor.pt",
@@ -227,7 +227,7 @@ def test_other_sources_and_targets_are_refused(tmp_path):
         (
             "weights.h5",
             gp.ReadError,
-            r"weights.h5 is neither .safetensors nor .pt, .pth, .bin, .ckpt: save",
+            r"suffix .safetensors, .pt, .pth, .bin or .ckpt, got weights.h5: save",
         ),
     ):
         with pytest.raises(raises, match=message):

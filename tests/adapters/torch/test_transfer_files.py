@@ -41,10 +41,10 @@ def test_a_broken_file_is_refused_with_its_first_bytes(kind, suffix, tmp_path):
         transfer_into(nn.Linear(3, 2), path)
     message = str(raised.value)
     assert message.startswith(
-        f"{path} is no {suffix} file, or a part of one: {len(content)} bytes"
+        f"{path} is not a valid {suffix} file, or is truncated (size {len(content)} bytes"
     )
     assert repr(content[:16]) in message
-    assert "holds more than weights" not in message
+    assert "contains objects other than weights" not in message
 
 
 @pytest.mark.filterwarnings(
@@ -71,7 +71,9 @@ def test_a_checkpoint_with_numpy_objects_is_refused(tmp_path):
             tmp_path / "a.ckpt",
             _use_new_zipfile_serialization=not legacy,
         )
-        with pytest.raises(gp.ReadError, match=r"a.ckpt holds more than weights"):
+        with pytest.raises(
+            gp.ReadError, match=r"a.ckpt contains objects other than weights"
+        ):
             transfer_into(nn.Linear(3, 2), tmp_path / "a.ckpt")
 
 
