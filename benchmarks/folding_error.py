@@ -43,7 +43,7 @@ STEMS = {
 }
 SUMMED, BLACK, FOLDED, EXACT = (
     "summed, averaged statistics",
-    "fold, fed 0 to 1",
+    "fold, unit intensities",
     "fold_into",
     "fold_into, exact",
 )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import layouts
-from ..extras import needs
+from ..extras import require_extra
 from . import views
 from .arrays import check_image, check_out, element_type, holds, limits
 from .spec import AffineSpec
@@ -61,7 +61,7 @@ def engine() -> ModuleType:
     if choice not in (None, *ENGINES):
         raise ValueError(f"GRAYPIPE_ENGINE must be one of {ENGINES}, got {choice!r}")
     if choice == "numba":
-        with needs("fast", "numba"):
+        with require_extra("fast", "numba"):
             return import_module(".numba_engine", __name__)
     if choice is None:
         try:

@@ -71,7 +71,7 @@ def test_hugging_face_adapts_what_is_asked_for_and_what_is_kept(run_recipe, scan
     names = run_recipe("Hugging Face datasets")
 
     y, scale = gray(scans, 0, 4095)
-    for held in (names["live"], names["kept"]):
+    for held in (names["on_access"], names["cached"]):
         assert_ready(held[0]["x"], y[0], scale[0])
         assert_ready(np.stack(held[:]["x"]), y, scale)
         assert list(held[:]["label"]) == [0] * 5
@@ -85,7 +85,7 @@ def test_hugging_face_computes_anew_for_another_plan_alone(run_recipe):
         names["plan"] = plan
         return (
             names["scans"]
-            .map(names["adapt"], batched=True, remove_columns="image")
+            .map(names["to_input"], batched=True, remove_columns="image")
             ._fingerprint
         )
 
