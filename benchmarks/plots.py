@@ -57,7 +57,7 @@ def _targets(records: dict[str, Record]) -> Picture:
     )
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xlabel("worst cell over its goal (1: just reached)")
+    axes.set_xlabel("worst case relative to the goal (1: just reached)")
     return picture
 
 
@@ -97,7 +97,8 @@ def _expand(records: dict[str, Record]) -> Picture:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel(
-        "time over graypipe's, fresh memory (right of the line: slower than graypipe)"
+        "time relative to graypipe, newly allocated memory "
+        "(right of the line: slower than graypipe)"
     )
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
@@ -129,7 +130,7 @@ def _normalise(records: dict[str, Record]) -> Picture:
         )
         axes.set_xticks(sizes, map(str, sizes))
         axes.minorticks_off()
-    both[0].set_ylabel("ns a pixel, fresh memory")
+    both[0].set_ylabel("ns per pixel, newly allocated memory")
     lines = {line.get_label(): line for axes in both for line in axes.lines}
     picture.legend(
         lines.values(),
@@ -176,9 +177,9 @@ def _zero_copy(records: dict[str, Record]) -> Picture:
 
 
 PLOTS: dict[str, tuple[str, str, Callable[[dict[str, Record]], Picture]]] = {
-    "benchmark-targets": ("what was reached, relative to the goal", "expand", _targets),
+    "benchmark-targets": ("result relative to the goal, by goal", "expand", _targets),
     "benchmark-expand": (
-        "expansion: time of every peer relative to graypipe",
+        "expansion: time of each peer relative to graypipe",
         "expand",
         _expand,
     ),

@@ -1,20 +1,22 @@
 """Sentences about where the figures of a page come from."""
 
+import textwrap
 from collections.abc import Iterable
 
 from .results import Record
 
 
 def machine(record: Record) -> str:
-    """Return a sentence with processor, engine, date and versions."""
+    """Return sentences with processor, engine, date and versions, in lines of 120 characters."""
     found = record["machine"]
     libraries = ", ".join(
         f"{name} {number}" for name, number in record["versions"].items()
     )
-    return (
+    text = (
         f"Machine: {found['processor']}, {found['architecture']}, {found['logical_cores']} logical cores, "
         f"{found['system']}; {found['engine']} engine, one thread. Measured on {record['date']} with {libraries}."
     )
+    return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
 def machines(records: Iterable[Record]) -> str:

@@ -68,18 +68,18 @@ def _is_timed(case: Case) -> bool:
 
 SECTIONS = (
     Section(
-        "One gray band to three",
+        "Repeat one gray band three times",
         ("expand",),
-        "Repetition alone, into fresh memory. Where a peer wins, the ratio is below 1.",
+        "Repetition only, into newly allocated memory. A ratio below 1 means that a peer is faster.",
         _single_fresh_integers,
     ),
     Section(
         "Gray uint8 to normalised float32",
         ("overhead", "normalise"),
-        "The main use, with ImageNet's statistics, into fresh memory.",
+        "The main use case, with the ImageNet statistics, into newly allocated memory.",
         _fresh_normalisation,
     ),
-    Section("Several bands in", ("mix",), "Images of 224².", _any_case),
+    Section("Multi-band input", ("mix",), "Images of 224².", _any_case),
     Section(
         "Crops, flips and Fortran order",
         ("strided",),
@@ -90,26 +90,27 @@ SECTIONS = (
     Section(
         "Pipelines",
         ("torchvision", "albumentations", "albumentationsx", "tf_data"),
-        "Transforms of uint8 images in the pipelines of other libraries, up to a normalised tensor.",
+        "Transforms in the pipelines of other libraries, from a uint8 image to a normalised tensor. In tf.data, the static size of a batch is known, or unknown (open).",
         _uint8_of_size_224,
     ),
     Section(
         "A DataLoader with two workers",
         ("loader",),
-        "512 images of 224² in batches of 64, up to normalised tensors.",
+        "512 images of 224² in batches of 64, from uint8 images to normalised tensors. The last row reads uint8 "
+        "batches without conversion, as a lower bound.",
         _any_case,
         by_contender=True,
     ),
     Section(
         "A layer in front of a Keras model",
         ("keras_layer",),
-        "Batches of 64 images of 224². A plain convolution is faster than the layer.",
+        "Batches of 64 images of 224². A ratio below 1 means that a peer is faster.",
         _any_case,
     ),
     Section(
         "A plan folded into the first convolution",
         ("folded",),
-        "Forward passes of batches of 8 images.",
+        "Forward passes of batches of 8 images: the plan before the model (early), a ChannelLayer in the model (late), or the plan folded into the first convolution, exactly with a second, constant band.",
         _is_timed,
         by_contender=True,
     ),
@@ -188,13 +189,13 @@ def _report(records: dict[str, Record]) -> str:
 
 def _target_table(rows: list[Reached]) -> str:
     head = (
-        "what",
-        "against",
+        "task",
+        "compared with",
         "goal",
-        "worst cell",
-        "median cell",
+        "worst case",
+        "median case",
         "reached",
-        "worst cell over by hand",
+        "hand-written / graypipe, worst case",
     )
     reached = [row for row in rows if not row.missed]
     lines = table(head, map(_target_row, rows), text=2)
@@ -215,16 +216,16 @@ def _target_row(row: Reached) -> list[str]:
 
 
 def _losses(rows: list[Reached]) -> str:
-    """Return a list of the goals that are missed, with the cells that miss them."""
+    """Return a list of the goals that are missed, with the cases that miss them."""
     missed = [row for row in rows if row.missed]
     if not missed:
         return ""
-    lines = ["Cells that miss their goal:", ""]
+    lines = ["Cases that miss their goal:", ""]
     for row in missed:
         worst = quantity(row.value, row.target.unit)
         lines.append(
-            f"- {row.target.what}, against {row.target.against}: "
-            f"{len(row.missed)} of {len(row.cells)} cells; the worst is {row.worst} ({worst})"
+            f"- {row.target.what} (compared with {row.target.against}): "
+            f"{len(row.missed)} of {len(row.cells)} cases; the worst is {row.worst} ({worst})"
         )
     return "\n".join(lines) + "\n"
 
@@ -262,10 +263,10 @@ def _comparison(cases: list[Case]) -> str:
         "case",
         "fastest peer",
         "graypipe",
-        "that peer",
+        "time of the fastest peer",
         "ratio",
-        "by hand",
-        "floor",
+        "hand-written",
+        "lower bound",
     )
     return table(head, map(_comparison_row, cases), text=2)
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -41,10 +42,8 @@ def _outcome(step: Callable[[Array], Any], view: Array) -> dict[str, str]:
     try:
         result = step(view)
     except (ValueError, RuntimeError) as error:
-        return {
-            "outcome": "refused",
-            "detail": f"{type(error).__name__}: {str(error).splitlines()[0][:70]}",
-        }
+        message = textwrap.shorten(str(error).splitlines()[0], 80, placeholder=" ...")
+        return {"outcome": "refused", "detail": f"{type(error).__name__}: {message}"}
     array = np.asarray(result)
     strides = f"strides {tuple(stride // array.itemsize for stride in array.strides)} elements"
     if np.shares_memory(array, view):

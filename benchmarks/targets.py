@@ -157,7 +157,7 @@ def _median(case: dict[str, Any], name: str) -> float:
     return found
 
 
-PEER, CHAIN = "the fastest peer of each cell", "the fastest public chain"
+PEER, CHAIN = "the fastest peer of each case", "the fastest public chain"
 
 TARGETS = (
     Target(
@@ -190,7 +190,7 @@ TARGETS = (
     Target(
         "overhead",
         "expand, 32²",
-        "time of a call",
+        "a fixed time per call",
         AT_MOST,
         2e-6,
         "s",
@@ -198,7 +198,7 @@ TARGETS = (
     ),
     Target(
         "normalise",
-        "gray to normalised, to 512²",
+        "gray to normalised, up to 512²",
         CHAIN,
         AT_LEAST,
         8,
@@ -207,7 +207,7 @@ TARGETS = (
     ),
     Target(
         "normalise",
-        "gray to normalised, from 1024²",
+        "gray to normalised, 1024² and larger",
         CHAIN,
         AT_LEAST,
         4,
@@ -374,7 +374,7 @@ TARGETS = (
     Target(
         "convert",
         "graypipe convert, PNG to npy",
-        "a script of Pillow, NumPy and a pool",
+        "a script with Pillow, NumPy and a process pool",
         AT_LEAST,
         1.5,
         "x",
@@ -383,7 +383,7 @@ TARGETS = (
     Target(
         "convert",
         "peak memory of graypipe convert",
-        "that of the fewest files",
+        "peak memory with the fewest files",
         AT_MOST,
         2**24,
         "B",
@@ -392,7 +392,7 @@ TARGETS = (
     Target(
         "views",
         "zero-copy expand",
-        "bytes held",
+        "a fixed amount of additional memory",
         AT_MOST,
         0,
         "B",
@@ -404,7 +404,7 @@ TARGETS = (
     Target(
         "peaks",
         "peak memory of a call",
-        "beyond the output",
+        "a fixed amount of memory beyond the output",
         AT_MOST,
         65536,
         "B",

@@ -16,7 +16,7 @@ from ..results import Record
 from ..writing import table
 from .variants import COLOUR, EXACT, FOLDED, ONE_BAND, SUMMED, THREE_BANDS
 
-STAGES = {"before": "before fine-tuning", "after": "after"}
+STAGES = {"before": "before fine-tuning", "after": "after fine-tuning"}
 PLACES = {"padded": "zero padding", "inside": "inside", "unpadded": "unpadded"}
 
 
@@ -39,7 +39,7 @@ def page(record: Record) -> str:
         machine=provenance.machine(record),
         photographs=len(names),
         names=", ".join(names),
-        chance=f"{1 / len(names):.0%}",
+        chance=f"{100 / len(names):.0f} %",
         tested=f"{settings['held_out'] * len(names):,}",
         accuracy=_accuracy(record),
         differences=_differences(record),
@@ -83,12 +83,12 @@ def _logits(record: Record) -> str:
         (
             way,
             f"{_worst(record, max, 'logits', way):.2g}",
-            f"{_worst(record, min, 'agreement', way):.2%}",
+            f"{100 * _worst(record, min, 'agreement', way):.2f} %",
         )
         for way in ONE_BAND
     )
     return table(
-        ("method", "largest difference of a logit", "same class, at least"), rows
+        ("method", "largest difference of a logit", "same class (worst network)"), rows
     )
 
 
@@ -178,7 +178,7 @@ def _picture(record: Record) -> Picture:
     axes.set_yticks(range(len(ways)), ways)
     axes.set_xlim(0, 100)
     axes.set_xlabel(
-        "accuracy on held-out patches, % (one point per network, bars at the mean)"
+        "accuracy on held-out patches, % (one point per network; the bar is their mean)"
     )
     axes.legend(frameon=False, loc="lower right")
     return picture

@@ -53,7 +53,7 @@ def test_report_compares_with_the_fastest_peer(records, tmp_path):
 
     text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     assert "$" not in text
-    assert "## Several bands in" in text
+    assert "## Multi-band input" in text
     for case in records["mix"]["cases"]:
         peers = {}
         for name, figure in case["contenders"].items():
