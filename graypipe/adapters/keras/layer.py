@@ -360,7 +360,7 @@ def _check_plan(plan: Plan, trainable: bool, kernel_size: int) -> None:
         plan,
         trainable,
         kernel_size,
-        reason="Keras casts uint8 to float32 before a layer sees it",
+        reason="Keras casts uint8 to float32 before a layer receives the pixels",
         alternative=USE_TF_DATA,
     )
     if plan.source.dtype is not None:
