@@ -133,7 +133,9 @@ def test_caffe_mode_moves_a_fourth_band_to_blue():
         peer.ravel(), [200 - 103.939, 30 - 116.779, 20 - 123.68, 10], 1e-5
     )
     bands = ("R", "G", "B", "NIR")
-    with pytest.raises(gp.ChannelError, match=r"cannot infer a channel map from .*NIR.*to 'BGR'"):
+    with pytest.raises(
+        gp.ChannelError, match=r"cannot infer a channel map from .*NIR.*to 'BGR'"
+    ):
         gp.plan(bands, "keras-caffe")
     x = gp.plan(
         gp.Source(bands, range=(0, 255)),
