@@ -113,7 +113,10 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def match_model(x: Tensor, model: nn.Module) -> Tensor:
-    """Return ``x`` with device and dtype of the model's first floating parameter."""
+    """Return ``x`` on the device and in the dtype of ``model``.
+
+    The first floating-point parameter of the model determines both.
+    """
     for parameter in model.parameters():
         if parameter.is_floating_point():
             return x.to(parameter.device, parameter.dtype)

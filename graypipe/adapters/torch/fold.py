@@ -282,12 +282,13 @@ def _run_both(
     Returns the results of `_run_on_batches`, for each model.
     """
     spatial_ndim = len(image_layer.size)
-    feeds = [
+    input_plans = [
         plan.with_layouts(target=_target_layout(plan, spatial_ndim)) for plan in plans
     ]
     # For each size, the inputs of the original model and those of the folded one.
     inputs = [
-        folding.sample_inputs(feeds, size, count) for size in image_layer.taps_by_size
+        folding.sample_inputs(input_plans, size, count)
+        for size in image_layer.taps_by_size
     ]
     results = []
     for model, batches in zip(models, zip(*inputs, strict=True), strict=True):
