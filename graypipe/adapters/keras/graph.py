@@ -285,9 +285,10 @@ def _shared_message(layer: Layer) -> str:
 def _no_graph_message(model: Model) -> str:
     """Return the message for a model that its graph of layers does not describe."""
     return (
-        f"model {model.name!r} is of class {type(model).__name__}, which overrides how "
-        f"the model is called, so the layer that reads the image is unknown: fold a "
-        f"functional or sequential model and call it in the class, or {ALTERNATIVE}"
+        f"model {model.name!r} is of class {type(model).__name__}, which overrides "
+        f"`call`, `__call__` or `get_config`, so the layer that reads the image is "
+        f"unknown: fold a functional or sequential model and call the result in that "
+        f"class, or {ALTERNATIVE}"
     )
 
 

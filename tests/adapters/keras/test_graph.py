@@ -341,15 +341,15 @@ REFUSED = {
     "two images": (stereo, "a model with one input, the image, got 2"),
     "own call": (
         doubled,
-        "is of class Doubled, which overrides how the model is called",
+        "is of class Doubled, which overrides `call`, `__call__` or `get_config`",
     ),
     "own __call__": (
         wrapped,
-        "is of class Wrapped, which overrides how the model is called",
+        "is of class Wrapped, which overrides `call`, `__call__` or `get_config`",
     ),
     "subclassed": (
         written,
-        "is of class Written, which overrides how the model is called",
+        "is of class Written, which overrides `call`, `__call__` or `get_config`",
     ),
     "own layer": (
         lambda: model_of(Standardised(4, 3)),
