@@ -94,7 +94,7 @@ def no_plan_error(
         for number, plan in sorted(plans.items())
     )
     band_count = format_band_count(count)
-    return ChannelError(
+    return ChannelError(  # type: ignore[no-any-return]  # its constructor is that of Exception
         f"expected bands {accepted}, got {band_count} in {description}: add a plan for "
         f"images of {band_count}, or select the bands first"
     )
