@@ -379,7 +379,11 @@ def test_subclassed_models_name_weights_by_their_layers(tmp_path):
             "to a function, got 'head/kernel'",
         ),
         ({"rename": [("a", "b")]}, gp.DTypeError, "rename to be a mapping.*got list"),
-        ({"source": {0: np.ones(2)}}, gp.DTypeError, "names are strings, got 0"),
+        (
+            {"source": {0: np.ones(2)}},
+            gp.DTypeError,
+            "names in source to be strings, got 0",
+        ),
     ],
 )
 def test_invalid_arguments_are_refused_and_nothing_is_written(call, raises, says):
