@@ -56,13 +56,13 @@ __all__ = [
     "weights",
 ]
 
-# Where the names are that are imported on first use, so that `import graypipe` costs
-# little more than `import numpy`.
+# Modules of the public names that are imported lazily, which keeps `import graypipe`
+# about as fast as `import numpy`.
 _LAZY_NAMES = {"BandStats": "stats", "read": "io", "read_bands": "io"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use and keep it."""
+    """Import a public name on first access and cache it."""
     if name == "weights":
         return import_module(".weights", __name__)
     if name not in _LAZY_NAMES:

@@ -1,4 +1,4 @@
-"""Band names: how they are written and how they are shown."""
+"""Parse and format band names."""
 
 from collections.abc import Iterable
 
@@ -13,8 +13,8 @@ def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
     ----------
     bands : str or iterable of str
         ``"gray"`` is one band. Any other string must consist of distinct capital
-        letters, one band per letter (``"RGBY"``). An iterable holds one name per band
-        (``("B02", "B03")``, ``("NIR",)``).
+        letters, one band per letter (``"RGBY"``). An iterable contains one name per
+        band (``("B02", "B03")``, ``("NIR",)``).
 
     Returns
     -------
@@ -23,7 +23,8 @@ def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
     Raises
     ------
     ChannelError
-        If a string has another form, or if a name is empty, repeated or not a string.
+        If ``bands`` does not have one of these forms, or if a name is empty, repeated
+        or not a string.
     """
     if isinstance(bands, str):
         return _parse_string(bands)
@@ -37,7 +38,7 @@ def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
         raise ChannelError(f"expected one or more non-empty band names, got {names!r}")
     if len(set(names)) != len(names):
         raise ChannelError(f"expected distinct band names, got {names!r}")
-    # Members of a string Enum become plain strings, which JSON and pickle need.
+    # Convert members of a string Enum to plain strings, as JSON and pickle require.
     return tuple(str.__str__(name) for name in names)
 
 
@@ -49,8 +50,8 @@ def _parse_string(bands: str) -> tuple[str, ...]:
     if letters and all(map(_is_letter, letters)) and len(set(letters)) == len(letters):
         return letters
     raise ChannelError(
-        "expected a string of bands to be 'gray' or distinct capital letters such as "
-        f"'RGB', got {bands!r}: write ({bands!r},) for one band of that name, or "
+        "a string of bands must be 'gray' or distinct capital letters such as 'RGB', "
+        f"got {bands!r}: write ({bands!r},) for one band of that name, or "
         "('B02', 'B03') for several names"
     )
 

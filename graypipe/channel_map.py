@@ -1,4 +1,4 @@
-"""Channel maps: the affine map y = M · x + b over named bands."""
+"""Channel maps: affine maps y = M · x + b between named bands."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ from .errors import ChannelError, CopyRequiredError, DTypeError
 from .validation import as_finite_float, is_ordered_iterable, set_fields
 
 Bands = str | Iterable[str]
-Weights = Mapping[str, str | Mapping[str, float]]
+MixWeights = Mapping[str, str | Mapping[str, float]]
 
 # Weights of R, G and B in the luma signal of each video standard.
 LUMINANCE = {
@@ -35,8 +35,8 @@ class ChannelMap:
     Parameters
     ----------
     matrix : array_like of float
-        Coefficients of shape ``(len(outputs), len(inputs))``. A zero is structural: the
-        input band is not read for that output, so its NaN values do not spread.
+        Coefficients of shape ``(len(outputs), len(inputs))``. Zero entries are skipped
+        rather than multiplied, so NaN in an unused band does not propagate.
     offset : array_like of float, optional
         One constant per output band. The default is zero.
     inputs, outputs : str or sequence of str
@@ -102,13 +102,13 @@ class ChannelMap:
         )
 
     def __rshift__(self, other: "ChannelMap") -> "ChannelMap":
-        """Return the map that applies this map, then ``other``.
+        """Compose two maps: apply this map first, then ``other``.
 
         Parameters
         ----------
         other : ChannelMap
-            Its inputs must be this map's outputs. Bands are matched by name, in any
-            order.
+            Its inputs must be the outputs of this map. Bands are matched by name, in
+            any order.
 
         Returns
         -------
@@ -140,9 +140,9 @@ class ChannelMap:
         Returns
         -------
         ChannelMap
-            The least-squares inverse if there are more outputs than inputs, so the
-            inverse of a replication is the mean of its bands. Computed in rational
-            arithmetic, each coefficient rounded once.
+            The least-squares inverse if there are more outputs than inputs. For
+            example, the inverse of a replication averages the bands. Computed in
+            rational arithmetic, each coefficient rounded once.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class ChannelMap:
 
     @classmethod
     def from_json(cls, text: str) -> "ChannelMap":
-        """Build the map that `to_json` wrote.
+        """Build a map from the output of `to_json`.
 
         Parameters
         ----------
@@ -215,13 +215,13 @@ class ChannelMap:
         copy: bool | None = True,
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """Apply the map to an image, in the units of its values.
+        """Apply the map to the values of an image as they are, without scaling.
 
         Parameters
         ----------
         image : ndarray
-            Array of ``layout`` with the input bands. Any strides and byte order; it is
-            never modified.
+            Array with the axes ``layout`` and the input bands, of any strides and byte
+            order. It is not modified.
         layout : str
             Axes of ``image``, such as ``"HW"`` or ``"NCHW"``.
         out_layout : str, optional
@@ -229,16 +229,18 @@ class ChannelMap:
             band axis.
         dtype : dtype_like, optional
             Dtype of the result. By default the dtype of ``image`` (including its byte
-            order) if the map only repeats or picks bands, otherwise float32, or float64
-            for float64 input. An integer dtype rounds half to even and saturates.
+            order) if the map only repeats or selects bands, otherwise float32, or
+            float64 for float64 input. An integer dtype rounds half to even and
+            saturates.
         copy : bool or None, default True
-            As in the array API standard. True returns a new, writable, C-contiguous
-            array. None returns a read-only view where strides can express the map.
-            False returns that view or raises.
+            Similar to the array API standard. True returns a new, writable,
+            C-contiguous array. None returns a read-only view if the result can be
+            expressed with strides, otherwise a new array. False returns the view or
+            raises an exception.
         out : ndarray, optional
-            Array to write into. It determines the dtype and excludes ``copy`` and
-            ``dtype``. It must have the shape of the result, be writable, and share no
-            memory with ``image``.
+            Array to write into. It determines the dtype; ``copy`` and ``dtype`` must
+            not be given with it. It must have the shape of the result, be writable, and
+            not share memory with ``image``.
 
         Returns
         -------
@@ -251,11 +253,11 @@ class ChannelMap:
             If the shape of ``image`` does not match ``layout``, if the layouts cannot
             be converted, or if ``out`` cannot hold the result.
         ChannelError
-            If the number of bands differs.
+            If the number of bands of ``image`` is not the number of input bands.
         DTypeError
             If ``image`` is not an ndarray, or if a dtype is not supported.
         CopyRequiredError
-            If ``copy`` is False and no view can express the result.
+            If ``copy`` is False and the result cannot be expressed as a view.
 
         Examples
         --------
@@ -270,16 +272,16 @@ class ChannelMap:
         if out is not None:
             if copy is not True or dtype is not None:
                 raise DTypeError(
-                    "out= determines the memory and the dtype: leave copy= and dtype= "
-                    "out"
+                    "copy= and dtype= cannot be combined with out=, which determines "
+                    "the memory and the dtype: omit them"
                 )
             dtype = engine.check_image(out).dtype
         key = (layout, out_layout, image.dtype, dtype)
         try:
             execution = self._executions[key]
         except (KeyError, TypeError):
-            # TypeError: an argument that cannot be hashed is not a valid layout or
-            # dtype either, and `_bind` raises the error that says so.
+            # TypeError: an argument that is not hashable is not a valid layout or
+            # dtype, and `_bind` raises an error that explains this.
             execution = self._executions.setdefault(key, self._bind(*key))
         if copy is not True:
             view = _requested_view(execution, image, copy)
@@ -334,19 +336,19 @@ class ChannelMap:
         Raises
         ------
         ChannelError
-            If these are not the bands of the map.
+            If ``inputs`` or ``outputs`` are not the bands of the map.
         """
-        columns = _positions(self.inputs, inputs, "reads")
+        columns = _positions(self.inputs, inputs, "input")
         rows = []
         offset = []
-        for i in _positions(self.outputs, outputs, "produces"):
+        for i in _positions(self.outputs, outputs, "output"):
             coefficients = [self.matrix[i][k] for k in columns]
             rows.append({j: Fraction(m) for j, m in enumerate(coefficients) if m})
             offset.append(Fraction(self.offset[i]))
         return rational.Affine(tuple(rows), tuple(offset), len(columns))
 
     def _to_record(self) -> dict[str, Any]:
-        """Return the fields for JSON, without a zero offset."""
+        """Return the fields for JSON; an all-zero offset is omitted."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         if not any(self.offset):
             del record["offset"]
@@ -366,16 +368,17 @@ class ChannelMap:
 
 
 def _rows(matrix: Any) -> list[tuple[Any, ...]]:
-    """Return the rows of a matrix, or none if it is not a sequence of sequences."""
-    if not is_ordered_iterable(matrix) or not all(
-        is_ordered_iterable(row) for row in matrix
-    ):
+    """Return the rows of a matrix, or an empty list if it is not two-dimensional."""
+    if not is_ordered_iterable(matrix):
         return []
-    return [tuple(row) for row in matrix]
+    rows = list(matrix)  # a generator can be iterated over only once
+    if not all(is_ordered_iterable(row) for row in rows):
+        return []
+    return [tuple(row) for row in rows]
 
 
 def _constants(offset: Any, count: int) -> tuple[Any, ...]:
-    """Return the entries of an offset, or none if it is not a sequence."""
+    """Return the entries of an offset, or an empty tuple if it is a scalar."""
     if offset is None:
         return (0.0,) * count
     if not is_ordered_iterable(offset):
@@ -384,24 +387,31 @@ def _constants(offset: Any, count: int) -> tuple[Any, ...]:
 
 
 def _positions(
-    own_bands: tuple[str, ...], requested: tuple[str, ...] | None, verb: str
+    own_bands: tuple[str, ...], requested: tuple[str, ...] | None, side: str
 ) -> list[int]:
-    """Return the positions of ``requested`` in ``own_bands``, the same set of names."""
+    """Return the positions of ``requested`` in ``own_bands``.
+
+    Raises
+    ------
+    ChannelError
+        If the two do not contain the same names. ``side`` is "input" or "output", for
+        the message.
+    """
     if requested is None:
         return list(range(len(own_bands)))
     if set(own_bands) != set(requested):
-        only_map = sorted(set(own_bands) - set(requested))
-        only_requested = sorted(set(requested) - set(own_bands))
+        missing = sorted(set(requested) - set(own_bands))
+        unexpected = sorted(set(own_bands) - set(requested))
         raise ChannelError(
-            f"the map {verb} {format_bands(own_bands)}, expected "
-            f"{format_bands(requested)} (only in the map: {only_map}, only expected: "
-            f"{only_requested}): rename or pick bands with gp.select"
+            f"the map has the {side} bands {format_bands(own_bands)}, expected "
+            f"{format_bands(requested)} (missing from the map: {missing}, unexpected "
+            f"in the map: {unexpected}): rename or select bands with gp.select"
         )
     return [own_bands.index(band) for band in requested]
 
 
 def _default_dtype(spec: engine.AffineSpec, source: np.dtype[Any]) -> DTypeLike:
-    """Return the result's dtype where the caller does not name one."""
+    """Return the dtype of the result if the caller does not specify one."""
     if spec.picks is not None:
         return source
     if source.name == "float64":
@@ -414,12 +424,12 @@ def _requested_view(
 ) -> NDArray[Any] | None:
     """Return a view of ``image`` for ``copy`` None or False.
 
-    None means that a copy is required and allowed.
+    Return None if no view is possible and ``copy`` allows a copy.
     """
     if copy is not None and copy is not False:
         raise DTypeError(
-            "expected copy to be True, None (a view where possible) or False (a view "
-            f"or an error), got {copy!r}"
+            "expected copy to be True, None (a view if possible) or False (a view or "
+            f"an error), got {copy!r}"
         )
     view = execution.view(image)
     if view is None and copy is False:
@@ -447,7 +457,7 @@ def replicate(
     bands : str or sequence of str, default "RGB"
         The output bands.
     of : str or sequence of str, default "gray"
-        The one input band.
+        The input band.
     gains : sequence of float, optional
         One factor per output band. The default is 1.
 
@@ -458,8 +468,8 @@ def replicate(
     Raises
     ------
     ChannelError
-        If ``of`` is not exactly one band, or ``gains`` has another length than
-        ``bands``.
+        If ``of`` is not exactly one band, or if ``gains`` and ``bands`` differ in
+        length.
 
     Examples
     --------
@@ -472,7 +482,7 @@ def replicate(
     if len(inputs) != 1:
         raise ChannelError(
             f"expected one band to replicate, got {format_bands(inputs)}: use "
-            "gp.select or gp.mix for several"
+            "gp.select or gp.mix for several bands"
         )
     factors = [1.0] * len(outputs)
     if gains is not None:
@@ -486,12 +496,13 @@ def replicate(
 
 
 def select(bands: Bands | Mapping[str, str], *, of: Bands) -> ChannelMap:
-    """Return the map that picks bands, in any order.
+    """Return the map that selects bands, in any order.
 
     Parameters
     ----------
     bands : str, sequence of str, or mapping of str to str
-        The output bands. A mapping renames: ``{"R": "B04"}`` makes R from B04.
+        The output bands. A mapping from output to input bands also renames them:
+        ``{"R": "B04"}`` returns B04 under the name R.
     of : str or sequence of str
         The input bands.
 
@@ -502,7 +513,7 @@ def select(bands: Bands | Mapping[str, str], *, of: Bands) -> ChannelMap:
     Raises
     ------
     ChannelError
-        If ``of`` lacks a band.
+        If a selected band is not in ``of``.
 
     Examples
     --------
@@ -515,14 +526,14 @@ def select(bands: Bands | Mapping[str, str], *, of: Bands) -> ChannelMap:
     return mix({band: band for band in parse_bands(bands)}, of=of)
 
 
-def mix(weights: Weights, *, of: Bands) -> ChannelMap:
+def mix(weights: MixWeights, *, of: Bands) -> ChannelMap:
     """Return the map whose outputs are weighted sums of the input bands.
 
     Parameters
     ----------
     weights : mapping
-        For each output band the weights of the input bands, or a single band name,
-        which has weight 1.
+        Maps each output band to the weights of the input bands, or to the name of one
+        input band, which gets weight 1.
     of : str or sequence of str
         The input bands.
 
@@ -533,7 +544,7 @@ def mix(weights: Weights, *, of: Bands) -> ChannelMap:
     Raises
     ------
     ChannelError
-        If an input band is unknown, or if ``weights`` is not such a mapping.
+        If an input band is not in ``of``, or if ``weights`` is not such a mapping.
 
     Examples
     --------
@@ -557,14 +568,14 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
         terms = {terms: 1.0}
     if not isinstance(terms, Mapping):
         raise ChannelError(
-            f"expected a band name or a mapping of weights for band {band!r}, "
+            f"expected a band name or a mapping of weights for output band {band!r}, "
             f"got {terms!r}"
         )
     unknown = [name for name in terms if name not in inputs]
     if unknown:
         raise ChannelError(
-            f"band {band!r} reads {unknown[0]!r}, but the input bands are "
-            f"{format_bands(inputs)}"
+            f"output band {band!r} uses {unknown[0]!r}, which is not one of the input "
+            f"bands {format_bands(inputs)}"
         )
     return tuple(terms.get(name, 0.0) for name in inputs)
 
@@ -577,7 +588,7 @@ def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
     standard : {"rec601", "rec709", "rec2020"}, default "rec601"
         ITU-R BT.601, BT.709 or BT.2020.
     of : str or sequence of str, default "RGB"
-        The input bands; R, G and B are found by name.
+        The input bands. They must include R, G and B, in any order.
 
     Returns
     -------
@@ -586,7 +597,12 @@ def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
     Raises
     ------
     ChannelError
-        If the standard is unknown, or if ``of`` lacks R, G or B.
+        If the standard is unknown, or if R, G or B is not in ``of``.
+
+    Notes
+    -----
+    The weights are applied to the unit intensities as they are. For gamma-encoded
+    images, such as sRGB, the result is therefore the luma signal of the standard.
 
     Examples
     --------
@@ -601,13 +617,13 @@ def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
 
 
 def default_map(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap | None:
-    """Return the map between two sets of bands where it is unambiguous.
+    """Return the map between two sets of bands, or None if it is ambiguous.
 
     Returns
     -------
     ChannelMap or None
-        The selection by name if both sides have the same bands, a replication if there
-        is one input and several outputs, otherwise None.
+        The selection by name if ``inputs`` and ``outputs`` have the same bands, a
+        replication if there is one input and several outputs, otherwise None.
     """
     if set(inputs) == set(outputs):
         return select(outputs, of=inputs)
@@ -617,9 +633,9 @@ def default_map(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap
 
 
 def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
-    """Return the error message for bands that `default_map` cannot connect.
+    """Return the error message for bands for which `default_map` returns None.
 
-    It shows a mapping to paste, filled in for the bands that have the same name.
+    It suggests a mapping in which bands with equal names are already filled in.
     """
     placeholder = "<one of " + ", ".join(inputs[:4])
     if len(inputs) > 4:
@@ -629,20 +645,25 @@ def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> st
     for band in outputs:
         origin = band if band in inputs else placeholder
         entries.append(f'"{band}": "{origin}"')
-    complete = set(outputs) <= set(inputs)
+    complete = set(outputs) <= set(inputs)  # no placeholder is left
     message = (
         f"cannot infer a channel map from {format_bands(inputs)} to "
-        f"{format_bands(outputs)}: say which band feeds which, for example\n"
+        f"{format_bands(outputs)}: specify the input of each output band, "
+        "for example\n"
         f"    via={{{', '.join(entries)}}}\n"
     )
     unused = [band for band in inputs if band not in outputs]
     if unused and complete:
-        message += f"which does not read {unused}; "
-    message += 'a weighted merge is written {"R": {"R": 0.5, "Y": 0.5}}.'
+        message += f"This ignores the input bands {unused}. "
+    message += 'A weighted sum is written as {"R": {"R": 0.5, "Y": 0.5}}.'
     if outputs == ("gray",) and set("RGB") <= set(inputs):
         message += " For gray from RGB, pass via=gp.luminance()."
-    word = "".join(inputs)
-    if len(word) == len(inputs) > 1 and not complete:
-        # Names in capitals, such as "NIR", are read as one band per letter.
-        message += f" If {word} is the name of a single band, write ({word!r},)."
+    joined_names = "".join(inputs)
+    has_one_letter_names = len(joined_names) == len(inputs)
+    if has_one_letter_names and len(inputs) > 1 and not complete:
+        # A string in capitals, such as "NIR", is parsed as one band per letter.
+        message += (
+            f" If {joined_names!r} is the name of a single band, write "
+            f"({joined_names!r},)."
+        )
     return message

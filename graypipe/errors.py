@@ -5,19 +5,19 @@ The hierarchy::
     GraypipeError
     ├── LayoutError          (ValueError)             axes, shapes and ``out=``
     ├── ChannelError         (ValueError, TypeError)  band names and band counts
-    ├── RangeError           (ValueError)             the meaning of stored values
+    ├── RangeError           (ValueError)             a missing or invalid value range
     ├── DTypeError           (TypeError)              dtypes and array types
     ├── CopyRequiredError    (ValueError)             a requested view is impossible
     ├── ReadError            (OSError)                a file that cannot be read
     └── MissingExtraError    (ImportError)            an optional dependency is missing
 
-Every message states what was expected, what arrived and what to do next.
+Every message says what was expected, what was received and how to fix it.
 
-Each class takes exactly one positional argument, the message, and assigns
-``__init__ = Exception.__init__`` again. Both are required for errors that cross process
-or framework boundaries: pickling an exception replays ``args``, and TensorFlow rebuilds
-an exception raised inside ``Dataset.map`` as its own type only if
-``type(error).__init__ is Exception.__init__``.
+Each class takes exactly one positional argument, the message, and sets
+``__init__ = Exception.__init__`` explicitly. Both are required for errors that cross
+process or framework boundaries: unpickling an exception calls its class with ``args``,
+and TensorFlow rebuilds an exception raised inside ``Dataset.map`` as its own type only
+if ``type(error).__init__ is Exception.__init__``.
 """
 
 
@@ -56,14 +56,18 @@ class LayoutError(GraypipeError, ValueError):
 
 
 class ChannelError(GraypipeError, ValueError, TypeError):
-    """Band names or band counts do not match.
+    """Band names or band counts are invalid or do not match.
+
+    Also raised for an invalid channel map, preset or model configuration. It is also a
+    `TypeError`, because arguments of a wrong type can cause it, such as a band name
+    that is not a string.
 
     Examples
     --------
     >>> import graypipe as gp
-    >>> gp.select("RGB", of="RGY")
+    >>> gp.select("RGB", of="RGY")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    graypipe.errors.ChannelError: band 'B' reads 'B', but the input bands are 'RGY'
+    graypipe.errors.ChannelError: output band 'B' uses 'B', which is not one of...
     """
 
     __init__ = Exception.__init__
@@ -71,6 +75,8 @@ class ChannelError(GraypipeError, ValueError, TypeError):
 
 class RangeError(GraypipeError, ValueError):
     """The range of the stored values is unknown, invalid or contradicted by the data.
+
+    Also raised if another declared number, such as ``std``, is invalid.
 
     Examples
     --------
@@ -117,7 +123,7 @@ class CopyRequiredError(GraypipeError, ValueError):
 
 
 class ReadError(GraypipeError, OSError):
-    """A file cannot be read, or not without losing or inventing information.
+    """A file cannot be read, or only by losing or inventing information.
 
     Examples
     --------

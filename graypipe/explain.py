@@ -1,4 +1,4 @@
-"""The text returned by `Plan.explain`."""
+"""Build the text returned by `Plan.explain`."""
 
 from math import prod
 
@@ -21,22 +21,22 @@ def explain(
     execution: engine.Execution | None,
     shape: tuple[int, ...] | None,
 ) -> str:
-    """Describe how a plan reads and converts images.
+    """Describe how a plan interprets and converts images.
 
     Parameters
     ----------
     source : Source
     target : Target
     conversion : LayoutConversion
-        From the layout of the source to that of the target.
+        From the layout of the source to the layout of the target.
     channel_map : ChannelMap
-        The map from stored values, or from unit intensities if ``pairs`` is None.
+        The map that acts on stored values, or on unit intensities if ``pairs`` is None.
     pairs : tuple of (black, white) or None
-        The range of every band. None if it depends on a dtype that is unknown.
+        The range of every band, or None if it depends on a dtype that is unknown.
     execution : Execution or None
         None if the dtype is unknown.
     shape : tuple of int or None
-        Shape of the image, which has been checked.
+        Shape of the image, already validated.
 
     Returns
     -------
@@ -56,8 +56,8 @@ def explain(
     equations = [
         _equation(channel_map, index) for index in range(len(channel_map.outputs))
     ]
-    equations[0] += f"    (x: {_units(pairs)})"
-    labels = ["y = Mx+b"] + [""] * (len(equations) - 1)
+    equations[0] += f"    (inputs: {_units(pairs)})"
+    labels = ["map"] + [""] * (len(equations) - 1)
     lines.extend(zip(labels, equations, strict=True))
     if execution is not None:
         lines.append(("runs as", _execution(execution)))
@@ -67,7 +67,7 @@ def explain(
 
 
 def _range(source: Source, pairs: tuple[Pair, ...] | None) -> str:
-    """Return which stored values are black and white."""
+    """Return the text about the stored values of black and white."""
     if pairs is None:
         return (
             "implied by the dtype of the image: bool 0..1, uint8 0..255, "
@@ -81,29 +81,32 @@ def _range(source: Source, pairs: tuple[Pair, ...] | None) -> str:
 
 
 def _guards(source: Source, target: Target, execution: engine.Execution | None) -> str:
-    """Return what happens besides the affine map."""
+    """Return the steps that are not part of the affine map."""
     guards = []
     if source.nodata is not None:
-        guards.append(f"a pixel with {source.nodata:g} in any band becomes 0")
+        guards.append(f"pixels equal to {source.nodata:g} in any band are set to 0")
     if source.clip:
         guards.append("values are clipped to the range")
     may_be_floating = execution is None or execution.source.kind == "f"
     if may_be_floating and not source._declares_range:
-        guards.append("floating values above 2 or below -1 are refused")
+        guards.append("floating values above 2 or below -1 are rejected")
     if np.dtype(target.dtype).kind in "iub":
-        guards.append("rounded half to even, saturated")
+        guards.append("values are rounded half to even and saturated")
     return "; ".join(guards) or "none"
 
 
 def _units(pairs: tuple[Pair, ...] | None) -> str:
-    """Return the units that the printed map acts on."""
+    """Return the units of the inputs of the printed map."""
     if pairs is None:
-        return "unit intensities, 0 black and 1 white"
+        return "unit intensities, where 0 is black and 1 is white"
     return "stored values"
 
 
 def _equation(channel_map: ChannelMap, index: int) -> str:
-    """Return one output band as a formula, such as ``R = 0.5*R + 0.5*Y - 1``."""
+    """Return the formula of one output band, such as ``R = 0.5*R + 0.5*Y - 1``.
+
+    The left-hand side is an output band; the right-hand side contains input bands.
+    """
     terms = []
     for factor, name in zip(channel_map.matrix[index], channel_map.inputs, strict=True):
         if factor == 1:
@@ -121,13 +124,15 @@ def _execution(execution: engine.Execution) -> str:
     """Return how the plan is executed, and by which engine."""
     engine_note = " (numba engine)"
     if engine.name() == "numpy":
-        engine_note = " (numpy engine; the extra fast installs compiled kernels)"
+        engine_note = (
+            ' (numpy engine; pip install "graypipe[fast]" for compiled kernels)'
+        )
     if execution.progression is None:
         return f"one fused pass in {execution.compute_dtype}{engine_note}"
-    work = "nothing is computed"
+    work = "copies bands without arithmetic"
     if execution.spec.implied:
-        work = "checked against the implied range"
-    return f"a copy of bands{engine_note}, {work}; plan.view returns it without a copy"
+        work = "checks the implied range and copies bands"
+    return f"{work}{engine_note}; plan.view returns the same values without a copy"
 
 
 def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
@@ -135,7 +140,7 @@ def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
     spec = execution.spec
     result_shape = execution.shape(shape)
     input_count = len(spec.centre)
-    # The nodata test reads every band, the map only some.
+    # The nodata test reads every band; the map reads only bands with a non-zero weight.
     bands_read = len(spec.reads) if spec.nodata is None else input_count
     pixels = prod(shape) // input_count
     bytes_read = pixels * bands_read * execution.source.itemsize

@@ -1,4 +1,4 @@
-"""Optional dependencies: imported where they are needed, with a helpful error."""
+"""Import optional dependencies, or say which extra installs them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ from .errors import MissingExtraError
 
 @contextmanager
 def require_extra(extra: str, *modules: str) -> Iterator[None]:
-    """Turn the failed import of a missing package into a `MissingExtraError`.
+    """Raise `MissingExtraError` if an import in the block fails for a missing package.
 
-    A package that is installed but fails to import raises its own error.
+    The error of a package that is installed but fails to import is not changed.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Layouts: which axis of an array is which, and how one layout becomes another.
+"""Layouts, which name the axes of an array, and conversions between them.
 
 A layout is a string of the letters N (batch), T (time), D (depth), H, W and C (bands).
-Each occurs at most once; H and W are required. C may be anywhere. The other letters
-keep their relative order from source to target, so an image is never transposed by
-accident and a conversion visits the pixels of both arrays in the same order.
+Each occurs at most once; H and W are required. C may be anywhere. All other axes must
+have the same order in the source and in the target, so an image is never transposed by
+accident, and a conversion visits the pixels of both arrays in the same order.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ def parse(layout: str) -> str:
     Raises
     ------
     LayoutError
-        If ``layout`` is not a string of distinct letters of `LETTERS` with H and W.
+        If ``layout`` is not a string of distinct `LETTERS` that includes H and W.
     """
     if not isinstance(layout, str):
         raise LayoutError(f"expected a layout string such as 'HWC', got {layout!r}")
@@ -46,7 +46,7 @@ def check_band_axis(layout: str, count: int, subject: str) -> None:
     count : int
         Number of bands.
     subject : str
-        What has the bands, for the message, such as ``"a source of 'RGB'"``.
+        Subject of the error message, such as ``"a source of 'RGB'"``.
     """
     if "C" not in layout and count != 1:
         raise LayoutError(
@@ -63,22 +63,23 @@ def with_bands(layout: str) -> str:
 
 
 class LayoutConversion:
-    """How arrays of a source layout correspond to arrays of a target layout.
+    """Mapping between the axes of a source layout and of a target layout.
 
-    Both sides can be viewed as planes, that is with shape ``(bands, *pixels)``. The
-    pixel axes of the two views are the same and in the same order.
+    Arrays of both layouts can be viewed as planes, that is, with the shape
+    ``(bands, *pixels)``. The pixel axes of both views have the same order.
 
     Parameters
     ----------
     source : str
         Layout of the input.
     target : str
-        Layout of the output, including the leading axes that come from the source.
+        Layout of the output, including leading axes copied from the source layout.
 
     Attributes
     ----------
     source_order, target_order : tuple of int or None
-        Axes that transpose an array to planes. None if the layout has no band axis.
+        Arguments of `numpy.transpose` that move C to the front, or None if the layout
+        has no C.
     """
 
     def __init__(self, source: str, target: str) -> None:
@@ -133,7 +134,7 @@ class LayoutConversion:
 def conversion(source: str, target: str) -> LayoutConversion:
     """Return the conversion from layout ``source`` to layout ``target``.
 
-    Letters that the source has and the target lacks are kept in front: THW with the
+    Axes of the source that the target does not have become leading axes: THW with the
     target CHW gives TCHW.
 
     Parameters
@@ -148,16 +149,16 @@ def conversion(source: str, target: str) -> LayoutConversion:
     Raises
     ------
     LayoutError
-        If the target has a letter other than C that the source lacks, or if letters
-        other than C have another order.
+        If the target has an axis, other than C, that the source does not have, or if
+        the order of these axes differs.
     """
     missing = [letter for letter in target if letter not in source + "C"]
     if missing:
         hint = " and call plan.batch" if missing[0] == "N" else ""
         raise LayoutError(
-            f"the target layout {target!r} has {missing[0]}, which the source layout "
-            f"{source!r} lacks: add it to the source, or remove it from the "
-            f"target{hint}"
+            f"the target layout {target!r} has {missing[0]}, which is not in the "
+            f"source layout {source!r}: add it there, or remove it from the target "
+            f"layout{hint}"
         )
     leading = [letter for letter in source if letter not in target + "C"]
     full_target = "".join(leading) + target
@@ -166,14 +167,14 @@ def conversion(source: str, target: str) -> LayoutConversion:
     if source_pixels != target_pixels:
         raise LayoutError(
             f"the source layout {source!r} has its axes in the order "
-            f"{source_pixels!r}, the target layout {target!r} in the order "
-            f"{target_pixels!r}: only C may move, so transpose the image first"
+            f"{source_pixels!r}, but the target layout {target!r} in the order "
+            f"{target_pixels!r}: only C can be moved; transpose the image first"
         )
     return LayoutConversion(source, full_target)
 
 
 def _bands_first(layout: str) -> tuple[int, ...] | None:
-    """Return the axes that move C to the front, or None if there is no C."""
+    """Return the axes in the order that has C first, or None if there is no C."""
     band_axis = layout.find("C")
     if band_axis < 0:
         return None
@@ -181,7 +182,7 @@ def _bands_first(layout: str) -> tuple[int, ...] | None:
 
 
 def describe(layout: str, shape: tuple[int, ...]) -> str:
-    """Return ``shape`` with its letters.
+    """Return ``shape`` with the letter of each axis.
 
     Examples
     --------
@@ -199,9 +200,9 @@ def check_shape(shape: tuple[int, ...], layout: str, count: int) -> None:
     Raises
     ------
     LayoutError
-        If the number of axes differs.
+        If the number of axes is not the number of letters of ``layout``.
     ChannelError
-        If the number of bands differs.
+        If the size of the band axis is not ``count``.
     """
     if len(shape) != len(layout):
         raise LayoutError(_axes_message(shape, layout, count))
@@ -210,7 +211,7 @@ def check_shape(shape: tuple[int, ...], layout: str, count: int) -> None:
 
 
 def _expectation(layout: str, count: int) -> str:
-    """Return the first words of both messages."""
+    """Return the common beginning of both error messages."""
     noun = "band" if count == 1 else "bands"
     return f"expected layout {layout!r} with {count} {noun}"
 
@@ -226,8 +227,8 @@ def _bands_message(shape: tuple[int, ...], layout: str, count: int) -> str:
         hint = f"; if the axes are {other_layout!r}, declare that layout"
     return (
         f"{_expectation(layout, count)}, got {describe(layout, shape)} "
-        f"(shape {shape}): declare the bands that the image has, or pick some first "
-        f"with gp.select{hint}"
+        f"(shape {shape}): declare the bands of the image, or select bands first, "
+        f"for example with gp.select{hint}"
     )
 
 
@@ -236,11 +237,11 @@ def _axes_message(shape: tuple[int, ...], layout: str, count: int) -> str:
     hint = " Declare the layout of the image."
     alternatives = _alternative_layouts(layout, len(shape))
     if alternatives:
-        readings = [
-            f"{other} ({describe(other, shape)}): {cure}"
-            for other, cure in alternatives
+        interpretations = [
+            f"{other} ({describe(other, shape)}): {advice}"
+            for other, advice in alternatives
         ]
-        hint = " It can be read as " + "; or as ".join(readings) + "."
+        hint = " It can be read as " + "; or as ".join(interpretations) + "."
     return (
         f"{_expectation(layout, count)}, {len(layout)} axes, got {len(shape)} axes of "
         f"shape {shape}.{hint}"
@@ -248,13 +249,13 @@ def _axes_message(shape: tuple[int, ...], layout: str, count: int) -> str:
 
 
 def _alternative_layouts(layout: str, axes: int) -> list[tuple[str, str]]:
-    """Return layouts of one axis more or less, each with what to do in that case."""
+    """Return the layouts with one axis more or less, each with advice."""
     pixels = layout.replace("C", "")
     alternatives = []
     if axes == len(layout) + 1 and "N" not in layout:
         batched = "N" + layout
-        cure = f"a batch; plan.batch takes it, or declare layout={batched!r}"
-        alternatives.append((batched, cure))
+        advice = f"a batch; call plan.batch, or declare layout={batched!r}"
+        alternatives.append((batched, advice))
     if axes == len(layout) + 1 and "C" not in layout:
         alternatives.extend(
             (other, f"declare layout={other!r} and its bands")
@@ -264,6 +265,6 @@ def _alternative_layouts(layout: str, axes: int) -> list[tuple[str, str]]:
         alternatives.append((pixels, f"one band; declare layout={pixels!r}"))
     if axes == len(layout) - 1 and "N" in layout:
         single = layout.replace("N", "")
-        cure = f"a single image; call the plan itself, or declare layout={single!r}"
-        alternatives.append((single, cure))
+        advice = f"a single image; call the plan itself, or declare layout={single!r}"
+        alternatives.append((single, advice))
     return alternatives

@@ -1,4 +1,4 @@
-"""Plans: a source, a target and the map between them, composed once, then executed."""
+"""Plans: a source, a target and the map between them, composed into one map."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +13,7 @@ from .bands import format_bands
 from .channel_map import (
     Bands,
     ChannelMap,
-    Weights,
+    MixWeights,
     default_map,
     from_rational,
     missing_map_message,
@@ -39,17 +39,17 @@ class Plan:
     """Conversion of images from a source to a target.
 
     Build a plan with `plan`, then call it on images. Instances are immutable, hashable
-    and picklable, and equal after a round trip through JSON. All work that does not
-    depend on the pixels is done once per dtype.
+    and picklable, and equal after a round trip through JSON. Setup is done once per
+    dtype and cached.
 
     Attributes
     ----------
     source : Source
-        What the images are.
+        Description of the input images.
     target : Target
-        What the backbone expects.
+        Description of the input that the backbone expects.
     via : ChannelMap
-        Map from the bands of the source to those of the target, on unit intensities.
+        Map from source bands to target bands, on unit intensities.
 
     Examples
     --------
@@ -66,19 +66,19 @@ class Plan:
     via: ChannelMap
 
     def __post_init__(self) -> None:
-        _check_type(self.source, Source, "source to be a gp.Source")
-        _check_type(self.target, Target, "target to be a gp.Target or a preset name")
-        _check_type(self.via, ChannelMap, "via to be a gp.ChannelMap or a mapping")
+        _check_type("source", self.source, Source)
+        _check_type("target", self.target, Target, " or a preset name")
+        _check_type("via", self.via, ChannelMap, " or a mapping")
         inputs = self.source.bands
         outputs = self.target.bands
-        # Equal plans must compare equal, so the bands of `via` take the order of the
-        # source and the target.
+        # Reorder the bands of `via` as in the source and the target, so that plans that
+        # differ only in this order compare equal.
         exact = self.via._exact(inputs, outputs)
         set_fields(self, via=from_rational(exact, inputs=inputs, outputs=outputs))
-        # Layouts that cannot be converted and coefficients that overflow are errors
-        # here rather than at the first image.
+        # Raise errors about incompatible layouts and overflowing coefficients here
+        # rather than at the first image.
         layouts.conversion(self.source.layout, self.target.layout)
-        rational.rounded(self._unit)
+        rational.rounded(self._unit_to_target)
 
     def __call__(self, image: Array, *, out: Array | None = None) -> Array:
         """Convert one image.
@@ -86,24 +86,24 @@ class Plan:
         Parameters
         ----------
         image : ndarray
-            Array of the layout and bands of the source. Any strides and byte order; it
-            is never modified.
+            Array with the layout and bands of the source, of any strides and byte
+            order. It is not modified.
         out : ndarray, optional
-            Array to write into. It must have the shape and dtype of the result, be
-            writable, and overlap neither itself nor ``image``. It may be strided. Its
-            contents are undefined after an exception.
+            Array to write into. It must have the shape and dtype of the result and be
+            writable. It must not overlap ``image`` or have internal overlap. Any
+            strides are allowed. Its contents are undefined after an exception.
 
         Returns
         -------
         ndarray
-            New C-contiguous array of the dtype and layout of the target, or ``out``.
-            Axes that the target layout lacks are kept in front: THW with the target CHW
-            gives TCHW.
+            New C-contiguous array with the dtype and layout of the target, or ``out``.
+            Axes that the target layout does not have are kept as leading axes: THW with
+            the target CHW gives TCHW.
 
         Raises
         ------
         LayoutError, ChannelError, DTypeError, RangeError
-            If the image is not what the source declares, or ``out`` cannot hold the
+            If the image does not match the source, or ``out`` does not match the
             result.
 
         Examples
@@ -131,25 +131,26 @@ class Plan:
         Parameters
         ----------
         images : ndarray or list of ndarray
-            An array with a leading axis N, or images of one shape, each of which is
-            written straight into the result.
+            An array with a leading axis N, or a list of images of equal shape, which
+            are converted without stacking them first.
         out : ndarray, optional
-            Array to write into, as in a call of the plan.
+            Array to write into, with the same requirements as for a single image.
         threads : int, default 1
             Number of threads. The result does not depend on it.
 
         Returns
         -------
         ndarray
-            The results with a leading N, bit for bit those of the single images.
+            Results stacked along a leading axis N. They are bitwise identical to the
+            results of separate calls.
 
         Raises
         ------
         LayoutError
-            If the layout of the source has an N already, if the shapes differ, or if
-            the list is empty.
+            If the layout of the source already has the axis N, if the shapes differ, or
+            if the list is empty.
         LayoutError, ChannelError, DTypeError, RangeError
-            As in a call of the plan.
+            As for a single image.
 
         Examples
         --------
@@ -161,8 +162,8 @@ class Plan:
         """
         if "N" in self._conversion.target:
             raise LayoutError(
-                f"the source layout {self._conversion.source!r} has an N already: call "
-                "the plan itself"
+                f"the source layout {self._conversion.source!r} already has the axis "
+                "N: call the plan itself"
             )
         engine.check_threads(threads)
         if isinstance(images, list | tuple):
@@ -176,21 +177,22 @@ class Plan:
         Parameters
         ----------
         image : ndarray
-            Array of the layout and bands of the source.
+            Array with the layout and bands of the source.
 
         Returns
         -------
         ndarray
-            Read-only view; no element is copied. The values are not checked against an
-            implied range, because none of them is read.
+            Read-only view; no element is copied. Values are not checked against an
+            implied range, because no pixel is read.
 
         Raises
         ------
         CopyRequiredError
-            If the plan does more than repeat bands or pick them at regular steps: it
-            computes values, changes the dtype, or has nodata or clip.
+            If the plan does more than repeat one band or select bands at a constant
+            step: it computes values, changes the dtype, or the source has nodata or
+            clip.
         LayoutError, ChannelError, DTypeError, RangeError
-            As in a call of the plan.
+            If the image does not match the source.
 
         Examples
         --------
@@ -211,12 +213,12 @@ class Plan:
     def invert(self, x: Array, *, dtype: DTypeLike | None = None) -> Array:
         """Convert results back to stored values.
 
-        Only the affine part is undone: clipped values and nodata stay lost.
+        Only the affine map is inverted; clipped values and nodata are not restored.
 
         Parameters
         ----------
         x : ndarray
-            Array of the layout and units of the target.
+            Output of this plan, or an array with the same layout and units.
         dtype : dtype_like, optional
             Dtype of the result. The default is float32, or float64 for float64 input.
             An integer dtype rounds half to even and saturates. If the source declares
@@ -226,14 +228,16 @@ class Plan:
         Returns
         -------
         ndarray
-            New array of the layout of the source.
+            New array with the layout of the source.
 
         Raises
         ------
         ChannelError
-            If the plan loses bands, so that it has no inverse.
+            If the map is not invertible, that is, if its columns are linearly
+            dependent.
         RangeError
-            If the range of the stored values is unknown, or ``dtype`` cannot hold it.
+            If the range of the stored values is unknown, or if ``dtype`` cannot
+            represent it.
 
         Examples
         --------
@@ -248,7 +252,7 @@ class Plan:
         stored_dtype = None if dtype is None else engine.element_type(dtype)
         pairs = self._inverted_pairs(stored_dtype)
         if pairs not in self._inverses:
-            self._inverses[pairs] = self._stored_map(pairs).inverse()
+            self._inverses[pairs] = self._channel_map(pairs).inverse()
         return self._inverses[pairs](
             array,
             layout=self._conversion.target,
@@ -276,7 +280,7 @@ class Plan:
         Raises
         ------
         LayoutError, ChannelError, DTypeError, RangeError
-            If the plan would refuse such an image.
+            If the plan cannot convert such an image.
 
         Examples
         --------
@@ -287,7 +291,7 @@ class Plan:
            range  0..4095 becomes 0..1 (declared)
           guards  none
           target  'gray' as HW, float32
-        y = Mx+b  gray = 0.0002442*gray    (x: stored values)
+             map  gray = 0.0002442*gray    (inputs: stored values)
         """
         pairs: tuple[Pair, ...] | None = None
         channel_map = self.unit_map
@@ -296,7 +300,7 @@ class Plan:
             dtype = self.source.dtype
         if dtype is not None or self.source._declares_range:
             pairs = self.source._pairs(dtype)
-            channel_map = self._stored_map(pairs)
+            channel_map = self._channel_map(pairs)
         if dtype is not None:
             execution = self._execution(engine.element_type(dtype))
         if shape is not None:
@@ -314,12 +318,12 @@ class Plan:
     def with_layouts(
         self, source: str | None = None, target: str | None = None
     ) -> "Plan":
-        """Return the same plan with other layouts.
+        """Return a copy of the plan with other layouts.
 
         Parameters
         ----------
         source, target : str, optional
-            New layouts. The default keeps the current one.
+            New layouts. By default, the current one is kept.
 
         Returns
         -------
@@ -328,7 +332,7 @@ class Plan:
         Raises
         ------
         LayoutError
-            If a layout is invalid, or if the two cannot be converted.
+            If a layout is invalid, or if the source cannot be converted to the target.
 
         Examples
         --------
@@ -360,7 +364,7 @@ class Plan:
         (-1.0, -1.0, -1.0)
         """
         return from_rational(
-            self._unit, inputs=self.source.bands, outputs=self.target.bands
+            self._unit_to_target, inputs=self.source.bands, outputs=self.target.bands
         )
 
     @cached_property
@@ -383,10 +387,10 @@ class Plan:
         >>> gp.plan(gp.Source("gray", range=(0, 4)), "unit").map.matrix
         ((0.25,), (0.25,), (0.25,))
         """
-        return self._stored_map(self.source._pairs(None))
+        return self._channel_map(self.source._pairs(None))
 
     def to_json(self) -> str:
-        """Return the plan as canonical JSON, with all statistics as numbers.
+        """Return the plan as canonical JSON, with presets expanded to their numbers.
 
         Returns
         -------
@@ -403,7 +407,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
-        """Build the plan that `to_json` wrote.
+        """Build a plan from the output of `to_json`.
 
         Parameters
         ----------
@@ -442,8 +446,8 @@ class Plan:
     def fingerprint(self) -> str:
         """SHA-256 of the plan's JSON without the layouts, in hexadecimal.
 
-        Store it in a checkpoint: two plans with the same fingerprint give a model the
-        same values, in whatever order the axes are.
+        Store it in a checkpoint: plans with the same fingerprint produce the same
+        values, up to the order of the axes.
 
         Returns
         -------
@@ -466,7 +470,7 @@ class Plan:
         return sha256(serialization.to_text(record).encode()).hexdigest()
 
     def _record(self) -> dict[str, Any]:
-        """Return the plan for JSON; ``via`` only where it is not the default."""
+        """Return the plan as a JSON-serialisable dict; omit a default ``via``."""
         record = {
             "source": serialization.to_record(self.source),
             "target": serialization.to_record(self.target),
@@ -476,7 +480,7 @@ class Plan:
         return record
 
     @cached_property
-    def _unit(self) -> rational.Affine:
+    def _unit_to_target(self) -> rational.Affine:
         """The map from unit intensities to target values, in rational numbers."""
         return rational.compose(self.via._exact(), self.target._affine())
 
@@ -510,42 +514,45 @@ class Plan:
         """Prepare the execution for images of ``dtype``."""
         source = self.source
         pairs = source._pairs(dtype)
-        matrix, offset = rational.rounded(self._stored(pairs))
+        matrix, offset = rational.rounded(self._stored_to_target(pairs))
         spec = engine.AffineSpec(matrix, offset, (0.0,) * len(pairs))
         if spec.picks is None:
-            # The map computes values. The centred form M · (x - black) + b keeps the
-            # digits of a narrow range far from zero.
+            # The map computes values. The centred form M · (x - black) + b avoids
+            # cancellation if the range is narrow and far from zero.
             black_levels = tuple(black for black, _ in pairs)
             spec = engine.AffineSpec(matrix, self.unit_map.offset, black_levels)
-        bounds = None
+        clip_bounds = None
         if source.clip:
-            bounds = tuple((min(pair), max(pair)) for pair in pairs)
+            clip_bounds = tuple((min(pair), max(pair)) for pair in pairs)
         spec = replace(
             spec,
-            clip=bounds,
+            clip=clip_bounds,
             nodata=source.nodata,
             implied=not source._declares_range and dtype.kind == "f",
         )
         return engine.Execution(spec, self._conversion, dtype, self.target.dtype)
 
-    def _stored(self, pairs: tuple[Pair, ...]) -> rational.Affine:
+    def _stored_to_target(self, pairs: tuple[Pair, ...]) -> rational.Affine:
         """Return the map from stored values to target values, in rational numbers."""
-        return rational.compose(rational.to_unit(pairs), self._unit)
+        return rational.compose(rational.to_unit(pairs), self._unit_to_target)
 
-    def _stored_map(self, pairs: tuple[Pair, ...]) -> ChannelMap:
+    def _channel_map(self, pairs: tuple[Pair, ...]) -> ChannelMap:
+        """Return the map from stored values to target values, rounded to float64."""
         return from_rational(
-            self._stored(pairs), inputs=self.source.bands, outputs=self.target.bands
+            self._stored_to_target(pairs),
+            inputs=self.source.bands,
+            outputs=self.target.bands,
         )
 
     def _batch_of_list(
         self, images: Sequence[Array], out: Array | None, threads: int
     ) -> Array:
-        """Convert images of one shape straight into one array."""
+        """Convert a list of images of equal shape directly into one array."""
         arrays = [engine.check_image(image) for image in images]
         if not arrays:
             raise LayoutError(
-                "expected at least one image, got an empty list: an array of shape "
-                "(0, ...) states the image size"
+                "expected at least one image, got an empty list: for an empty batch "
+                "pass an array of shape (0, ...), which defines the image size"
             )
         shapes = sorted({array.shape for array in arrays})
         if len(shapes) > 1:
@@ -570,14 +577,14 @@ class Plan:
         return out
 
     def _inverted_pairs(self, dtype: np.dtype[Any] | None) -> tuple[Pair, ...]:
-        """Return the range of the stored values that `invert` gives.
+        """Return the range of the stored values that `invert` returns.
 
         Parameters
         ----------
         dtype : numpy.dtype or None
-            Dtype of the result, which must hold the range.
+            Dtype of the result, which must be able to represent the range.
         """
-        source = replace(self.source, nodata=None)  # the inverse never gives nodata
+        source = replace(self.source, nodata=None)  # the inverse never returns nodata
         if not source._declares_range and source.dtype is None and dtype is None:
             raise RangeError(
                 "the range of the stored values is unknown: declare range=, bits= or "
@@ -590,8 +597,8 @@ class Plan:
         ):
             raise RangeError(
                 f"the stored values range from {min(levels):g} to {max(levels):g}, "
-                f"which {dtype} cannot hold: leave dtype= out; to show an image, "
-                "invert with a plan whose source declares no range, "
+                f"which {dtype} cannot represent: omit dtype=. To get a displayable "
+                "image, invert with a plan whose source does not declare a range, "
                 f"gp.plan({format_bands(source.bands)}, plan.target)"
                 ".invert(x, dtype='uint8')"
             )
@@ -605,21 +612,22 @@ class Plan:
 def plan(
     source: Source | Bands,
     target: Target | str,
-    via: ChannelMap | Weights | None = None,
+    via: ChannelMap | MixWeights | None = None,
 ) -> Plan:
-    """Build a plan that converts images of a source to what a target expects.
+    """Build a plan that converts images described by a source to a target.
 
     Parameters
     ----------
     source : Source, str or sequence of str
-        What the images are. Band names stand for a `Source` with these bands.
+        Description of the input images. Band names are shorthand for
+        ``Source(bands)``.
     target : Target or str
-        What the backbone expects, or the name of a `preset`.
+        Description of the input that the backbone expects, or the name of a `preset`.
     via : ChannelMap or mapping, optional
-        Which source bands make each target band, on unit intensities (0 is black, 1 is
-        white): a map, or the mapping that `mix` takes. By default one band is repeated
-        into many, and equal bands are matched by name. Anything else must be stated, so
-        that no band is dropped or invented by accident.
+        How each target band is computed from the source bands, on unit intensities (0
+        is black, 1 is white): a map, or the argument of `mix`. By default one band is
+        repeated, and equal sets of bands are matched by name. In all other cases
+        ``via`` is required, so that no band is dropped or invented by accident.
 
     Returns
     -------
@@ -628,10 +636,10 @@ def plan(
     Raises
     ------
     ChannelError
-        If ``via`` is needed and missing, or does not match the bands; if the preset is
-        unknown.
+        If ``via`` is required but missing, if it does not match the bands, or if the
+        preset is unknown.
     LayoutError
-        If the layout of the source cannot be converted to that of the target.
+        If the layout of the source cannot be converted to the layout of the target.
 
     Examples
     --------
@@ -640,8 +648,8 @@ def plan(
     >>> x = gp.plan("gray", "imagenet")(np.zeros((32, 32), np.uint8))
     >>> x.shape
     (3, 32, 32)
-    >>> merge = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
-    >>> gp.plan("RGBY", "imagenet", merge).source.layout
+    >>> weights = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
+    >>> gp.plan("RGBY", "imagenet", weights).source.layout
     'HWC'
     """
     if not isinstance(source, Source):
@@ -657,9 +665,15 @@ def plan(
     return Plan(source, target, via)
 
 
-def _check_type(value: object, kind: type, expected: str) -> None:
-    if not isinstance(value, kind):
-        raise DTypeError(f"expected {expected}, got {type(value).__name__}")
+def _check_type(
+    name: str, value: object, expected: type, alternative: str = ""
+) -> None:
+    """Raise DTypeError if an argument does not have the expected class."""
+    if not isinstance(value, expected):
+        raise DTypeError(
+            f"{name} must be a gp.{expected.__name__}{alternative}, got "
+            f"{type(value).__name__}"
+        )
 
 
 def _run_task(task: tuple[engine.Execution, Array, Array]) -> None:

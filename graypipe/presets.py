@@ -1,4 +1,4 @@
-"""The numbers behind `graypipe.preset`: what the backbones of common libraries expect.
+"""Definitions of the presets: inputs of the models of common libraries, and others.
 
 Each entry holds the arguments of a `Target` that differ from its defaults.
 """
@@ -38,8 +38,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "rgb8": {"layout": "HWC", "dtype": "uint8", "range": (0, 255)},
 }
 
-# The `preprocess_input` of each module of keras.applications, in terms of the presets.
-# Names are in lower case and without underscores.
+# Preset that corresponds to the `preprocess_input` of each keras.applications model.
+# Model names are in lower case and without underscores.
 KERAS_MODELS = {
     "keras-caffe": ("resnet50", "resnet101", "resnet152", "vgg16", "vgg19"),
     "keras-tf": (

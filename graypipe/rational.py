@@ -2,7 +2,7 @@
 
 Maps are composed and inverted without rounding; each coefficient is rounded once, at
 the end. In float64, (1/d)·d differs from 1 for 9,841 of the divisors d below 65,536,
-which would turn a map that only picks bands into one that computes new values.
+so a map that only selects bands would no longer be recognised as one.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Affine(NamedTuple):
     rows : tuple of dict
         One row of M per output: its non-zero coefficients by input index.
     offset : tuple of Fraction
-        b, one entry per output.
+        The vector b, with one entry per output.
     width : int
         Number of inputs.
     """
@@ -35,7 +35,7 @@ class Affine(NamedTuple):
 
 
 def diagonal(factors: Sequence[Fraction], offset: Sequence[Fraction]) -> Affine:
-    """Return the map that scales and shifts each band on its own."""
+    """Return the map that scales and shifts each band independently."""
     rows = tuple({index: factor} for index, factor in enumerate(factors))
     return Affine(rows, tuple(offset), len(factors))
 
@@ -51,7 +51,7 @@ def compose(first: Affine, second: Affine) -> Affine:
             constant += outer * first.offset[k]
             for j, inner in first.rows[k].items():
                 combined[j] = combined.get(j, Fraction(0)) + outer * inner
-        # Coefficients that cancel are dropped: a zero means that the band is not read.
+        # Drop coefficients that cancel: an input without a coefficient is not read.
         rows.append({j: factor for j, factor in combined.items() if factor})
         offset.append(constant)
     return Affine(tuple(rows), tuple(offset), first.width)
@@ -67,9 +67,8 @@ def left_inverse(affine: Affine) -> Affine:
     """
     if _rank(affine) < affine.width:
         raise ChannelError(
-            f"this map from {affine.width} to {len(affine.rows)} bands loses bands "
-            "(its columns are linearly dependent), so it has no inverse: invert a map "
-            "that keeps every band"
+            f"the map from {affine.width} to {len(affine.rows)} bands is not "
+            "invertible: the columns of its matrix are linearly dependent"
         )
     columns = [
         [row.get(j, Fraction(0)) for row in affine.rows] for j in range(affine.width)
@@ -137,7 +136,8 @@ def _dot(left: Sequence[Fraction], right: Sequence[Fraction]) -> Fraction:
 def _rank(affine: Affine) -> int:
     """Return the numerical rank of M, with columns scaled to unit length.
 
-    Without the scaling, bands of very different ranges would look dependent.
+    Without the scaling, bands with very different ranges would make the matrix look
+    rank-deficient.
     """
     matrix = np.array(rounded(affine)[0])
     lengths = np.linalg.norm(matrix, axis=0)
@@ -153,7 +153,7 @@ def _solve(
     for k in range(size):
         pivot = next((i for i in range(k, size) if rows[i][k]), None)
         if pivot is None:
-            raise ChannelError("this map loses bands, so it has no inverse")
+            raise ChannelError("the map is not invertible: its matrix is singular")
         rows[k], rows[pivot] = rows[pivot], rows[k]
         rows[k] = [value / rows[k][k] for value in rows[k]]
         for i in range(size):

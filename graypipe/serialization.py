@@ -1,7 +1,7 @@
 """Canonical JSON for frozen dataclasses.
 
-A record holds only the fields that differ from their defaults, as plain numbers and
-lists. Keys are sorted, so equal values have equal text and equal hashes of that text.
+A record contains only the fields that differ from their defaults, as plain numbers
+and lists. Keys are sorted, so equal values are serialised to identical text.
 """
 
 from dataclasses import fields
@@ -10,8 +10,8 @@ from typing import Any
 
 from .errors import ChannelError
 
+# Version of the JSON format. Text with another version, or without one, is rejected.
 FORMAT = 1
-"""Version of the JSON format. Text without ``"format": 1`` is refused."""
 
 
 def to_record(value: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def from_record(cls: Any, record: Any, *required: str) -> Any:
     cls : type
         A dataclass whose constructor accepts its fields as keywords.
     record : object
-        The decoded JSON, in the form returned by `to_record`.
+        The decoded JSON. It must be a dict in the form returned by `to_record`.
     *required : str
         Fields that must be present.
 
@@ -62,12 +62,14 @@ def from_record(cls: Any, record: Any, *required: str) -> Any:
         If ``record`` is not a dict, has an unknown field or lacks a required one.
     """
     field_names = [field.name for field in fields(cls)]
-    if not isinstance(record, dict) or not set(required) <= set(record) <= set(
+    is_valid = isinstance(record, dict) and set(required) <= set(record) <= set(
         field_names
-    ):
+    )
+    if not is_valid:
+        optional = [name for name in field_names if name not in required]
         raise ChannelError(
-            f"expected a JSON object with fields out of {field_names} for a "
-            f"{cls.__name__}, got {record!r}"
+            f"expected a JSON object for {cls.__name__} with the fields "
+            f"{list(required)} and optionally {optional}, got {record!r}"
         )
     arguments = dict(record)
     if arguments.get("nodata") == "nan":

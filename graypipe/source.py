@@ -1,7 +1,7 @@
-"""Sources: the bands, the layout and the value range of the images that arrive."""
+"""Sources: the bands, the layout and the value range of the input images."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isnan, nan
 from typing import Any, Self
 
@@ -14,17 +14,19 @@ from .engine import element_type, holds, limits
 from .errors import ChannelError, DTypeError, RangeError
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
+# (black, white) in stored values
 Pair = tuple[float, float]
 
-# (black, white) where no range is declared. Floating dtypes imply (0, 1).
+# (black, white) of sources without a declared range. Floating dtypes imply (0, 1).
 IMPLIED_RANGES = {"bool": (0.0, 1.0), "uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class Source:
-    """Description of the images that a plan receives.
+    """Description of the input images of a plan.
 
-    Everything is declared; pixels are never inspected to guess a range or a layout.
+    Range and layout are declared or implied by the dtype and the number of bands; they
+    are never inferred from the pixels.
     Instances are immutable, hashable and picklable. Change a field with
     `dataclasses.replace`.
 
@@ -34,28 +36,29 @@ class Source:
         ``"gray"``, a string of distinct capital letters with one band per letter
         (``"RGBY"``), or a sequence of names (``("B02", "B03")``).
     layout : str, optional
-        Axes of the image, letters out of N, T, D, H, W and C. The default is ``"HW"``
-        for one band and ``"HWC"`` for several.
+        Axes of the image: a string of the letters N, T, D, H, W and C. The default is
+        ``"HW"`` for one band and ``"HWC"`` for several.
     dtype : dtype_like, optional
-        The only dtype to accept. By default every dtype is accepted.
+        Required dtype of the images. By default, any supported dtype is accepted.
     bits : int, optional
         Bit depth: ``bits=12`` is the same as ``range=(0, 4095)``.
     range : pair of float, or one pair per band, optional
         Stored values of black and white, which become the unit intensities 0 and 1. A
-        reversed pair inverts the image, as MONOCHROME1 needs. If neither ``range`` nor
-        ``bits`` is given, the dtype implies the range: (0, 1) for bool and floating
-        dtypes, (0, 255) for uint8 and (0, 65535) for uint16. Other dtypes imply none.
+        reversed pair inverts the image, as required for MONOCHROME1. If neither
+        ``range`` nor ``bits`` is given, the dtype implies the range: (0, 1) for bool
+        and floating dtypes, (0, 255) for uint8 and (0, 65535) for uint16. Other dtypes
+        do not imply a range.
     clip : bool, default False
-        Whether to clip each band to its range first.
+        Whether to clip each band to its range before the map is applied.
     nodata : float, optional
-        Stored value that marks missing data; may be NaN. A pixel with this value in any
-        band becomes 0.0 in every output band.
+        Stored value that marks missing data; may be NaN. If any band of a pixel has
+        this value, all output bands of the pixel are set to 0.0.
 
     Raises
     ------
     ChannelError, LayoutError, DTypeError, RangeError
         If the arguments are invalid or contradict each other, or if ``dtype`` cannot
-        hold a declared value.
+        represent a declared value.
 
     Examples
     --------
@@ -89,12 +92,12 @@ class Source:
         set_fields(
             self,
             bands=band_names,
-            layout=_parse_layout(layout, band_names),
+            layout=_validate_layout(layout, band_names),
             dtype=None if dtype is None else element_type(dtype).name,
-            bits=_parse_bits(bits, range),
-            range=_parse_range(range, len(band_names)),
-            clip=_parse_clip(clip),
-            nodata=_parse_nodata(nodata),
+            bits=_validate_bits(bits, range),
+            range=_validate_range(range, len(band_names)),
+            clip=_validate_clip(clip),
+            nodata=_validate_nodata(nodata),
         )
         if self.dtype is not None:
             self._check_holds(np.dtype(self.dtype), self._declared_pairs() or ())
@@ -114,10 +117,10 @@ class Source:
         dataset : pydicom.Dataset
             A data set with pixel data, as returned by ``pydicom.dcmread``.
         window : pair of float, or int, optional
-            Black and white in rescaled values such as Hounsfield units, converted back
-            exactly through RescaleSlope and RescaleIntercept, with ``clip=True``. An
-            integer selects a window of the data set, counted from 0. The default is the
-            whole range of BitsStored.
+            Black and white in rescaled values such as Hounsfield units. They are
+            converted exactly to stored values with RescaleSlope and RescaleIntercept,
+            and ``clip`` is set. An integer is the 0-based index of a window in the data
+            set. The default is the whole range of BitsStored.
 
         Returns
         -------
@@ -130,8 +133,8 @@ class Source:
         ------
         RangeError, ChannelError, DTypeError
             If the data set has properties that a source cannot express: a Modality LUT,
-            a VOI LUT, the function SIGMOID, a palette, YBR, frames that differ, or a
-            range of padding values.
+            a VOI LUT, the VOI LUT function SIGMOID, a palette, YBR colours, frames with
+            different attributes, or a range of padding values.
 
         Examples
         --------
@@ -155,16 +158,17 @@ class Source:
         """Describe ``dataset.read()`` of a raster.
 
         The raster is used through its attributes; rasterio is not imported. Band
-        descriptions become band names, ``nodatavals`` becomes ``nodata``. Masks stored
-        apart from the bands are ignored.
+        descriptions become band names, and ``nodatavals`` becomes ``nodata``. Separate
+        mask bands are ignored.
 
         Parameters
         ----------
         dataset : rasterio.DatasetReader
             A raster, as returned by ``rasterio.open``.
         physical : pair of float, or one pair per band, optional
-            Black and white in physical values, that is after the scales and offsets of
-            the file. If these are not trivial, ``physical`` or ``range`` is required.
+            Black and white in physical values, that is, after the scales and offsets of
+            the file are applied. If these are not 1 and 0, ``physical`` or ``range`` is
+            required.
         **source
             Fields of `Source` that take precedence over the file, such as
             ``range=(1000, 11000)`` in stored values, ``bands="RGB"``, or
@@ -200,32 +204,36 @@ class Source:
 
         return cls(**rasterio.source_keywords(dataset, physical, source))
 
-    # The generated methods compare the fields, where a NaN nodata differs from itself.
-    # Their text representations are equal exactly if the declarations are.
+    # The generated __eq__ would treat sources with nodata=nan as unequal.
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Source):
+        if type(other) is not type(self):
             return NotImplemented
-        return repr(self) == repr(other)
+        return self._comparison_key() == other._comparison_key()
 
     def __hash__(self) -> int:
-        return hash(repr(self))
+        return hash(self._comparison_key())
+
+    def _comparison_key(self) -> tuple[object, ...]:
+        """Return the fields, with NaN replaced by a value that equals itself."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.nodata is not None and isnan(self.nodata):
+            values["nodata"] = "nan"
+        return tuple(values.values())
 
     def _pairs(self, dtype: DTypeLike | None) -> tuple[Pair, ...]:
         """Return (black, white) of every band for images of ``dtype``.
 
-        This is O(1) in the image size: pixels are not inspected.
-
         Parameters
         ----------
         dtype : dtype_like or None
-            None stands for the declared dtype.
+            If None, the declared dtype is used.
 
         Raises
         ------
         DTypeError
-            If another dtype is declared.
+            If ``dtype`` differs from the declared dtype.
         RangeError
-            If the dtype implies no range, or cannot hold the declared one.
+            If the dtype does not imply a range, or cannot represent the declared one.
         """
         image_dtype = self._image_dtype(dtype)
         pairs = self._declared_pairs()
@@ -249,7 +257,7 @@ class Source:
         return (self.range,) * len(self.bands)
 
     def _check_holds(self, dtype: np.dtype[Any], pairs: tuple[Pair, ...]) -> None:
-        """Raise RangeError if ``dtype`` cannot hold a black, white or nodata value."""
+        """Raise RangeError if ``dtype`` cannot represent a declared value."""
         values = [value for pair in pairs for value in pair]
         if self.nodata is not None and not isnan(self.nodata):
             values.append(self.nodata)
@@ -257,13 +265,16 @@ class Source:
             if not holds(dtype, value):
                 low, high = limits(dtype)
                 raise RangeError(
-                    f"{dtype} holds {low} to {high}, but the source declares a black, "
-                    f"white or nodata value of {value:g}: correct range=, bits= or "
-                    "nodata=, or pass the image in the dtype of its file"
+                    f"{dtype} can only represent {low} to {high}, but the source "
+                    f"declares a black, white or nodata value of {value:g}: correct "
+                    "range=, bits= or nodata=, or pass the image in its original dtype"
                 )
 
     def _image_dtype(self, dtype: DTypeLike | None) -> np.dtype[Any] | None:
-        """Return ``dtype``, or the declared one for None; they must be the same."""
+        """Return ``dtype``, or the declared dtype if it is None.
+
+        Raise DTypeError if the two differ.
+        """
         if dtype is None:
             return None if self.dtype is None else np.dtype(self.dtype)
         image_dtype = element_type(dtype)
@@ -292,7 +303,7 @@ class Source:
         return IMPLIED_RANGES[dtype.name]
 
 
-def _parse_layout(layout: str | None, bands: tuple[str, ...]) -> str:
+def _validate_layout(layout: str | None, bands: tuple[str, ...]) -> str:
     """Return the declared layout, or the default for this number of bands."""
     if layout is None:
         return "HW" if len(bands) == 1 else "HWC"
@@ -301,8 +312,8 @@ def _parse_layout(layout: str | None, bands: tuple[str, ...]) -> str:
     return layout
 
 
-def _parse_bits(bits: object, range: object) -> int | None:
-    """Return the declared bit depth; it excludes a range."""
+def _validate_bits(bits: Any, range: object) -> int | None:
+    """Return the declared bit depth, which cannot be combined with ``range``."""
     if bits is None:
         return None
     if range is not None:
@@ -311,43 +322,44 @@ def _parse_bits(bits: object, range: object) -> int | None:
             "dataclasses.replace(source, range=...), pass bits=None too"
         )
     is_integer = isinstance(bits, int | np.integer) and not isinstance(bits, bool)
-    if not is_integer or not 1 <= bits <= 64:  # type: ignore[operator]
+    if not is_integer or not 1 <= bits <= 64:
         raise RangeError(f"expected bits to be an integer from 1 to 64, got {bits!r}")
-    return int(bits)  # type: ignore[call-overload, no-any-return]
+    return int(bits)
 
 
-def _parse_range(declared: Any, count: int) -> Pair | tuple[Pair, ...] | None:
+def _validate_range(declared: Any, count: int) -> Pair | tuple[Pair, ...] | None:
     """Return one pair, or one pair per band if they differ."""
     if declared is None:
         return None
     name = "a range (black, white)"
-    if not is_ordered_iterable(declared) or not all(
-        is_ordered_iterable(part) for part in declared
-    ):
+    if not is_ordered_iterable(declared):
         return as_pair(declared, name)
-    if len(declared) != count:
+    parts = list(declared)  # a generator can be iterated over only once
+    if not all(is_ordered_iterable(part) for part in parts):
+        return as_pair(parts, name)
+    if len(parts) != count:
         raise ChannelError(
             f"expected range to be one (black, white), or {count} pairs, one per band, "
-            f"got {len(declared)}"
+            f"got {len(parts)}"
         )
-    pairs = tuple(as_pair(part, name) for part in declared)
+    pairs = tuple(as_pair(part, name) for part in parts)
     if len(set(pairs)) == 1:
         return pairs[0]
     return pairs
 
 
-def _parse_clip(clip: object) -> bool:
-    """Return ``clip`` as a bool; numbers are refused, they look like bounds."""
+def _validate_clip(clip: object) -> bool:
+    """Return ``clip`` as a bool; reject numbers, which could be mistaken for bounds."""
     if not isinstance(clip, bool | np.bool_):
         raise RangeError(
-            f"expected clip to be True or False, got {clip!r}: the bounds are those of "
-            "range="
+            f"expected clip to be True or False, got {clip!r}: the clip bounds are "
+            "given by range="
         )
     return bool(clip)
 
 
-def _parse_nodata(value: Any) -> float | None:
-    """Return a float, or an int for integers that float64 cannot represent."""
+def _validate_nodata(value: Any) -> float | None:
+    """Return a float, or an int if float64 cannot represent the value exactly."""
     if value is None:
         return None
     if isinstance(value, float | np.floating) and isnan(value):

@@ -1,6 +1,6 @@
 """Targets: the bands, layout, dtype and normalisation that a backbone expects."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
@@ -14,14 +14,14 @@ from .errors import ChannelError, RangeError
 from .presets import KERAS_MODELS, PRESETS
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
-Stat = float | tuple[float, ...]
+Statistic = float | tuple[float, ...]
 
 
 @dataclass(frozen=True, init=False)
 class Target:
     """Description of the input that a backbone expects.
 
-    A unit intensity u (0 is black, 1 is white) is written as
+    A unit intensity u (0 is black, 1 is white) is mapped to
     ``(range[0] + u * (range[1] - range[0]) - mean) / std``.
 
     Instances are immutable, hashable and picklable. Use `preset` for common backbones.
@@ -31,24 +31,29 @@ class Target:
     bands : str or sequence of str, default "RGB"
         ``"gray"``, a string of distinct capital letters, or a sequence of names.
     layout : str, default "CHW"
-        Axes of one image, letters out of N, T, D, H, W and C.
+        Axes of one image: a string of the letters N, T, D, H, W and C.
     dtype : dtype_like, default "float32"
         An integer dtype rounds half to even, saturates, and turns NaN into 0.
     range : pair of float, default (0, 1)
         Values of black and white before normalisation.
     mean, std : float or sequence of float, default 0 and 1
         In the units of ``range``: one number for all bands, or one per band.
-        `dataclasses.replace` keeps them in this order when it changes the bands, while
-        ``gp.preset(name, bands=...)`` keeps each number with its band.
 
     Raises
     ------
     ChannelError
         If the number of means or standard deviations differs from the number of bands.
     RangeError
-        If ``std`` is not positive, ``range`` is empty, or a number is not finite.
+        If ``std`` is not positive, black and white of ``range`` are equal, or a number
+        is not finite.
     LayoutError, DTypeError
         If ``layout`` or ``dtype`` is invalid.
+
+    Notes
+    -----
+    ``dataclasses.replace(target, bands=...)`` does not reorder the means and standard
+    deviations; ``gp.preset(name, bands=...)`` does, so that each one stays with its
+    band.
 
     Examples
     --------
@@ -61,8 +66,8 @@ class Target:
     layout: str
     dtype: str
     range: tuple[float, float]
-    mean: Stat
-    std: Stat
+    mean: Statistic
+    std: Statistic
 
     def __init__(
         self,
@@ -85,13 +90,13 @@ class Target:
             layout=layout,
             dtype=element_type(dtype).name,
             range=as_pair(range, "the range of a target"),
-            mean=_parse_statistic(mean, band_names, "mean"),
-            std=_parse_statistic(std, band_names, "std"),
+            mean=_validate_statistic(mean, band_names, "mean"),
+            std=_validate_statistic(std, band_names, "std"),
         )
         if min(_per_band(self.std, 1)) <= 0:
             raise RangeError(
-                f"expected std to be positive, got {std}: use 1 for a constant band, "
-                "which has no contrast to normalise"
+                f"expected std to be positive, got {std}: use std=1 for a band that is "
+                "constant"
             )
 
     @classmethod
@@ -101,12 +106,14 @@ class Target:
         Parameters
         ----------
         cfg : mapping or object
-            ``model.pretrained_cfg``, or what ``timm.data.resolve_data_config`` returns.
+            ``model.pretrained_cfg``, or the result of
+            ``timm.data.resolve_data_config``.
 
         Returns
         -------
         Target
-            ``"RGB"``, or ``"gray"`` for one mean; float32 in CHW.
+            Bands are RGB, or gray if the mean is a sequence of length 1; float32 in
+            CHW.
 
         Raises
         ------
@@ -130,10 +137,10 @@ class Target:
         if size is not None and is_ordered_iterable(mean) and len(mean) != size[0]:
             raise ChannelError(
                 f"the configuration has {len(mean)} means but an input size of "
-                f"{tuple(size)}: write the statistics of your bands, "
-                "gp.Target(bands, mean=..., std=...)"
+                f"{tuple(size)}: build the target with gp.Target(bands, mean=..., "
+                "std=...)"
             )
-        return cls(_bands_of(mean), mean=mean, std=std)
+        return cls(_infer_bands(mean), mean=mean, std=std)
 
     @classmethod
     def from_torchvision(cls, weights: Any) -> Self:
@@ -147,7 +154,8 @@ class Target:
         Returns
         -------
         Target
-            ``"RGB"``, or ``"gray"`` for one mean; float32 in CHW.
+            Bands are RGB, or gray if the mean is a sequence of length 1; float32 in
+            CHW.
 
         Raises
         ------
@@ -172,7 +180,7 @@ class Target:
             transforms = weights.transforms()
         mean = _statistic(transforms, "mean", "weights.transforms()")
         std = _statistic(transforms, "std", "weights.transforms()")
-        return cls(_bands_of(mean), mean=mean, std=std)
+        return cls(_infer_bands(mean), mean=mean, std=std)
 
     @classmethod
     def from_hf(cls, config: Any) -> Self:
@@ -204,16 +212,17 @@ class Target:
         (0.0, 1.0)
         """
         has_mean = _get(config, "image_mean") is not None
-        normalizes = _get(config, "do_normalize", True if has_mean else None)
-        if normalizes is None or (normalizes and not has_mean):
+        do_normalize = _get(config, "do_normalize", True if has_mean else None)
+        if do_normalize is None or (do_normalize and not has_mean):
             raise ChannelError(
                 "the configuration has no statistics (do_normalize, image_mean, "
-                "image_std): pass the processor of the model; set do_normalize=False "
-                "if it does not normalise; or write gp.Target(mean=..., std=...)"
+                "image_std). Pass the processor of the model. If the model takes "
+                "input that is not normalised, set do_normalize=False. Or build the "
+                "target with gp.Target(mean=..., std=...)."
             )
         mean: Any = 0
         std: Any = 1
-        if normalizes:
+        if do_normalize:
             mean = _statistic(config, "image_mean", "config")
             std = _statistic(config, "image_std", "config")
         if _get(config, "include_top", False):
@@ -222,15 +231,15 @@ class Target:
                 "the configuration normalises twice (include_top): write "
                 "gp.Target(mean=..., std=...) for the model"
             )
-        flips = bool(_get(config, "do_flip_channel_order", False))
-        if flips and (_differs_by_band(mean) or _differs_by_band(std)):
+        reverses_bands = bool(_get(config, "do_flip_channel_order", False))
+        if reverses_bands and (_differs_by_band(mean) or _differs_by_band(std)):
             # Some processor classes flip before they normalise, others after it.
             raise ChannelError(
                 "the configuration reverses the bands and has different statistics per "
                 "band, without saying which comes first: write "
                 "gp.Target('BGR', mean=..., std=...)"
             )
-        bands = "BGR" if flips else _bands_of(mean)
+        bands = "BGR" if reverses_bands else _infer_bands(mean)
         return cls(bands, range=_hf_range(config), mean=mean, std=std)
 
     @classmethod
@@ -265,12 +274,12 @@ class Target:
                 return preset(preset_name)
         raise ChannelError(
             f"expected a model of keras.applications such as 'ResNet50', got {name!r}: "
-            f"pick the preset that does what its preprocess_input does, one of "
+            "choose the preset that matches its preprocess_input from "
             f"{sorted(KERAS_MODELS)}, as in gp.preset('keras-caffe')"
         )
 
     def _affine(self) -> rational.Affine:
-        """Return the map from unit intensities to target values, as rationals."""
+        """Return the exact map from unit intensities to target values."""
         black, white = map(Fraction, self.range)
         count = len(self.bands)
         factors = []
@@ -305,7 +314,7 @@ def preset(name: str, **overrides: Any) -> Target:
     ChannelError
         If the preset is unknown, or has no statistics for one of the bands.
     RangeError
-        If ``range`` is replaced, but not the mean and std in its units.
+        If ``range`` is given without the ``mean`` and ``std`` that depend on it.
 
     Examples
     --------
@@ -323,9 +332,9 @@ def preset(name: str, **overrides: Any) -> Target:
     ]
     if "range" in overrides and kept_statistics:
         raise RangeError(
-            f"the {' and '.join(kept_statistics)} of preset {name!r} are in the units "
-            f"of its range {arguments.get('range', (0, 1))}: pass mean= and std= in "
-            "the units of the new range= too"
+            f"the {' and '.join(kept_statistics)} of preset {name!r} refer to its "
+            f"range {arguments.get('range', (0, 1))}: with range=, also pass mean= and "
+            "std= on the new scale"
         )
     if "bands" in overrides:
         preset_bands = parse_bands(arguments.get("bands", "RGB"))
@@ -348,28 +357,33 @@ def _reordered(
     unknown = [band for band in bands if band not in preset_bands]
     if unknown:
         raise ChannelError(
-            f"preset {name!r} has a {key} for {format_bands(preset_bands)}, none for "
-            f"{unknown[0]!r}: give mean= and std= for your bands, or map your bands to "
-            f"{format_bands(preset_bands)} with via="
+            f"preset {name!r} has a {key} for {format_bands(preset_bands)}, but none "
+            f"for {unknown[0]!r}: pass mean= and std= for your bands, or map your "
+            f"bands to {format_bands(preset_bands)} with via="
         )
     return tuple(statistic[preset_bands.index(band)] for band in bands)
 
 
-def _parse_statistic(value: Any, bands: tuple[str, ...], name: str) -> Stat:
+def _validate_statistic(value: Any, bands: tuple[str, ...], name: str) -> Statistic:
     """Return a mean or std as one number, or as one number per band."""
+    if isinstance(value, Set | Mapping):
+        raise RangeError(
+            f"expected {name} to be a number, or a sequence with one number per band, "
+            f"got {value!r}"
+        )
     if not is_ordered_iterable(value):
         return as_finite_float(value, name)
     numbers = tuple(as_finite_float(number, name) for number in value)
     if len(numbers) != len(bands):
         raise ChannelError(
-            f"{name} holds one number per band of {format_bands(bands)} ({len(bands)}) "
-            f"or is a plain number, got {len(numbers)} numbers: name the bands that "
-            "the statistics belong to"
+            f"expected {name} to be a number, or one number per band of "
+            f"{format_bands(bands)} ({len(bands)}), got {len(numbers)} numbers: pass "
+            "the bands that they describe"
         )
     return numbers
 
 
-def _per_band(statistic: Stat, count: int) -> tuple[float, ...]:
+def _per_band(statistic: Statistic, count: int) -> tuple[float, ...]:
     """Return one number per band."""
     if isinstance(statistic, tuple):
         return statistic
@@ -381,7 +395,7 @@ def _differs_by_band(statistic: Any) -> bool:
 
 
 def _get(config: Any, key: str, default: Any = None) -> Any:
-    """Return an entry of a mapping or an attribute; None counts as absent."""
+    """Return a mapping entry or attribute, or ``default`` if it is missing or None."""
     if isinstance(config, Mapping):
         value = config.get(key)
     else:
@@ -390,26 +404,26 @@ def _get(config: Any, key: str, default: Any = None) -> Any:
 
 
 def _statistic(config: Any, key: str, name: str) -> Any:
-    """Return a required statistic of a configuration, sequences as tuples."""
+    """Return a required statistic of a configuration, with a sequence as a tuple."""
     value = _get(config, key)
     if value is None:
         raise ChannelError(
-            f"{name} has no {key}, so the input that the model expects is unknown: if "
-            "the model normalises its input itself, write gp.Target(range=...) with "
-            "the range that it takes, or gp.preset('unit')"
+            f"{name} has no {key}, so the input that the model expects is unknown: for "
+            "a model that normalises internally, use gp.Target(range=...) with its "
+            "expected input range, or gp.preset('unit')"
         )
     return tuple(value) if is_ordered_iterable(value) else value
 
 
-def _bands_of(mean: Any) -> str:
-    """Return the bands that a number of means implies: RGB for 3, gray for 1."""
+def _infer_bands(mean: Any) -> str:
+    """Return the bands that ``mean`` implies: RGB for a scalar or 3, gray for 1."""
     if not isinstance(mean, tuple) or len(mean) == 3:
         return "RGB"
     if len(mean) == 1:
         return "gray"
     raise ChannelError(
         f"the configuration has {len(mean)} means but no band names: write "
-        "gp.Target((names...), mean=..., std=...)"
+        'gp.Target(("B02", ...), mean=..., std=...)'
     )
 
 
@@ -418,7 +432,7 @@ def _hf_range(config: Any) -> tuple[float, float]:
     if not _get(config, "do_rescale", True):
         return 0.0, 255.0
     # `offset` and `rescale_offset` subtract 1 after rescaling (ViViT, EfficientNet).
-    shifts = _get(config, "offset", _get(config, "rescale_offset", False))
-    shift = 1.0 if shifts else 0.0
+    subtracts_one = _get(config, "offset", _get(config, "rescale_offset", False))
+    shift = 1.0 if subtracts_one else 0.0
     factor = as_finite_float(_get(config, "rescale_factor", 1 / 255), "rescale_factor")
     return 0.0 - shift, 255.0 * factor - shift

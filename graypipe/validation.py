@@ -1,4 +1,4 @@
-"""Validation of declared values, and how frozen dataclasses store them."""
+"""Validate arguments, and set fields of frozen dataclasses."""
 
 from collections.abc import Iterable, Mapping, Set
 from math import isfinite
@@ -17,7 +17,7 @@ def as_finite_float(
     value : object
         Anything with ``__float__`` except strings.
     name : str
-        What the value is called in the error message, such as ``"nodata"``.
+        Name of the value in the error message, such as ``"nodata"``.
     error : type of GraypipeError
         The exception to raise.
 
@@ -29,27 +29,24 @@ def as_finite_float(
     Raises
     ------
     GraypipeError
-        If ``value`` is not one finite number. The class is ``error``.
+        If ``value`` is not a finite number. The class is ``error``.
     """
     if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
-        raise error(
-            f"expected {name} to be a number, or a sequence with one number per band, "
-            f"got {value!r}"
-        )
+        raise error(f"expected {name} to be a number, got {value!r}")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise error(f"expected {name} to be one finite number, got {value!r}") from None
+        raise error(f"expected {name} to be a finite number, got {value!r}") from None
     if not isfinite(number):
-        raise error(f"expected {name} to be finite, got {number}")
+        raise error(f"expected {name} to be a finite number, got {number}")
     return number + 0.0  # turns -0.0 into 0.0
 
 
 def is_ordered_iterable(value: object) -> bool:
     """Return whether ``value`` is an iterable with a defined order.
 
-    Strings count as scalars. Sets and mappings have no order to rely on. A
-    zero-dimensional array is iterable by type but holds a single value.
+    Strings count as scalars. Sets and mappings do not have a meaningful order. A 0-d
+    array has the method ``__iter__`` but is a scalar.
     """
     if isinstance(value, str | bytes | Set | Mapping):
         return False
@@ -64,7 +61,7 @@ def as_pair(value: object, name: str) -> tuple[float, float]:
     value : object
         A sequence of two numbers.
     name : str
-        What the pair is called in the error message.
+        Name of the pair in the error message.
 
     Returns
     -------
@@ -88,6 +85,6 @@ def as_pair(value: object, name: str) -> tuple[float, float]:
 
 
 def set_fields(instance: object, **fields: Any) -> None:
-    """Set fields of a frozen dataclass from within its constructor."""
+    """Set fields of a frozen dataclass, in its constructor."""
     for name, value in fields.items():
         object.__setattr__(instance, name, value)

@@ -17,7 +17,7 @@ def test_three_statistics_for_another_band_count_are_refused(bands):
     count = 1 if bands == "gray" else len(bands)
     with pytest.raises(
         gp.ChannelError,
-        match=rf"(?s)one number per band.*\({count}\).*plain number.*got 3",
+        match=rf"(?s)to be a number, or one number per band.*\({count}\).*got 3",
     ):
         gp.Target(bands, mean=MEAN, std=STD)
 
@@ -40,7 +40,7 @@ def test_gray_is_repeated_before_three_statistics_apply():
     )
     with pytest.raises(
         gp.ChannelError,
-        match=r"'imagenet' has a mean for 'RGB', none for 'gray'.*give mean=",
+        match=r"'imagenet' has a mean for 'RGB', but none for 'gray'.*pass mean=",
     ):
         gp.preset("imagenet", bands="gray")
 
@@ -148,10 +148,11 @@ def test_a_set_is_refused_where_order_counts(declare):
 
 def test_rgb_statistics_are_not_tiled_onto_extra_bands():
     with pytest.raises(
-        gp.ChannelError, match=r"'imagenet' has a mean for 'RGB', none for 'B01'.*via="
+        gp.ChannelError,
+        match=r"'imagenet' has a mean for 'RGB', but none for 'B01'.*via=",
     ):
         gp.preset("imagenet", bands=THIRTEEN)
-    with pytest.raises(gp.ChannelError, match=r"\(13\).*plain number.*got 6"):
+    with pytest.raises(gp.ChannelError, match=r"one number per band.*\(13\).*got 6"):
         gp.Target(THIRTEEN, mean=MEAN * 2, std=STD * 2)
 
 
@@ -186,7 +187,7 @@ def test_rgb_is_left_as_it_is_and_other_bands_are_refused():
     np.testing.assert_array_equal(gp.plan("RGB", "rgb8")(rgb), rgb)
     with pytest.raises(
         gp.ChannelError,
-        match=r"(?s)via=\{\"R\": \"R\", \"G\": \"G\", \"B\": \"B\"\}.*does not read \['A'",
+        match=r"(?s)via=\{\"R\": \"R\", \"G\": \"G\", \"B\": \"B\"\}.*ignores the input bands \['A'",
     ):
         gp.plan("RGBA", "rgb8")
     for count in (1, 2, 4, 5):
@@ -202,7 +203,7 @@ def test_statistics_are_one_number_or_one_per_band(statistics):
     name = next(iter(statistics))
     with pytest.raises(
         gp.ChannelError,
-        match=rf"{name} holds one number per band of 'RGB' \(3\) or is a plain number",
+        match=rf"expected {name} to be a number, or one number per band of 'RGB' \(3\), got",
     ):
         gp.Target("RGB", **statistics)
     assert gp.Target("RGB", **{name: 0.5}) != gp.Target("RGB")

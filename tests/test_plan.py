@@ -161,7 +161,7 @@ def test_batches_take_arrays_and_lists_of_equal_images():
     for wrong in (images[0], images[None]):
         with pytest.raises(gp.LayoutError):
             plan.batch(wrong)
-    with pytest.raises(gp.LayoutError, match="has an N already"):
+    with pytest.raises(gp.LayoutError, match="already has the axis N"):
         gp.plan(gp.Source("gray", "NHW"), "imagenet").batch(images[None])
 
 
@@ -224,7 +224,7 @@ def test_inversion_gives_the_stored_values_back():
     back = declared.invert(declared(stored))
     assert (back.dtype, back.shape) == (np.float32, (3, 4))
     np.testing.assert_allclose(back, 60_007, rtol=1e-6)
-    with pytest.raises(gp.ChannelError, match="loses bands"):
+    with pytest.raises(gp.ChannelError, match=r"not invertible.*linearly dependent"):
         gp.plan("RGB", gp.Target("gray", "HW"), gp.luminance()).invert(
             np.zeros((3, 4), np.float32), dtype="uint8"
         )
@@ -311,7 +311,7 @@ def test_explain_says_how_the_image_is_read_and_what_is_done():
         "H=480 W=640",
         "0..4095",
         "clipped",
-        "any band becomes 0",
+        "in any band are set to 0",
         "float32",
         "614,400",
         "3,686,400",
@@ -377,7 +377,7 @@ def test_invert_refuses_a_dtype_that_cannot_hold_the_values():
     np.testing.assert_array_equal(
         deep.invert(x, dtype="uint16"), np.full((3, 4), 40_000)
     )
-    with pytest.raises(gp.RangeError, match="to show an image"):
+    with pytest.raises(gp.RangeError, match=r"omit dtype=.*displayable image"):
         deep.invert(x, dtype="uint8")
     shown = gp.plan("gray", deep.target).invert(x, dtype="uint8")
     np.testing.assert_array_equal(shown, np.full((3, 4), round(40_000 / 257)))

@@ -39,10 +39,10 @@ def test_a_declaration_the_dtype_contradicts_is_refused():
         gp.plan(gp.Source(dtype="uint8"), "imagenet")(RAMP16)
     with pytest.raises(
         gp.RangeError,
-        match=r"uint8 holds 0 to 255, but the source declares .* 4095.*bits=",
+        match=r"uint8 can only represent 0 to 255, but the source declares .* 4095.*bits=",
     ):
         gp.plan(gp.Source(bits=12), "imagenet")(RAMP8)
-    with pytest.raises(gp.RangeError, match=r"uint8 holds 0 to 255.*4095"):
+    with pytest.raises(gp.RangeError, match=r"uint8 can only represent 0 to 255.*4095"):
         gp.Source(dtype="uint8", range=(0, 4095))
 
 

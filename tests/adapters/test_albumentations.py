@@ -182,7 +182,7 @@ def test_16_bit_images_are_divided_by_65535(create):
     np.testing.assert_allclose(x, unit(ramp[..., None], 65535), rtol=0, atol=4e-6)
     with pytest.raises(gp.DTypeError, match="declares dtype uint8, got uint16"):
         create([gp.plan(gp.Source("gray", dtype="uint8"), "imagenet")])(image=ramp)
-    with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
+    with pytest.raises(gp.RangeError, match="uint8 can only represent 0 to 255"):
         create([gp.plan(gp.Source("gray", bits=12), "imagenet")])(
             image=ramp.astype(np.uint8)
         )

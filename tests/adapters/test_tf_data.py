@@ -311,8 +311,8 @@ def test_the_dtype_must_be_declared_and_hold_the_range():
         Dataset.from_tensors(GRAY.astype(np.float32)).map(ToBackbone(eight))
     with pytest.raises(
         gp.RangeError,
-        match="uint8 holds 0 to 255, but the source declares a black, white or nodata "
-        "value of 65535",
+        match="uint8 can only represent 0 to 255, but the source declares a black, "
+        "white or nodata value of 65535",
     ):
         Dataset.from_tensors(GRAY).map(
             ToBackbone(gp.plan(gp.Source("gray", bits=16), "imagenet"))

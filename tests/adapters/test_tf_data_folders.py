@@ -147,7 +147,7 @@ def test_a_file_cut_to_8_bits_is_refused_for_16_bits(deep):
     cut = Dataset.from_tensors(str(deep)).map(lambda path: decoded(path, tf.uint8))
     with pytest.raises(
         gp.RangeError,
-        match=r"uint8 holds 0 to 255.*pass the image in the dtype of its file",
+        match=r"uint8 can only represent 0 to 255.*pass the image in its original dtype",
     ):
         cut.map(sixteen)
 

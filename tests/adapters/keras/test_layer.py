@@ -161,7 +161,7 @@ def test_invalid_arguments_are_refused_by_the_constructor():
 
 
 def test_uncast_integers_must_hold_the_declared_range():
-    with pytest.raises(gp.RangeError, match="uint8 holds 0 to 255"):
+    with pytest.raises(gp.RangeError, match="uint8 can only represent 0 to 255"):
         ChannelLayer(gp.plan(gp.Source("gray", bits=12), "imagenet"))(
             np.zeros((2, 4, 5, 1), np.uint8)
         )
