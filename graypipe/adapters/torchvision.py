@@ -119,8 +119,8 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
 
     Notes
     -----
-    CPU tensors are computed by the engine, without copying the input and on one thread.
-    Tensors on other devices, with gradients or in a graph are computed with elementwise
+    The engine converts CPU tensors, without copying the input and on one thread.
+    Tensors on other devices, with gradients or in a graph are converted by elementwise
     operations of torch. An implied range is checked only for CPU tensors outside graphs
     and `torch.func` transforms, and `torch.export` requires a declared range.
 
