@@ -366,12 +366,12 @@ def test_subclassed_models_name_weights_by_their_layers(tmp_path):
         (
             {"adapt": {"encoder/bn/gamma": gp.replicate()}},
             gp.ChannelError,
-            "ends in 'kernel'",
+            "a channel map can only adapt the kernel .*'encoder/bn/gamma'",
         ),
         (
             {"adapt": {"head/kernel": gp.replicate()}},
             gp.ChannelError,
-            "of 3 to 5 axes, and 'head/kernel'",
+            "kernels with 3 to 5 axes, but 'head/kernel'",
         ),
         (
             {"adapt": {"head/kernel": np.ones((6, 2))}},
