@@ -304,7 +304,9 @@ def test_statistics_of_other_bands_are_not_mixed():
 def test_statistics_are_not_stretched_over_more_bands():
     stats = gather("RGBY", scenes())
     mean, std = stats.normalization()
-    with pytest.raises(gp.ChannelError, match="mean to be a number, or one number per band"):
+    with pytest.raises(
+        gp.ChannelError, match="mean to be a number, or one number per band"
+    ):
         gp.Target("RGB", mean=mean, std=std)
     with pytest.raises(
         gp.ChannelError, match=r"at most 2 outputs for the bands 'RG', got 3, 'RGB'"
