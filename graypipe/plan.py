@@ -419,8 +419,10 @@ class Plan:
 
         Raises
         ------
+        ChannelError
+            If the JSON does not describe a plan.
         ValueError
-            If ``text`` is not JSON, or does not describe a plan (`ChannelError`).
+            If ``text`` is not JSON.
 
         Examples
         --------
@@ -518,7 +520,8 @@ class Plan:
         spec = engine.AffineSpec(matrix, offset, (0.0,) * len(pairs))
         if spec.picks is None:
             # The map computes values. The centred form M · (x - black) + b avoids
-            # cancellation if the range is narrow and far from zero.
+            # cancellation if the range is narrow and far from zero. At x = black all
+            # unit intensities are 0, so b is the offset of `unit_map`.
             black_levels = tuple(black for black, _ in pairs)
             spec = engine.AffineSpec(matrix, self.unit_map.offset, black_levels)
         clip_bounds = None

@@ -25,10 +25,9 @@ IMPLIED_RANGES = {"bool": (0.0, 1.0), "uint8": (0.0, 255.0), "uint16": (0.0, 655
 class Source:
     """Description of the input images of a plan.
 
-    Range and layout are declared or implied by the dtype and the number of bands; they
-    are never inferred from the pixels.
-    Instances are immutable, hashable and picklable. Change a field with
-    `dataclasses.replace`.
+    The range is declared or implied by the dtype; the layout is declared or implied by
+    the number of bands. Neither is inferred from the pixels. Instances are immutable,
+    hashable and picklable. Change a field with `dataclasses.replace`.
 
     Parameters
     ----------

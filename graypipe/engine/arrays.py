@@ -59,7 +59,8 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
     if dtype.kind == "f":
         return True
     low, high = limits(dtype)
-    # As a float, because 2**64 - 1 given as a float is 2**64.
+    # Compare with the limit as a float: a caller's 2**64 - 1 as float64 is 2**64, and
+    # must be accepted.
     return low <= value <= float(high)
 
 

@@ -98,10 +98,10 @@ def _compile(kernel: Any, *signature: Any) -> Any:
 class KernelCache(FunctionCache):
     """Keep the machine code of a kernel in a folder named after the kernels' source.
 
-    numba's own cache takes a file of the same path for the same source, in some
-    versions by its time and size alone, and two versions of the package that share
-    ``NUMBA_CACHE_DIR`` overwrite each other's files. A folder for each source rules
-    out that either of them runs machine code of the other.
+    numba identifies a source by the path of its file, and checks its time and size
+    only. Two versions of the package that share ``NUMBA_CACHE_DIR`` would overwrite
+    each other's files, or run each other's machine code. A folder for each source
+    rules that out.
 
     Entries that cannot be read are compiled again and overwritten, with one warning
     per process. Entries that cannot be written stay in memory.

@@ -33,8 +33,8 @@ Bind = Callable[[Array, Array], Run]
 SOURCES = (MemoryLayout.PLANAR, MemoryLayout.REVERSED)
 TARGETS = (MemoryLayout.PLANAR, MemoryLayout.INTERLEAVED)
 
-# Most bytes of a part of a Fortran-ordered image that is transposed at a time: it
-# stays in the second-level cache until it is read again.
+# A Fortran-ordered image is transposed in parts of at most this many bytes, so that a
+# part stays in the second-level cache until it is read again.
 TRANSPOSED = 56 * 1024
 
 # An offset that changes no sum, the sign of a zero included.
@@ -68,7 +68,8 @@ def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> B
     moves = spec.moves(source, target) and not spec.implied
     if moves and spec.picks is not None and source == target:
         return _copy(spec.picks, source)
-    # float64 cannot hold every 64-bit integer, which the NumPy engine takes care of.
+    # The NumPy engine does what the kernels cannot: copies that change the byte order,
+    # 64-bit integers (float64 cannot hold all of them), and very many bands.
     wide = any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in (source, target))
     if moves or wide or len(spec.reads) + len(spec.matrix) > MOST_ROWS:
         return numpy_engine.prepare(spec, source, target)
@@ -287,7 +288,7 @@ def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     if source.ndim == 2:
         yield source[:, None], target[:, None]
         return
-    # Rows and columns are joined first: a long row pays more than many images.
+    # Join rows and columns first: one long row is faster than many short images.
     for axis in (source.ndim - 2, 1):
         if _is_joined(source, axis) and _is_joined(target, axis):
             yield from _images(_join(source, axis), _join(target, axis))
@@ -319,7 +320,7 @@ def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Ar
     kernel = kernel_cache.transpose(source.itemsize)
     size = bands * source.itemsize
     square = VECTOR // source.itemsize
-    # Whole rows if they fit, which the target takes without a gap.
+    # Prefer parts of whole rows, which are contiguous in the target.
     height = max(1, TRANSPOSED // (columns * size) // square) * square
     width = min(columns, max(1, TRANSPOSED // (height * size)))
     for r, c in product(range(0, rows, height), range(0, columns, width)):

@@ -52,7 +52,7 @@ def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> B
 
 
 def bind_any_strides(run: Run) -> Bind:
-    """Return the function that binds ``run``, which takes planes of any strides."""
+    """Return a function that returns ``run``, which does not depend on strides."""
 
     def bind(*_planes: Array) -> Run:
         return run
@@ -181,7 +181,7 @@ def _store_integer(y: Array, plane: Array) -> None:
     np.rint(y, out=y)
     y[np.isnan(y)] = 0
     over = y >= top
-    # float64 rounds a limit of 64-bit integers up, out of their range.
+    # float(2**63 - 1) is 2**63, which the dtype cannot hold: clip to the float64 below.
     if high > 2**53:
         top = np.nextafter(top, 0)
     plane[...] = np.clip(y, low, top, out=y)
@@ -206,7 +206,7 @@ def check_implied(low: float, high: float) -> None:
 
     The range of a floating image is implied if its source declares none.
     """
-    # NaN, the extreme of a band of NaN alone, contradicts nothing.
+    # If all values are NaN, both extremes are NaN, and no error is raised.
     if not (low < -1 or high > 2):
         return
     guess = ""

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 # Rounding errors of a sum grow with its terms; beyond this number float32 misses the
-# tolerance of 8 eps.
+# guaranteed tolerance of 8 eps (docs/design.md).
 MOST_FLOAT32_TERMS = 16
 
 # Coefficients outside these magnitudes could overflow or lose bits as float32.
 FLOAT32_SPAN = (1e-30, 1e30)
 
-# Adding this to a float64 and subtracting it again leaves a multiple of 2^-30. A value
-# that is a tie but for the rounding of the coefficients becomes one again, and is then
-# rounded half to even. Beyond 2^31 it leaves a multiple of the unit in the last place,
-# so no integer changes.
+# Adding this to a float64 and subtracting it again rounds the value to a multiple of
+# 2^-30, or of a coarser power of two for large values; integers and halves of the
+# 32-bit range never change. A value that the rounding of the coefficients moved
+# slightly away from a tie, such as 2.4999999999, becomes the tie 2.5 again and is
+# then rounded half to even.
 TO_TIES = 1.5 * 2.0**22
 
 

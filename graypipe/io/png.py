@@ -149,8 +149,8 @@ def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
     alpha = None
     if transparency is not None:
         alpha = _alpha_of_transparent_colour(samples, transparency, header)
-    # Pillow scales these depths to 8 bits. Setting bits=8 makes `read` reject bits=4,
-    # which is true of the file but not of the returned array.
+    # Pillow scales these depths to 8 bits. The returned array has 8 bits, so `read`
+    # must reject bits=4, although the file has 4 bits: record bits=8.
     source_keywords = {"bits": 8} if header.bit_depth in (2, 4) else {}
     if header.colour_type == GRAY:
         layout, bands = "HW", "gray"

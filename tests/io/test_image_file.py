@@ -130,5 +130,7 @@ def test_range_on_a_source_with_bits_suggests_bits_none():
 def test_object_arrays_suggest_a_list():
     sizes = np.empty(2, object)
     sizes[:] = GRAY8, GRAY8[:5]
-    with pytest.raises(gp.DTypeError, match="several sizes as a list, or crop them first"):
+    with pytest.raises(
+        gp.DTypeError, match="several sizes as a list, or crop them first"
+    ):
         gp.plan("gray", "imagenet").batch(sizes)
