@@ -170,7 +170,7 @@ def test_a_band_count_without_a_plan_is_an_error(count, name, ndim, create):
 @both
 def test_thirteen_bands_are_not_taken_for_three(create):
     with pytest.raises(
-        gp.ChannelError, match=r"expected the bands 'RGB' \(3\), got 13.*add a plan"
+        gp.ChannelError, match=r"expected bands 'RGB' \(3\), got 13 bands.*add a plan"
     ):
         create([RGB])(image=np.full((4, 5, 13), 100, np.uint8))
 
