@@ -234,8 +234,8 @@ def test_the_page_shows_means_and_spread_of_the_record(tiny):
     assert "| summed | 30.0 ± 7.1 % |" in text
     assert "| summed | -20.0 ± 7.1 (-25.0 to -15.0) |" in text
     assert "accuracy changes by -40.0 points" in text
-    assert "three bands is -20.0 points for summed kernels" in text
-    assert "within 1.00 points of\neach other" in text
+    assert "three bands by -20.0 points for summed kernels" in text
+    assert "within\n1.00 points of each other" in text
     assert "**Not a record**" in text
 
 

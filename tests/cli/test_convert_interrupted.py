@@ -30,10 +30,13 @@ FILES = CHUNKS * MAX_FILES
 # prints a line and waits; its workers go on. At most 4 chunks are in progress, so the job
 # cannot finish meanwhile.
 PAUSING_COMMAND = """
+import signal
 import sys
 from graypipe.batch_jobs import manifest
 from graypipe.cli import main
 
+# A shell that runs the tests in the background makes them ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 moment, chunk = sys.argv[1], int(sys.argv[2])
 count = 0
 

@@ -270,7 +270,7 @@ def test_clip_and_nodata_stay_in_the_feeding_plan():
         (
             gp.plan(GRAY, gp.Target("WXYZ", "HWC")),
             gp.ChannelError,
-            r"makes 4 bands, 'WXYZ'.*reads 3",
+            r"expected a map with 3 outputs.*got 4, 'WXYZ'",
         ),
         ("keras-torch", gp.DTypeError, "expected plans.*str"),
     ],

@@ -399,7 +399,9 @@ def test_padding_of_the_channel_axis_is_refused():
     model = model_of(
         layers.ZeroPadding2D(1, data_format="channels_first"), layers.Conv2D(4, 3)
     )
-    with pytest.raises(gp.ChannelError, match=r"makes 3 bands.*reads 5"):
+    with pytest.raises(
+        gp.ChannelError, match=r"expected a map with 5 outputs.*got 3, 'RGB'"
+    ):
         fold_into(model, PLAN)
 
 
