@@ -4,8 +4,8 @@
 builds its `Source`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import index
 from typing import Any
 
@@ -23,21 +23,50 @@ BYTES_PER_PIXEL = 4
 MAX_COMPRESSION_RATIO = 64
 
 
+# The value of ``frame=`` for all frames.
+ALL_FRAMES = "all"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller of `graypipe.read` wants of a file, beyond its first image.
+
+    Parameters
+    ----------
+    frame : object
+        Index or key of a frame, `ALL_FRAMES`, or None if the file must hold only one.
+    select : tuple of str or None
+        The bands to return, in this order. A decoder may ignore it: what it returns
+        unselected is selected afterwards.
+    bands : object
+        The declared names of all bands of the file, as `Source` accepts them, or None.
+        They matter to decoders that read only the bands of ``select``.
+    window : object
+        The ``window`` argument of `Source.from_dicom`.
+    """
+
+    frame: object = None
+    select: tuple[str, ...] | None = None
+    bands: Any = None
+    window: Any = None
+
+
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """One decoded image with unmodified sample values.
+    """One decoded image, or a stack of frames, with unmodified sample values.
 
     Parameters
     ----------
     image : ndarray
-        Shape (H, W), (H, W, C) or (C, H, W), as ``layout`` says, in native byte order.
-        If ``layout`` is None: an array of any shape, in the byte order of the file.
-    layout : {"HW", "HWC", "CHW"} or None
+        Of the axes of ``layout``, in native byte order. If ``layout`` is None: an array
+        of any shape, in the byte order of the file.
+    layout : str or None
+        "HW", "HWC" or "CHW"; for a stack with leading axes, such as "NHW" or "TDCHW".
         None if the format does not define the meaning of the axes.
     bands : str, tuple of str, or None
         Band names as accepted by `Source`; None if the file does not name its bands.
     alpha : ndarray or None
-        Shape (H, W), dtype of ``image``; None if the file has no alpha.
+        Shape of ``image`` without C, dtype of ``image``; None if the file has no alpha.
     premultiplied : bool
         Whether the colours are stored multiplied by alpha.
     alpha_sample : int or None
@@ -47,6 +76,8 @@ class DecodedImage:
         EXIF orientation, 1 to 8; None if its metadata are damaged.
     source_keywords : mapping
         Keywords of `Source` that are recorded in the file: bits, range or nodata.
+    selected : bool
+        Whether the image holds only the bands of `Request.select`, in this order.
     """
 
     image: NDArray[Any]
@@ -57,6 +88,7 @@ class DecodedImage:
     alpha_sample: int | None = None
     orientation: int | None = 1
     source_keywords: Mapping[str, Any] = field(default_factory=dict)
+    selected: bool = False
 
     @property
     def black_and_white(self) -> tuple[float, float]:
@@ -86,7 +118,7 @@ def split_alpha(samples: NDArray[Any]) -> DecodedImage:
         Shape (H, W, 2), gray and alpha, or (H, W, 4), RGB and alpha.
     """
     colour, alpha = samples[..., :-1], samples[..., -1]
-    if colour.shape[2] == 1:
+    if colour.shape[-1] == 1:
         gray = np.ascontiguousarray(colour[..., 0])
         return DecodedImage(gray, "HW", "gray", alpha)
     return DecodedImage(np.ascontiguousarray(colour), "HWC", "RGB", alpha)
@@ -134,6 +166,87 @@ def is_gray_palette(palette: NDArray[Any]) -> bool:
     return bool((palette == palette[:, :1]).all())
 
 
+def decode_frames(
+    frame: object, count: int, decode_frame: Callable[[int], DecodedImage]
+) -> DecodedImage:
+    """Decode the requested frame, or all frames along a new first axis N.
+
+    Parameters
+    ----------
+    frame : object
+        The ``frame`` argument of `graypipe.read`.
+    count : int
+        Number of frames in the file.
+    decode_frame : callable
+        Returns the frame of an index.
+
+    Raises
+    ------
+    ReadError
+        If ``frame`` is not valid, or if all frames are requested and they differ in
+        shape, dtype or description.
+    """
+    if frame != ALL_FRAMES:
+        return decode_frame(choose_frame(frame, count))
+    frames = [decode_frame(number) for number in range(count)]
+    return stack_frames(frames)
+
+
+def stack_frames(frames: Sequence[DecodedImage]) -> DecodedImage:
+    """Return frames of equal shape, dtype and description as one stack, N first.
+
+    Where only some frames have alpha, the others are opaque.
+
+    Raises
+    ------
+    ReadError
+        If the frames differ.
+    """
+    first = frames[0]
+    for number, frame in enumerate(frames):
+        if _description(frame) != _description(first):
+            raise ReadError(
+                "frame='all' needs frames of one size and kind: frame 0 has "
+                f"{_description_text(first)}, but frame {number} has "
+                f"{_description_text(frame)}: read them one by one, with frame=0 to "
+                f"frame={len(frames) - 1}"
+            )
+    alpha = None
+    if any(frame.alpha is not None for frame in frames):
+        alpha = np.stack([_alpha_or_opaque(frame) for frame in frames])
+    image = np.stack([frame.image for frame in frames])
+    return replace(first, image=image, layout=f"N{first.layout}", alpha=alpha)
+
+
+def _description(frame: DecodedImage) -> tuple[Any, ...]:
+    """Return all that the frames of a stack must have in common."""
+    return (
+        frame.image.shape,
+        frame.image.dtype,
+        frame.layout,
+        frame.bands,
+        frame.premultiplied,
+        frame.orientation,
+        frame.source_keywords,
+    )
+
+
+def _description_text(frame: DecodedImage) -> str:
+    return f"shape {frame.image.shape}, {frame.image.dtype} and bands {frame.bands}"
+
+
+def _alpha_or_opaque(frame: DecodedImage) -> NDArray[Any]:
+    """Return the alpha of a frame, opaque if it has none."""
+    if frame.alpha is not None:
+        return frame.alpha
+    shape = frame.image.shape
+    if frame.layout == "HWC":
+        shape = shape[:-1]
+    elif frame.layout == "CHW":
+        shape = shape[1:]
+    return np.full(shape, frame.opaque_level, frame.image.dtype)
+
+
 def choose_frame(frame: object, count: int) -> int:
     """Return the index of the requested frame.
 
@@ -155,7 +268,7 @@ def choose_frame(frame: object, count: int) -> int:
             return 0
         raise ReadError(
             f"expected one image, got {count} frames or pages: choose one with frame=, "
-            f"0 to {count - 1}"
+            f"0 to {count - 1}, or read all of them with frame='all'"
         )
     try:
         chosen = index(frame)  # type: ignore[arg-type]

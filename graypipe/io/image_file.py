@@ -1,16 +1,18 @@
 """Read an image file, or describe it from its headers."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
+from ..bands import parse_bands
 from ..errors import GraypipeError, MissingExtraError, ReadError
 from ..source import Source
+from .decoded import Request
+from .input_file import File, input_name, open_input
 from .policies import (
     ALPHA_POLICIES,
     ORIENTATION_POLICIES,
@@ -18,10 +20,7 @@ from .policies import (
     apply_orientation,
     resolve_alpha,
 )
-from .source_check import build_source
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .source_check import build_source, select_bands
 
 # First bytes of a file -> module of this package that decodes it. A module is imported
 # when such a file is read, so that its decoder is loaded only if needed.
@@ -53,11 +52,12 @@ MAX_DETAIL_LENGTH = 300
 
 
 def read(
-    path: str | os.PathLike[str],
+    file: File,
     *,
+    select: str | Sequence[str] | None = None,
+    frame: int | str | None = None,
     alpha: str = "error",
     orientation: str = "error",
-    frame: int | str | None = None,
     **source: Any,
 ) -> tuple[NDArray[Any], Source]:
     """Read an image file at full bit depth, and return it with its `Source`.
@@ -67,8 +67,16 @@ def read(
 
     Parameters
     ----------
-    path : str or path-like
-        The file.
+    file : str, path-like, bytes or binary file object
+        A path; a URL that fsspec opens, such as ``"s3://bucket/scene.tif"``; or the
+        content of the file.
+    select : str or sequence of str, optional
+        The bands to return, in this order: ``select=("B04", "B03", "B02")``. Only these
+        are decoded if the format stores bands apart. All bands if not given. Bands that
+        neither the file nor ``bands=`` names are called band1, band2 and so on.
+    frame : int or str, optional
+        0-based index of the frame or page, key of an array in a .npz file, or "all" for
+        a stack of all frames. Required if there are several.
     alpha : {"error", "drop", "white", "black"}, default "error"
         What to do if parts of the image are transparent: raise, drop alpha and keep
         the stored colours, or composite the image onto a white or black background.
@@ -76,9 +84,6 @@ def read(
     orientation : {"error", "apply", "ignore"}, default "error"
         What to do if EXIF, XMP or a TIFF tag says that the stored image is rotated or
         mirrored: raise, turn it upright, or keep the pixels as they are stored.
-    frame : int or str, optional
-        0-based index of the frame or page, or key of an array in a .npz file. Required
-        if there are several.
     **source
         Keywords of `Source`, such as ``bits=12``, ``range=(1000, 11000)`` or
         ``bands=("B04", "B03", "B02")``. They supplement the metadata of the file and
@@ -125,8 +130,15 @@ def read(
     """
     _check_policy("alpha", alpha, ALPHA_POLICIES)
     _check_policy("orientation", orientation, ORIENTATION_POLICIES)
-    with _errors_name_file(path) as file_path:
-        decoded = _format_module(file_path).decode(file_path, frame)
+    request = Request(
+        frame=frame,
+        select=None if select is None else parse_bands(select),
+        bands=source.get("bands"),
+        window=source.pop("window", None),
+    )
+    name = input_name(file)
+    with _errors_name_file(name), open_input(file) as opened:
+        decoded = _format_module(opened).decode(opened, request)
         decoded = alpha_as_band(decoded, source.get("bands"))
         image = resolve_alpha(decoded, alpha)
         if decoded.layout is not None:
@@ -136,12 +148,17 @@ def read(
     # Not inside the block above, which turns every error into a ReadError, so that
     # errors about keywords keep their class.
     try:
-        return image, build_source(decoded, image, source)
+        if decoded.selected:
+            source["bands"] = request.select
+        image_source = build_source(decoded, image, source)
+        if request.select is None or decoded.selected:
+            return image, image_source
+        return select_bands(image, image_source, request.select)
     except GraypipeError as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
 
 
-def facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+def facts(file: File) -> dict[str, Any]:
     """Describe an image file from its headers.
 
     Does not raise for alpha, orientation, multiple frames or modes that `read` does
@@ -149,7 +166,7 @@ def facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Parameters
     ----------
-    path : str or path-like
+    file : str, path-like, bytes or binary file object
         The file, of any format that `read` recognises.
 
     Returns
@@ -188,8 +205,8 @@ def facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     (40, 30, 3, True)
     >>> folder.cleanup()
     """
-    with _errors_name_file(path) as file_path:
-        return _format_module(file_path).facts(file_path)  # type: ignore[no-any-return]
+    with _errors_name_file(input_name(file)), open_input(file) as opened:
+        return _format_module(opened).facts(opened)  # type: ignore[no-any-return]
 
 
 def _check_policy(name: str, policy: str, policies: tuple[str, ...]) -> None:
@@ -198,10 +215,10 @@ def _check_policy(name: str, policy: str, policies: tuple[str, ...]) -> None:
         raise ReadError(f"{name}= must be one of {policies}, got {policy!r}")
 
 
-def _format_module(path: "Path") -> ModuleType:
-    """Return the module that decodes the file, by its first bytes."""
-    with path.open("rb") as file:
-        start = file.read(MAGIC_LENGTH)
+def _format_module(file: BinaryIO) -> ModuleType:
+    """Return the module that decodes a file, by its first bytes; rewind the file."""
+    start = file.read(MAGIC_LENGTH)
+    file.seek(0)
     for magic, module_name in MODULES_BY_MAGIC.items():
         if start.startswith(magic):
             return import_module(f".{module_name}", __package__)
@@ -213,34 +230,26 @@ def _format_module(path: "Path") -> ModuleType:
 
 
 @contextmanager
-def _errors_name_file(path: str | os.PathLike[str]) -> Iterator["Path"]:
-    """Yield the path, and turn every error into a ReadError that names the file."""
-    # Importing pathlib takes milliseconds, which `import graypipe` alone need not pay.
-    from pathlib import Path
-
-    if not isinstance(path, str | os.PathLike):
-        raise ReadError(
-            f"expected the path of a file, got a {type(path).__name__}: file objects "
-            "and arrays are not supported, so pass a path"
-        )
+def _errors_name_file(name: str) -> Iterator[None]:
+    """Turn every error into a ReadError that names the file."""
     try:
-        yield Path(path)
+        yield
     except MissingExtraError as error:
-        raise MissingExtraError(f"{path}: {error}") from None
+        raise MissingExtraError(f"{name}: {error}") from None
     except ImportError:
         # An installed but broken package: its own error is the most informative.
         raise
     except GraypipeError as error:
-        raise ReadError(f"{path}: {error}") from None
+        raise ReadError(f"{name}: {error}") from None
     except IsADirectoryError as error:
         raise ReadError(
-            f"{path}: is a directory: pass its files one by one, or list them with "
+            f"{name}: is a directory: pass its files one by one, or list them with "
             "graypipe inspect"
         ) from error
     except OSError as error:
-        raise ReadError(f"{path}: {error.strerror or error}") from error
+        raise ReadError(f"{name}: {error.strerror or error}") from error
     except Exception as error:
         # Decoders raise errors of many types for damaged files. Some messages contain
         # large parts of the file.
         detail = f"{type(error).__name__}: {error}"[:MAX_DETAIL_LENGTH]
-        raise ReadError(f"{path}: cannot be read ({detail})") from error
+        raise ReadError(f"{name}: cannot be read ({detail})") from error

@@ -7,14 +7,13 @@ images lists them in the Multi-Picture Format (MPF), CIPA DC-007.
 import re
 import struct
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
-from .decoded import DecodedImage, check_size, choose_frame
+from .decoded import DecodedImage, Request, check_size, decode_frames
 from .exif import parse_orientation, tag_value
 from .jpeg_stream import START_OF_IMAGE, JpegStream, parse_stream
 
@@ -34,9 +33,9 @@ INTERVAL_END = re.compile(rb"(?=\xff[\xd0-\xd7])|\Z")
 PADDING = b"\x55" * 64
 
 
-def facts(path: Path) -> dict[str, Any]:
+def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a JPEG file from its segments; see `graypipe.io.facts`."""
-    stream = parse_stream(path.read_bytes())
+    stream = parse_stream(file.read())
     sample_count = len(stream.frame.components)
     modes = {1: "L", 3: "RGB", 4: "CMYK"}
     return {
@@ -52,32 +51,39 @@ def facts(path: Path) -> dict[str, Any]:
     }
 
 
-def decode(path: Path, frame: object) -> DecodedImage:
+def decode(file: BinaryIO, request: Request) -> DecodedImage:
     """Decode one image of a JPEG file: gray (H, W) or RGB (H, W, 3), uint8.
 
     Parameters
     ----------
-    path : Path
-        The file.
-    frame : object
-        The ``frame`` argument of `graypipe.read`. 0 reads the first image even if the
-        list of images is damaged.
+    file : file object
+        The file, at its start.
+    request : Request
+        Frame 0 is read even if the list of images is damaged.
 
     Raises
     ------
     ReadError
         If the file is damaged, truncated or too large, is not 8-bit gray or RGB, or
-        ``frame`` is not valid.
+        the frame is not valid.
     """
-    data = path.read_bytes()
+    data = file.read()
     stream = parse_stream(data)
+    frame = request.frame
     if frame == 0 and not isinstance(frame, bool):
         return _decode_stream(stream, len(data))
     images = _image_list(stream)
-    chosen = choose_frame(frame, len(images))
-    if chosen == 0:
-        return _decode_stream(stream, len(data))
-    start, size = images[chosen]
+
+    def decode_frame(number: int) -> DecodedImage:
+        if number == 0:
+            return _decode_stream(stream, len(data))
+        return _decode_later_image(data, *images[number])
+
+    return decode_frames(frame, len(images), decode_frame)
+
+
+def _decode_later_image(data: bytes, start: int, size: int) -> DecodedImage:
+    """Return an image after the first, which is a stream of its own."""
     if data[start : start + 2] != START_OF_IMAGE:
         raise ReadError(
             f"expected another JPEG stream at byte {start}: the list of images is "

@@ -1,4 +1,4 @@
-"""Memory-map .npy and uncompressed .npz files, without unpickling anything.
+"""Read .npy and .npz files, without unpickling anything.
 
 The header is parsed here rather than by NumPy, which evaluates it as Python and warns
 about damaged text. NEP 1 specifies the format.
@@ -7,10 +7,8 @@ about damaged text. NEP 1 specifies the format.
 import re
 import struct
 import zipfile
-import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..engine import element_type
 from ..errors import ReadError
-from .decoded import DecodedImage, check_size
+from .decoded import DecodedImage, Request, check_size
 
 MAGIC = b"\x93NUMPY"
 VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
@@ -34,11 +32,6 @@ COMPLEX_HEADER = re.compile(rb"\{'descr': '[<>]c(\d+)'")
 # Headers of plain arrays take 128 bytes. The limit prevents a corrupt length field from
 # reading the whole file as a header.
 MAX_HEADER_LENGTH = 65536
-
-# In a ZIP file, each member is preceded by a header of 30 bytes, the name of the member
-# and an extra field. The last four bytes of the header are the lengths of these two.
-ZIP_HEADER_SIZE = 30
-ZIP_LENGTHS_OFFSET = 26
 
 
 @dataclass(frozen=True)
@@ -73,21 +66,20 @@ class ArrayHeader:
         return self.offset + self.nbytes
 
 
-def facts(path: Path) -> dict[str, Any]:
+def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a NumPy file from its headers; see `graypipe.io.facts`.
 
     For a .npz file, dtype and shape of the first array are returned.
     """
-    with path.open("rb") as file:
-        if _is_npy(file):
-            file_format, array_count = "NPY", 1
-            header = _parse_header(file)
-        else:
-            with zipfile.ZipFile(file) as archive:
-                members = _array_members(archive)
-                file_format, array_count = "NPZ", len(members)
-                with archive.open(members[0]) as member_file:
-                    header = _parse_header(member_file)
+    if _is_npy(file):
+        file_format, array_count = "NPY", 1
+        header = _parse_header(file)
+    else:
+        with zipfile.ZipFile(file) as archive:
+            members = _array_members(archive)
+            file_format, array_count = "NPZ", len(members)
+            with archive.open(members[0]) as member_file:
+                header = _parse_header(member_file)
     # Height and width are unambiguous only for arrays with two axes.
     height = width = bands = None
     if len(header.shape) == 2:
@@ -106,35 +98,31 @@ def facts(path: Path) -> dict[str, Any]:
     }
 
 
-def decode(path: Path, frame: object) -> DecodedImage:
+def decode(file: BinaryIO, request: Request) -> DecodedImage:
     """Return the array of a .npy file, or one array of a .npz file.
 
     Parameters
     ----------
-    path : Path
-        The file.
-    frame : object
-        The ``frame`` argument of `graypipe.read`: key or index of an array in a .npz
-        file.
+    file : file object
+        The file, at its start.
+    request : Request
+        Its frame is the key or index of an array in a .npz file.
 
     Returns
     -------
     DecodedImage
-        The array, with unknown layout and bands. It is a new array if the file is
-        compressed; otherwise it is a read-only memory map, which has the byte order of
-        the file and changes if the file changes.
+        The array, with unknown layout and bands, in the byte order of the file.
 
     Raises
     ------
     ReadError
-        If the file is damaged, the dtype is object, structured or complex, or ``frame``
+        If the file is damaged, the dtype is object, structured or complex, or the frame
         is not valid.
     """
-    with path.open("rb") as file:
-        if _is_npy(file):
-            image = _map_npy(path, file, frame)
-        else:
-            image = _load_from_archive(path, file, frame)
+    if _is_npy(file):
+        image = _load_npy(file, request.frame)
+    else:
+        image = _load_from_archive(file, request.frame)
     # Bytes other than 0 and 1 in a boolean array are undefined behaviour in NumPy.
     if image.dtype == bool and bool((image.view(np.uint8) > 1).any()):
         raise ReadError(
@@ -194,8 +182,8 @@ def _parse_header(file: IO[bytes]) -> ArrayHeader:
     return header
 
 
-def _map_npy(path: Path, file: BinaryIO, frame: object) -> NDArray[Any]:
-    """Return the array of a .npy file as a memory map."""
+def _load_npy(file: BinaryIO, frame: object) -> NDArray[Any]:
+    """Return the array of a .npy file."""
     header = _parse_header(file)
     file_size = file.seek(0, 2)
     if frame not in (None, 0):
@@ -205,24 +193,19 @@ def _map_npy(path: Path, file: BinaryIO, frame: object) -> NDArray[Any]:
             f"the header implies a file of {header.end} bytes, got {file_size}: the "
             "file is damaged"
         )
-    return _memory_map(path, header)
+    file.seek(header.offset)
+    return _elements(file, header)
 
 
-def _memory_map(path: Path, header: ArrayHeader) -> NDArray[Any]:
-    """Return the elements as a read-only map, which keeps the file open."""
-    mapped = np.memmap(
-        path,
-        header.dtype,
-        "r",
-        header.offset,
-        header.shape,
-        header.order,
-    )
-    return np.asarray(mapped)
+def _elements(file: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
+    """Return the elements that follow in ``file`` as a writable array."""
+    content = bytearray(file.read(header.nbytes))
+    elements: NDArray[Any] = np.frombuffer(content, header.dtype)
+    return elements.reshape(header.shape, order=header.order)
 
 
-def _load_from_archive(path: Path, file: BinaryIO, frame: object) -> NDArray[Any]:
-    """Return one array of a .npz file, mapped if it is not compressed."""
+def _load_from_archive(file: BinaryIO, frame: object) -> NDArray[Any]:
+    """Return one array of a .npz file, whose checksum zipfile verifies."""
     with zipfile.ZipFile(file) as archive:
         member = _choose_member(_array_members(archive), frame)
         # Opening a member verifies its local header against the central directory.
@@ -233,20 +216,11 @@ def _load_from_archive(path: Path, file: BinaryIO, frame: object) -> NDArray[Any
                     f"the header of {member.filename!r} does not match its size: the "
                     "file is damaged"
                 )
-            if member.compress_type != zipfile.ZIP_STORED:
-                check_size(member.file_size, member.compress_size)
-                member_file.seek(header.offset)
-                # A bytearray, so that the array is writable.
-                elements = np.frombuffer(bytearray(member_file.read()), header.dtype)
-                return elements.reshape(header.shape, order=header.order)
-    file.seek(member.header_offset + ZIP_LENGTHS_OFFSET)
-    name_length, extra_length = struct.unpack("<HH", file.read(4))
-    start = member.header_offset + ZIP_HEADER_SIZE + name_length + extra_length
-    # zipfile verifies the checksum only of data that are read through it.
-    stored = np.memmap(path, np.uint8, "r", start, (member.file_size,))
-    if zlib.crc32(stored.data) != member.CRC:
-        raise ReadError(f"{member.filename!r} is damaged: the checksum differs")
-    return _memory_map(path, replace(header, offset=start + header.offset))
+            check_size(member.file_size, member.compress_size)
+            member_file.seek(header.offset)
+            array = _elements(member_file, header)
+            member_file.read(1)  # zipfile compares the checksum at the end
+            return array
 
 
 def _array_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

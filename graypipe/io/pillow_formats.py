@@ -7,8 +7,7 @@ thread-safe. Opening a file with Pillow's class for its format does not warn.
 from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,11 @@ from numpy.typing import NDArray
 from ..errors import ReadError
 from .decoded import (
     DecodedImage,
+    Request,
     apply_palette,
     check_size,
     choose_frame,
+    decode_frames,
     is_gray_palette,
     split_alpha,
 )
@@ -52,9 +53,9 @@ MODES = {
 DTYPES = {"1": "bool", "I;16": "uint16", "F": "float32"}
 
 
-def facts(path: Path) -> dict[str, Any]:
+def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a GIF, BMP, WebP or PPM file; see `graypipe.io.facts`."""
-    with _open(path.read_bytes()) as image:
+    with _open(file.read()) as image:
         # Mode "I" has 32 bits, but the only format here that uses it is 16-bit PGM.
         mode = "I;16" if image.mode == "I" else image.mode
         if mode == "P":
@@ -79,15 +80,15 @@ def facts(path: Path) -> dict[str, Any]:
         }
 
 
-def decode(path: Path, frame: object) -> DecodedImage:
+def decode(file: BinaryIO, request: Request) -> DecodedImage:
     """Decode one frame of a GIF, BMP, WebP or PPM file.
 
     Parameters
     ----------
-    path : Path
-        The file.
-    frame : object
-        The ``frame`` argument of `graypipe.read`.
+    file : file object
+        The file, at its start.
+    request : Request
+        What to read.
 
     Returns
     -------
@@ -98,23 +99,27 @@ def decode(path: Path, frame: object) -> DecodedImage:
     ------
     ReadError
         If the file is damaged, truncated or too large, its mode is not supported, or
-        ``frame`` is not valid.
+        the frame is not valid.
     """
-    data = path.read_bytes()
+    data = file.read()
     with _open(data) as image:
         check_size(image.width * image.height * len(image.getbands()), len(data))
-        frame_count = _frame_count(image)
-        image.seek(choose_frame(frame, frame_count))
         if image.format == "PPM":
             maximum = scaled_maximum(image)
             if maximum is not None:
+                choose_frame(request.frame, 1)
                 return decode_unscaled(image, data, maximum)
-        image.load()
-        if frame_count > 1 and image.mode == "P":
+        frame_count = _frame_count(image)
+
+        def decode_frame(number: int) -> DecodedImage:
+            image.seek(number)
+            image.load()
+            if frame_count == 1 or image.mode != "P":
+                return from_pillow(image)
             mode = "RGBA" if image.has_transparency_data else "RGB"
-            decoded = from_pillow(image.convert(mode))
-        else:
-            decoded = from_pillow(image)
+            return from_pillow(image.convert(mode))
+
+        decoded = decode_frames(request.frame, frame_count, decode_frame)
         return replace(decoded, orientation=_orientation(image))
 
 

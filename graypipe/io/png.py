@@ -8,8 +8,7 @@ import struct
 import zlib
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,10 @@ from ..errors import ReadError
 from ..extras import require_extra
 from .decoded import (
     DecodedImage,
+    Request,
     apply_palette,
     check_size,
-    choose_frame,
+    decode_frames,
     is_gray_palette,
     split_alpha,
 )
@@ -69,9 +69,9 @@ STILL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 ANIMATION_CHUNKS = (*STILL_CHUNKS, b"tRNS", b"acTL", b"fcTL", b"fdAT")
 
 
-def facts(path: Path) -> dict[str, Any]:
+def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a PNG file from its chunks; see `graypipe.io.facts`."""
-    chunks = parse_chunks(path.read_bytes())
+    chunks = parse_chunks(file.read())
     header = parse_header(chunks)
     colour_type, bit_depth = header.colour_type, header.bit_depth
     if colour_type == PALETTE:
@@ -96,7 +96,7 @@ def facts(path: Path) -> dict[str, Any]:
     }
 
 
-def decode(path: Path, frame: object) -> DecodedImage:
+def decode(file: BinaryIO, request: Request) -> DecodedImage:
     """Decode one frame of a PNG file.
 
     Gray of 2 or 4 bits is scaled to 8 bits: an n-bit value v becomes
@@ -104,30 +104,31 @@ def decode(path: Path, frame: object) -> DecodedImage:
 
     Parameters
     ----------
-    path : Path
-        The file.
-    frame : object
-        The ``frame`` argument of `graypipe.read`. If the default image is not part of
-        the animation, it is frame 0.
+    file : file object
+        The file, at its start.
+    request : Request
+        If the default image is not part of the animation, it is frame 0.
 
     Raises
     ------
     ReadError
-        If the file is damaged, truncated or too large, or ``frame`` is not valid.
+        If the file is damaged, truncated or too large, or the frame is not valid.
     MissingExtraError
         If the file has 16-bit colour or alpha and imagecodecs is not installed.
     """
-    data = path.read_bytes()
+    data = file.read()
     chunks = parse_chunks(data)
     header = parse_header(chunks)
-    chosen = choose_frame(frame, count_frames(chunks))
     sample_count = header.width * header.height * SAMPLES_PER_PIXEL[header.colour_type]
     bytes_per_sample = 2 if header.bit_depth == 16 else 1
     check_size(sample_count * bytes_per_sample, len(data))
-    if chosen == 0:
-        decoded = _decode_still(chunks, header)
-    else:
-        decoded = _decode_animation_frame(chunks, header, chosen)
+
+    def decode_frame(number: int) -> DecodedImage:
+        if number == 0:
+            return _decode_still(chunks, header)
+        return _decode_animation_frame(chunks, header, number)
+
+    decoded = decode_frames(request.frame, count_frames(chunks), decode_frame)
     return replace(decoded, orientation=_orientation(chunks))
 
 

@@ -36,12 +36,14 @@ def alpha_as_band(decoded: DecodedImage, bands: Any) -> DecodedImage:
         # `build_source` raises this error later.
         return decoded
     image = decoded.image
-    if layout == "HW":
-        image, layout = image[..., np.newaxis], "HWC"
+    if "C" not in layout:
+        image, layout = image[..., np.newaxis], layout + "C"
     band_axis = layout.index("C")
     if len(names) != image.shape[band_axis] + 1:
         return decoded
-    image = np.insert(image, sample, alpha, band_axis)
+    before, after = np.split(image, [sample], band_axis)
+    parts = [before, np.expand_dims(alpha, band_axis), after]
+    image = np.concatenate(parts, band_axis)
     return replace(decoded, image=image, layout=layout, bands=names, alpha=None)
 
 
@@ -104,8 +106,8 @@ def _composite(
     # uint32 is exact for integers: the weighted sum of two 16-bit values is at most
     # 65535 * 65535, and adding half the divisor below stays under 2**32.
     compute_dtype: Any = np.float64 if is_float else np.uint32
-    if decoded.layout == "HWC":
-        alpha = alpha[..., np.newaxis]
+    if decoded.layout is not None and "C" in decoded.layout:
+        alpha = np.expand_dims(alpha, decoded.layout.index("C"))
     alpha = alpha.astype(compute_dtype)
     opaque = compute_dtype(decoded.opaque_level)
     colour = decoded.image.astype(compute_dtype)

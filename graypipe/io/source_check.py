@@ -1,6 +1,7 @@
 """Build the `Source` of an image from its file and the keywords of the caller."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def _check_bands(
     elif "bands" in keywords:
         stored = parse_bands(keywords["bands"])
     else:
-        raise ReadError(_missing_bands_message(count))
+        # A position is a fact: GDAL numbers bands from 1 as well.
+        stored = tuple(f"band{number}" for number in range(1, count + 1))
     declared = parse_bands(keywords.get("bands", stored))
     declared_layout = keywords.get("layout", layout)
     if len(declared) != count or layouts.parse(declared_layout) != layout:
@@ -88,12 +90,55 @@ def _check_bands(
     return stored
 
 
-def _missing_bands_message(count: int) -> str:
-    example = tuple(f"B{number:02}" for number in range(1, count + 1))
-    return (
-        f"the file has {count} bands, but does not name them: declare their names in "
-        f"stored order, such as bands={format_bands(example)}"
-    )
+def select_bands(
+    image: NDArray[Any], source: Source, names: tuple[str, ...]
+) -> tuple[NDArray[Any], Source]:
+    """Return the bands ``names`` of an image, in this order, with their source.
+
+    Parameters
+    ----------
+    image : ndarray
+        An image of ``source``.
+    source : Source
+    names : tuple of str
+
+    Returns
+    -------
+    image : ndarray
+        A contiguous copy, or ``image`` itself if it has these bands and no others.
+    source : Source
+
+    Raises
+    ------
+    ReadError
+        If the image lacks one of the bands.
+    """
+    if names == source.bands:
+        return image, source
+    positions = find_bands(names, source.bands)
+    if "C" in source.layout:
+        image = np.ascontiguousarray(image.take(positions, source.layout.index("C")))
+    pairs: Any = source.range
+    if pairs is not None and isinstance(pairs[0], tuple):  # one pair per band
+        pairs = [pairs[position] for position in positions]
+    return image, replace(source, bands=names, range=pairs)
+
+
+def find_bands(names: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:
+    """Return the positions of ``names`` in ``bands``.
+
+    Raises
+    ------
+    ReadError
+        If a name is not in ``bands``.
+    """
+    missing = [name for name in names if name not in bands]
+    if missing:
+        raise ReadError(
+            f"select= names {format_bands(tuple(missing))}, but the file has the bands "
+            f"{format_bands(bands)}: name some of these, or declare bands="
+        )
+    return [bands.index(name) for name in names]
 
 
 def _check_range(recorded: Mapping[str, Any], source: Source) -> None:

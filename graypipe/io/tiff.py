@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -14,7 +13,13 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 from ..extras import require_extra
-from .decoded import DecodedImage, apply_palette, choose_frame, is_gray_palette
+from .decoded import (
+    DecodedImage,
+    Request,
+    apply_palette,
+    choose_frame,
+    is_gray_palette,
+)
 from .tiff_band_names import find_band_names
 from .tiff_pages import (
     IMAGE_AXES,
@@ -45,9 +50,9 @@ if TYPE_CHECKING:
 LAYOUTS = {"YX": "HW", "YXS": "HWC", "SYX": "CHW", "YXC": "HWC", "CYX": "CHW"}
 
 
-def facts(path: Path) -> dict[str, Any]:
+def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a TIFF file from its tags; see `graypipe.io.facts`."""
-    with _open(path) as (file, tif):
+    with _open(file) as tif:
         pages, masks = list_pages(file, tif)
         page = pages[0]
         frame_count, channel_count = _count_frames_and_channels(tif, len(pages))
@@ -88,16 +93,16 @@ def _count_frames_and_channels(tif: "TiffFile", page_count: int) -> tuple[int, i
     return frame_count, sizes.get("C", 1)
 
 
-def decode(path: Path, frame: object) -> DecodedImage:
+def decode(file: BinaryIO, request: Request) -> DecodedImage:
     """Decode one image of a TIFF file.
 
     Parameters
     ----------
-    path : Path
-        The file.
-    frame : object
-        The ``frame`` argument of `graypipe.read`: index of a page, or, if the file
-        names its axes, of a frame along axes such as time and depth.
+    file : file object
+        The file, at its start.
+    request : Request
+        Its frame is the index of a page, or, if the file names its axes, of a frame
+        along axes such as time and depth.
 
     Returns
     -------
@@ -108,21 +113,21 @@ def decode(path: Path, frame: object) -> DecodedImage:
     ------
     ReadError
         If the file is damaged, truncated or too large, its axes or colours are not
-        supported, or ``frame`` is not valid.
+        supported, or the frame is not valid.
     MissingExtraError
         If tifffile or imagecodecs is not installed.
     """
-    with _open(path) as (file, tif):
+    with _open(file) as tif:
         pages, masks = list_pages(file, tif)
         series = find_series(tif)
         if series is None:
-            page = pages[choose_frame(frame, len(pages))]
+            page = pages[choose_frame(request.frame, len(pages))]
             check_tags(page)
             image, axes = decode_pages([page], file), page.axes
         else:
             page = series.keyframe
             check_tags(page)
-            image, axes = decode_series(series, frame, file)
+            image, axes = decode_series(series, request.frame, file)
         if axes not in LAYOUTS:
             raise ReadError(
                 f"expected the axes to be one of {', '.join(LAYOUTS)}, got {axes} with "
@@ -144,19 +149,18 @@ def decode(path: Path, frame: object) -> DecodedImage:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[BinaryIO, "TiffFile"]]:
-    """Yield the open file and a TiffFile for it."""
+def _open(file: BinaryIO) -> Iterator["TiffFile"]:
+    """Yield a TiffFile for an open file."""
     with require_extra("io", "tifffile", "imagecodecs"):
         # tifffile itself imports imagecodecs only at the first compressed page.
         import imagecodecs  # noqa: F401
         import tifffile
     with (
         _without_nodata_messages(),
-        path.open("rb") as file,
         # Multi-file series are not supported, so other files are not opened.
         tifffile.TiffFile(file, _multifile=False) as tif,
     ):
-        yield file, tif
+        yield tif
 
 
 @contextmanager

@@ -1,0 +1,87 @@
+"""Open whatever a caller hands over as one seekable binary file.
+
+`read` accepts a path, bytes, a binary file object or a URL. Everything after this
+module sees a file object at its start, so decoders need not tell them apart.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import BinaryIO, TypeAlias
+
+from ..errors import MissingExtraError, ReadError
+from ..extras import require_extra
+
+File: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+
+def input_name(file: object) -> str:
+    """Return the name of a file for messages: its path or URL, if it has one."""
+    if isinstance(file, str | os.PathLike):
+        return os.fspath(file)
+    if isinstance(file, bytes | bytearray | memoryview):
+        return "<bytes>"
+    name = getattr(file, "name", None)
+    if isinstance(name, str):
+        return name
+    return f"<{type(file).__name__}>"
+
+
+@contextmanager
+def open_input(file: File) -> Iterator[BinaryIO]:
+    """Open ``file`` at its start, and close what was opened here.
+
+    Parameters
+    ----------
+    file : path, URL, bytes or binary file object
+        A string with "://" is a URL, which fsspec opens. A file object is rewound, as
+        `PIL.Image.open` does, and stays open; one that cannot seek is read to its end.
+
+    Raises
+    ------
+    ReadError
+        If ``file`` is something else, or a file object in text mode.
+    MissingExtraError
+        If ``file`` is a URL, and fsspec or its package for the protocol is missing.
+    OSError
+        If the file cannot be opened.
+    """
+    if isinstance(file, bytes | bytearray | memoryview):
+        yield BytesIO(file)
+    elif isinstance(file, str) and "://" in file:
+        with require_extra("io", "fsspec"):
+            import fsspec
+        try:
+            remote = fsspec.open(file, "rb")
+        except ImportError as error:  # the package of the protocol, such as s3fs
+            raise MissingExtraError(str(error)) from None
+        with remote as opened:
+            yield opened
+    elif isinstance(file, str | os.PathLike):
+        # Path.open would import pathlib, which `import graypipe` alone need not pay.
+        with open(file, "rb") as opened:  # noqa: PTH123
+            yield opened
+    elif hasattr(file, "read"):
+        yield _seekable(file)
+    else:
+        raise ReadError(
+            "expected a path, a URL, bytes or a binary file object, got "
+            f"{type(file).__module__}.{type(file).__qualname__}: an array needs no "
+            "reading, declare a gp.Source for it"
+        )
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    """Return a binary file object at its start."""
+    if getattr(file, "seekable", bool)():
+        file.seek(0)
+        is_binary = isinstance(file.read(0), bytes)
+    else:
+        content = file.read()
+        is_binary = isinstance(content, bytes)
+        if is_binary:
+            return BytesIO(content)
+    if not is_binary:
+        raise ReadError('expected a binary file object, got a text file: open it "rb"')
+    return file
