@@ -291,6 +291,7 @@ class ChannelMap:
 
     @cached_property
     def _executions(self) -> dict[Any, engine.Execution]:
+        """Cache of `__call__`: executions, by layouts and dtypes."""
         return {}
 
     def _bind(
@@ -611,7 +612,9 @@ def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
     ((0.299, 0.587, 0.114),)
     """
     if standard not in LUMINANCE:
-        raise ChannelError(f"expected one of {sorted(LUMINANCE)}, got {standard!r}")
+        raise ChannelError(
+            f"expected the standard to be one of {sorted(LUMINANCE)}, got {standard!r}"
+        )
     weights = dict(zip("RGB", LUMINANCE[standard], strict=True))
     return mix({"gray": weights}, of=of)
 

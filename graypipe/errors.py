@@ -49,7 +49,7 @@ class LayoutError(GraypipeError, ValueError):
     >>> plan = gp.plan("gray", "imagenet")
     >>> plan(np.zeros((8, 16, 16), np.uint8))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    graypipe.errors.LayoutError: expected layout 'HW' with 1 band...
+    graypipe.errors.LayoutError: expected 2 axes (layout 'HW', 1 band), got 3...
     """
 
     __init__ = Exception.__init__

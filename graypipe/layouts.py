@@ -210,10 +210,11 @@ def check_shape(shape: tuple[int, ...], layout: str, count: int) -> None:
         raise ChannelError(_bands_message(shape, layout, count))
 
 
-def _expectation(layout: str, count: int) -> str:
-    """Return the common beginning of both error messages."""
-    noun = "band" if count == 1 else "bands"
-    return f"expected layout {layout!r} with {count} {noun}"
+def _format_count(count: int) -> str:
+    """Return ``count`` with its noun: "1 band" or "3 bands"."""
+    if count == 1:
+        return "1 band"
+    return f"{count} bands"
 
 
 def _bands_message(shape: tuple[int, ...], layout: str, count: int) -> str:
@@ -226,25 +227,25 @@ def _bands_message(shape: tuple[int, ...], layout: str, count: int) -> str:
     if count in (shape[0], shape[-1]):
         hint = f"; if the axes are {other_layout!r}, declare that layout"
     return (
-        f"{_expectation(layout, count)}, got {describe(layout, shape)} "
-        f"(shape {shape}): declare the bands of the image, or select bands first, "
-        f"for example with gp.select{hint}"
+        f"expected layout {layout!r} with {_format_count(count)}, got "
+        f"{describe(layout, shape)} (shape {shape}): declare the bands of the image, "
+        f"or select bands first, for example with gp.select{hint}"
     )
 
 
 def _axes_message(shape: tuple[int, ...], layout: str, count: int) -> str:
     """Return the message for a wrong number of axes, with every plausible layout."""
-    hint = " Declare the layout of the image."
+    hint = "Declare the layout of the image."
     alternatives = _alternative_layouts(layout, len(shape))
     if alternatives:
         interpretations = [
             f"{other} ({describe(other, shape)}): {advice}"
             for other, advice in alternatives
         ]
-        hint = " It can be read as " + "; or as ".join(interpretations) + "."
+        hint = f"They can be read as {'; or as '.join(interpretations)}."
     return (
-        f"{_expectation(layout, count)}, {len(layout)} axes, got {len(shape)} axes of "
-        f"shape {shape}.{hint}"
+        f"expected {len(layout)} axes (layout {layout!r}, {_format_count(count)}), got "
+        f"{len(shape)} axes of shape {shape}. {hint}"
     )
 
 
@@ -254,7 +255,7 @@ def _alternative_layouts(layout: str, axes: int) -> list[tuple[str, str]]:
     alternatives = []
     if axes == len(layout) + 1 and "N" not in layout:
         batched = "N" + layout
-        advice = f"a batch; call plan.batch, or declare layout={batched!r}"
+        advice = f"call plan.batch, or declare layout={batched!r}"
         alternatives.append((batched, advice))
     if axes == len(layout) + 1 and "C" not in layout:
         alternatives.extend(
@@ -262,9 +263,9 @@ def _alternative_layouts(layout: str, axes: int) -> list[tuple[str, str]]:
             for other in (pixels + "C", "C" + pixels)
         )
     if axes == len(layout) - 1 and "C" in layout:
-        alternatives.append((pixels, f"one band; declare layout={pixels!r}"))
+        alternatives.append((pixels, f"declare layout={pixels!r} and one band"))
     if axes == len(layout) - 1 and "N" in layout:
         single = layout.replace("N", "")
-        advice = f"a single image; call the plan itself, or declare layout={single!r}"
+        advice = f"call the plan itself, or declare layout={single!r}"
         alternatives.append((single, advice))
     return alternatives

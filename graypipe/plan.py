@@ -116,6 +116,7 @@ class Plan:
         """
         if type(image) is not np.ndarray:
             image = engine.check_image(image)
+        # Look up a known dtype here, without the overhead of another method call.
         execution = self._executions.get(image.dtype) or self._execution(image.dtype)
         return execution(image, out)
 
@@ -250,7 +251,7 @@ class Plan:
         """
         array = engine.check_image(x)
         stored_dtype = None if dtype is None else engine.element_type(dtype)
-        pairs = self._inverted_pairs(stored_dtype)
+        pairs = self._stored_pairs(stored_dtype)
         if pairs not in self._inverses:
             self._inverses[pairs] = self._channel_map(pairs).inverse()
         return self._inverses[pairs](
@@ -432,10 +433,12 @@ class Plan:
         True
         """
         record = serialization.from_text(text)
-        if not {"source", "target"} <= set(record) <= {"source", "target", "via"}:
+        keys = set(record)
+        has_required_keys = {"source", "target"} <= keys
+        if not has_required_keys or not keys <= {"source", "target", "via"}:
             raise ChannelError(
                 "expected the keys source, target and optionally via in the JSON of a "
-                f"plan, got {sorted(record)}"
+                f"plan, got {sorted(keys)}"
             )
         via = None
         if "via" in record:
@@ -499,10 +502,12 @@ class Plan:
 
     @cached_property
     def _inverses(self) -> dict[tuple[Pair, ...], ChannelMap]:
+        """Cache of `invert`: inverse maps, by (black, white) of every band."""
         return {}
 
     @cached_property
     def _executions(self) -> dict[np.dtype[Any], engine.Execution]:
+        """Cache of `_execution`: executions, by the dtype of the images."""
         return {}
 
     def _execution(self, dtype: np.dtype[Any]) -> engine.Execution:
@@ -579,8 +584,8 @@ class Plan:
             engine.in_threads(_run_task, tasks, threads)
         return out
 
-    def _inverted_pairs(self, dtype: np.dtype[Any] | None) -> tuple[Pair, ...]:
-        """Return the range of the stored values that `invert` returns.
+    def _stored_pairs(self, dtype: np.dtype[Any] | None) -> tuple[Pair, ...]:
+        """Return (black, white) of every band, in the values that `invert` returns.
 
         Parameters
         ----------
@@ -602,8 +607,8 @@ class Plan:
                 f"the stored values range from {min(levels):g} to {max(levels):g}, "
                 f"which {dtype} cannot represent: omit dtype=. To get a displayable "
                 "image, invert with a plan whose source does not declare a range, "
-                f"gp.plan({format_bands(source.bands)}, plan.target)"
-                ".invert(x, dtype='uint8')"
+                f"gp.plan(gp.Source({format_bands(source.bands)}, {source.layout!r}), "
+                "plan.target, plan.via).invert(x, dtype='uint8')"
             )
         return pairs
 

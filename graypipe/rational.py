@@ -68,7 +68,8 @@ def left_inverse(affine: Affine) -> Affine:
     if _rank(affine) < affine.width:
         raise ChannelError(
             f"the map from {affine.width} to {len(affine.rows)} bands is not "
-            "invertible: the columns of its matrix are linearly dependent"
+            "invertible, because different inputs give the same output (the columns "
+            "of its matrix are linearly dependent): keep the input"
         )
     columns = [
         [row.get(j, Fraction(0)) for row in affine.rows] for j in range(affine.width)
@@ -129,6 +130,7 @@ def to_unit(pairs: Sequence[tuple[float, float]]) -> Affine:
 
 
 def _dot(left: Sequence[Fraction], right: Sequence[Fraction]) -> Fraction:
+    """Return the dot product."""
     products = (a * b for a, b in zip(left, right, strict=True))
     return sum(products, Fraction(0))
 

@@ -62,8 +62,10 @@ def from_record(cls: Any, record: Any, *required: str) -> Any:
         If ``record`` is not a dict, has an unknown field or lacks a required one.
     """
     field_names = [field.name for field in fields(cls)]
-    is_valid = isinstance(record, dict) and set(required) <= set(record) <= set(
-        field_names
+    is_valid = (
+        isinstance(record, dict)
+        and set(record) >= set(required)
+        and set(record) <= set(field_names)
     )
     if not is_valid:
         optional = [name for name in field_names if name not in required]

@@ -99,7 +99,9 @@ class Source:
             nodata=_validate_nodata(nodata),
         )
         if self.dtype is not None:
-            self._check_holds(np.dtype(self.dtype), self._declared_pairs() or ())
+            self._check_representable(
+                np.dtype(self.dtype), self._declared_pairs() or ()
+            )
 
     @classmethod
     def from_dicom(
@@ -239,7 +241,7 @@ class Source:
         if pairs is None:
             pairs = (self._implied_pair(image_dtype),) * len(self.bands)
         if image_dtype is not None:
-            self._check_holds(image_dtype, pairs)
+            self._check_representable(image_dtype, pairs)
         return pairs
 
     @property
@@ -255,8 +257,10 @@ class Source:
             return self.range
         return (self.range,) * len(self.bands)
 
-    def _check_holds(self, dtype: np.dtype[Any], pairs: tuple[Pair, ...]) -> None:
-        """Raise RangeError if ``dtype`` cannot represent a declared value."""
+    def _check_representable(
+        self, dtype: np.dtype[Any], pairs: tuple[Pair, ...]
+    ) -> None:
+        """Raise RangeError if ``dtype`` cannot represent ``pairs`` or nodata."""
         values = [value for pair in pairs for value in pair]
         if self.nodata is not None and not isnan(self.nodata):
             values.append(self.nodata)

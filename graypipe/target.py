@@ -201,8 +201,8 @@ class Target:
         Raises
         ------
         ChannelError
-            If the configuration has no statistics, normalises twice, or reverses bands
-            with different statistics.
+            If the configuration has no statistics, normalises twice, or reverses the
+            order of bands whose statistics differ.
 
         Examples
         --------
@@ -212,7 +212,9 @@ class Target:
         (0.0, 1.0)
         """
         has_mean = _get(config, "image_mean") is not None
-        do_normalize = _get(config, "do_normalize", True if has_mean else None)
+        do_normalize = _get(config, "do_normalize")
+        if do_normalize is None and has_mean:
+            do_normalize = True
         if do_normalize is None or (do_normalize and not has_mean):
             raise ChannelError(
                 "the configuration has no statistics (do_normalize, image_mean, "
@@ -235,8 +237,8 @@ class Target:
         if reverses_bands and (_differs_by_band(mean) or _differs_by_band(std)):
             # Some processor classes flip before they normalise, others after it.
             raise ChannelError(
-                "the configuration reverses the bands and has different statistics per "
-                "band, without saying which comes first: write "
+                "the configuration reverses the order of the bands and has statistics "
+                "per band, but does not state to which order they refer: write "
                 "gp.Target('BGR', mean=..., std=...)"
             )
         bands = "BGR" if reverses_bands else _infer_bands(mean)
@@ -340,11 +342,11 @@ def preset(name: str, **overrides: Any) -> Target:
         preset_bands = parse_bands(arguments.get("bands", "RGB"))
         bands = parse_bands(overrides["bands"])
         for key in kept_statistics:
-            arguments[key] = _reordered(name, key, arguments[key], preset_bands, bands)
+            arguments[key] = _reorder(name, key, arguments[key], preset_bands, bands)
     return Target(**{**arguments, **overrides})
 
 
-def _reordered(
+def _reorder(
     name: str,
     key: str,
     statistic: Any,
@@ -391,6 +393,7 @@ def _per_band(statistic: Statistic, count: int) -> tuple[float, ...]:
 
 
 def _differs_by_band(statistic: Any) -> bool:
+    """Return whether ``statistic`` has different numbers for different bands."""
     return isinstance(statistic, tuple) and len(set(statistic)) > 1
 
 
@@ -431,8 +434,12 @@ def _hf_range(config: Any) -> tuple[float, float]:
     """Return black and white after the rescaling of a Hugging Face processor."""
     if not _get(config, "do_rescale", True):
         return 0.0, 255.0
-    # `offset` and `rescale_offset` subtract 1 after rescaling (ViViT, EfficientNet).
-    subtracts_one = _get(config, "offset", _get(config, "rescale_offset", False))
-    shift = 1.0 if subtracts_one else 0.0
+    # `offset` (ViViT) and `rescale_offset` (EfficientNet): subtract 1 after rescaling.
+    subtracts_one = _get(config, "offset")
+    if subtracts_one is None:
+        subtracts_one = _get(config, "rescale_offset", False)
+    shift = 0.0
+    if subtracts_one:
+        shift = 1.0
     factor = as_finite_float(_get(config, "rescale_factor", 1 / 255), "rescale_factor")
     return 0.0 - shift, 255.0 * factor - shift

@@ -81,7 +81,7 @@ def test_a_channel_axis_of_one_becomes_three():
 
 def test_rgb_given_to_a_gray_plan_is_refused():
     with pytest.raises(
-        gp.LayoutError, match=r"layout 'HW' with 1 band.*\(6, 7, 3\).*HWC"
+        gp.LayoutError, match=r"layout 'HW', 1 band.*got 3 axes.*\(6, 7, 3\).*HWC"
     ):
         gp.plan("gray", "rgb8")(np.zeros((6, 7, 3), np.uint8))
 
