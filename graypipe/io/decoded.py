@@ -58,8 +58,8 @@ class DecodedImage:
     Parameters
     ----------
     image : ndarray
-        Of the axes of ``layout``, in native byte order. If ``layout`` is None: an array
-        of any shape, in the byte order of the file.
+        Of the axes of ``layout``, or of any shape if ``layout`` is None; writable and
+        in native byte order.
     layout : str or None
         "HW", "HWC" or "CHW"; for a stack with leading axes, such as "NHW" or "TDCHW".
         None if the format does not define the meaning of the axes.

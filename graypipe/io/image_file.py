@@ -94,8 +94,7 @@ def read(
     image : ndarray
         Shape (H, W), (H, W, C) or (C, H, W), as ``source.layout`` says; a new,
         writable array in native byte order. Palette images become gray or RGB.
-        For .npy files and uncompressed .npz files, a read-only memory map with the
-        axes and the byte order of the file.
+        Arrays of .npy and .npz files keep their axes.
     source : Source
         Bands, layout, dtype and range of ``image``.
 

@@ -23,8 +23,8 @@ def input_name(file: object) -> str:
     if isinstance(file, bytes | bytearray | memoryview):
         return "<bytes>"
     name = getattr(file, "name", None)
-    if isinstance(name, str):
-        return name
+    if isinstance(name, str | os.PathLike):  # a path if the file was opened by one
+        return os.fspath(name)
     return f"<{type(file).__name__}>"
 
 

@@ -1,13 +1,17 @@
 """Read .npy and .npz files, without unpickling anything.
 
-The header is parsed here rather than by NumPy, which evaluates it as Python and warns
-about damaged text. NEP 1 specifies the format.
+NumPy parses the headers, whose format NEP 1 specifies. The elements are read here:
+`numpy.load` allocates what a damaged header claims, and ignores what follows the array.
 """
 
 import re
 import struct
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from math import prod
 from typing import IO, Any, BinaryIO, Literal
 
@@ -15,23 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine import element_type
-from ..errors import ReadError
-from .decoded import DecodedImage, Request, check_size
+from ..errors import DTypeError, ReadError
+from .decoded import ALL_FRAMES, DecodedImage, Request, check_size
 
 MAGIC = b"\x93NUMPY"
 VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
 
-# The headers that numpy.save writes for arrays of booleans, integers and floats. Object
-# and structured dtypes do not match, so nothing is ever unpickled.
-HEADER = re.compile(
-    rb"\{'descr': '([<>|][biuf]\d+)', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:\d+,? ?)*)\), \} *\n"
-)
-COMPLEX_HEADER = re.compile(rb"\{'descr': '[<>]c(\d+)'")
+# NumPy accepts headers of up to 10,000 bytes. Those of plain arrays take about 128.
+MAX_HEADER_LENGTH = 10_000
 
-# Headers of plain arrays take 128 bytes. The limit prevents a corrupt length field from
-# reading the whole file as a header.
-MAX_HEADER_LENGTH = 65536
+# The text of a header that describes numbers: a dict of strings, booleans and integers.
+# NumPy evaluates any text with Python's parser, which warns about backslashes and about
+# numbers that run into words. Suppressing warnings is not thread-safe.
+HEADER_TEXT = re.compile(rb"(?:[\w\s{}():,'\"<>|=?](?<!\d[A-Za-z_]))*", re.ASCII)
+
+# Maximum length of the keys of an archive in a message.
+MAX_LISTED_KEYS = 300
+
+# Python 2 wrote long integers as "2L", which NumPy reads too, but with a warning.
+PYTHON_2_LONG = re.compile(rb"(?<=\d)\s*L\b")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def facts(file: BinaryIO) -> dict[str, Any]:
         file_format, array_count = "NPY", 1
         header = _parse_header(file)
     else:
-        with zipfile.ZipFile(file) as archive:
+        with _open_archive(file) as archive:
             members = _array_members(archive)
             file_format, array_count = "NPZ", len(members)
             with archive.open(members[0]) as member_file:
@@ -111,7 +117,7 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     Returns
     -------
     DecodedImage
-        The array, with unknown layout and bands, in the byte order of the file.
+        The array, with unknown layout and bands.
 
     Raises
     ------
@@ -156,25 +162,14 @@ def _parse_header(file: IO[bytes]) -> ArrayHeader:
     # Version 1 stores the length of the header in two bytes, later ones in four.
     length_format = "<H" if version == b"\1\0" else "<I"
     length_size = struct.calcsize(length_format)
-    (length,) = struct.unpack(length_format, file.read(length_size))
+    length_bytes = file.read(length_size).ljust(length_size, b"\0")
+    (length,) = struct.unpack(length_format, length_bytes)
     text = file.read(min(length, MAX_HEADER_LENGTH))
-    match = HEADER.fullmatch(text)
-    if match is None:
-        complex_match = COMPLEX_HEADER.match(text)
-        if complex_match is not None:
-            raise ReadError(
-                f"the file holds complex{8 * int(complex_match[1])}: save the real "
-                "part or the magnitude instead"
-            )
-        raise ReadError(
-            "the header is damaged, or describes an object or structured dtype instead "
-            "of numbers"
-        )
-    descr, fortran_order, sizes = match.groups()
+    shape, is_fortran, dtype = _parse_header_text(text)
     header = ArrayHeader(
-        dtype=element_type(descr.decode()),
-        shape=tuple(int(size) for size in re.findall(rb"\d+", sizes)),
-        order="F" if fortran_order == b"True" else "C",
+        dtype=_number_type(dtype),
+        shape=shape,
+        order="F" if is_fortran else "C",
         offset=len(start) + length_size + length,
     )
     if header.nbytes == 0:
@@ -182,31 +177,89 @@ def _parse_header(file: IO[bytes]) -> ArrayHeader:
     return header
 
 
+def _parse_header_text(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, Fortran order and dtype that the text of a header describes."""
+    damaged = ReadError(
+        "the header is damaged, or describes an object or structured dtype instead of "
+        "numbers"
+    )
+    text = PYTHON_2_LONG.sub(b" ", text)
+    if HEADER_TEXT.fullmatch(text) is None:
+        raise damaged
+    # Version 2 differs from version 1 in the size of the length field, and from version
+    # 3 in the encoding of field names, which no array of numbers has.
+    header = BytesIO(struct.pack("<I", len(text)) + text)
+    try:
+        return np.lib.format.read_array_header_2_0(header)
+    except Exception:  # whatever Python's parser raises for text that is no dict
+        raise damaged from None
+
+
+def _number_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return ``dtype``, or raise ReadError if its elements are not real numbers."""
+    if dtype.kind == "c":
+        raise ReadError(
+            f"the file holds {dtype.name}: save the real part or the magnitude instead"
+        )
+    try:
+        return element_type(dtype)
+    except DTypeError:
+        raise ReadError(
+            f"the file holds elements of dtype {str(dtype)[:40]}: save an array of "
+            "booleans, integers of 8-64 bits or floats of 16-64 bits instead"
+        ) from None
+
+
 def _load_npy(file: BinaryIO, frame: object) -> NDArray[Any]:
     """Return the array of a .npy file."""
     header = _parse_header(file)
-    file_size = file.seek(0, 2)
     if frame not in (None, 0):
-        raise ReadError(f"a .npy file holds one array, got frame={frame!r}")
+        raise ReadError(
+            f"a .npy file holds one array, got frame={frame!r}: omit frame=, and name "
+            "its axes with layout=, such as layout='NHW'"
+        )
+    file_size = file.seek(0, 2)
     if file_size != header.end:
         raise ReadError(
             f"the header implies a file of {header.end} bytes, got {file_size}: the "
             "file is damaged"
         )
     file.seek(header.offset)
-    return _elements(file, header)
+    return _read_elements(file, header)
 
 
-def _elements(file: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
-    """Return the elements that follow in ``file`` as a writable array."""
-    content = bytearray(file.read(header.nbytes))
-    elements: NDArray[Any] = np.frombuffer(content, header.dtype)
+def _read_elements(file: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
+    """Return the elements that follow in ``file``: a new array in native byte order."""
+    elements = np.empty(prod(header.shape), header.dtype)
+    buffer = memoryview(elements).cast("B")
+    filled = 0
+    while filled < len(buffer):
+        # Raw files return less than requested, and any file may shrink meanwhile.
+        received = _read_into(file, buffer[filled:])
+        if not received:
+            raise ReadError(
+                f"the header implies {len(buffer)} bytes of elements, got {filled}: "
+                "the file is damaged, or was truncated while it was read"
+            )
+        filled += received
+    if not header.dtype.isnative:
+        elements = elements.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
     return elements.reshape(header.shape, order=header.order)
+
+
+def _read_into(file: IO[bytes], buffer: memoryview) -> int:
+    """Read into ``buffer``, and return the number of bytes that were read."""
+    if hasattr(file, "readinto"):
+        return int(file.readinto(buffer))
+    # A file object of a caller may have no more than read and seek.
+    content = file.read(len(buffer))
+    buffer[: len(content)] = content
+    return len(content)
 
 
 def _load_from_archive(file: BinaryIO, frame: object) -> NDArray[Any]:
     """Return one array of a .npz file, whose checksum zipfile verifies."""
-    with zipfile.ZipFile(file) as archive:
+    with _open_archive(file) as archive:
         member = _choose_member(_array_members(archive), frame)
         # Opening a member verifies its local header against the central directory.
         with archive.open(member) as member_file:
@@ -218,9 +271,29 @@ def _load_from_archive(file: BinaryIO, frame: object) -> NDArray[Any]:
                 )
             check_size(member.file_size, member.compress_size)
             member_file.seek(header.offset)
-            array = _elements(member_file, header)
+            array = _read_elements(member_file, header)
             member_file.read(1)  # zipfile compares the checksum at the end
             return array
+
+
+@contextmanager
+def _open_archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """Open a ZIP archive, and turn all errors of its content into a ReadError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except OSError:  # of the file itself, or a ReadError
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        raise ReadError(
+            "the archive is truncated or damaged: a checksum, a size or an offset does "
+            "not match"
+        ) from None
+    except Exception as error:
+        raise ReadError(
+            "the archive is damaged, encrypted or compressed by a method that Python "
+            "does not support: unpack it, or write it again with numpy.savez"
+        ) from error
 
 
 def _array_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -245,7 +318,20 @@ def _choose_member(members: list[zipfile.ZipInfo], frame: object) -> zipfile.Zip
     # Not isinstance, which would treat frame=True as 1.
     if type(frame) is int and 0 <= frame < len(keys):
         return members[frame]
+    got = f"got {frame!r}"
+    if frame == ALL_FRAMES:
+        # Named arrays are an image and its mask rather than frames, even if their
+        # shapes agree.
+        got = "and frame='all' stacks frames only"
     raise ReadError(
-        f"the file holds the arrays {keys}: frame= must be one of these keys, got "
-        f"{frame!r}"
+        f"the file holds the arrays {_list_keys(keys)}: frame= must be one of these "
+        f"keys, {got}"
     )
+
+
+def _list_keys(keys: list[str]) -> str:
+    """Return the keys for a message, shortened if there are many."""
+    listed = str(keys)
+    if len(listed) > MAX_LISTED_KEYS:
+        return f"{listed[:MAX_LISTED_KEYS]}..."
+    return listed

@@ -46,6 +46,9 @@ def build_source(
     if decoded.layout is not None:
         recorded["layout"] = decoded.layout
         recorded["bands"] = _check_bands(decoded, decoded.layout, image.shape, keywords)
+    elif "layout" in keywords:
+        # An array has no names, but bands of declared axes have positions.
+        recorded["bands"] = _positional_bands(keywords["layout"], image.shape)
     source = Source(**{**recorded, **keywords})
     layouts.check_shape(image.shape, source.layout, len(source.bands))
     _check_range(decoded.source_keywords, source)
@@ -68,8 +71,7 @@ def _check_bands(
     elif "bands" in keywords:
         stored = parse_bands(keywords["bands"])
     else:
-        # A position is a fact: GDAL numbers bands from 1 as well.
-        stored = tuple(f"band{number}" for number in range(1, count + 1))
+        stored = _number_bands(count)
     declared = parse_bands(keywords.get("bands", stored))
     declared_layout = keywords.get("layout", layout)
     if len(declared) != count or layouts.parse(declared_layout) != layout:
@@ -88,6 +90,20 @@ def _check_bands(
                 "in stored order, and let a plan reorder them"
             )
     return stored
+
+
+def _positional_bands(layout: Any, shape: tuple[int, ...]) -> str | tuple[str, ...]:
+    """Return the bands of an array whose axes the caller declares."""
+    axes = layouts.parse(layout)
+    if "C" not in axes or len(axes) != len(shape):
+        return "gray"
+    return _number_bands(shape[axes.index("C")])
+
+
+def _number_bands(count: int) -> tuple[str, ...]:
+    """Return band1, band2 and so on, the names of bands without a name."""
+    # A position is a fact: GDAL numbers bands from 1 as well.
+    return tuple(f"band{number}" for number in range(1, count + 1))
 
 
 def select_bands(
