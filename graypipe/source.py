@@ -105,7 +105,7 @@ class Source:
 
     @classmethod
     def from_dicom(
-        cls, dataset: Any, *, window: Sequence[float] | int | None = None
+        cls, dataset: Any, *, window: Sequence[float] | int | str | None = None
     ) -> Self:
         """Describe ``dataset.pixel_array`` of a DICOM data set.
 
@@ -117,11 +117,13 @@ class Source:
         ----------
         dataset : pydicom.Dataset
             A data set with pixel data, as returned by ``pydicom.dcmread``.
-        window : pair of float, or int, optional
+        window : pair of float, int or "auto", optional
             Black and white in rescaled values such as Hounsfield units. They are
             converted exactly to stored values with RescaleSlope and RescaleIntercept,
             and ``clip`` is set. An integer is the 0-based index of a window in the data
-            set. The default is the whole range of BitsStored.
+            set. ``"auto"`` is its first window if it has one. Otherwise, and by
+            default, the range is the whole range of BitsStored, or of the dtype if
+            BitsStored is missing.
 
         Returns
         -------
@@ -133,9 +135,10 @@ class Source:
         Raises
         ------
         RangeError, ChannelError, DTypeError
-            If the data set has properties that a source cannot express: a Modality LUT,
-            a VOI LUT, the VOI LUT function SIGMOID, a palette, YBR colours, frames with
-            different attributes, or a range of padding values.
+            If the data set has no pixels, or floating pixels and no window. Also if it
+            has properties that a source cannot express: a Modality LUT, a VOI LUT, the
+            VOI LUT function SIGMOID, a palette, YBR colours, frames with different
+            attributes, or a range of padding values.
 
         Examples
         --------
@@ -154,13 +157,18 @@ class Source:
 
     @classmethod
     def from_rasterio(
-        cls, dataset: Any, *, physical: Sequence[Any] | None = None, **source: Any
+        cls,
+        dataset: Any,
+        *,
+        physical: Sequence[Any] | None = None,
+        indexes: int | Sequence[int] | None = None,
+        **source: Any,
     ) -> Self:
-        """Describe ``dataset.read()`` of a raster.
+        """Describe ``dataset.read(indexes)`` of a raster.
 
         The raster is used through its attributes; rasterio is not imported. Band
-        descriptions become band names, and ``nodatavals`` becomes ``nodata``. Separate
-        mask bands are ignored.
+        descriptions become band names, ``nodatavals`` becomes ``nodata``, and the NBITS
+        of GDAL becomes ``bits``. Separate mask bands are ignored.
 
         Parameters
         ----------
@@ -170,22 +178,27 @@ class Source:
             Black and white in physical values, that is, after the scales and offsets of
             the file are applied. If these are not 1 and 0, ``physical`` or ``range`` is
             required.
+        indexes : int or sequence of int, optional
+            Numbers of the bands that are read, counted from 1, in the order in which
+            ``dataset.read(indexes)`` returns them. The default is all bands.
         **source
             Fields of `Source` that take precedence over the file, such as
-            ``range=(1000, 11000)`` in stored values, ``bands="RGB"``, or
-            ``layout="HW"`` for ``dataset.read(1)``.
+            ``range=(1000, 11000)`` in stored values, or ``bands="RGB"``.
 
         Returns
         -------
         Source
-            ``layout`` is CHW. ``dtype`` is the dtype of the pixels, or a wider one if
-            ``physical`` exceeds it: ``dataset.read().astype(source.dtype)`` is always
-            exact.
+            Without descriptions, the only band of a raster is called gray, and others
+            band1, band2 and so on. ``layout`` is CHW, or HW if ``indexes`` is an
+            integer. ``dtype`` is the dtype of the pixels, or a wider one if
+            ``physical`` exceeds it: ``dataset.read(indexes).astype(source.dtype)`` is
+            always exact.
 
         Raises
         ------
         ChannelError
-            If the raster has a palette, or if the band names do not match.
+            If the raster has a palette, if the band names do not match, or if
+            ``indexes`` names bands that the raster lacks.
         RangeError
             If bands differ in dtype or nodata, or if the range is ambiguous.
 
@@ -203,7 +216,7 @@ class Source:
         """
         from .interop import rasterio
 
-        return cls(**rasterio.source_keywords(dataset, physical, source))
+        return cls(**rasterio.source_keywords(dataset, physical, indexes, source))
 
     # The generated __eq__ would treat sources with nodata=nan as unequal.
     def __eq__(self, other: object) -> bool:

@@ -29,7 +29,7 @@ SIGNATURES = {
     "luminance": "(standard='rec601', *, of='RGB')",
     "Source": "(bands='gray', layout=None, *, dtype=None, bits=None, range=None, clip=False, nodata=None)",
     "Source.from_dicom": "(dataset, *, window=None)",
-    "Source.from_rasterio": "(dataset, *, physical=None, **source)",
+    "Source.from_rasterio": "(dataset, *, physical=None, indexes=None, **source)",
     "Target": "(bands='RGB', layout='CHW', dtype='float32', *, range=(0, 1), mean=0, std=1)",
     "Target.from_timm": "(cfg)",
     "Target.from_torchvision": "(weights)",

@@ -7,6 +7,7 @@ Comments name the sections.
 
 from collections.abc import Iterable
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,16 @@ INVERTED = {"MONOCHROME1": True, "MONOCHROME2": False}
 # LINEAR_EXACT (PS3.3 C.11.2.1.3.2) spans c - w / 2 to c + w / 2.
 WINDOW_NARROWING = {"LINEAR": Fraction(1), "LINEAR_EXACT": Fraction(0)}
 
+# Elements that hold floating pixels instead of PixelData -> their dtype. Such an image
+# has no BitsStored, HighBit or PixelRepresentation (PS3.3 C.7.6.24 and C.7.6.25).
+FLOATING_PIXELS = {"FloatPixelData": "float32", "DoubleFloatPixelData": "float64"}
+
+# The macro that contains windows in functional groups (PS3.3 C.7.6.16.2.10).
+WINDOW_MACRO = "FrameVOILUTSequence"
+
+# The value of ``window=`` for the first window of the data set, if it has one.
+AUTO_WINDOW = "auto"
+
 # Common ending of error messages.
 DECLARE_SOURCE = "or declare the gp.Source explicitly"
 
@@ -43,9 +54,10 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
     ----------
     dataset : pydicom.Dataset
         A data set with an image, or any object with its attributes.
-    window : pair of float, int or None
-        The bounds of a window in rescaled values, the index of a window in the data
-        set, or None for the whole range of the stored bits.
+    window : pair of float, int, "auto" or None
+        The bounds of a window in rescaled values; the index of a window in the data
+        set; its first window, or the whole range if it has none; or None for the whole
+        range of the stored bits.
 
     Returns
     -------
@@ -66,7 +78,7 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
     --------
     graypipe.Source.from_dicom : The public interface, with the rules in detail.
     """
-    low, high, dtype = _stored_limits(dataset)
+    low, high, dtype = stored_limits(dataset)
     # pydicom returns the frames of a multi-frame image on a leading axis.
     frames = ""
     if _integer(dataset, "NumberOfFrames", 1) > 1:
@@ -76,7 +88,7 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
     if interpretation == "RGB" and samples == 3:
         # Modality LUT (PS3.3 C.11.1), VOI LUT (C.11.2) and pixel padding (C.7.5.1.1.2)
         # are defined for grayscale images only.
-        if window is not None:
+        if window is not None and not _is_auto(window):
             raise RangeError(
                 "a window applies to gray images, but this image is RGB: omit window="
             )
@@ -93,6 +105,8 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
             "RGB (pydicom.pixels.apply_color_lut for a palette, convert_color_space "
             "for YBR), and declare the gp.Source explicitly"
         )
+    if _is_auto(window):
+        window = _first_window(dataset)
     black_white = _gray_range(dataset, window, (low, high))
     dtype = widen_dtype(dtype, (low, high, *black_white))
     if INVERTED[interpretation]:
@@ -106,10 +120,23 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
     }
 
 
-def _stored_limits(dataset: Any) -> tuple[int, int, str]:
-    """Return the lowest and highest stored value, and the dtype of ``pixel_array``."""
-    bits = _integer(dataset, "BitsStored")
+def stored_limits(dataset: Any) -> tuple[float, float, str]:
+    """Return the lowest and highest stored value, and the dtype of ``pixel_array``.
+
+    The limits of floating pixels are infinite.
+    """
+    for name, floating_dtype in FLOATING_PIXELS.items():
+        if _get(dataset, name) is not None:
+            return -inf, inf, floating_dtype
+    if _get(dataset, "BitsAllocated") is None:
+        raise RangeError(
+            f"expected a data set with pixels, got a {type(dataset).__name__} without "
+            "BitsAllocated, such as a plan, a report or a directory: pass an image "
+            f"read by pydicom.dcmread, {DECLARE_SOURCE}"
+        )
     allocated = _integer(dataset, "BitsAllocated")
+    # Where BitsStored is missing, all bits of the dtype count, as for any other array.
+    bits = _integer(dataset, "BitsStored", allocated)
     signed = _integer(dataset, "PixelRepresentation")
     high_bit = _integer(dataset, "HighBit", bits - 1)
     valid_bits = allocated in (1, 8, 16, 32, 64) and 1 <= bits <= allocated
@@ -133,8 +160,20 @@ def _stored_limits(dataset: Any) -> tuple[int, int, str]:
     return 0, 2**bits - 1, f"uint{width}"
 
 
+def _is_auto(window: Any) -> bool:
+    """Return whether ``window`` is "auto"; a pair may be an array."""
+    return isinstance(window, str) and window == AUTO_WINDOW
+
+
+def _first_window(dataset: Any) -> int | None:
+    """Return the index of the first window, or None if the data set has no window."""
+    if _common_attribute(dataset, WINDOW_MACRO, "WindowCenter") is None:
+        return None
+    return 0
+
+
 def _gray_range(
-    dataset: Any, window: Any, limits: tuple[int, int]
+    dataset: Any, window: Any, limits: tuple[float, float]
 ) -> tuple[float, ...]:
     """Return the stored values displayed as darkest and brightest.
 
@@ -143,6 +182,11 @@ def _gray_range(
     rescaling = _rescaling(dataset)
     if window is not None:
         return to_stored(_window_bounds(dataset, window), rescaling)
+    if limits == (-inf, inf):
+        raise RangeError(
+            "floating pixels do not imply black and white: pass both in rescaled "
+            "values, such as window=(0, 100)"
+        )
     if rescaling.slope < 0:
         return limits[::-1]
     return limits
@@ -178,15 +222,13 @@ def _window_bounds(dataset: Any, window: Any) -> tuple[Fraction, Fraction]:
     # bool is a subclass of int, but window=True is a mistake.
     if isinstance(window, bool) or not isinstance(window, int | np.integer):
         raise RangeError(
-            "expected window= to be a pair of rescaled values, or the index of a "
-            f"window in the data set, got {window!r}"
+            "expected window= to be a pair of rescaled values, the index of a window "
+            f"in the data set or 'auto', got {window!r}"
         )
-    # The macro that contains windows in functional groups: PS3.3 C.7.6.16.2.10.
-    macro = "FrameVOILUTSequence"
-    centers = _values(_common_attribute(dataset, macro, "WindowCenter"))
-    widths = _values(_common_attribute(dataset, macro, "WindowWidth"))
-    function = _common_attribute(dataset, macro, "VOILUTFunction")
-    table = _common_attribute(dataset, macro, "VOILUTSequence")
+    centers = _values(_common_attribute(dataset, WINDOW_MACRO, "WindowCenter"))
+    widths = _values(_common_attribute(dataset, WINDOW_MACRO, "WindowWidth"))
+    function = _common_attribute(dataset, WINDOW_MACRO, "VOILUTFunction")
+    table = _common_attribute(dataset, WINDOW_MACRO, "VOILUTSequence")
     if len(centers) != len(widths) or not 0 <= window < len(centers):
         advice = "pass the bounds in rescaled values, such as window=(-160, 240)"
         if table:
@@ -229,11 +271,18 @@ def _apply_window_function(
     return center - half_width, center + half_width
 
 
-def _padding_value(dataset: Any, low: int, high: int) -> int | None:
+def _padding_value(dataset: Any, low: float, high: float) -> float | None:
     """Return the stored value of padding pixels, or None if there is none.
 
-    PS3.3 C.7.5.1.1.2 defines it.
+    PS3.3 C.7.5.1.1.2 defines it. Images with floating pixels have attributes of other
+    names for it (PS3.3 C.7.6.24), which are not supported.
     """
+    for name in ("FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue"):
+        if _get(dataset, name) is not None:
+            raise RangeError(
+                f"{name} is not supported: declare the gp.Source explicitly, with "
+                "nodata= as this value"
+            )
     if _get(dataset, "PixelPaddingValue") is None:
         return None
     value = _integer(dataset, "PixelPaddingValue")

@@ -6,6 +6,7 @@ stored values to physical ones.
 """
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from ..bands import parse_bands
@@ -23,9 +24,9 @@ from .rescale import (
 
 
 def source_keywords(
-    dataset: Any, physical: Any, declared: dict[str, Any]
+    dataset: Any, physical: Any, indexes: Any, declared: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the keywords of the source that describes ``dataset.read()``.
+    """Return the keywords of the source that describes ``dataset.read(indexes)``.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ def source_keywords(
         An open raster, or any object with its attributes.
     physical : sequence or None
         Black and white in physical values: one pair, or one pair per band.
+    indexes : int, sequence of int or None
+        Numbers of the bands that are read, counted from 1; all bands if None.
     declared : dict
         Keywords that the caller declares. They override the metadata of the raster.
 
@@ -44,7 +47,8 @@ def source_keywords(
     Raises
     ------
     ChannelError
-        If ``dataset`` is not a raster, has a palette, or its bands lack usable names.
+        If ``dataset`` is not a raster, has a palette, lacks a band of ``indexes``, or
+        its bands lack usable names.
     RangeError
         If the bands differ in dtype or nodata, or if black and white are ambiguous.
 
@@ -56,47 +60,69 @@ def source_keywords(
         raise ChannelError(
             f"expected a raster opened by rasterio.open, got a {type(dataset).__name__}"
         )
+    numbers = _band_numbers(indexes, len(dataset.descriptions))
+    # DatasetReader.read() returns (bands, rows, columns), and (rows, columns) if it is
+    # given one number.
+    reads_one_number = indexes is not None and not is_ordered_iterable(indexes)
     source: dict[str, Any] = {
-        "layout": "CHW",  # DatasetReader.read() returns (bands, rows, columns).
+        "layout": "HW" if reads_one_number else "CHW",
         **declared,
-        "bands": _source_bands(dataset, declared.get("bands")),
+        "bands": _source_bands(dataset, numbers, declared.get("bands")),
     }
     # GDAL stores a dtype and a nodata value per band, but a Source has one of each.
     if "dtype" not in declared:
-        source["dtype"] = _common_value(dataset.dtypes, "dtype")
+        source["dtype"] = _common_value(_pick(dataset.dtypes, numbers), "dtype")
     if "nodata" not in declared:
-        source["nodata"] = _common_value(dataset.nodatavals, "nodata")
-    rescalings = []
-    for scale, offset in zip(dataset.scales, dataset.offsets, strict=True):
-        rescalings.append(parse_rescaling(scale, offset, "a band"))
+        source["nodata"] = _common_value(_pick(dataset.nodatavals, numbers), "nodata")
     range_declared = (
         declared.get("range") is not None or declared.get("bits") is not None
     )
-    if physical is None:
-        if not range_declared and set(rescalings) != {IDENTITY}:
+    rescalings = _rescalings(dataset, numbers)
+    if physical is not None:
+        if range_declared:
             raise RangeError(
-                f"the raster has scaled values (scales {dataset.scales}, offsets "
-                f"{dataset.offsets}), so its dtype does not imply black and white: "
-                "declare physical=(black, white) in scaled values, or range= in "
-                "stored values"
+                "physical= and range= or bits= both declare black and white: declare "
+                "only one of them"
             )
-        return source
-    if range_declared:
-        raise RangeError(
-            "physical= and range= or bits= both declare black and white: declare only "
-            "one of them"
-        )
-    source["range"] = _stored_range(physical, rescalings)
-    if "dtype" not in declared:
-        source["dtype"] = _widen(source["dtype"], source["range"])
+        source["range"] = _stored_range(physical, rescalings)
+        if "dtype" not in declared:
+            source["dtype"] = _widen(source["dtype"], source["range"])
+    elif not range_declared:
+        _check_unscaled(rescalings)
+        source.update(_stored_bits(dataset, numbers))
     return source
 
 
-def _source_bands(dataset: Any, declared: Any) -> tuple[str, ...]:
+def _band_numbers(indexes: Any, count: int) -> tuple[int, ...]:
+    """Return the numbers of the bands that are read, counted from 1."""
+    if indexes is None:
+        return tuple(range(1, count + 1))
+    parts = indexes if is_ordered_iterable(indexes) else (indexes,)
+    try:
+        numbers = tuple(index(part) for part in parts)
+    except TypeError:
+        numbers = ()
+    if not numbers or not all(1 <= number <= count for number in numbers):
+        raise ChannelError(
+            f"expected indexes= to be band numbers from 1 to {count}, such as "
+            f"indexes=1 or indexes=(1, {count}), got {indexes!r}"
+        )
+    return numbers
+
+
+def _pick(values: Sequence[Any], numbers: Sequence[int]) -> tuple[Any, ...]:
+    """Return the values of the bands that are read."""
+    return tuple(values[number - 1] for number in numbers)
+
+
+def _source_bands(
+    dataset: Any, numbers: tuple[int, ...], declared: Any
+) -> tuple[str, ...]:
     """Return the names of the bands: those declared, or their GDAL descriptions."""
-    descriptions = tuple(dataset.descriptions)
+    descriptions = _pick(dataset.descriptions, numbers)
+    interpretations = tuple(getattr(dataset, "colorinterp", ()))
     # Paletted bands have the colour interpretation "palette".
-    for interpretation in getattr(dataset, "colorinterp", ()):
+    for interpretation in interpretations:
         if getattr(interpretation, "name", interpretation) == "palette":
             raise ChannelError(
                 "the raster holds indices into a palette, not intensities: look up the "
@@ -104,8 +130,7 @@ def _source_bands(dataset: Any, declared: Any) -> tuple[str, ...]:
                 "resulting array"
             )
     if declared is None:
-        _check_descriptions(descriptions)
-        return descriptions
+        return _names_from_file(descriptions, numbers, len(dataset.descriptions))
     names = parse_bands(declared)
     if len(names) != len(descriptions):
         raise ChannelError(
@@ -121,17 +146,71 @@ def _source_bands(dataset: Any, declared: Any) -> tuple[str, ...]:
     return names
 
 
-def _check_descriptions(descriptions: tuple[Any, ...]) -> None:
-    """Raise ChannelError unless each band has a distinct description."""
+def _names_from_file(
+    descriptions: tuple[Any, ...], numbers: tuple[int, ...], count: int
+) -> tuple[str, ...]:
+    """Return the descriptions, or the positions of bands that have none.
+
+    Raises
+    ------
+    ChannelError
+        If only some bands have a description, or two have the same one.
+    """
+    if not any(descriptions):
+        if count == 1:
+            return ("gray",)
+        return tuple(f"band{number}" for number in numbers)
     if all(descriptions) and len(set(descriptions)) == len(descriptions):
-        return
-    example: Any = ("B02", "B03", "...")
-    if len(descriptions) == 1:
-        example = "gray"
+        return descriptions
     raise ChannelError(
         f"expected a distinct description for each band, got {descriptions}: pass the "
-        f"names of all bands, such as bands={example!r}"
+        "names of all bands, such as bands=('B02', 'B03', '...')"
     )
+
+
+def _rescalings(dataset: Any, numbers: tuple[int, ...]) -> list[Rescaling]:
+    """Return the scale and offset of each band that is read."""
+    scales, offsets = _pick(dataset.scales, numbers), _pick(dataset.offsets, numbers)
+    rescalings = []
+    for scale, offset in zip(scales, offsets, strict=True):
+        rescalings.append(parse_rescaling(scale, offset, "a band"))
+    return rescalings
+
+
+def _check_unscaled(rescalings: Sequence[Rescaling]) -> None:
+    """Raise RangeError if stored values differ from physical ones."""
+    if set(rescalings) == {IDENTITY}:
+        return
+    scales = [float(rescaling.slope) for rescaling in rescalings]
+    offsets = [float(rescaling.intercept) for rescaling in rescalings]
+    raise RangeError(
+        f"the raster has scaled values (scales {scales}, offsets {offsets}), so its "
+        "dtype does not imply black and white: declare physical=(black, white) in "
+        "scaled values, or range= in stored values"
+    )
+
+
+def _stored_bits(dataset: Any, numbers: tuple[int, ...]) -> dict[str, Any]:
+    """Return the keyword for samples of fewer bits than their dtype, if there are any.
+
+    GDAL writes files of 12 bits, for example, and reads them as uint16. Its metadata
+    domain IMAGE_STRUCTURE contains the number as NBITS.
+    """
+    if not hasattr(dataset, "tags"):
+        return {}
+    dtypes = [element_type(dtype) for dtype in _pick(dataset.dtypes, numbers)]
+    # For floating dtypes, NBITS=16 means half precision.
+    if any(dtype.kind != "u" for dtype in dtypes):
+        return {}
+    bits = []
+    for number, dtype in zip(numbers, dtypes, strict=True):
+        tags = dataset.tags(number, ns="IMAGE_STRUCTURE")
+        bits.append(int(tags.get("NBITS", 8 * dtype.itemsize)))
+    if len(set(bits)) > 1:
+        return {"range": [(0, 2**count - 1) for count in bits]}
+    if bits[0] == 8 * dtypes[0].itemsize:
+        return {}
+    return {"bits": bits[0]}
 
 
 def _common_value(values: Sequence[Any], name: str) -> Any:

@@ -54,6 +54,50 @@ def test_without_a_window_the_range_is_that_of_bits_stored():
     assert one_bit == gp.Source("gray", dtype="uint8", range=(0, 1))
 
 
+def test_without_bits_stored_the_range_is_that_of_the_dtype():
+    for allocated in (8, 16, 32):
+        dataset = dicom(BitsAllocated=allocated, BitsStored=None)
+        source = gp.Source.from_dicom(dataset)
+        assert source == gp.Source(
+            "gray", dtype=f"uint{allocated}", range=(0, 2**allocated - 1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("element", "dtype"),
+    [("FloatPixelData", "float32"), ("DoubleFloatPixelData", "float64")],
+)
+def test_floating_pixels_need_a_window(element, dtype):
+    floats = {element: b"pixels", "BitsStored": None, "PixelRepresentation": None}
+    dataset = dicom(**floats, RescaleSlope=2, RescaleIntercept=10)
+    source = gp.Source.from_dicom(dataset, window=(10, 30))
+    assert source == gp.Source("gray", dtype=dtype, range=(0, 10), clip=True)
+    for window in (None, "auto"):
+        with pytest.raises(gp.RangeError, match=r"window=\(0, 100\)"):
+            gp.Source.from_dicom(dataset, window=window)
+    padded = dicom(**floats, FloatPixelPaddingValue=-1.0)
+    with pytest.raises(gp.RangeError, match=r"FloatPixelPaddingValue.*nodata="):
+        gp.Source.from_dicom(padded, window=(0, 1))
+
+
+def test_an_automatic_window_is_the_first_if_there_is_one():
+    several = dicom(**CT, WindowCenter=[40, -600], WindowWidth=[400, 1500])
+    first = gp.Source.from_dicom(several, window=0)
+    assert gp.Source.from_dicom(several, window="auto") == first
+    without = dicom(**CT)
+    whole = gp.Source.from_dicom(without)
+    assert gp.Source.from_dicom(without, window="auto") == whole
+    colour = dicom(
+        PhotometricInterpretation="RGB",
+        SamplesPerPixel=3,
+        BitsAllocated=8,
+        BitsStored=8,
+        WindowCenter=40,
+        WindowWidth=400,
+    )
+    assert gp.Source.from_dicom(colour, window="auto").range == (0, 255)
+
+
 def test_monochrome1_and_negative_slopes_reverse_the_range():
     falling = {"RescaleSlope": -2, "RescaleIntercept": 8190}
     for attributes, expected in [
@@ -235,7 +279,8 @@ VOI = {"WindowCenter": 40, "WindowWidth": 400}
         ({"PhotometricInterpretation": "RGB"}, None, gp.ChannelError, "RGB with 1"),
         ({"SamplesPerPixel": 3}, None, gp.ChannelError, "one sample"),
         ({"PhotometricInterpretation": None}, None, gp.ChannelError, "MONOCHROME1"),
-        ({"BitsStored": None}, None, gp.RangeError, "BitsStored"),
+        ({"BitsStored": "a"}, None, gp.RangeError, "BitsStored"),
+        ({"BitsAllocated": None}, None, gp.RangeError, "data set with pixels"),
         ({"BitsStored": 17}, None, gp.DTypeError, "17"),
         ({"BitsAllocated": 12}, None, gp.DTypeError, "12"),
         ({"PixelRepresentation": 2}, None, gp.DTypeError, "PixelRepresentation"),

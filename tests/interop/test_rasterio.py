@@ -76,6 +76,57 @@ def test_physical_values_beyond_the_pixels_widen_the_dtype(dtype, expected):
     )
 
 
+def test_bands_without_descriptions_are_gray_or_numbered():
+    one = raster(1, descriptions=(None,))
+    assert gp.Source.from_rasterio(one).bands == ("gray",)
+    assert gp.Source.from_rasterio(one).layout == "CHW"
+    two = raster(2, descriptions=(None, ""))
+    assert gp.Source.from_rasterio(two).bands == ("band1", "band2")
+    assert gp.Source.from_rasterio(two, indexes=2).bands == ("band2",)
+
+
+def test_indexes_describe_the_bands_that_are_read():
+    mixed = raster(
+        3,
+        dtypes=("uint8", "uint16", "uint16"),
+        nodatavals=(None, 0.0, 0.0),
+        scales=(0.5, 1.0, 1.0),
+    )
+    source = gp.Source.from_rasterio(mixed, indexes=[3, 2])
+    assert source == gp.Source(("B04", "B03"), "CHW", dtype="uint16", nodata=0)
+    one = gp.Source.from_rasterio(mixed, indexes=np.int64(1), range=(0, 100))
+    assert one == gp.Source(("B02",), "HW", dtype="uint8", range=(0, 100))
+    assert gp.Source.from_rasterio(mixed, indexes=(2,)).layout == "CHW"
+    for wrong in (0, 4, -1, (), (1, 4), 1.5, "B02", (None,)):
+        with pytest.raises(gp.ChannelError, match="band numbers from 1 to 3"):
+            gp.Source.from_rasterio(mixed, indexes=wrong)
+
+
+def nbits(*counts):
+    """Return the method ``tags`` of a raster with these values of NBITS."""
+
+    def tags(number, ns):
+        assert ns == "IMAGE_STRUCTURE"
+        count = counts[number - 1]
+        return {} if count is None else {"NBITS": str(count)}
+
+    return tags
+
+
+def test_nbits_of_gdal_is_the_range_of_the_samples():
+    assert gp.Source.from_rasterio(raster(tags=nbits(12, 12))).bits == 12
+    each = gp.Source.from_rasterio(raster(tags=nbits(12, None)))
+    assert each.range == ((0, 4095), (0, 65535))
+    assert gp.Source.from_rasterio(raster(tags=nbits(None, None))).bits is None
+    declared = gp.Source.from_rasterio(raster(tags=nbits(12, 12)), range=(0, 100))
+    assert (declared.bits, declared.range) == (None, (0, 100))
+    half = raster(dtypes=("float32",) * 2, tags=nbits(16, 16))
+    assert gp.Source.from_rasterio(half).bits is None
+    scaled = raster(scales=(0.5, 0.5), tags=nbits(12, 12))
+    with pytest.raises(gp.RangeError, match="physical="):
+        gp.Source.from_rasterio(scaled)
+
+
 @pytest.mark.parametrize(
     ("attributes", "keywords", "error", "message"),
     [

@@ -121,11 +121,9 @@ def test_one_band_of_a_raster_is_read_as_hw(tmp_path):
     with rasterio.open(
         geotiff(tmp_path / "thermal.tif", pixels, nodata=np.nan)
     ) as file:
-        with pytest.raises(gp.ChannelError, match="bands='gray'"):
-            gp.Source.from_rasterio(file, range=(200, 300))
-        source = gp.Source.from_rasterio(
-            file, bands="gray", layout="HW", range=(200, 300)
-        )
+        assert gp.Source.from_rasterio(file, range=(200, 300)).layout == "CHW"
+        source = gp.Source.from_rasterio(file, indexes=1, range=(200, 300))
+        assert source.bands == ("gray",)
         result = gp.plan(source, UNIT)(file.read(1))
 
     np.testing.assert_allclose(
@@ -146,3 +144,15 @@ def test_a_raster_with_a_palette_is_refused(tmp_path):
         )
     with rasterio.open(path) as file, pytest.raises(gp.ChannelError, match="palette"):
         gp.Source.from_rasterio(file, bands="gray")
+
+
+def test_samples_of_12_bits_have_their_range(tmp_path):
+    pixels = RNG.integers(0, 4096, (2, 21, 34), dtype=np.uint16)
+    path = geotiff(tmp_path / "deep.tif", pixels, nbits=12)
+    with rasterio.open(path) as file:
+        source, image = gp.Source.from_rasterio(file, indexes=2), file.read(2)
+    assert source == gp.Source(("band2",), "HW", dtype="uint16", bits=12)
+    target = gp.Target(("band2",), "HW", "float64")
+    np.testing.assert_allclose(
+        gp.plan(source, target)(image), pixels[1] / 4095, rtol=0, atol=1e-12
+    )
