@@ -1,13 +1,13 @@
-"""Decode PNG files with Pillow, or imagecodecs where Pillow would reduce 16 bits to 8.
+"""Decode PNG files with imagecodecs: libdeflate decompresses, libpng undoes filters.
 
-Only the chunks needed for decoding are passed to the decoder, so damaged text, profile
-or time chunks are ignored.
+Both work on one image or pass at a time, without the chunks round it, so damaged text,
+profile or time chunks are ignored. Every checksum is compared, which libpng alone does
+not do: it stops at the last row, before the checksum of the rows.
 """
 
 import struct
-import zlib
+from collections.abc import Iterator
 from dataclasses import replace
-from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,24 +25,26 @@ from .decoded import (
     split_alpha,
 )
 from .exif import parse_orientation
-from .pillow_formats import from_pillow
 from .png_chunks import (
-    ADAM7,
+    BLEND_OVER,
+    DISPOSE_BACKGROUND,
+    DISPOSE_PREVIOUS,
     GRAY,
     GRAY_ALPHA,
+    HEADER,
     PALETTE,
     RGB,
     RGB_ALPHA,
     SAMPLES_PER_PIXEL,
+    SIGNATURE,
     Chunk,
+    Frame,
     Header,
-    check_frames_are_complete,
-    check_still_is_complete,
-    count_frames,
     find_content,
-    join_chunks,
     parse_chunks,
+    parse_frames,
     parse_header,
+    pass_sizes,
 )
 
 # (colour type, bit depth) -> mode in `facts`: Pillow's mode where one exists.
@@ -64,9 +66,11 @@ MODES = {
     (RGB_ALPHA, 16): "RGBA;16",
 }
 
-# The chunks needed to decode a still image, and an animation.
-STILL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-ANIMATION_CHUNKS = (*STILL_CHUNKS, b"tRNS", b"acTL", b"fcTL", b"fdAT")
+# What follows the pixels in every file.
+IEND = b"\0\0\0\0IEND\xaeB`\x82"
+
+# The last four bytes of a zlib stream are the Adler-32 checksum of what it holds.
+ADLER_BYTES = 4
 
 
 def facts(file: BinaryIO) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def facts(file: BinaryIO) -> dict[str, Any]:
         "mode": MODES[colour_type, bit_depth],
         "width": header.width,
         "height": header.height,
-        "frames": count_frames(chunks),
+        "frames": len(parse_frames(chunks, header)),
         "bands": 1 if is_gray else 3,
         "dtype": dtype,
         "alpha": colour_type in (GRAY_ALPHA, RGB_ALPHA) or has_transparent_colour,
@@ -114,7 +118,7 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     ReadError
         If the file is damaged, truncated or too large, or the frame is not valid.
     MissingExtraError
-        If the file has 16-bit colour or alpha and imagecodecs is not installed.
+        If imagecodecs is not installed.
     """
     data = file.read()
     chunks = parse_chunks(data)
@@ -122,13 +126,14 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     sample_count = header.width * header.height * SAMPLES_PER_PIXEL[header.colour_type]
     bytes_per_sample = 2 if header.bit_depth == 16 else 1
     check_size(sample_count * bytes_per_sample, len(data))
+    frames = parse_frames(chunks, header)
+    # Composing a frame requires those before it, so they are composed in one go.
+    composed = enumerate(_compose_frames(chunks, frames))
 
     def decode_frame(number: int) -> DecodedImage:
-        if number == 0:
-            return _decode_still(chunks, header)
-        return _decode_animation_frame(chunks, header, number)
+        return next(image for index, image in composed if index == number)
 
-    decoded = decode_frames(request.frame, count_frames(chunks), decode_frame)
+    decoded = decode_frames(request.frame, len(frames), decode_frame)
     return replace(decoded, orientation=_orientation(chunks))
 
 
@@ -139,9 +144,72 @@ def _orientation(chunks: list[Chunk]) -> int | None:
     )
 
 
-def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
-    """Return the still image, which is the first frame."""
-    samples = _complete_samples(chunks, header)
+def _compose_frames(chunks: list[Chunk], frames: list[Frame]) -> Iterator[DecodedImage]:
+    """Yield the frames of a file, each as an animation shows it.
+
+    Section 11.3.6.2 of the specification: a frame is laid over what is there, shown,
+    and then perhaps removed again. The first frame is the still image.
+    """
+    shown = _decode_image(chunks, frames[0])
+    yield shown
+    if len(frames) == 1:
+        return
+    # What the animation shows, at first nothing: black, and transparent everywhere.
+    canvas = np.zeros_like(shown.image)
+    alpha = np.zeros(canvas.shape[:2], canvas.dtype)
+    for number, frame in enumerate(frames):
+        if not frame.animated:
+            continue
+        region = np.s_[
+            frame.top : frame.top + frame.header.height,
+            frame.left : frame.left + frame.header.width,
+        ]
+        before = canvas[region].copy(), alpha[region].copy()
+        decoded = _decode_image(chunks, frame)
+        if decoded.alpha is None:
+            canvas[region], alpha[region] = decoded.image, _opaque(canvas.dtype)
+        elif frame.blend == BLEND_OVER:
+            canvas[region], alpha[region] = _blend(
+                decoded.image, decoded.alpha, *before
+            )
+        else:
+            canvas[region], alpha[region] = decoded.image, decoded.alpha
+        if number > 0:
+            yield replace(shown, image=canvas.copy(), alpha=alpha.copy())
+        if frame.dispose == DISPOSE_PREVIOUS:
+            canvas[region], alpha[region] = before
+        elif frame.dispose == DISPOSE_BACKGROUND:
+            canvas[region], alpha[region] = 0, 0
+
+
+def _blend(
+    upper: NDArray[Any],
+    upper_alpha: NDArray[Any],
+    lower: NDArray[Any],
+    lower_alpha: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the colour and alpha of an image laid over another one.
+
+    Section 13.16 of the specification. Values are rounded to the nearest.
+    """
+    opaque = _opaque(upper.dtype)
+    upper_part = upper_alpha / opaque
+    alpha = upper_part + (1 - upper_part) * (lower_alpha / opaque)
+    # Where both are transparent, the colour has no meaning.
+    weight = np.divide(upper_part, alpha, out=np.zeros_like(alpha), where=alpha > 0)
+    if upper.ndim == 3:
+        weight = weight[..., np.newaxis]
+    colour = weight * upper + (1 - weight) * lower
+    return (
+        np.rint(colour).astype(upper.dtype),
+        np.rint(alpha * opaque).astype(upper.dtype),
+    )
+
+
+def _decode_image(chunks: list[Chunk], frame: Frame) -> DecodedImage:
+    """Return the still image, or one frame of an animation, on its own."""
+    header = frame.header
+    samples = _decode_samples(frame)
     transparency = find_content(chunks, b"tRNS")
     if header.colour_type == PALETTE:
         return apply_palette(samples, _palette(chunks), _palette_alpha(transparency))
@@ -150,8 +218,8 @@ def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
     alpha = None
     if transparency is not None:
         alpha = _alpha_of_transparent_colour(samples, transparency, header)
-    # Pillow scales these depths to 8 bits. The returned array has 8 bits, so `read`
-    # must reject bits=4, although the file has 4 bits: record bits=8.
+    # These depths are scaled to 8 bits. The returned array has 8 bits, so `read` must
+    # reject bits=4, although the file has 4 bits: record bits=8.
     source_keywords = {"bits": 8} if header.bit_depth in (2, 4) else {}
     if header.colour_type == GRAY:
         layout, bands = "HW", "gray"
@@ -160,92 +228,103 @@ def _decode_still(chunks: list[Chunk], header: Header) -> DecodedImage:
     return DecodedImage(samples, layout, bands, alpha, source_keywords=source_keywords)
 
 
-def _complete_samples(chunks: list[Chunk], header: Header) -> NDArray[Any]:
-    """Return all samples of the still image, with palettes as indices.
+def _decode_samples(frame: Frame) -> NDArray[Any]:
+    """Return the samples of an image, shape (H, W) or (H, W, samples).
 
-    Decoders do not report missing data: they leave rows at zero, and in an interlaced
-    image repeat the pixels of earlier passes.
+    Those of a palette image are indices.
     """
+    header = frame.header
+    passes = pass_sizes(header)
+    rows = _decompress(frame.compressed, sum(size for *_, size in passes))
     if header.interlaced:
-        check_still_is_complete(chunks, header)
-        if header.bit_depth == 16 and header.colour_type != GRAY:
-            return _decode_passes(chunks, header)
-    samples = _decode_samples(join_chunks(chunks, STILL_CHUNKS), header)
-    # The check decompresses the file once more, so it is skipped if the last row is not
-    # all zero, which proves that the decoder reached it.
-    if not header.interlaced and not samples[-1].any():
-        check_still_is_complete(chunks, header)
+        samples = _decode_passes(rows, header)
+    else:
+        samples = _undo_filters(rows, header)
+    # libpng scales fewer than 8 bits to 8 bits.
+    if header.colour_type == PALETTE:
+        samples //= 255 // (2**header.bit_depth - 1)
+    elif header.bit_depth == 1:
+        samples = samples.astype(bool)
     return samples
 
 
-def _decode_samples(data: bytes, header: Header) -> NDArray[Any]:
-    """Return the samples of a PNG file, shape (H, W) or (H, W, samples)."""
-    if header.bit_depth == 16 and header.colour_type != GRAY:
-        # Pillow has no mode for them and keeps the upper 8 bits only.
-        with require_extra("io", "imagecodecs"):
-            import imagecodecs
-        return np.asarray(imagecodecs.png_decode(data))
-    from PIL.PngImagePlugin import PngImageFile
-
-    with PngImageFile(BytesIO(data)) as image:
-        samples = np.array(image)
-    return samples.astype(samples.dtype.newbyteorder("="), copy=False)
-
-
-def _decode_passes(chunks: list[Chunk], header: Header) -> NDArray[Any]:
-    """Return the samples of an interlaced image of 16-bit colour or alpha.
-
-    Each pass is decoded as a separate image, because libpng writes a warning to stderr
-    when imagecodecs decodes an interlaced image.
-    """
-    compressed = [chunk.content for chunk in chunks if chunk.type == b"IDAT"]
-    rows = zlib.decompress(b"".join(compressed))
+def _decode_passes(rows: bytes | bytearray, header: Header) -> NDArray[Any]:
+    """Return the samples of an interlaced image."""
     sample_count = SAMPLES_PER_PIXEL[header.colour_type]
-    image = np.empty((header.height, header.width, sample_count), np.uint16)
-    offset = 0
-    for left, top, column_step, row_step in ADAM7:
-        pixels = image[top::row_step, left::column_step]
-        if pixels.size == 0:
-            continue
-        height, width, _ = pixels.shape
-        # A row is a filter byte and two bytes for each sample.
-        size = height * (1 + 2 * width * sample_count)
-        pass_rows = rows[offset : offset + size]
-        pixels[...] = _decode_pass(pass_rows, height, width, header)
-        offset += size
-    return image
+    dtype = np.uint16 if header.bit_depth == 16 else np.uint8
+    image = np.empty((header.height, header.width, sample_count), dtype)
+    for (left, top, column_step, row_step), width, height, size in pass_sizes(header):
+        # A pass is an image of its own, with fewer pixels.
+        pass_header = header._replace(width=width, height=height)
+        pixels = _undo_filters(rows[:size], pass_header)
+        image[top::row_step, left::column_step] = pixels.reshape(height, width, -1)
+        rows = rows[size:]
+    return image[..., 0] if sample_count == 1 else image
 
 
-def _decode_pass(
-    rows: bytes, height: int, width: int, header: Header
-) -> NDArray[np.uint16]:
-    """Return the samples of filtered rows, decoded as a separate PNG file."""
-    fields = (width, height, header.bit_depth, header.colour_type, 0, 0, 0)
-    chunks = [
-        Chunk(b"IHDR", struct.pack(">IIBBBBB", *fields)),
-        # Level 1, the fastest: the data are decompressed again immediately.
-        Chunk(b"IDAT", zlib.compress(rows, 1)),
-        Chunk(b"IEND", b""),
-    ]
-    return _decode_samples(join_chunks(chunks, STILL_CHUNKS), header)
+def _decompress(parts: list[memoryview], size: int) -> bytes | bytearray:
+    """Return the filtered rows of an image, which have ``size`` bytes.
 
-
-def _decode_animation_frame(
-    chunks: list[Chunk], header: Header, chosen: int
-) -> DecodedImage:
-    """Return a later frame of an animation, composed by Pillow."""
-    from PIL.PngImagePlugin import PngImageFile
-
-    if header.bit_depth != 8:
+    Raises
+    ------
+    ReadError
+        If there are fewer or more bytes, or their checksum differs.
+    """
+    with require_extra("io", "imagecodecs"):
+        import imagecodecs
+    compressed = b"".join(parts)
+    try:
+        rows = imagecodecs.deflate_decode(compressed, out=size)
+    except imagecodecs.DeflateError:
         raise ReadError(
-            f"expected an animation of 8 bits per sample, got {header.bit_depth}: only "
-            "frame=0 can be read"
+            f"the compressed pixels do not hold the {size} bytes that the header "
+            "implies, or their checksum differs: the file is damaged"
+        ) from None
+    if len(rows) != size:
+        raise ReadError(
+            f"expected {size} bytes of pixels, got {len(rows)}: the file is damaged"
         )
-    check_frames_are_complete(chunks, header)
-    data = join_chunks(chunks, ANIMATION_CHUNKS)
-    with PngImageFile(BytesIO(data)) as image:
-        image.seek(chosen)
-        return from_pillow(image)
+    # libdeflate ignores what follows the checksum.
+    if imagecodecs.deflate_adler32(rows).to_bytes(4) != compressed[-ADLER_BYTES:]:
+        raise ReadError(
+            "the compressed pixels are followed by other data: the file is damaged"
+        )
+    return rows
+
+
+def _undo_filters(rows: bytes | bytearray, header: Header) -> NDArray[Any]:
+    """Return the samples of filtered rows, shape (H, W) or (H, W, samples).
+
+    libpng undoes the filters, quickly, of a file made for it, in which the rows are
+    stored rather than compressed.
+    """
+    import imagecodecs
+
+    # A palette would be applied, so indices are declared to be gray.
+    colour_type = GRAY if header.colour_type == PALETTE else header.colour_type
+    fields = (header.width, header.height, header.bit_depth, colour_type, 0, 0, 0)
+    stored = imagecodecs.deflate_encode(rows, level=0)
+    parts = [
+        SIGNATURE,
+        _write_chunk(b"IHDR", HEADER.pack(*fields)),
+        _write_chunk(b"IDAT", stored),
+        IEND,
+    ]
+    return imagecodecs.png_decode(b"".join(parts))
+
+
+def _write_chunk(chunk_type: bytes, content: bytes | bytearray) -> bytes:
+    """Return a chunk as a file stores it."""
+    import imagecodecs
+
+    body = chunk_type + content
+    crc = imagecodecs.deflate_crc32(body)
+    return struct.pack(f">I{len(body)}sI", len(content), body, crc)
+
+
+def _opaque(dtype: np.dtype[Any]) -> int:
+    """Return the alpha of an opaque pixel."""
+    return 1 if dtype.kind == "b" else int(np.iinfo(dtype).max)
 
 
 def _palette(chunks: list[Chunk]) -> NDArray[np.uint8]:
@@ -274,7 +353,7 @@ def _alpha_of_transparent_colour(
     # Each sample is stored in 16 bits, and bits above the bit depth are ignored.
     colour = np.array(struct.unpack(f">{sample_count}H", transparency))
     colour &= 2**header.bit_depth - 1
-    opaque = 1 if samples.dtype == bool else np.iinfo(samples.dtype).max
+    opaque = _opaque(samples.dtype)
     if header.bit_depth < 8:
         # Scaled to 8 bits as the samples are.
         colour *= opaque // (2**header.bit_depth - 1)

@@ -1,15 +1,23 @@
-"""Parse the chunks of a PNG file, and check that it is complete.
+"""Parse the chunks of a PNG file, and check their checksums and order.
 
-Pillow neither checks the CRC of the pixel data nor reports missing rows; it leaves them
-black. Constants follow the PNG specification, third edition, sections 5, 8, 9 and 11.
+Decoders are given no more than the pixels of one image, so everything round them is
+checked here. Constants follow the PNG specification, third edition, sections 5, 8, 9
+and 11.
 """
 
 import struct
 import zlib
-from collections.abc import Collection
 from typing import NamedTuple
 
 from ..errors import ReadError
+
+# Content of the IHDR chunk: width, height, bit depth, colour type, and the numbers of
+# the methods of compression, filtering and interlacing.
+HEADER = struct.Struct(">IIBBBBB")
+
+# Content of the fcTL chunk of an animation: sequence number, width, height, left, top,
+# numerator and denominator of the delay, disposal and blending.
+FRAME_CONTROL = struct.Struct(">IIIIIHHBB")
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -58,12 +66,25 @@ CHUNK_OVERHEAD = 12
 # Each row is preceded by a byte with the number of its filter.
 FILTER_BYTES = 1
 
+# The chunks that a decoder must not ignore have a type with an upper-case first letter;
+# these are all of the specification.
+CRITICAL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+
+# At most one of each, before the pixels that it describes.
+UNIQUE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"acTL")
+
+# What a frame of an animation leaves behind: itself, nothing, or what was there before.
+DISPOSE_NONE, DISPOSE_BACKGROUND, DISPOSE_PREVIOUS = 0, 1, 2
+
+# Whether a frame replaces what is below it, or is laid over it.
+BLEND_SOURCE, BLEND_OVER = 0, 1
+
 
 class Chunk(NamedTuple):
-    """One chunk of a file: its type, such as b"IDAT", and its content."""
+    """One chunk of a file: its type, such as b"IDAT", and a view of its content."""
 
     type: bytes
-    content: bytes
+    content: memoryview
 
 
 class Header(NamedTuple):
@@ -76,166 +97,178 @@ class Header(NamedTuple):
     interlaced: bool
 
 
+class Frame(NamedTuple):
+    """An image of a file: its compressed pixels, and where an animation shows them.
+
+    The header has the size of this frame, which may be smaller than the image.
+    """
+
+    header: Header
+    compressed: list[memoryview]
+    left: int = 0
+    top: int = 0
+    dispose: int = DISPOSE_NONE
+    blend: int = BLEND_SOURCE
+    animated: bool = False
+
+
 def parse_chunks(data: bytes) -> list[Chunk]:
     """Return all chunks of a PNG file.
 
     Raises
     ------
     ReadError
-        If a CRC differs, or the file ends before the IEND chunk.
+        If a CRC differs, the file ends before the IEND chunk, or chunks are unknown,
+        repeated or out of order.
     """
     chunks: list[Chunk] = []
+    view = memoryview(data)
     offset = len(SIGNATURE)
     while offset + CHUNK_OVERHEAD <= len(data):
         length, chunk_type = struct.unpack_from(">I4s", data, offset)
         content_end = offset + 8 + length
-        chunk = Chunk(chunk_type, data[offset + 8 : content_end])
-        if data[content_end : content_end + 4] != _crc(chunk):
+        # The CRC covers the type and the content.
+        crc = zlib.crc32(view[offset + 4 : content_end])
+        if data[content_end : content_end + 4] != crc.to_bytes(4):
             raise ReadError(
                 f"chunk {chunk_type!r} at byte {offset} is damaged: the checksum "
                 "differs"
             )
-        chunks.append(chunk)
+        chunks.append(Chunk(chunk_type, view[offset + 8 : content_end]))
         if chunk_type == b"IEND":
+            _check_order([chunk.type for chunk in chunks])
             return chunks
         offset = content_end + 4
     raise ReadError("the file ends before its last chunk: it is truncated")
 
 
-def _crc(chunk: Chunk) -> bytes:
-    """Return the CRC of a chunk, as a file stores it."""
-    return struct.pack(">I", zlib.crc32(chunk.content, zlib.crc32(chunk.type)))
-
-
-def join_chunks(chunks: list[Chunk], types: Collection[bytes]) -> bytes:
-    """Return a PNG file with the chunks whose type is in ``types``."""
-    parts = [SIGNATURE]
-    for chunk in chunks:
-        if chunk.type in types:
-            parts.append(struct.pack(">I4s", len(chunk.content), chunk.type))
-            parts.append(chunk.content)
-            parts.append(_crc(chunk))
-    return b"".join(parts)
+def _check_order(types: list[bytes]) -> None:
+    """Raise ReadError if the chunks contradict section 5.6 of the specification."""
+    for chunk_type in set(types):
+        if chunk_type[:1].isupper() and chunk_type not in CRITICAL_CHUNKS:
+            raise ReadError(
+                f"chunk {chunk_type!r} is not part of the PNG specification, and no "
+                "decoder may ignore it: the file is damaged or a private variant"
+            )
+    pixel_chunk_count = types.count(b"IDAT")
+    if pixel_chunk_count == 0:
+        raise ReadError("the file has no pixels (IDAT chunk): it is damaged")
+    start = types.index(b"IDAT")
+    if types[start : start + pixel_chunk_count] != [b"IDAT"] * pixel_chunk_count:
+        raise ReadError("other chunks separate the IDAT chunks: the file is damaged")
+    for chunk_type in UNIQUE_CHUNKS:
+        if types.count(chunk_type) > 1 or chunk_type in types[start:]:
+            raise ReadError(
+                f"chunk {chunk_type!r} is repeated or follows the pixels: the file is "
+                "damaged"
+            )
 
 
 def find_content(chunks: list[Chunk], chunk_type: bytes) -> bytes | None:
     """Return the content of the first chunk of a type, or None if there is none."""
     for chunk in chunks:
         if chunk.type == chunk_type:
-            return chunk.content
+            return bytes(chunk.content)
     return None
 
 
 def parse_header(chunks: list[Chunk]) -> Header:
     """Return the header, or raise ReadError if it contradicts the specification."""
     chunk_type, content = chunks[0]
-    if chunk_type == b"IHDR" and len(content) == 13:
-        fields = struct.unpack(">IIBBBBB", content)
-        width, height, bit_depth, colour_type, _, _, interlace_method = fields
+    if chunk_type == b"IHDR" and len(content) == HEADER.size:
+        width, height, bit_depth, colour_type, *methods = HEADER.unpack(content)
+        compression, filters, interlacing = methods
         if (
             width > 0
             and height > 0
             and bit_depth in BIT_DEPTHS.get(colour_type, ())
-            and interlace_method in (0, 1)
+            and compression == 0
+            and filters == 0
+            and interlacing in (0, 1)
         ):
-            return Header(width, height, bit_depth, colour_type, interlace_method == 1)
+            return Header(width, height, bit_depth, colour_type, interlacing == 1)
     raise ReadError("the IHDR chunk is missing or invalid: the file is damaged")
 
 
-def count_frames(chunks: list[Chunk]) -> int:
-    """Return the number of frames.
+def parse_frames(chunks: list[Chunk], header: Header) -> list[Frame]:
+    """Return the image of the IDAT chunks, and the later frames of an animation.
 
-    These are the frames of the animation, plus 1 if the default image is not part of
-    the animation.
+    If the default image, that of the IDAT chunks, is not part of the animation, it is
+    frame 0 all the same.
 
     Raises
     ------
     ReadError
-        If the declared number of frames is wrong.
+        If the animation contradicts section 11.3.6 of the specification.
     """
     animation_control = find_content(chunks, b"acTL")
+    frames: list[Frame] = []
+    frame = Frame(header, [])
+    sequence_numbers: list[int] = []
+    for chunk_type, content in chunks:
+        if chunk_type == b"IDAT":
+            frame.compressed.append(content)
+            if not frames:
+                frames.append(frame)
+        elif animation_control is None:
+            continue
+        elif chunk_type == b"fcTL":
+            # Frame control: it describes the pixels that follow it.
+            number, frame = _parse_frame_control(content, header)
+            sequence_numbers.append(number)
+            if frames:
+                frames.append(frame)
+        elif chunk_type == b"fdAT":
+            # Unlike IDAT, fdAT starts with a sequence number.
+            sequence_numbers.append(int.from_bytes(content[:4]))
+            frame.compressed.append(content[4:])
     if animation_control is None:
-        return 1
-    types = [chunk.type for chunk in chunks]
-    frame_count = types.count(b"fcTL")
+        return frames
+    animated_count = sum(frame.animated for frame in frames)
     if (
-        frame_count == 0
-        or types.count(b"acTL") != 1
-        or animation_control[:4] != struct.pack(">I", frame_count)
-        or b"IDAT" not in types
+        animated_count == 0
+        or animated_count != int.from_bytes(animation_control[:4])
+        or sequence_numbers != list(range(len(sequence_numbers)))
+        or frames[0].header != header
     ):
-        raise ReadError("the acTL chunk (animation control) is damaged")
-    if types.index(b"IDAT") < types.index(b"fcTL"):
-        # The default image has no fcTL chunk (frame control), so it is not a frame of
-        # the animation.
-        return frame_count + 1
-    return frame_count
+        raise ReadError("chunks of the animation are damaged, repeated or missing")
+    return frames
 
 
-def check_still_is_complete(chunks: list[Chunk], header: Header) -> None:
-    """Raise ReadError if pixels of the default image are missing."""
-    compressed = [chunk.content for chunk in chunks if chunk.type == b"IDAT"]
-    _check_length(compressed, header)
-
-
-def check_frames_are_complete(chunks: list[Chunk], header: Header) -> None:
-    """Raise ReadError if pixels of the default image or of a later frame are missing.
-
-    Parameters
-    ----------
-    chunks : list of Chunk
-        All chunks of the file.
-    header : Header
-        The header of the file. Frames share its bit depth and colour type, but each
-        has its own size.
-    """
-    compressed: list[bytes] = []
-    frame_header = header
-    for chunk in chunks:
-        if chunk.type == b"IDAT":
-            compressed.append(chunk.content)
-        elif chunk.type == b"fdAT":
-            # Unlike IDAT, fdAT starts with a sequence number of four bytes.
-            compressed.append(chunk.content[4:])
-        elif chunk.type == b"fcTL":
-            # An fcTL chunk ends the data of the previous image.
-            if compressed:
-                _check_length(compressed, frame_header)
-            compressed = []
-            width, height = struct.unpack(">II", chunk.content[4:12])
+def _parse_frame_control(content: memoryview, header: Header) -> tuple[int, Frame]:
+    """Return the sequence number of an fcTL chunk, and its frame without pixels."""
+    if len(content) == FRAME_CONTROL.size:
+        fields = FRAME_CONTROL.unpack(content)
+        number, width, height, left, top, _, _, dispose, blend = fields
+        if (
+            width > 0
+            and height > 0
+            and left + width <= header.width
+            and top + height <= header.height
+            and dispose in (DISPOSE_NONE, DISPOSE_BACKGROUND, DISPOSE_PREVIOUS)
+            and blend in (BLEND_SOURCE, BLEND_OVER)
+        ):
             frame_header = header._replace(width=width, height=height)
-    if compressed:
-        _check_length(compressed, frame_header)
+            return number, Frame(frame_header, [], left, top, dispose, blend, True)
+    raise ReadError("an fcTL chunk (frame control) is damaged")
 
 
-def _check_length(compressed: list[bytes], header: Header) -> None:
-    """Raise ReadError if the compressed pixels of an image end early."""
-    expected = _decompressed_size(header)
-    decompressor = zlib.decompressobj()
-    # Decompress part by part, so that the pixels are not all in memory at once.
-    size = 0
-    for part in compressed:
-        size += len(decompressor.decompress(part))
-    if size < expected or not decompressor.eof:
-        raise ReadError(
-            f"expected {expected} bytes of pixels, got {size}: the file is damaged"
-        )
+def pass_sizes(header: Header) -> list[tuple[Pass, int, int, int]]:
+    """Return the passes of an image that have pixels: width, height and stored bytes.
 
-
-def _decompressed_size(header: Header) -> int:
-    """Return the size of the filtered rows of an image, over all passes."""
+    The stored bytes are those of the filtered rows.
+    """
     bits_per_pixel = SAMPLES_PER_PIXEL[header.colour_type] * header.bit_depth
-    passes = ADAM7 if header.interlaced else NOT_INTERLACED
-    size = 0
-    for interlace_pass in passes:
-        width = _ceil_div(
-            header.width - interlace_pass.left, interlace_pass.column_step
-        )
-        height = _ceil_div(header.height - interlace_pass.top, interlace_pass.row_step)
+    sizes = []
+    for interlace_pass in ADAM7 if header.interlaced else NOT_INTERLACED:
+        left, top, column_step, row_step = interlace_pass
+        width = _ceil_div(header.width - left, column_step)
+        height = _ceil_div(header.height - top, row_step)
         # Passes of a small image can be empty.
         if width > 0 and height > 0:
-            size += height * (FILTER_BYTES + _ceil_div(width * bits_per_pixel, 8))
-    return size
+            row_bytes = FILTER_BYTES + _ceil_div(width * bits_per_pixel, 8)
+            sizes.append((interlace_pass, width, height, height * row_bytes))
+    return sizes
 
 
 def _ceil_div(dividend: int, divisor: int) -> int:

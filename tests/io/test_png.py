@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
-from png_files import SIGNATURE, chunk, png
+from png_files import SIGNATURE, chunk, packed, png
 from read_checks import assert_on_background, assert_refused, write
 
 import graypipe as gp
@@ -119,31 +119,224 @@ def test_16_bit_colour_and_alpha_keep_every_level(tmp_path, samples):
     np.testing.assert_array_equal(gp.read(path, alpha="white")[0], laid)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (16, 18), (37, 41)])
-def test_interlaced_16_bit_colour_is_silent_on_stderr(tmp_path, capfd, shape):
-    pixels = RNG.integers(0, 65536, (*shape, 3), dtype=np.uint16)
-    path = tmp_path / "interlaced.png"
-    path.write_bytes(interlaced(pixels))
-    np.testing.assert_array_equal(gp.read(path)[0], pixels)
+# Colour type -> samples per pixel, and the bit depths it allows.
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+KINDS = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2)]
+KINDS += [(3, 4), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "depth"), KINDS)
+def test_every_kind_and_filter_is_read_exactly(colour, depth, interlaced, capfd):
+    for height, width in [(1, 1), (3, 5), (5, 1), (17, 23)]:
+        shape = (height, width, SAMPLES[colour])
+        pixels = RNG.integers(0, 2**depth, shape)
+        palette = RNG.integers(0, 256, (2 ** min(depth, 8), 3), dtype=np.uint8)
+        palette[0] = 1, 2, 3
+        before = [chunk(b"PLTE", palette.tobytes())] if colour == 3 else []
+        image, _ = gp.read(
+            filtered(pixels, depth, colour, interlaced, before), alpha="drop"
+        )
+        expected = pixels[..., : {4: 1, 6: 3}.get(colour)]
+        if colour == 3:
+            expected = palette[pixels[..., 0]]
+        elif depth < 8:
+            expected = pixels * (255 // (2**depth - 1)) // {1: 255}.get(depth, 1)
+        np.testing.assert_array_equal(
+            image, expected.squeeze(-1) if image.ndim == 2 else expected
+        )
+        assert image.dtype == {1: bool, 16: np.uint16}.get(
+            depth if colour != 3 else 8, np.uint8
+        )
+        assert image.flags.writeable
+        assert image.dtype.isnative
     assert capfd.readouterr().err == ""
-    np.testing.assert_array_equal(
-        gp.read(path)[0], cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
+
+
+def filtered(pixels, depth, colour, interlaced, before):
+    """Return a PNG whose rows use random filters, its pixels in chunks of 50 bytes."""
+    parts = [pixels]
+    if interlaced:
+        # The passes of section 8.1 of the specification.
+        parts = [pixels[::8, ::8], pixels[::8, 4::8], pixels[4::8, ::4]]
+        parts += [pixels[::4, 2::4], pixels[2::4, ::2], pixels[::2, 1::2], pixels[1::2]]
+    step = max(1, pixels.shape[2] * depth // 8)
+    rows = []
+    for part in parts:
+        above = 0
+        for row in part if part.size else []:
+            values = np.frombuffer(packed(row, depth), np.uint8).astype(int)
+            above = np.broadcast_to(above, values.shape)
+            left, corner = (
+                np.r_[np.zeros(step, int), v][: v.size] for v in (values, above)
+            )
+            distances = [
+                abs(above - corner),
+                abs(left - corner),
+                abs(left + above - 2 * corner),
+            ]
+            paeth = np.choose(np.argmin(distances, 0), [left, above, corner])
+            filters = [0, left, above, (left + above) // 2, paeth]
+            number = RNG.integers(5)
+            coded = (values - filters[number]) % 256
+            rows.append(bytes([number, *coded.tolist()]))
+            above = values
+    height, width, _ = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    stream = zlib.compress(b"".join(rows))
+    coded = [chunk(b"IDAT", stream[at : at + 50]) for at in range(0, len(stream), 50)]
+    return b"".join(
+        [SIGNATURE, chunk(b"IHDR", header), *before, *coded, chunk(b"IEND")]
     )
 
 
-def interlaced(pixels):
-    """Return an interlaced PNG, with the passes of section 8.1 of the specification."""
-    passes = [pixels[::8, ::8], pixels[::8, 4::8], pixels[4::8, ::4], pixels[::4, 2::4]]
-    passes += [pixels[2::4, ::2], pixels[::2, 1::2], pixels[1::2]]
-    rows = [
-        b"\0" + row.astype(">u2").tobytes()
-        for part in passes
-        if part.size
-        for row in part
-    ]
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 1)
-    coded = chunk(b"IDAT", zlib.compress(b"".join(rows)))
-    return SIGNATURE + chunk(b"IHDR", header) + coded + chunk(b"IEND")
+def with_stream(stream, pixels=GRAY8):
+    """Return an 8-bit gray PNG with this zlib stream as its pixels."""
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 0, 0, 0, 0)
+    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", stream), chunk(b"IEND")]
+    return SIGNATURE + b"".join(chunks)
+
+
+def test_damage_behind_the_last_row_is_an_error():
+    rows = b"".join(b"\0" + row.tobytes() for row in GRAY8)
+    stream = zlib.compress(rows)
+    np.testing.assert_array_equal(gp.read(with_stream(stream))[0], GRAY8)
+    unfinished = zlib.compressobj()
+    unfinished = unfinished.compress(rows) + unfinished.flush(zlib.Z_SYNC_FLUSH)
+    damaged = {
+        "wrong checksum": stream[:-1] + bytes([stream[-1] ^ 1]),
+        "no checksum": stream[:-4],
+        "no end": unfinished,
+        "invalid end": unfinished + b"\xff" * 9,
+        "too many rows": zlib.compress(rows + rows[:35]),
+        "other data": stream + b"junk",
+        "nothing": b"",
+    }
+    for kind, content in damaged.items():
+        with pytest.raises(gp.ReadError, match=r"the file is damaged$"):
+            pytest.fail(f"{kind}: {gp.read(with_stream(content))}")
+
+
+def test_chunks_out_of_order_are_damage():
+    header, *_ = png(GRAY8, 8, 0).partition(b"\0\0\0\0IEND")
+    pixels = header[33:]
+    header = header[:33]
+    end = chunk(b"IEND")
+    key = chunk(b"tRNS", struct.pack(">H", GRAY8[3, 4]))
+    half = len(pixels) // 2
+    split = [chunk(b"IDAT", pixels[8:half]), chunk(b"IDAT", pixels[half:-4])]
+    text = chunk(b"tEXt", b"a\0b")
+    np.testing.assert_array_equal(
+        gp.read(header + text + split[0] + split[1] + text + end)[0], GRAY8
+    )
+    for chunks in [
+        [pixels, key, end],  # after the pixels
+        [key, key, pixels, end],  # twice
+        [header[8:], pixels, end],
+        [split[0], text, split[1], end],
+        [chunk(b"IDAX"), pixels, end],  # an unknown chunk that must not be ignored
+        [end],
+    ]:
+        with pytest.raises(gp.ReadError, match=r"chunk"):
+            gp.read(header + b"".join(chunks))
+
+
+def animation(frames, colour, depth=8, before=()):
+    """Return an animated PNG of (pixels, left, top, disposal, blending)."""
+    height, width = frames[0][0].shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = [chunk(b"IHDR", header), *before]
+    chunks.append(chunk(b"acTL", struct.pack(">II", len(frames), 0)))
+    number = 0
+    for index, (pixels, left, top, disposal, blending) in enumerate(frames):
+        size = pixels.shape[1], pixels.shape[0]
+        control = struct.pack(
+            ">IIIIIHHBB", number, *size, left, top, 1, 10, disposal, blending
+        )
+        chunks.append(chunk(b"fcTL", control))
+        stream = zlib.compress(b"".join(b"\0" + packed(row, depth) for row in pixels))
+        if index == 0:
+            chunks.append(chunk(b"IDAT", stream))
+            number += 1
+        else:
+            chunks.append(chunk(b"fdAT", struct.pack(">I", number + 1) + stream))
+            number += 2
+    return SIGNATURE + b"".join(chunks) + chunk(b"IEND")
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_frames_are_composed_and_disposed(depth):
+    first, *others = RNG.integers(0, 2**depth, (5, 6, 7, 4))
+    for pixels in (first, *others):
+        pixels[..., 3] = np.where(pixels[..., 3] % 2, 2**depth - 1, 0)
+    parts = [part[:3, :4] for part in others]
+    # Disposal: keep, clear, restore; blending: replace, lay over.
+    ways = [(0, 0), (1, 1), (2, 1), (0, 0)]
+    frames = [(first, 0, 0, 0, 0)]
+    frames += [(part, 2, 1, *way) for part, way in zip(parts, ways, strict=True)]
+    canvas = first.copy()
+    region = canvas[1:4, 2:6]
+    expected = [first]
+    for part, (disposal, blending) in zip(parts, ways, strict=True):
+        before = region.copy()
+        region[...] = np.where(part[..., 3:] | (not blending), part, region)
+        expected.append(canvas.copy())
+        if disposal:
+            region[...] = 0 if disposal == 1 else before
+    data = animation(frames, 6, depth)
+    stack, _ = gp.read(data, frame="all", alpha="black")
+    alone = [gp.read(data, frame=number, alpha="black")[0] for number in range(5)]
+    expected = np.stack(expected)
+    visible = expected[..., :3] * (expected[..., 3:] > 0)
+    np.testing.assert_array_equal(stack, visible)
+    np.testing.assert_array_equal(alone, visible)
+    assert facts(data)["frames"] == 5
+
+
+def test_partly_transparent_frames_are_mixed():
+    lower, upper = RNG.integers(0, 256, (2, 6, 7, 4))
+    data = animation([(lower, 0, 0, 0, 0), (upper, 0, 0, 0, 1)], 6)
+    a, b = upper[..., 3:] / 255, lower[..., 3:] / 255
+    alpha = a + b * (1 - a)
+    # Composing onto black multiplies the colour by its alpha, each of them rounded.
+    mixed = upper[..., :3] * a + lower[..., :3] * b * (1 - a)
+    image = gp.read(data, frame=1, alpha="black")[0]
+    np.testing.assert_allclose(image, mixed, rtol=0, atol=1.5)
+    assert alpha.min() < 1
+
+
+def test_an_animation_with_a_transparent_colour():
+    first = RNG.integers(1, 256, (6, 7, 3))
+    first[2, 3] = second = first[0, 0]
+    second = np.broadcast_to(second, (3, 4, 3)).copy()
+    second[1, 1] = 9, 8, 7
+    key = chunk(b"tRNS", struct.pack(">3H", *first[0, 0]))
+    data = animation([(first, 0, 0, 0, 0), (second, 1, 2, 0, 0)], 2, before=[key])
+    expected = first.copy()
+    expected[2:5, 1:5] = second
+    expected[(expected == first[0, 0]).all(-1)] = 0
+    image = gp.read(data, frame=1, alpha="black")[0]
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_damaged_animations_are_refused():
+    frames = [(GRAY8, 0, 0, 0, 0), (GRAY8[:5, :6], 3, 4, 0, 0)]
+    data = animation(frames, 0)
+    assert gp.read(data, frame="all")[0].shape == (2, 21, 34)
+    chunks = {
+        "count": (b"acTL", struct.pack(">II", 3, 0)),
+        "region": (b"fcTL", struct.pack(">IIIIIHHBB", 1, 6, 5, 33, 4, 1, 10, 0, 0)),
+        "length": (b"fcTL", b"short"),
+        "order": (b"fdAT", struct.pack(">I", 7) + zlib.compress(b"\0")),
+        "pixels": (b"fdAT", struct.pack(">I", 2) + zlib.compress(b"\0")),
+    }
+    for kind, (name, content) in chunks.items():
+        # The last chunk of this type is replaced.
+        at = data.rindex(name) - 4
+        (length,) = struct.unpack_from(">I", data, at)
+        damaged = data[:at] + chunk(name, content) + data[at + 12 + length :]
+        with pytest.raises(gp.ReadError, match="damaged"):
+            pytest.fail(f"{kind}: {gp.read(damaged, frame=1)}")
 
 
 def test_the_crc_of_pixel_data_is_checked(tmp_path):
@@ -155,12 +348,9 @@ def test_the_crc_of_pixel_data_is_checked(tmp_path):
     assert_refused(path, "checksum")
 
 
-@pytest.mark.parametrize("depth", [8, 16])
-def test_missing_rows_are_not_filled_with_black(tmp_path, depth):
-    short = png(GRAY8[:11], depth, 0)
-    header = struct.pack(">IIBBBBB", 34, 21, depth, 0, 0, 0, 0)
-    path = tmp_path / "image.png"
-    path.write_bytes(short[:8] + chunk(b"IHDR", header) + short[33:])
+def test_missing_rows_are_not_filled_with_black(tmp_path):
+    rows = b"".join(b"\0" + row.tobytes() for row in GRAY8[:11])
+    path = write(tmp_path / "image.png", with_stream(zlib.compress(rows)))
     with Image.open(path) as opened:
         # Pillow fills the missing rows with black.
         assert not np.asarray(opened)[11:].any()
