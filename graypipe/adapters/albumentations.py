@@ -22,8 +22,8 @@ with require_extra("albumentations", "albumentations"):
 
 Array = NDArray[Any]
 
+# A plan as a dict: the parsed JSON text of the plan.
 Record = dict[str, Any]
-"""A plan as a dict: the parsed JSON text of the plan."""
 
 __all__ = ["ToBackbone"]
 
@@ -202,9 +202,9 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
         if pixels.ndim != len(layout):
             raise LayoutError(
                 f"expected an array of layout {layout[:-1]!r} or {layout!r}, got shape "
-                f"{pixels.shape} with {pixels.ndim} axes: pass (H, W) or (H, W, C) as "
-                f"image=, batches of images as images=, (D, H, W) or (D, H, W, C) as "
-                f"volume=, batches of volumes as volumes="
+                f"{pixels.shape}: pass (H, W) or (H, W, C) as image=, a batch of "
+                "images as images=, (D, H, W) or (D, H, W, C) as volume=, a batch of "
+                "volumes as volumes="
             )
         description = f"an array of shape {pixels.shape} in layout {layout!r}"
         plan = choose_plan(self._plans, pixels.shape[-1], description)

@@ -28,8 +28,8 @@ with require_extra("tensorflow", "tensorflow"):
 Tensor = Any
 Element = Any
 
+# The supported dtypes: TensorFlow dtype -> NumPy dtype.
 DTYPES = {tf.as_dtype(name): np.dtype(name) for name in sorted(SUPPORTED)}
-"""The supported dtypes: TensorFlow dtypes mapped to NumPy dtypes."""
 
 __all__ = ["ToBackbone"]
 
@@ -184,22 +184,22 @@ class ToBackbone:
         if shape.rank is None:
             raise LayoutError(
                 f"{expected}, got a tensor of unknown rank: decode to a known rank, "
-                f"for example with tf.io.decode_image(data, channels=1, "
-                f"expand_animations=False), or set the shape with "
-                f"tf.ensure_shape(x, [None, None, 1])"
+                "for example with tf.io.decode_image(data, channels=1, "
+                "expand_animations=False), or set the shape with "
+                "tf.ensure_shape(x, [None, None, 1])"
             )
         if shape.rank < 3:
             raise LayoutError(
-                f"{expected}, with at least 3 axes, got {_describe(shape, self.layout)}"
+                f"{expected}, got fewer than 3 axes: {_describe(shape, self.layout)}"
             )
         count = shape[self.axis]
         if count is not None:
             return choose_plan(self.plans, count, _describe(shape, self.layout))
         if len(self.plans) > 1:
             raise ChannelError(
-                f"{expected}, with a static number of bands, because that number "
-                f"chooses one of {len(self.plans)} plans, got shape {shape}: pass "
-                f"channels= to the decoder, or map each dataset with its own plan"
+                f"{expected} with a static number of bands, which selects one of "
+                f"{len(self.plans)} plans, got shape {shape}: pass channels= to the "
+                "decoder, or map each dataset with its own plan"
             )
         (plan,) = self.plans.values()
         return plan
@@ -214,8 +214,8 @@ def _check_key(element: Element, key: str) -> None:
     else:
         return
     raise DTypeError(
-        f"expected a dict with the image under key={key!r}, got {received}: pass the "
-        f"key of the image as key="
+        f"expected a dict with the image under the key {key!r}, got {received}: pass "
+        "the key of the image as key="
     )
 
 
@@ -230,7 +230,7 @@ def _as_tensor(image: Any) -> Tensor:
     if isinstance(image, dict | tuple):
         raise DTypeError(
             f"expected an image, got a {type(image).__name__}: pass key= for the image "
-            f"in a dict; in a tuple, the image itself must be the first component"
+            "in a dict; in a tuple, the image itself must be the first component"
         )
     if not tf.is_tensor(image):
         image = check_image(image)
@@ -240,7 +240,7 @@ def _as_tensor(image: Any) -> Tensor:
         # Ragged and sparse tensors are tensors, but not instances of tf.Tensor.
         raise DTypeError(
             f"expected a dense tensor, got {type(image).__name__}: map single images, "
-            f"before they are batched"
+            "before they are batched"
         )
     x = tf.convert_to_tensor(image)
     if x.dtype not in DTYPES:
@@ -255,7 +255,7 @@ def _as_tensor(image: Any) -> Tensor:
                 "precision has been lost"
             )
         raise DTypeError(
-            f"expected a tensor of bool, 8- to 64-bit integers or 16- to 64-bit "
+            "expected a tensor of bool, 8- to 64-bit integers or 16- to 64-bit "
             f"floats, got {x.dtype.name}: {advice}"
         )
     return x
@@ -284,7 +284,7 @@ def _check_bands_at_run_time(x: Tensor, axis: int, plan: Plan) -> Tensor:
     # TensorFlow appends the number that it found.
     message = (
         f"expected the bands {format_bands(bands)} ({len(bands)}) on axis {axis}, got "
-        f"another number: pass channels= to the decoder."
+        "another number: pass channels= to the decoder."
     )
     check = tf.debugging.assert_equal(tf.shape(x)[axis], len(bands), message)
     with tf.control_dependencies([check]):
@@ -371,6 +371,7 @@ def _take(x: Tensor, indices: int | tuple[int, ...], axis: int) -> Tensor:
     return tf.broadcast_to(x, tf.stack(shape))
 
 
+# TensorFlow equivalents of the `keras.ops` functions that `elementwise` calls.
 OPS = SimpleNamespace(
     convert_to_tensor=tf.convert_to_tensor,
     cast=tf.cast,
@@ -383,4 +384,3 @@ OPS = SimpleNamespace(
     clip=tf.clip_by_value,
     round=tf.round,
 )
-"""TensorFlow equivalents of the `keras.ops` functions that `elementwise` calls."""

@@ -29,7 +29,7 @@ MAX_VALUE_LENGTH = 40
 Record = dict[str, Any]
 
 
-def start(out: Path, settings: Record, resume: bool) -> dict[str, Record]:
+def prepare_folder(out: Path, settings: Record, resume: bool) -> dict[str, Record]:
     """Prepare an output folder for a job.
 
     Write the manifest if the folder has no results yet, and remove the incomplete files
@@ -84,7 +84,7 @@ def start(out: Path, settings: Record, resume: bool) -> dict[str, Record]:
     return records
 
 
-def discard(
+def discard_outputs(
     out: Path, settings: Record, finished: dict[str, Record], outputs: Collection[str]
 ) -> None:
     """Remove outputs that will be rewritten, after removing their manifest lines.
@@ -121,7 +121,7 @@ def discard(
             raise write_error(out / name, error) from None
 
 
-def append(out: Path, records: Iterable[Record]) -> None:
+def append_records(out: Path, records: Iterable[Record]) -> None:
     """Add finished files to the manifest.
 
     Raises
@@ -196,7 +196,8 @@ def _read_manifest(manifest: Path) -> tuple[Record, dict[str, Record]]:
             os.truncate(manifest, manifest.stat().st_size - len(incomplete_line))
     except OSError as error:
         raise GraypipeError(
-            f"{manifest} cannot be read or repaired: {error.strerror or error}"
+            f"{manifest} cannot be read or repaired: {error.strerror or error}; check "
+            "its permissions, or choose another folder"
         ) from None
     try:
         return _parse_lines(lines)

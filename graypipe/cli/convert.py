@@ -81,13 +81,13 @@ def run(options: Namespace) -> None:
         sources[files.output_name(path, options.to)] = path
 
     settings = _job_settings(conversion_plan, options)
-    finished = manifest.start(out, settings, options.resume)
+    finished = manifest.prepare_folder(out, settings, options.resume)
     remaining = {
         output: path
         for output, path in sources.items()
         if not manifest.is_up_to_date(out, finished.get(output), folder, path)
     }
-    manifest.discard(out, settings, finished, remaining)
+    manifest.discard_outputs(out, settings, finished, remaining)
 
     job = Conversion(
         folder=str(folder),
@@ -108,7 +108,7 @@ def run(options: Namespace) -> None:
                 failed_files.append(result)
             else:
                 records.append(result)
-        manifest.append(out, records)
+        manifest.append_records(out, records)
         return failed_files
 
     failures = file_batches.process_files(

@@ -274,7 +274,8 @@ def _load_digest(record: dict[str, Any], count: int) -> Any:
     """Return a t-digest of ``count`` values from its record, or raise ValueError."""
     centroids = record["centroids"]
     weights = [centroid["c"] for centroid in centroids]
-    if not sum(weights) == record["n_values"] == count or min(weights) <= 0:
+    sums_match = sum(weights) == count and record["n_values"] == count
+    if not sums_match or min(weights) <= 0:
         raise ValueError(f"a sketch must have positive weights that sum to {count}")
     if not all(isfinite(centroid["m"]) for centroid in centroids):
         raise ValueError("a sketch must contain finite values only")

@@ -257,7 +257,7 @@ def test_elements_without_an_image_are_refused_by_map(what):
 def test_unknown_rank_or_choice_of_plan_is_refused_by_map():
     with pytest.raises(gp.LayoutError, match=r"unknown rank.*expand_animations=False"):
         unsized([], tf.TensorSpec(None, tf.uint8)).map(MAP)
-    with pytest.raises(gp.ChannelError, match="chooses one of 2 plans"):
+    with pytest.raises(gp.ChannelError, match="selects one of 2 plans"):
         unsized([], tf.TensorSpec((None, None, None), tf.uint8)).map(
             ToBackbone(PLAN, RGB)
         )
@@ -275,10 +275,11 @@ def test_an_unknown_band_count_is_checked_at_run_time():
 
 def test_a_missing_key_is_refused():
     with pytest.raises(
-        gp.DTypeError, match=r"under key='image', got a dict with the keys \['scan'\]"
+        gp.DTypeError,
+        match=r"under the key 'image', got a dict with the keys \['scan'\]",
     ):
         Dataset.from_tensors({"scan": GRAY}).map(ToBackbone(PLAN, key="image"))
-    with pytest.raises(gp.DTypeError, match="under key='image', got"):
+    with pytest.raises(gp.DTypeError, match="under the key 'image', got"):
         Dataset.from_tensors(GRAY).map(ToBackbone(PLAN, key="image"))
 
 

@@ -152,7 +152,7 @@ def test_an_array_has_the_layout_of_its_plan():
             MIXED(image), image[None] / (65535 if image.itemsize == 2 else 255)
         )
     assert_imagenet(MIXED(RGB), RGB.transpose(2, 0, 1) / 255)
-    with pytest.raises(gp.LayoutError, match="layout 'HW' with 1 band"):
+    with pytest.raises(gp.LayoutError, match="layout 'HW', 1 band"):
         TO_BACKBONE(batch)
     with pytest.raises(
         gp.ChannelError, match=r"HW of 'gray', HWC of 'RGB', got shape \(4, 6, 9\)"

@@ -56,8 +56,8 @@ def pausing_append(*arguments):
     append(*arguments)
     pause("after")
 
-start, append = manifest.start, manifest.append
-manifest.start, manifest.append = pausing_start, pausing_append
+start, append = manifest.prepare_folder, manifest.append_records
+manifest.prepare_folder, manifest.append_records = pausing_start, pausing_append
 sys.exit(main(sys.argv[3:]))
 """
 

@@ -70,7 +70,7 @@ def test_update_refuses_other_images_and_adds_nothing():
     before = stats.to_json()
     for image, error, message in (
         (np.zeros((4, 5, 4), np.uint8), gp.ChannelError, "3 bands.*C=4"),
-        (np.zeros((4, 5), np.uint8), gp.LayoutError, "'HWC' with 3 bands"),
+        (np.zeros((4, 5), np.uint8), gp.LayoutError, "'HWC', 3 bands"),
         (np.zeros((4, 5, 3), np.uint16), gp.DTypeError, "so far are uint8, got uint16"),
         (np.zeros((4, 5, 3), complex), gp.DTypeError, "complex128"),
         ([[[1, 2, 3]]], gp.DTypeError, "expected a NumPy array"),

@@ -2,12 +2,9 @@
 
 from ...errors import LayoutError
 
+# Layout of one image and its band axis, keyed by data format. The axis is counted from
+# the end, so that it does not depend on the number of leading axes.
 DATA_FORMATS = {"channels_last": ("HWC", -1), "channels_first": ("CHW", -3)}
-"""Layout of one image and its band axis, keyed by data format.
-
-The axis is counted from the end, so that it does not depend on the number of leading
-axes.
-"""
 
 
 def image_layout(data_format: str) -> tuple[str, int]:
@@ -20,5 +17,5 @@ def image_layout(data_format: str) -> tuple[str, int]:
     """
     if data_format not in DATA_FORMATS:
         expected = " or ".join(map(repr, DATA_FORMATS))
-        raise LayoutError(f"data_format is {expected}, got {data_format!r}")
+        raise LayoutError(f"expected data_format to be {expected}, got {data_format!r}")
     return DATA_FORMATS[data_format]

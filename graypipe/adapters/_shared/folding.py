@@ -78,8 +78,8 @@ def check_foldable(plan: Plan, *, exact: bool) -> None:
     )
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(
-            "folded weights cannot round: expected a floating-point target, got "
-            f"{plan.target.dtype}: use dtype='float32' for the target"
+            "expected a plan with a floating-point target, because folded weights "
+            f"cannot round, got {plan.target.dtype}: use dtype='float32' for the target"
         )
     if plan.source.nodata is not None and not exact:
         # At nodata pixels the original model reads y = 0. In general no x has

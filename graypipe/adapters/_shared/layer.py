@@ -45,19 +45,20 @@ def check_layer(
     check_range_declared(plan, reason)
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(
-            "a layer cannot round: expected a plan with a floating-point target, got "
-            f"{plan.target.dtype}: use dtype='float32' for the target, or {alternative}"
+            "expected a plan with a floating-point target, because a layer cannot "
+            f"round, got {plan.target.dtype}: use dtype='float32' for the target, or "
+            f"{alternative}"
         )
     is_integer = isinstance(kernel_size, int) and not isinstance(kernel_size, bool)
     if not is_integer or kernel_size < 1 or kernel_size % 2 == 0:
         raise LayoutError(
-            "expected kernel_size to be an odd positive integer (so that height and "
-            f"width are preserved), got {kernel_size!r}: pass 1, 3 or 5"
+            "expected kernel_size to be an odd positive integer, which preserves "
+            f"height and width, got {kernel_size!r}: pass 1, 3 or 5"
         )
     if kernel_size > 1 and not trainable:
         raise LayoutError(
-            "only a trainable layer reads neighbouring pixels: "
-            f"kernel_size={kernel_size} needs trainable=True"
+            f"kernel_size={kernel_size} needs trainable=True: only a trainable layer "
+            "reads neighbouring pixels"
         )
 
 

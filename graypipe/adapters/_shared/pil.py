@@ -87,10 +87,10 @@ def check_file(picture: Image) -> None:
             "library that keeps them, such as imagecodecs, and pass the array; if you "
             "know that the file has 8 bits per band, pass picture.copy()"
         )
-    _check_single(picture)
+    _check_single_frame(picture)
 
 
-def _check_single(picture: Image) -> None:
+def _check_single_frame(picture: Image) -> None:
     """Raise ReadError if the file of ``picture`` contains several frames."""
     # Pillow counts the frames of a GIF by reading the rest of the file, which fails
     # once the file is closed.

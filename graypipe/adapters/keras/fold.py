@@ -20,18 +20,16 @@ with require_extra("tensorflow", "keras", "tensorflow"):
 
 Array = NDArray[Any]
 
+# The class of a folded layer, by its number of spatial axes.
 PLAIN_CONVOLUTIONS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
-"""The class of a folded layer, by its number of spatial axes."""
 
+# The layout of kernels in Keras, by their number of spatial axes.
 KERNEL_LAYOUTS = {1: "WIO", 2: "HWIO", 3: "DHWIO"}
-"""The layout of kernels in Keras, by their number of spatial axes."""
 
+# The size of random images along an axis whose size the model does not specify. It is
+# larger than the borders that usual kernels pad, and divisible by 32, because many
+# models halve the image five times.
 DEFAULT_IMAGE_SIZE = 96
-"""The size of random images along an axis whose size the model does not specify.
-
-It is larger than the borders that usual kernels pad, and divisible by 32, because many
-models halve the image five times.
-"""
 
 # Prefixes of configuration keys that a plain convolution does not accept. Depthwise and
 # separable kernels become plain kernels, and LoRA weights are merged into the kernel.

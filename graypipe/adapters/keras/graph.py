@@ -30,19 +30,26 @@ CONVOLUTIONS = (
 PADDINGS = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
 NORMALIZATIONS = (layers.Rescaling, layers.Normalization, layers.BatchNormalization)
 
+# Advice at the end of error messages for models that cannot be folded.
 ALTERNATIVE = "put a ChannelLayer in front of the model, or apply the plan to its input"
-"""The advice at the end of error messages for models that cannot be folded."""
 
 
 class SymbolicTensor(NamedTuple):
-    """A reference to a tensor in the graph of a model, as in Keras configurations."""
+    """A reference to a tensor in the graph of a model, as in Keras configurations.
+
+    Attributes
+    ----------
+    layer : str
+        The name of the layer that returns the tensor.
+    call : int
+        The index of the call of that layer; a shared layer is called several times.
+    output : int
+        The index of the tensor among the outputs of the call.
+    """
 
     layer: str
-    """The name of the layer that returns the tensor."""
     call: int
-    """The index of the call of that layer; a shared layer is called several times."""
     output: int
-    """The index of the tensor among the outputs of the call."""
 
 
 class Call(NamedTuple):
@@ -62,15 +69,21 @@ class Graph(NamedTuple):
 
 
 class Stem(NamedTuple):
-    """The convolution that reads the image."""
+    """The convolution that reads the image.
+
+    Attributes
+    ----------
+    path : tuple of str
+        The names of the nested models that contain the layer, from the outermost to
+        the innermost, then of the layer itself. The searched model is not included.
+    paddings : tuple of keras.layers.Layer
+        The zero-padding layers between the image and the convolution.
+    layer : keras.layers.Layer
+        The convolution.
+    """
 
     path: tuple[str, ...]
-    """The names of the nested models that contain the layer, then of the layer itself.
-
-    The outermost nested model is first. The searched model is not included.
-    """
     paddings: tuple[Layer, ...]
-    """The zero-padding layers between the image and the convolution."""
     layer: Layer
 
 

@@ -30,8 +30,8 @@ with require_extra("tensorflow", "keras", "tensorflow"):
 Tensor = Any
 Shape = tuple[int | None, ...]
 
+# Advice in errors for inputs that only the tf.data adapter accepts.
 USE_TF_DATA = "in Dataset.map, use graypipe.adapters.tf_data.ToBackbone"
-"""The advice in errors for inputs that only the tf.data adapter accepts."""
 
 
 # The registered name "graypipe>ChannelLayer" is stored in every saved model.
@@ -293,22 +293,21 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
         shape = tuple(input_shape)
         bands = self.plan.source.bands
         expected = (
-            f"(N, ..., {', '.join(self.plan.source.layout)}) for "
-            f"data_format={self.data_format!r}"
+            f"expected a batch of shape (N, ..., {', '.join(self.plan.source.layout)}) "
+            f"for data_format={self.data_format!r}"
         )
         if len(shape) < 4:
             raise LayoutError(
-                f"expected a batch of shape {expected}, with at least 4 axes, got "
-                f"shape {shape}: pass x[None] for one image, or "
-                f"ops.expand_dims(x, {self._axis}) for gray images without a channel "
-                f"axis; {USE_TF_DATA}"
+                f"{expected}, got fewer than 4 axes: shape {shape}. Pass x[None] for "
+                f"one image, or ops.expand_dims(x, {self._axis}) for gray images "
+                f"without a band axis; {USE_TF_DATA}"
             )
         if shape[self._axis] != len(bands):
             raise ChannelError(
-                f"expected the bands {format_bands(bands)} ({len(bands)}) on axis "
-                f"{self._axis} of shape {expected}, got {shape[self._axis]} in shape "
-                f"{shape}: declare the bands that the images have, or select bands "
-                f"first{_data_format_hint(shape, len(bands))}"
+                f"{expected} with the bands {format_bands(bands)} ({len(bands)}) on "
+                f"axis {self._axis}, got {shape[self._axis]} in shape {shape}: declare "
+                "the bands that the images have, or select bands first"
+                f"{_data_format_hint(shape, len(bands))}"
             )
         return shape
 

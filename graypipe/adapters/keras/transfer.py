@@ -21,8 +21,8 @@ with require_extra("tensorflow", "keras", "tensorflow"):
 
 Rename = Mapping[str | int, str | int | None] | Callable[[str], str | None]
 
+# The layout of kernels in Keras, by their number of axes.
 KERNEL_LAYOUTS = {3: "WIO", 4: "HWIO", 5: "DHWIO"}
-"""The layout of kernels in Keras, by their number of axes."""
 
 
 def transfer_into(
@@ -215,8 +215,8 @@ def _check_adapt(adapt: Adapt | None, depthwise_names: Collection[str | None]) -
         if isinstance(adapter, ChannelMap) and name in depthwise_names:
             raise ChannelError(
                 f"{name!r} is a depthwise kernel, which does not sum over bands and "
-                f"cannot be adapted by a channel map: give a function, or fold "
-                f"kernel.reshape(H, W, 1, -1) with gp.weights.fold(..., groups=bands)"
+                "cannot be adapted by a channel map: pass a function, or fold "
+                "kernel.reshape(H, W, 1, -1) with gp.weights.fold(..., groups=bands)"
             )
 
 

@@ -130,7 +130,10 @@ def choose_tensor_plan(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan
         If no plan takes the band count of ``x``.
     """
     if not isinstance(x, Tensor):
-        raise DTypeError(f"expected a tensor, got {type(x).__name__}")
+        raise DTypeError(
+            f"expected a tensor, got {type(x).__name__}: convert an array with "
+            "torch.from_numpy"
+        )
     if x.ndim < 3:
         raise LayoutError(
             f"expected a tensor of shape (..., C, H, W), got {tuple(x.shape)}: pass "

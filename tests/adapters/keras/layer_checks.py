@@ -236,7 +236,8 @@ def check_a_batch_without_a_channel_axis_is_an_error():
         assert_raises(
             gp.LayoutError,
             partial(layer, np.zeros(shape)),
-            "expected a batch",
+            "expected a batch of shape (N, ..., H, W, C)",
+            "fewer than 4 axes",
             "x[None]",
             "expand_dims(x, -1)",
         )

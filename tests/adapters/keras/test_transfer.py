@@ -548,7 +548,7 @@ def test_a_channel_map_on_a_depthwise_kernel_is_refused():
         before = [weight.copy() for weight in model.get_weights()]
         with pytest.raises(
             gp.ChannelError,
-            match=r"'stem/kernel' is a depthwise kernel.*give a function",
+            match=r"'stem/kernel' is a depthwise kernel.*pass a function",
         ):
             transfer_into(
                 model,
