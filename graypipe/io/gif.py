@@ -1,9 +1,10 @@
-"""Validate the block structure of a GIF file; Pillow does not.
+"""Walk the block structure of a GIF file; Pillow does not check it.
 
 Constants follow GIF89a, sections 17 to 27.
 """
 
 import struct
+from dataclasses import dataclass
 
 from ..errors import ReadError
 
@@ -15,16 +16,52 @@ TRAILER = 0x3B
 SCREEN_OFFSET = 6
 BLOCKS_OFFSET = 13
 
+# A frame of one transparent pixel, which is kept: a graphic control extension (disposal
+# method 1, transparent index 0), an image descriptor, a table of two colours and the
+# codes clear, 0 and end.
+TRANSPARENT_FRAME = bytes.fromhex(
+    "21f904 05 0000 00 00  2c 0000 0000 0100 0100 80  000000 000000  02 02 4401 00"
+)
 
-def check_gif(data: bytes) -> None:
-    """Raise ReadError if a GIF file is not complete.
+
+@dataclass(frozen=True)
+class GifBlocks:
+    """What the blocks of a GIF file say about its frames.
+
+    Parameters
+    ----------
+    screen : tuple of int
+        Width and height of the image.
+    first_frame : tuple of int
+        Left, top, width and height of the first frame.
+    frame_count : int
+        Number of frames.
+    is_gray : bool
+        Whether all colours of all tables are gray.
+    offset : int
+        Offset of the first block.
+    """
+
+    screen: tuple[int, int]
+    first_frame: tuple[int, int, int, int]
+    frame_count: int
+    is_gray: bool
+    offset: int
+
+    @property
+    def covers_screen(self) -> bool:
+        """Whether the first frame has the size of the screen."""
+        return self.first_frame[2:] == self.screen
+
+
+def check_gif(data: bytes) -> GifBlocks:
+    """Return what the blocks of a GIF file say; raise ReadError if it is incomplete.
 
     Raises
     ------
     ReadError
-        If a block is truncated, a frame exceeds the screen, or the first frame does
-        not cover it (Pillow would fill the remainder). Also if the screen has more
-        than PIL.Image.MAX_IMAGE_PIXELS pixels.
+        If a block is truncated or a frame exceeds the screen. Also if the screen has
+        more than PIL.Image.MAX_IMAGE_PIXELS pixels.
     """
     # Imported for MAX_IMAGE_PIXELS, above which Pillow warns for every frame.
     from PIL import Image
@@ -38,16 +75,34 @@ def check_gif(data: bytes) -> None:
                 f"is {limit}: if you trust the file, raise that limit"
             )
         offset = BLOCKS_OFFSET + _colour_table_size(flags)
-        _check_blocks(data, offset, (width, height))
+        frames, is_gray = _check_blocks(data, offset, (width, height))
     except (IndexError, struct.error):
         raise ReadError(
             "the file ends before its last block: it is truncated"
         ) from None
+    is_gray = is_gray and _is_gray(data, BLOCKS_OFFSET, flags)
+    return GifBlocks((width, height), frames[0], len(frames), is_gray, offset)
 
 
-def _check_blocks(data: bytes, offset: int, screen: tuple[int, int]) -> None:
-    """Raise ReadError if the blocks from ``offset`` on are damaged."""
-    is_first = True
+def with_transparent_screen(data: bytes, blocks: GifBlocks) -> bytes:
+    """Return a GIF file with a transparent first frame, which makes the others RGBA.
+
+    Pillow composes the frames of such a file as browsers do, on a transparent screen.
+    Otherwise it fills what no frame covers with an arbitrary colour, and draws frames
+    with a table of colours onto a gray first frame as if their indices were gray.
+    """
+    return data[: blocks.offset] + TRANSPARENT_FRAME + data[blocks.offset :]
+
+
+def _check_blocks(
+    data: bytes, offset: int, screen: tuple[int, int]
+) -> tuple[list[tuple[int, int, int, int]], bool]:
+    """Return the frames, and whether their own colours are gray.
+
+    Raise ReadError if the blocks from ``offset`` on are damaged.
+    """
+    frames = []
+    is_gray = True
     while data[offset] != TRAILER:
         if data[offset] == EXTENSION:
             # The second byte is the kind of the extension.
@@ -55,20 +110,21 @@ def _check_blocks(data: bytes, offset: int, screen: tuple[int, int]) -> None:
         elif data[offset] == IMAGE:
             descriptor = struct.unpack_from("<4HB", data, offset + 1)
             left, top, width, height, flags = descriptor
-            exceeds_screen = left + width > screen[0] or top + height > screen[1]
-            if exceeds_screen or (is_first and (width, height) != screen):
+            if left + width > screen[0] or top + height > screen[1]:
                 raise ReadError(
-                    f"a frame of {width} x {height} pixels does not match the screen "
-                    f"of {screen[0]} x {screen[1]}: the file is damaged"
+                    f"a frame of {width} x {height} pixels at {left}, {top} exceeds "
+                    f"the screen of {screen[0]} x {screen[1]}: the file is damaged"
                 )
-            is_first = False
+            frames.append((left, top, width, height))
+            is_gray = is_gray and _is_gray(data, offset + 10, flags)
             # The descriptor has 10 bytes; one byte before the pixels is the code size.
             pixels = offset + 10 + _colour_table_size(flags) + 1
             offset = _skip_sub_blocks(data, pixels)
         else:
             raise ReadError(f"invalid GIF block at byte {offset}: the file is damaged")
-    if is_first:
+    if not frames:
         raise ReadError("the file contains no image")
+    return frames, is_gray
 
 
 def _colour_table_size(flags: int) -> int:
@@ -79,6 +135,12 @@ def _colour_table_size(flags: int) -> int:
     bits_per_colour = (flags & 0x07) + 1
     colour_count = 1 << bits_per_colour
     return 3 * colour_count
+
+
+def _is_gray(data: bytes, offset: int, flags: int) -> bool:
+    """Return whether the colour table at ``offset``, if there is one, is gray."""
+    table = data[offset : offset + _colour_table_size(flags)]
+    return table[0::3] == table[1::3] == table[2::3]
 
 
 def _skip_sub_blocks(data: bytes, offset: int) -> int:

@@ -4,6 +4,8 @@
 thread-safe. Opening a file with Pillow's class for its format does not warn.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
@@ -12,20 +14,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ReadError
+from ..errors import GraypipeError, ReadError
+from .bmp import BitFields, decode_bit_fields, parse_bit_fields
 from .decoded import (
+    ALL_FRAMES,
     DecodedImage,
     Request,
     apply_palette,
     check_size,
-    choose_frame,
     decode_frames,
     is_gray_palette,
     split_alpha,
 )
 from .exif import parse_orientation
-from .gif import check_gif
-from .ppm import check_ppm, decode_unscaled, sample_dtype, scaled_maximum
+from .gif import GifBlocks, check_gif, with_transparent_screen
+from .ppm import check_ppm, declared_maximum, decode_unscaled, sample_dtype
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -36,6 +39,14 @@ PILLOW_CLASSES = {
     b"BM": ("BmpImagePlugin", "BmpImageFile"),
     b"RIFF": ("WebPImagePlugin", "WebPImageFile"),
     b"P": ("PpmImagePlugin", "PpmImageFile"),
+}
+
+# Pillow's class -> name of the format in messages.
+FORMAT_NAMES = {
+    "GifImageFile": "GIF",
+    "BmpImageFile": "BMP",
+    "WebPImageFile": "WebP",
+    "PpmImageFile": "PPM",
 }
 
 # Pillow's modes -> bands. Palettes ("P") are gray or RGB, depending on their colours.
@@ -55,33 +66,58 @@ DTYPES = {"1": "bool", "I;16": "uint16", "F": "float32"}
 
 def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a GIF, BMP, WebP or PPM file; see `graypipe.io.facts`."""
-    with _open(file.read()) as image:
+    data = file.read()
+    fields = parse_bit_fields(data)
+    if fields is not None:
+        return _facts_of_bit_fields(fields)
+    blocks = check_gif(data) if data.startswith(b"GIF8") else None
+    with _open(data) as image:
         # Mode "I" has 32 bits, but the only format here that uses it is 16-bit PGM.
         mode = "I;16" if image.mode == "I" else image.mode
-        if mode == "P":
+        if blocks is not None and blocks.frame_count > 1:
+            is_gray = blocks.is_gray
+        elif mode == "P":
             is_gray = is_gray_palette(_palette(image))
         else:
             is_gray = MODES[mode] == "gray"
         dtype = DTYPES.get(mode, "uint8")
         if image.format == "PPM":
-            maximum = scaled_maximum(image)
+            maximum = declared_maximum(image)
             if maximum is not None:
                 dtype = sample_dtype(maximum).name
+        has_alpha = mode in ("LA", "RGBA") or "transparency" in image.info
+        if blocks is not None:
+            has_alpha = has_alpha or not blocks.covers_screen
         return {
             "format": str(image.format).replace("WEBP", "WebP"),
             "mode": mode,
             "width": image.width,
             "height": image.height,
-            "frames": _frame_count(image),
+            "frames": _frame_count(image) if blocks is None else blocks.frame_count,
             "bands": 1 if is_gray else 3,
             "dtype": dtype,
-            "alpha": mode in ("LA", "RGBA") or "transparency" in image.info,
+            "alpha": has_alpha,
             "orientation": _orientation(image),
         }
 
 
+def _facts_of_bit_fields(fields: BitFields) -> dict[str, Any]:
+    """Describe a BMP file with masks."""
+    return {
+        "format": "BMP",
+        "mode": "RGBA" if fields.has_alpha else "RGB",
+        "width": fields.width,
+        "height": fields.height,
+        "frames": 1,
+        "bands": 3,
+        "dtype": fields.dtype.name,
+        "alpha": fields.has_alpha,
+        "orientation": 1,
+    }
+
+
 def decode(file: BinaryIO, request: Request) -> DecodedImage:
-    """Decode one frame of a GIF, BMP, WebP or PPM file.
+    """Decode the requested frames of a GIF, BMP, WebP or PPM file.
 
     Parameters
     ----------
@@ -93,7 +129,8 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     Returns
     -------
     DecodedImage
-        RGB for a GIF with several frames, because each may have its own palette.
+        The frames of a GIF with several are gray if all its colours are, otherwise
+        RGB, because each frame may have its own palette.
 
     Raises
     ------
@@ -102,40 +139,107 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
         the frame is not valid.
     """
     data = file.read()
+    if data.startswith(b"GIF8"):
+        return _decode_gif(data, request.frame)
+    fields = parse_bit_fields(data)
+    if fields is not None:
+        return decode_frames(
+            request.frame, 1, lambda _: decode_bit_fields(data, fields)
+        )
     with _open(data) as image:
-        check_size(image.width * image.height * len(image.getbands()), len(data))
-        if image.format == "PPM":
-            maximum = scaled_maximum(image)
-            if maximum is not None:
-                choose_frame(request.frame, 1)
-                return decode_unscaled(image, data, maximum)
         frame_count = _frame_count(image)
+        _check_size(image, data, request.frame, frame_count)
+        maximum = None
+        if image.format == "PPM":
+            maximum = declared_maximum(image)
 
         def decode_frame(number: int) -> DecodedImage:
+            if maximum is not None:
+                return decode_unscaled(image, data, maximum)
             image.seek(number)
-            image.load()
-            if frame_count == 1 or image.mode != "P":
-                return from_pillow(image)
-            mode = "RGBA" if image.has_transparency_data else "RGB"
-            return from_pillow(image.convert(mode))
+            return from_pillow(image)
 
         decoded = decode_frames(request.frame, frame_count, decode_frame)
         return replace(decoded, orientation=_orientation(image))
 
 
-def _open(data: bytes) -> "ImageFile":
-    """Check a file and open it with Pillow, without loading the pixels."""
+def _decode_gif(data: bytes, frame: object) -> DecodedImage:
+    """Decode the requested frames of a GIF file."""
+    blocks = check_gif(data)
+    if blocks.frame_count > 1:
+        with _open(with_transparent_screen(data, blocks)) as image:
+            _check_size(image, data, frame, blocks.frame_count)
+
+            def decode_frame(number: int) -> DecodedImage:
+                # Frame 0 is the transparent one.
+                image.seek(number + 1)
+                decoded = from_pillow(image)
+                if not blocks.is_gray:
+                    return decoded
+                gray = np.ascontiguousarray(decoded.image[..., 0])
+                return replace(decoded, image=gray, layout="HW", bands="gray")
+
+            return decode_frames(frame, blocks.frame_count, decode_frame)
+    with _open(data) as image:
+        _check_size(image, data, frame, 1)
+        return decode_frames(
+            frame, 1, lambda _: _clear_uncovered(from_pillow(image), blocks)
+        )
+
+
+def _clear_uncovered(decoded: DecodedImage, blocks: GifBlocks) -> DecodedImage:
+    """Return an image that is transparent where its only frame does not cover it."""
+    if blocks.covers_screen:
+        return decoded
+    left, top, width, height = blocks.first_frame
+    rectangle = np.s_[top : top + height, left : left + width]
+    alpha = np.zeros(decoded.image.shape[:2], np.uint8)
+    alpha[rectangle] = 255 if decoded.alpha is None else decoded.alpha[rectangle]
+    return replace(decoded, alpha=alpha)
+
+
+def _check_size(image: "ImageFile", data: bytes, frame: object, count: int) -> None:
+    """Raise ReadError if a small file declares a huge image or stack."""
+    decoded_frames = count if frame == ALL_FRAMES else 1
+    frame_size = image.width * image.height * len(image.getbands())
+    check_size(decoded_frames * frame_size, len(data))
+
+
+@contextmanager
+def _open(data: bytes) -> "Iterator[ImageFile]":
+    """Open a file with Pillow, without loading the pixels.
+
+    Errors of Pillow, also inside the ``with`` block, become a ReadError.
+    """
     if data.startswith(b"RIFF") and data[8:12] != b"WEBP":
         raise ReadError(
             f"expected a WebP image, got a RIFF file of type {data[8:12]!r}, which may "
             "contain sound or video"
         )
-    if data.startswith(b"GIF8"):
-        check_gif(data)
-    image: ImageFile = _pillow_class(data)(BytesIO(data))
-    if image.format == "PPM":
-        check_ppm(image, len(data))
-    return image
+    # Imported for its class of errors only.
+    from PIL import Image
+
+    pillow_class = _pillow_class(data)
+    try:
+        with pillow_class(BytesIO(data)) as image:
+            if image.format == "PPM":
+                check_ppm(image, data)
+            yield image
+    except GraypipeError:
+        raise
+    except Image.DecompressionBombError:
+        raise ReadError(
+            f"the header declares more than twice the {Image.MAX_IMAGE_PIXELS} pixels "
+            "that PIL.Image.MAX_IMAGE_PIXELS allows: the file is damaged or a "
+            "decompression bomb. If you trust it, raise that limit"
+        ) from None
+    except Exception as error:
+        # Pillow raises errors of many types, with texts about its own code.
+        name = FORMAT_NAMES[pillow_class.__name__]
+        raise ReadError(
+            f"Pillow cannot decode this {name} file, which is damaged, truncated or of "
+            "a rare variant: if another program shows it, save it as PNG there"
+        ) from error
 
 
 def _pillow_class(data: bytes) -> Any:

@@ -1,13 +1,15 @@
 """Read PBM, PGM, PPM and PFM files without rescaling.
 
 Pillow rescales values to 255 or 65535 if the header declares another maximum. Such
-files are therefore decoded here if they are binary, and rejected if they are text.
+files, and all plain text with a maximum, are therefore decoded here.
 """
 
+import re
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ReadError
 from .decoded import DecodedImage
@@ -18,15 +20,24 @@ if TYPE_CHECKING:
 # Pillow's mode -> bits per pixel in a file that Pillow does not rescale.
 BITS_PER_PIXEL = {"1": 1, "L": 8, "I": 16, "RGB": 24, "F": 32}
 
-# Pillow's mode -> maximum to which Pillow rescales.
-PILLOW_MAXIMUM = {"L": 255, "RGB": 255, "I": 65535}
+# Pillow's decoders that rescale, with the maximum as an argument: of binary files, and
+# of plain text.
+RESCALING_DECODERS = ("ppm", "ppm_plain")
+
+# What may follow the pixels of a binary file. Further data may be another image.
+FINAL_NEWLINES = (b"", b"\n", b"\r\n")
+
+# A comment in plain text.
+COMMENT = re.compile(rb"#[^\r\n]*")
+
+# Maximum length of a number in plain text, with leading zeros. Pillow's is the same.
+MAX_DIGITS = 10
 
 
-def scaled_maximum(image: "ImageFile") -> int | None:
-    """Return the maximum of a binary file that Pillow would rescale, else None."""
-    # Pillow has a decoder of this name for such files, with the maximum as an argument.
+def declared_maximum(image: "ImageFile") -> int | None:
+    """Return the maximum of a file that is decoded here, None for all others."""
     decoder, _, _, arguments = image.tile[0]
-    if decoder == "ppm" and isinstance(arguments, tuple):
+    if decoder in RESCALING_DECODERS and isinstance(arguments, tuple):
         return int(arguments[-1])
     return None
 
@@ -38,54 +49,47 @@ def sample_dtype(maximum: int) -> np.dtype[Any]:
     return np.dtype(np.uint8)
 
 
-def check_ppm(image: "ImageFile", file_size: int) -> None:
+def check_ppm(image: "ImageFile", data: bytes) -> None:
     """Check a file that Pillow has opened.
 
     Parameters
     ----------
     image : PIL.ImageFile.ImageFile
         Opened, but not loaded.
-    file_size : int
-        Size of the file in bytes.
+    data : bytes
+        The whole file.
 
     Raises
     ------
     ReadError
-        If the file is smaller or larger than one image, the mode is not supported, or
-        the file is plain text that Pillow would rescale.
+        If the file is smaller or larger than one image, or the mode is not supported.
     """
     if image.mode not in BITS_PER_PIXEL:
         raise ReadError(
             f"expected gray or RGB, got a PPM of mode {image.mode!r}: convert it first"
         )
-    decoder, _, data_offset, arguments = image.tile[0]
+    decoder, _, data_offset, _ = image.tile[0]
     if decoder == "ppm_plain":
-        # Text has no fixed size. Pillow itself raises if numbers are missing.
-        maximum = PILLOW_MAXIMUM.get(image.mode)
-        if isinstance(arguments, tuple) and arguments[-1] != maximum:
-            raise ReadError(
-                f"the file is plain text with a maximum level of {arguments[-1]} that "
-                "Pillow would rescale: write it as binary (P5, P6)"
-            )
+        # Text has no fixed size: its numbers are counted when it is decoded.
         return
-    # Pillow ignores trailing data, which may be further images, and only some of its
-    # decoders report a file that is too short.
-    maximum = scaled_maximum(image)
+    # Pillow ignores trailing data, and only some of its decoders report a file that is
+    # too short.
     if decoder == "raw":
         bytes_per_row = (image.width * BITS_PER_PIXEL[image.mode] + 7) // 8
     else:
         samples_per_row = prod(_shape(image)[1:])
-        bytes_per_row = samples_per_row * sample_dtype(maximum or 0).itemsize
+        itemsize = sample_dtype(declared_maximum(image) or 0).itemsize
+        bytes_per_row = samples_per_row * itemsize
     expected_size = data_offset + bytes_per_row * image.height
-    if file_size != expected_size:
+    if len(data) < expected_size or data[expected_size:] not in FINAL_NEWLINES:
         raise ReadError(
-            f"the header implies a file of {expected_size} bytes, got {file_size}: the "
+            f"the header implies a file of {expected_size} bytes, got {len(data)}: the "
             "file is damaged or contains more than one image"
         )
 
 
 def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedImage:
-    """Decode a binary file without rescaling.
+    """Decode a file without rescaling.
 
     Parameters
     ----------
@@ -99,19 +103,24 @@ def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedIma
     Raises
     ------
     ReadError
-        If a pixel value exceeds ``maximum``, so that the file must be damaged.
+        If a pixel value exceeds ``maximum``, or plain text does not consist of as many
+        numbers as the image has samples.
     """
     shape = _shape(image)
     dtype = sample_dtype(maximum)
-    stored_dtype = dtype.newbyteorder(">")
-    samples = np.frombuffer(data, stored_dtype, prod(shape), image.tile[0].offset)
-    samples = samples.reshape(shape).astype(dtype)
+    decoder, _, data_offset, _ = image.tile[0]
+    if decoder == "ppm_plain":
+        samples = _parse_numbers(data[data_offset:], prod(shape))
+    else:
+        stored_dtype = dtype.newbyteorder(">")
+        samples = np.frombuffer(data, stored_dtype, prod(shape), data_offset)
     largest_value = int(samples.max())
     if largest_value > maximum:
         raise ReadError(
             f"a pixel value of {largest_value} exceeds the maximum of {maximum} in the "
             "header: the file is damaged"
         )
+    samples = samples.reshape(shape).astype(dtype)
     source_keywords: dict[str, Any] = {}
     bits = maximum.bit_length()
     # The dtype already implies a range up to its own maximum.
@@ -125,6 +134,23 @@ def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedIma
     else:
         layout, bands = "HWC", "RGB"
     return DecodedImage(samples, layout, bands, source_keywords=source_keywords)
+
+
+def _parse_numbers(text: bytes, count: int) -> NDArray[np.int64]:
+    """Return the numbers of plain text."""
+    numbers = COMMENT.sub(b"", text).split()
+    if len(numbers) != count:
+        raise ReadError(
+            f"the header implies {count} numbers, got {len(numbers)}: the file is "
+            "damaged or contains more than one image"
+        )
+    # int() also accepts signs and underscores, which no writer of such files uses.
+    if not b"".join(numbers).isdigit() or max(map(len, numbers)) > MAX_DIGITS:
+        raise ReadError(
+            "expected decimal numbers, got other characters or too many digits: the "
+            "file is damaged"
+        )
+    return np.fromiter(map(int, numbers), np.int64, count)
 
 
 def _shape(image: "ImageFile") -> tuple[int, ...]:

@@ -1,5 +1,8 @@
-"""GIF and PPM, which Pillow opens: frames, transparency and levels that it would scale."""
+"""GIF, BMP, WebP and PPM: frames, transparency, masks and levels that Pillow would scale."""
 
+import struct
+
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,13 +93,240 @@ def test_16_bit_plain_text_keeps_every_level(tmp_path):
     )
 
 
-def test_a_gif_frame_smaller_than_its_screen_is_refused(tmp_path):
-    path = tmp_path / "image.gif"
-    Image.fromarray(GRAY8).save(path)
+GIF_COLOURS = bytes([255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30])
+GRAY_RAMP = bytes([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3])
+
+
+def gif_frame(left, top, indices, *, disposal=0, table=b""):
+    """Return a frame of 2-bit indices: extension, descriptor and uncompressed codes."""
+    control = b"!\xf9\x04" + bytes([disposal << 2, 0, 0, 0, 0])
+    height, width = np.shape(indices)
+    descriptor = struct.pack("<4HB", left, top, width, height, 0x81 if table else 0)
+    # A clear code (4) before each index keeps codes at 3 bits; 5 is the end.
+    codes = [code for value in np.ravel(indices) for code in (4, int(value))] + [5]
+    number = sum(code << 3 * place for place, code in enumerate(codes))
+    content = number.to_bytes((3 * len(codes) + 7) // 8, "little")
+    pixels = bytes([2, len(content)]) + content + b"\0"
+    return control + b"," + descriptor + table + pixels
+
+
+def gif(width, height, *frames, table=GIF_COLOURS):
+    screen = struct.pack("<HHBBB", width, height, 0x81, 3, 0)
+    return b"GIF89a" + screen + table + b"".join(frames) + b";"
+
+
+SMALL = gif_frame(1, 0, [[0, 1], [2, 0]])
+
+
+def test_a_gif_is_transparent_where_no_frame_covers_it(tmp_path):
+    path = write(tmp_path / "image.gif", gif(3, 3, SMALL))
+    assert_refused(path, "parts of the image are transparent: use alpha=")
+    assert facts(path)["alpha"]
+    image, source = gp.read(path, alpha="white")
+    assert source.bands == ("R", "G", "B")
+    expected = np.full((3, 3, 3), 255)
+    expected[:2, 1:] = np.reshape(list(GIF_COLOURS), (4, 3))[[[0, 1], [2, 0]]]
+    np.testing.assert_array_equal(image, expected)
+    _, (other,) = cv2.imdecodemulti(
+        np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB
+    )
+    np.testing.assert_array_equal(image[:2, 1:], other[:2, 1:])
+
+
+def test_frames_of_a_gif_are_composed_on_a_transparent_screen():
+    patch = gif_frame(0, 2, [[1]])
+    keep = gif(3, 3, SMALL, patch)
+    restore = gif(3, 3, gif_frame(1, 0, [[0, 1], [2, 0]], disposal=3), patch)
+    for data, covered in [(keep, np.s_[:2, 1:]), (restore, np.s_[2:, :1])]:
+        stack, source = gp.read(data, frame="all", alpha="white")
+        assert (stack.shape, source.layout) == ((2, 3, 3, 3), "NHWC")
+        _, others = cv2.imdecodemulti(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB
+        )
+        np.testing.assert_array_equal(stack[1][2, 0], [0, 255, 0])
+        np.testing.assert_array_equal(stack[1][covered], others[1][covered])
+        np.testing.assert_array_equal(stack[1][2, 1:], 255)
+        np.testing.assert_array_equal(
+            gp.read(data, frame=1, alpha="white")[0], stack[1]
+        )
+    np.testing.assert_array_equal(
+        gp.read(restore, frame=1, alpha="white")[0][:2, 1:], 255
+    )
+
+
+def test_colour_frames_after_a_gray_one_keep_their_colours(tmp_path):
+    whole = gif_frame(0, 0, [[0, 1], [2, 3]])
+    colour = gif_frame(0, 0, [[1, 2]], table=GIF_COLOURS)
+    path = write(tmp_path / "image.gif", gif(2, 2, whole, colour, table=GRAY_RAMP))
+    stack, source = gp.read(path, frame="all")
+    assert (source.bands, facts(path)["bands"]) == (("R", "G", "B"), 3)
+    _, others = cv2.imdecodemulti(
+        np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB
+    )
+    np.testing.assert_array_equal(stack, others)
+
+
+def test_frames_of_a_gif_with_gray_palettes_are_gray(tmp_path):
+    frames = [gif_frame(0, 0, [[0, 1], [2, 3]]), gif_frame(0, 1, [[1, 1]])]
+    for table in (GRAY_RAMP, GRAY_RAMP[::-1]):
+        path = write(tmp_path / "image.gif", gif(2, 2, *frames, table=table))
+        stack, source = gp.read(path, frame="all")
+        assert (source.layout, facts(path)["bands"]) == ("NHW", 1)
+        levels = np.array(list(table[::3]), np.uint8)
+        np.testing.assert_array_equal(
+            stack, levels[[[[0, 1], [2, 3]], [[0, 1], [1, 1]]]]
+        )
+
+
+def test_a_gif_frame_larger_than_its_screen_is_refused(tmp_path):
+    path = write(tmp_path / "image.gif", gif(2, 2, SMALL))
+    assert_refused(path, "exceeds the screen of 2 x 2")
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+def test_all_frames_of_gif_and_webp_are_a_stack(tmp_path, form):
+    path = tmp_path / "stack"
+    frames = [Image.fromarray(np.full((4, 5, 3), 40 * n, np.uint8)) for n in range(6)]
+    frames[0].save(
+        path, form, save_all=True, append_images=frames[1:], lossless=True, duration=50
+    )
+    expected = [gp.read(path, frame=number)[0] for number in range(6)]
+    stack, source = gp.read(path, frame="all")
+    np.testing.assert_array_equal(stack, expected)
+    assert source.layout == ("NHW" if stack.ndim == 3 else "NHWC")
+
+
+def bmp(pixels, bits, masks, *, header_size=124, top_down=False, compression=3):
+    """Return a BMP file with the integers `pixels`, (H, W), and masks of RGB or RGBA."""
+    height, width = pixels.shape
+    rows = pixels.astype(f"<u{bits // 8}")
+    padded = [row.tobytes() + bytes(-len(row.tobytes()) % 4) for row in rows]
+    content = b"".join(padded if top_down else padded[::-1])
+    header = struct.pack(
+        "<IiiHHIIiiII",
+        header_size,
+        width,
+        -height if top_down else height,
+        1,
+        bits,
+        compression,
+        len(content),
+        *(0, 0, 0, 0),
+    )
+    header += struct.pack(f"<{len(masks)}I", *masks)
+    header = header.ljust(header_size, b"\0")
+    offset = 14 + len(header)
+    total = offset + len(content)
+    return b"BM" + struct.pack("<IHHI", total, 0, 0, offset) + header + content
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks"),
+    [
+        (16, (0x7C00, 0x3E0, 0x1F, 0x8000)),
+        (16, (0xF00, 0xF0, 0xF, 0xF000)),
+        (16, (0xF00, 0xF0, 0xF)),
+        (16, (0xF800, 0x7E0, 0x1F)),
+        (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
+        (32, (0xFF, 0xFF00, 0xFF0000)),
+        (32, (0x3FF, 0xFFC00, 0x3FF00000, 0xC0000000)),
+        (32, (0x7FF, 0x3FF800, 0xFFC00000)),
+    ],
+)
+@pytest.mark.parametrize("top_down", [False, True])
+def test_masks_of_a_bmp_are_honoured(tmp_path, bits, masks, top_down):
+    pixels = RNG.integers(0, 2**bits, (5, 7), dtype=np.uint64)
+    path = write(tmp_path / "image.bmp", bmp(pixels, bits, masks, top_down=top_down))
+    counts = [mask.bit_count() for mask in masks]
+    depth = max(8, *counts)
+    samples = []
+    for mask, count in zip(masks, counts, strict=True):
+        levels = (pixels & mask) // (mask & -mask)
+        samples.append(np.floor(levels * (2**depth - 1) / (2**count - 1)))
+    header = facts(path)
+    assert (header["alpha"], header["dtype"]) == (
+        len(masks) == 4,
+        "uint8" if depth == 8 else "uint16",
+    )
+    if len(masks) == 4:
+        assert_refused(path, "parts of the image are transparent")
+    image, source = gp.read(path, alpha="drop")
+    np.testing.assert_array_equal(image, np.dstack(samples[:3]))
+    assert source._pairs(None) == ((0, 2**depth - 1),) * 3
+    if len(masks) == 4:
+        opaque = samples[3] / (2**depth - 1)
+        mixed = np.rint(image * opaque[..., None])
+        np.testing.assert_array_equal(gp.read(path, alpha="black")[0], mixed)
+
+
+def test_masks_that_pillow_knows_are_decoded_like_by_pillow(tmp_path):
+    pixels = RNG.integers(0, 65536, (5, 7), dtype=np.uint64)
+    for masks in ((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F)):
+        path = write(tmp_path / "image.bmp", bmp(pixels, 16, masks, header_size=56))
+        np.testing.assert_array_equal(gp.read(path)[0], np.array(Image.open(path)))
+
+
+@pytest.mark.parametrize(
+    "masks", [(0xF0F, 0xF0, 0xF000), (0xFF00, 0xFF0, 0xF), (0xF, 0, 0xF0)]
+)
+def test_impossible_masks_of_a_bmp_are_damage(tmp_path, masks):
+    data = bmp(np.zeros((2, 2), np.uint64), 16, masks)
+    assert_refused(
+        write(tmp_path / "image.bmp", data), "masks of 1 to 16 adjacent bits"
+    )
+
+
+def test_a_bmp_with_masks_that_is_too_short_is_refused(tmp_path):
+    data = bmp(np.zeros((4, 5), np.uint64), 16, (0xF00, 0xF0, 0xF, 0xF000))
+    for kept in (20, 60, len(data) - 1):
+        assert_refused(write(tmp_path / "image.bmp", data[:kept]), "truncated")
+
+
+@pytest.mark.parametrize("maximum", [1, 15, 255, 4095, 65535])
+@pytest.mark.parametrize("magic", [b"P2", b"P3"])
+def test_plain_text_of_any_maximum_keeps_its_levels(tmp_path, maximum, magic):
+    shape = (3, 4) if magic == b"P2" else (3, 4, 3)
+    levels = RNG.integers(0, maximum + 1, shape)
+    text = " # comment 7\n".join(map(str, levels.ravel().tolist())).encode()
+    path = write(tmp_path / "plain.ppm", magic + b" 4 3 %d\n" % maximum + text + b"\n")
+    image, source = gp.read(path)
+    np.testing.assert_array_equal(image, levels)
+    assert facts(path)["dtype"] == image.dtype.name
+    assert set(source._pairs(None)) == {(0, maximum)}
+    for wrong, says in [
+        (text + b" 0", "numbers, got"),
+        (text[: text.rindex(b" ")], "numbers, got"),
+        (text.replace(b"\n", b"\n-", 1), "other characters"),
+        (b"1_0" + text[text.index(b" ") :], "other characters"),
+    ]:
+        assert_refused(write(path, magic + b" 4 3 %d\n" % maximum + wrong), says)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_a_newline_after_the_pixels_of_a_pgm_is_ignored(tmp_path, newline):
+    path = write(tmp_path / "image.pgm", b"P5 2 1 255\n\x07\x09" + newline)
+    np.testing.assert_array_equal(gp.read(path)[0], [[7, 9]])
+    for wrong in (b"\n\n", b" ", b"\0"):
+        assert_refused(
+            write(path, b"P5 2 1 255\n\x07\x09" + wrong), "more than one image"
+        )
+
+
+@pytest.mark.parametrize("suffix", ["gif", "bmp", "webp", "ppm"])
+def test_errors_of_pillow_become_sentences(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(GRAY8).convert("RGB").save(path)
     data = bytearray(path.read_bytes())
-    data[6:8] = (40).to_bytes(2, "little")
-    path.write_bytes(data)
-    assert_refused(path, "does not match the screen")
+    if suffix == "gif":
+        data[data.index(b",") + 10 + 3 * 256 :] = b"\x01\x01\xff\0;"
+    elif suffix == "ppm":
+        data[:4] = b"P6 a"
+    else:
+        del data[40:]
+    assert_refused(write(path, data))
+    with pytest.raises(gp.ReadError) as caught:
+        gp.read(path)
+    assert not any(word in str(caught.value) for word in ("Error", "struct", "unpack"))
 
 
 def test_several_images_in_a_ppm_are_refused(tmp_path):
