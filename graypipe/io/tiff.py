@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
@@ -11,26 +11,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bands import parse_bands
 from ..errors import ReadError
 from ..extras import require_extra
 from .decoded import (
+    ALL_FRAMES,
     DecodedImage,
     Request,
     apply_palette,
-    choose_frame,
+    decode_frames,
     is_gray_palette,
 )
-from .tiff_band_names import find_band_names
-from .tiff_pages import (
-    IMAGE_AXES,
-    decode_pages,
-    decode_series,
-    find_series,
-    list_pages,
-)
+from .source_check import find_bands
+from .tiff_band_names import find_band_names, ome_channels
+from .tiff_pages import PageList, SeriesFrames, decode_pages, find_series
 from .tiff_tags import (
     ASSOCIATED_ALPHA,
     BLACK_IS_ZERO,
+    PALETTE,
     SEPARATED,
     WHITE_IS_ZERO,
     check_tags,
@@ -49,13 +47,22 @@ if TYPE_CHECKING:
 # channels stored as separate pages.
 LAYOUTS = {"YX": "HW", "YXS": "HWC", "SYX": "CHW", "YXC": "HWC", "CYX": "CHW"}
 
+# Maximum length of a quoted message of tifffile.
+MAX_LOG_LENGTH = 150
+
 
 def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a TIFF file from its tags; see `graypipe.io.facts`."""
     with _open(file) as tif:
-        pages, masks = list_pages(file, tif)
-        page = pages[0]
-        frame_count, channel_count = _count_frames_and_channels(tif, len(pages))
+        pages = PageList(file, tif)
+        page = pages.load(pages.images[0])
+        frame_count, channel_count = len(pages.images), 1
+        series = find_series(tif)
+        if series is not None:
+            frames = SeriesFrames(series, pages, file)
+            frame_count = frames.count
+            sizes = zip(frames.image_axes, frames.image_shape, strict=True)
+            channel_count = prod(size for axis, size in sizes if axis == "C")
         sample_count = page.samplesperpixel * channel_count
         has_alpha_sample = find_alpha_sample(page) is not None
         palette = read_palette(page)
@@ -78,23 +85,13 @@ def facts(file: BinaryIO) -> dict[str, Any]:
             "frames": frame_count,
             "bands": band_count,
             "dtype": str(dtype),
-            "alpha": has_alpha_sample or bool(masks) or palette_has_nodata,
+            "alpha": has_alpha_sample or bool(pages.masks) or palette_has_nodata,
             "orientation": read_orientation(page),
         }
 
 
-def _count_frames_and_channels(tif: "TiffFile", page_count: int) -> tuple[int, int]:
-    """Return the number of frames and the number of channel pages per frame."""
-    series = find_series(tif)
-    if series is None:
-        return page_count, 1
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    frame_count = prod(size for axis, size in sizes.items() if axis not in IMAGE_AXES)
-    return frame_count, sizes.get("C", 1)
-
-
 def decode(file: BinaryIO, request: Request) -> DecodedImage:
-    """Decode one image of a TIFF file.
+    """Decode one image of a TIFF file, or all of them.
 
     Parameters
     ----------
@@ -107,7 +104,8 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     Returns
     -------
     DecodedImage
-        CHW if the channels are separate pages or planes; otherwise HW or HWC.
+        CHW if the channels are separate pages or planes; otherwise HW or HWC. A stack
+        of all frames has the leading axes T and D if the file names them, otherwise N.
 
     Raises
     ------
@@ -115,72 +113,182 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
         If the file is damaged, truncated or too large, its axes or colours are not
         supported, or the frame is not valid.
     MissingExtraError
-        If tifffile or imagecodecs is not installed.
+        If tifffile, imagecodecs or simplejpeg is not installed.
     """
     with _open(file) as tif:
-        pages, masks = list_pages(file, tif)
+        pages = PageList(file, tif)
         series = find_series(tif)
+        channels = ome_channels(tif)
         if series is None:
-            page = pages[choose_frame(request.frame, len(pages))]
-            check_tags(page)
-            image, axes = decode_pages([page], file), page.axes
-        else:
-            page = series.keyframe
-            check_tags(page)
-            image, axes = decode_series(series, request.frame, file)
-        if axes not in LAYOUTS:
-            raise ReadError(
-                f"expected the axes to be one of {', '.join(LAYOUTS)}, got {axes} with "
-                f"shape {image.shape}: read the file with tifffile.imread, reorder the "
-                "axes, and declare a gp.Source"
+
+            def decode_page(number: int) -> DecodedImage:
+                page = pages.load(pages.images[number])
+                check_tags(page)
+                names = find_band_names(tif, page, channels)
+                planes = _planes_to_read(page, page.axes, page.shape, names, request)
+                image = decode_pages([page], file, planes)
+                selected = None if planes is None else request.select
+                decoded = _describe(image, page.axes, page, names, selected)
+                return _with_masks(decoded, pages, file)
+
+            return decode_frames(request.frame, len(pages.images), decode_page)
+
+        frames = SeriesFrames(series, pages, file)
+        page = series.keyframe
+        check_tags(page)
+        names = find_band_names(tif, page, channels)
+        planes = None
+        if frames.can_read_planes():
+            planes = _planes_to_read(
+                page, frames.image_axes, frames.image_shape, names, request
             )
-        names = find_band_names(tif, page)
-        decoded = _describe_samples(image, LAYOUTS[axes], page, names)
-        if masks and decoded.alpha is None:
-            # A file does not record which mask belongs to which page.
-            if len(masks) > 1 or len(pages) > 1:
-                raise ReadError(
-                    f"expected one mask for one page, got {len(masks)} masks for "
-                    f"{len(pages)} pages: save the page with its mask as a separate "
-                    "file"
-                )
-            decoded = _with_mask(decoded, decode_pages(masks, file))
-        return replace(decoded, orientation=read_orientation(page))
+
+        selected = None if planes is None else request.select
+
+        def decode_frame(number: int) -> DecodedImage:
+            image = frames.decode(number, planes)
+            decoded = _describe(image, frames.image_axes, page, names, selected)
+            return _with_masks(decoded, pages, file)
+
+        return _decode_series(request.frame, frames, decode_frame)
+
+
+def _decode_series(
+    frame: object, frames: SeriesFrames, decode_frame: Callable[[int], DecodedImage]
+) -> DecodedImage:
+    """Decode one frame of a series, or all with the axes that the file names."""
+    if frame != ALL_FRAMES:
+        return decode_frames(frame, frames.count, decode_frame)
+    axes = frames.layout_of_all()
+    stack = decode_frames(frame, frames.count, decode_frame)
+    if axes == "N":
+        return stack
+    alpha = stack.alpha
+    if alpha is not None:
+        alpha = alpha.reshape(*frames.frame_shape, *alpha.shape[1:])
+    return replace(
+        stack,
+        image=stack.image.reshape(*frames.frame_shape, *stack.image.shape[1:]),
+        layout=f"{axes}{str(stack.layout).removeprefix('N')}",
+        alpha=alpha,
+    )
 
 
 @contextmanager
 def _open(file: BinaryIO) -> Iterator["TiffFile"]:
-    """Yield a TiffFile for an open file."""
+    """Yield a TiffFile for an open file.
+
+    What tifffile logs meanwhile is added to a ReadError, and otherwise dropped: it
+    concerns tags that are not used, or damage that is recognised here.
+    """
     with require_extra("io", "tifffile", "imagecodecs"):
         # tifffile itself imports imagecodecs only at the first compressed page.
         import imagecodecs  # noqa: F401
         import tifffile
-    with (
-        _without_nodata_messages(),
-        # Multi-file series are not supported, so other files are not opened.
-        tifffile.TiffFile(file, _multifile=False) as tif,
-    ):
-        yield tif
-
-
-@contextmanager
-def _without_nodata_messages() -> Iterator[None]:
-    """Suppress tifffile's messages about GDAL_NODATA values outside the dtype.
-
-    Such values are common, and `read_nodata` handles them. Other messages of tifffile,
-    and its messages in other threads, are still logged.
-    """
-    thread = threading.get_ident()
-    logger = logging.getLogger("tifffile")
-
-    def keep_message(record: logging.LogRecord) -> bool:
-        return record.thread != thread or "GDAL_NODATA" not in record.getMessage()
-
-    logger.addFilter(keep_message)
+    # One filter for all threads, added once: a logger iterates over its filters while
+    # other threads use it.
+    logging.getLogger("tifffile").addFilter(_keep_message)
+    _captured.messages = []
     try:
-        yield
+        # Multi-file series are not supported, so other files are not opened.
+        with tifffile.TiffFile(file, _multifile=False) as tif:
+            yield tif
+    except ReadError as error:
+        if not _captured.messages:
+            raise
+        message = _captured.messages[0][:MAX_LOG_LENGTH]
+        raise ReadError(f"{error} (tifffile: {message})") from None
     finally:
-        logger.removeFilter(keep_message)
+        del _captured.messages
+
+
+# The messages that tifffile logged in this thread while a file is open.
+_captured = threading.local()
+
+
+def _keep_message(record: logging.LogRecord) -> bool:
+    """Capture a message of tifffile in a thread that decodes a file; a logging filter.
+
+    Return whether it is logged, as others are, of users of tifffile.
+    """
+    messages = getattr(_captured, "messages", None)
+    if messages is None:
+        return True
+    messages.append(record.getMessage())
+    return False
+
+
+def _planes_to_read(
+    page: "TiffPage",
+    axes: str,
+    shape: tuple[int, ...],
+    names: Sequence[str] | None,
+    request: Request,
+) -> list[int] | None:
+    """Return the planes that store the bands of ``request.select``, or None for all.
+
+    Raises
+    ------
+    ReadError
+        If the file has no such band.
+    """
+    if request.select is None or LAYOUTS.get(axes) != "CHW":
+        return None
+    # Alpha and palettes concern all samples.
+    if find_alpha_sample(page) is not None or page.photometric == PALETTE:
+        return None
+    count = shape[0]
+    bands = _bands(page, count, names)
+    if bands is not None and request.bands is not None:
+        # `build_source` compares them, for which it needs all bands.
+        return None
+    if bands is None:
+        bands = request.bands
+    if bands is None:
+        bands = tuple(f"band{number}" for number in range(1, count + 1))
+    band_names = parse_bands(bands)
+    if len(band_names) != count:
+        return None
+    return find_bands(request.select, band_names)
+
+
+def _describe(
+    image: NDArray[Any],
+    axes: str,
+    page: "TiffPage",
+    names: Sequence[str] | None,
+    selected: tuple[str, ...] | None,
+) -> DecodedImage:
+    """Return the pixels of a frame with everything that its page says about them.
+
+    Parameters
+    ----------
+    image : ndarray
+    axes : str
+        tifffile's letters for the axes of ``image``.
+    page : tifffile.TiffPage
+    names : sequence of str or None
+        Names of all samples, as returned by `find_band_names`.
+    selected : tuple of str or None
+        The bands of ``image`` if only some were read.
+    """
+    if axes not in LAYOUTS:
+        raise ReadError(
+            f"expected the axes to be one of {', '.join(LAYOUTS)}, got {axes} with "
+            f"shape {image.shape}: read the file with tifffile.imread, reorder the "
+            "axes, and declare a gp.Source"
+        )
+    if selected is None:
+        decoded = _describe_samples(image, LAYOUTS[axes], page, names)
+    else:
+        decoded = DecodedImage(
+            image,
+            LAYOUTS[axes],
+            selected,
+            source_keywords=source_keywords(page, image.dtype),
+            selected=True,
+        )
+    return replace(decoded, orientation=read_orientation(page))
 
 
 def _describe_samples(
@@ -232,6 +340,9 @@ def _describe_palette_image(
 
     ``nodata`` is an index; pixels with this index become transparent.
     """
+    if indices.dtype == bool:
+        # NumPy would take indices of one bit for a mask.
+        indices = indices.view(np.uint8)
     if nodata is not None:
         visible_alpha = np.iinfo(indices.dtype).max if alpha is None else alpha
         alpha = np.where(indices == nodata, 0, visible_alpha).astype(indices.dtype)
@@ -273,8 +384,22 @@ def _bands(
     return None
 
 
-def _with_mask(decoded: DecodedImage, mask: NDArray[Any]) -> DecodedImage:
-    """Return the image with alpha from a transparency mask; non-zero is opaque."""
+def _with_masks(decoded: DecodedImage, pages: PageList, file: BinaryIO) -> DecodedImage:
+    """Return the image with alpha from the transparency mask of the file, if any.
+
+    Non-zero is opaque.
+    """
+    masks = pages.masks
+    if not masks or decoded.alpha is not None:
+        return decoded
+    # A file does not record which mask belongs to which page.
+    if len(masks) > 1 or len(pages.images) > 1:
+        raise ReadError(
+            f"expected one mask for one page, got {len(masks)} masks for "
+            f"{len(pages.images)} pages: save the page with its mask as a separate "
+            "file"
+        )
+    mask = decode_pages([pages.load(masks[0])], file)
     if decoded.layout == "CHW":
         expected_shape = decoded.image.shape[1:]
     else:

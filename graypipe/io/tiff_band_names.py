@@ -1,5 +1,6 @@
 """Read the names of bands that GDAL, ImageJ and OME record in TIFF files."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -10,19 +11,26 @@ if TYPE_CHECKING:
 GDAL_METADATA = 42112
 
 
-def find_band_names(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
+def find_band_names(
+    tif: "TiffFile", page: "TiffPage", channels: Mapping[int, list[str]]
+) -> list[str] | None:
     """Return the names of the bands of a page, or None if the file has none.
 
     There is one name for each sample of a pixel, or for each channel of a stack. Names
     may be empty, and the caller must check that their number matches the bands.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+    page : tifffile.TiffPage
+    channels : mapping of int to list of str
+        The channels of an OME file, as returned by `ome_channels`.
     """
     if GDAL_METADATA in page.tags:
         return gdal_descriptions(page)
     if tif.is_imagej:
         return _imagej_labels(tif, page)
-    if tif.is_ome:
-        return _ome_channels(tif, page)
-    return None
+    return channels.get(page.index)
 
 
 def gdal_descriptions(page: "TiffPage") -> list[str]:
@@ -54,24 +62,30 @@ def _imagej_labels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
     return [str(label) for label in metadata.get("Labels", [])]
 
 
-def _ome_channels(tif: "TiffFile", page: "TiffPage") -> list[str] | None:
-    """Return the names of the channels of the OME image that ``page`` belongs to."""
+def ome_channels(tif: "TiffFile") -> dict[int, list[str]]:
+    """Return the names of the channels of the OME image that each page belongs to.
+
+    Empty for other files, and for OME metadata that do not describe the pages.
+    """
+    channels: dict[int, list[str]] = {}
+    if not tif.is_ome:
+        return channels
     try:
         root = ET.fromstring(tif.ome_metadata or "")
     except ET.ParseError:
-        return None
+        return channels
     # Tags carry the namespace of their OME version: "{http://...}Image".
     images = [element for element in root.iter() if element.tag.endswith("}Image")]
     if len(images) != len(tif.series):
-        return None
+        return channels
     for image, series in zip(images, tif.series, strict=True):
-        # Pages of a multi-file series that are in other files are None.
-        page_indices = [part.index for part in series.pages if part is not None]
-        if page.index not in page_indices:
-            continue
-        return [
+        names = [
             element.get("Name") or ""
             for element in image.iter()
             if element.tag.endswith("}Channel")
         ]
-    return None
+        for page in series.pages:
+            # Pages of a multi-file series that are in other files are None.
+            if page is not None:
+                channels.setdefault(page.index, names)
+    return channels

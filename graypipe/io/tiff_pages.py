@@ -1,23 +1,33 @@
-"""Read pages of a TIFF file, and series of pages that form a stack.
+"""Find the pages of a TIFF file, and decode frames of one page or of several.
 
 tifffile does not raise for damaged files: it logs a message and skips pages or tags, or
-fills in pixels. The checks here raise ReadError instead.
+fills in pixels. The checks here raise ReadError instead. Only the pages that are read
+are loaded: a file may have thousands.
 """
 
 import struct
+from collections.abc import Sequence
+from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
-from .decoded import check_size, choose_frame
+from .decoded import check_size
+from .tiff_segments import decode_page
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
-# Bits of the tag NewSubfileType.
+# tifffile refuses pages with more tags.
+MAX_TAG_COUNT = 4096
+
+# The tag that says whether a page is an overview or a mask, its predecessor, and bits
+# of the former.
+NEW_SUBFILE_TYPE = 254
+SUBFILE_TYPE = 255
 REDUCED_RESOLUTION = 1
 TRANSPARENCY_MASK = 4
 
@@ -28,23 +38,12 @@ UIC2 = 33629
 # channels stored as separate pages. Other axes, such as Z and T, are axes of frames.
 IMAGE_AXES = "YXSC"
 
-
-class _DirectoryFormat(NamedTuple):
-    """Formats for `struct` and entry size in bytes of the list of tags of a page."""
-
-    tag_count: str
-    entry_size: int
-    next_offset: str
+# tifffile's letters for the axes of frames that a layout can name.
+FRAME_LAYOUTS = {"T": "T", "Z": "D"}
 
 
-CLASSIC_DIRECTORY = _DirectoryFormat("H", 12, "I")
-BIG_TIFF_DIRECTORY = _DirectoryFormat("Q", 20, "Q")
-
-
-def list_pages(
-    file: BinaryIO, tif: "TiffFile"
-) -> tuple[list["TiffPage"], list["TiffPage"]]:
-    """Return the pages that are images and those that are masks, without overviews.
+class PageList:
+    """The pages of a file, each loaded when it is asked for.
 
     Parameters
     ----------
@@ -53,12 +52,13 @@ def list_pages(
     tif : tifffile.TiffFile
         The TiffFile for it.
 
-    Returns
-    -------
-    images : list of tifffile.TiffPage
-        At least one page: the first overview if there is nothing else.
-    masks : list of tifffile.TiffPage
-        Full-resolution transparency masks.
+    Attributes
+    ----------
+    images : list of int
+        Numbers of the pages that are images, without overviews. At least one page: the
+        first overview if there is nothing else.
+    masks : list of int
+        Numbers of the full-resolution transparency masks.
 
     Raises
     ------
@@ -66,109 +66,167 @@ def list_pages(
         If the list of pages or a tag is damaged, or the full-resolution images are
         stored elsewhere (SubIFDs, MetaMorph stacks).
     """
-    pages: list[Any] = list(tif.pages)
-    if not pages:
-        raise ReadError("the file contains no pages")
-    for number, page in enumerate(pages):
-        is_last = number == len(pages) - 1
-        _check_directory(file, tif, page, number, is_last)
-    images, masks = [], []
-    for page in pages:
-        if page.subfiletype & REDUCED_RESOLUTION:
-            continue
-        if page.subfiletype & TRANSPARENCY_MASK:
-            masks.append(page)
-        else:
-            images.append(page)
-    _check_images_are_pages(pages, images)
-    return images or pages[:1], masks
+
+    def __init__(self, file: BinaryIO, tif: "TiffFile") -> None:
+        if not tif.pages:
+            raise ReadError("the file contains no pages")
+        self._file = file
+        self._tif = tif
+        self._tag_counts: dict[int, int] = {}
+        self.images: list[int] = []
+        self.masks: list[int] = []
+        typed_pages = self._list_directories()
+        for number in range(len(self._tag_counts)):
+            subfile_type = 0
+            if number in typed_pages:
+                subfile_type = self.load(number).subfiletype
+            if subfile_type & REDUCED_RESOLUTION:
+                continue
+            if subfile_type & TRANSPARENCY_MASK:
+                self.masks.append(number)
+            else:
+                self.images.append(number)
+        self._check_images_are_pages()
+        if not self.images:
+            self.images = [0]
+
+    def _list_directories(self) -> set[int]:
+        """Follow the list of pages, and count the tags of each by its offset.
+
+        Return the numbers of the pages whose type is not 0.
+        """
+        file, tiff = self._file, self._tif.tiff
+        code_type = np.dtype(tiff.byteorder + "u2")
+        # An entry ends in its value, if that is short.
+        value_size = tiff.offsetsize
+        typed_pages = set()
+        offset = self._tif.pages.first.offset
+        while offset:
+            if offset in self._tag_counts:
+                raise ReadError("the list of pages has no end: the file is damaged")
+            file.seek(offset)
+            count_bytes = file.read(tiff.tagnosize)
+            tag_count = int.from_bytes(count_bytes, _byte_order(tiff.byteorder))
+            size = min(tag_count, MAX_TAG_COUNT) * tiff.tagsize
+            entries = file.read(size)
+            offset_bytes = file.read(tiff.offsetsize)
+            if tag_count > MAX_TAG_COUNT or len(offset_bytes) < tiff.offsetsize:
+                raise ReadError("the list of pages is damaged or truncated")
+            codes = np.frombuffer(entries, code_type)[:: tiff.tagsize // 2]
+            is_type = (codes == NEW_SUBFILE_TYPE) | (codes == SUBFILE_TYPE)
+            for entry in np.flatnonzero(is_type):
+                end = (int(entry) + 1) * tiff.tagsize
+                if any(entries[end - value_size : end]):
+                    typed_pages.add(len(self._tag_counts))
+            self._tag_counts[offset] = tag_count
+            (offset,) = struct.unpack(tiff.offsetformat, offset_bytes)
+        return typed_pages
+
+    def load(self, number: int) -> "TiffPage":
+        """Return a page. Raise ReadError if tifffile skipped one of its tags."""
+        page: Any = self._tif.pages.get(number)
+        return self._checked(page)
+
+    def load_frame(self, series: "TiffPageSeries", number: int) -> "TiffPage":
+        """Return a page of a series, with its own tags."""
+        frame: Any = series.pages[number]
+        if frame is None:
+            # OME-TIFF can spread a series over several files.
+            raise ReadError(
+                "the image is split over several files: read them one by one, or use "
+                "gp.read_bands for separate bands"
+            )
+        return self._checked(frame.aspage())
+
+    def _checked(self, page: Any) -> "TiffPage":
+        """Return a page. Raise ReadError if tifffile skipped one of its tags."""
+        readable_count = len(page.tags.values())
+        # Pages in SubIFDs are not in the list.
+        tag_count = self._tag_counts.get(page.offset, readable_count)
+        if readable_count != tag_count:
+            raise ReadError(
+                f"page {page.index} declares {tag_count} tags, but only "
+                f"{readable_count} can be read: the file is damaged"
+            )
+        return page  # type: ignore[no-any-return]
+
+    def _check_images_are_pages(self) -> None:
+        """Raise ReadError if the images of the file are not in its list of pages."""
+        page_count = len(self._tag_counts)
+        if not self.images:
+            pages = [self.load(number) for number in range(page_count)]
+            if any(page.subifds for page in pages):
+                raise ReadError(
+                    "the pages are previews, and the full image is in a SubIFD, as in "
+                    "camera raw files (DNG, NEF): develop it into a TIFF first"
+                )
+        first = self.load(0)
+        planes = first.tags.get(UIC2)
+        if first.is_stk and planes is not None and planes.count > page_count:
+            raise ReadError(
+                f"a MetaMorph stack of {planes.count} images in {page_count} page(s) "
+                "is not supported: save it as an ImageJ or OME-TIFF stack, or read it "
+                "with tifffile.imread and declare a gp.Source"
+            )
 
 
-def _check_directory(
-    file: BinaryIO, tif: "TiffFile", page: Any, number: int, is_last: bool
-) -> None:
-    """Raise ReadError if tifffile skipped tags of a page, or the pages after it."""
-    directory = BIG_TIFF_DIRECTORY if tif.is_bigtiff else CLASSIC_DIRECTORY
-    byte_order = "<" if tif.byteorder == "<" else ">"
-    count_format = byte_order + directory.tag_count
-    next_offset_size = struct.calcsize(directory.next_offset)
-    file.seek(page.offset)
-    (tag_count,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
-    file.seek(directory.entry_size * tag_count, 1)
-    next_offset = file.read(next_offset_size)
-    # An offset of 0 ends the list. tifffile also ends it at an invalid offset.
-    last_page_has_successor = is_last and any(next_offset)
-    if len(next_offset) < next_offset_size or last_page_has_successor:
-        raise ReadError("the list of pages is damaged or truncated")
-    readable_count = len(page.tags.values())
-    if readable_count != tag_count:
-        raise ReadError(
-            f"page {number} declares {tag_count} tags, but only {readable_count} can "
-            "be read: the file is damaged"
-        )
+def _byte_order(symbol: str) -> Any:
+    return "little" if symbol == "<" else "big"
 
 
-def _check_images_are_pages(pages: list[Any], images: list[Any]) -> None:
-    """Raise ReadError if the images of the file are not in its list of pages."""
-    if not images and any(page.subifds for page in pages):
-        raise ReadError(
-            "the pages are previews, and the full image is in a SubIFD, as in camera "
-            "raw files (DNG, NEF): develop it into a TIFF first"
-        )
-    planes = pages[0].tags.get(UIC2)
-    if pages[0].is_stk and planes is not None and planes.count > len(pages):
-        raise ReadError(
-            f"a MetaMorph stack of {planes.count} images in {len(pages)} page(s) is "
-            "not supported: save it as an ImageJ or OME-TIFF stack, or read it with "
-            "tifffile.imread and declare a gp.Source"
-        )
-
-
-def decode_pages(pages: list["TiffPage"], file: BinaryIO) -> NDArray[Any]:
+def decode_pages(
+    pages: Sequence["TiffPage"], file: BinaryIO, planes: Sequence[int] | None = None
+) -> NDArray[Any]:
     """Return the pixels of one page, or of several stacked along a new first axis.
 
     Parameters
     ----------
-    pages : list of tifffile.TiffPage
-        At least one page; all have the same shape and dtype.
+    pages : sequence of tifffile.TiffPage
+        At least one page.
     file : file object
         The open file.
+    planes : sequence of int, optional
+        Planes to read of pages that store samples apart.
 
     Raises
     ------
     ReadError
-        If pixels of a page are missing, or the pages are implausibly large for the
-        size of the file.
+        If pixels of a page are missing, the pages differ in shape or dtype, or they are
+        implausibly large for the size of the file.
     """
     file_size = file.seek(0, 2)
+    first = pages[0]
     for page in pages:
         _check_pixels_are_complete(page, file_size)
+        if (page.shape, page.dtype) != (first.shape, first.dtype):
+            raise ReadError(
+                f"expected pages of one shape and dtype, got {first.shape}, "
+                f"{first.dtype} and {page.shape}, {page.dtype}: the file is damaged"
+            )
     check_size(sum(page.nbytes for page in pages), file_size)
-    first: NDArray[Any] = pages[0].asarray()
     if len(pages) == 1:
-        return first
+        return decode_page(first, planes)
     stack = np.empty((len(pages), *first.shape), first.dtype)
-    stack[0] = first
-    for number, page in enumerate(pages[1:], 1):
-        stack[number] = page.asarray()
+    for number, page in enumerate(pages):
+        stack[number] = decode_page(page)
     return stack
 
 
-def _check_pixels_are_complete(page: Any, file_size: int) -> None:
+def _check_pixels_are_complete(page: "TiffPage", file_size: int) -> None:
     """Raise ReadError if strips or tiles are missing, which tifffile would fill in."""
-    # The pages of a series share the tags of its first page, the keyframe.
-    keyframe = page.keyframe
-    dtype = keyframe.dtype
+    dtype = page.dtype
     if dtype is None or dtype.kind not in "buif" or not page.nbytes:
         raise ReadError(
-            f"expected integers or floats, got samples of {keyframe.bitspersample} "
-            f"bits, format {keyframe.sampleformat}, shape {page.shape}"
+            f"expected integers or floats, got samples of {page.bitspersample} "
+            f"bits, format {page.sampleformat}, shape {page.shape}"
         )
-    expected_count = prod(keyframe.chunked)
+    expected_count = prod(page.chunked)
     offsets, sizes = page.dataoffsets, page.databytecounts
-    # GDAL can write sparse files, in which a tile without data has size 0.
-    if len(offsets) != expected_count or len(sizes) != len(offsets) or 0 in sizes:
-        stored_count = sum(size > 0 for size in sizes)
+    # GDAL can write sparse files, in which a tile without data has offset and size 0.
+    are_missing = 0 in sizes or 0 in offsets
+    if len(offsets) != expected_count or len(sizes) != len(offsets) or are_missing:
+        segments = zip(offsets, sizes, strict=False)
+        stored_count = sum(offset > 0 and size > 0 for offset, size in segments)
         raise ReadError(
             f"expected {expected_count} strips or tiles, got {stored_count}: the file "
             "is damaged or sparse; rewrite sparse files without SPARSE_OK"
@@ -179,7 +237,7 @@ def _check_pixels_are_complete(page: Any, file_size: int) -> None:
                 "the pixels extend beyond the end of the file: it is truncated"
             )
     # Without compression, the expected size is known.
-    if keyframe.is_contiguous and sum(sizes) < page.nbytes:
+    if page.is_contiguous and sum(sizes) < page.nbytes:
         raise ReadError(
             f"expected {page.nbytes} bytes of pixels, got {sum(sizes)}: the file is "
             "damaged"
@@ -210,65 +268,134 @@ def find_series(tif: "TiffFile") -> "TiffPageSeries | None":
     return None
 
 
-def decode_series(
-    series: "TiffPageSeries", frame: object, file: BinaryIO
-) -> tuple[NDArray[Any], str]:
-    """Decode one frame of a series.
+class SeriesFrames:
+    """The frames of a series, counted over all axes except `IMAGE_AXES`.
 
     Parameters
     ----------
     series : tifffile.TiffPageSeries
         The series, as returned by `find_series`.
-    frame : object
-        The ``frame`` argument of `graypipe.read`: index over all axes except
-        `IMAGE_AXES`.
+    pages : PageList
+        The pages of the file.
     file : file object
         The open file.
 
-    Returns
-    -------
-    image : ndarray
-        The frame.
-    axes : str
-        tifffile's letters for its axes, without S and C of length 1.
-
-    Raises
-    ------
-    ReadError
-        If ``frame`` is not valid, or pages are damaged, truncated or in other files.
+    Attributes
+    ----------
+    frame_axes, image_axes : str
+        tifffile's letters for the axes that count frames, and for those of a frame
+        without S and C of length 1.
+    frame_shape, image_shape : tuple of int
+        Their lengths.
+    count : int
+        Number of frames.
     """
-    axes, shape = series.axes, series.shape
-    frame_axes = [axis for axis in axes if axis not in IMAGE_AXES]
-    image_axes = [axis for axis in axes if axis in IMAGE_AXES]
-    frame_count = prod(shape[axes.index(axis)] for axis in frame_axes)
-    image_shape = tuple(shape[axes.index(axis)] for axis in image_axes)
-    chosen = choose_frame(frame, frame_count)
-    pages: list[Any] = list(series.pages)
-    if any(page is None for page in pages):
-        # OME-TIFF can spread a series over several files.
-        raise ReadError(
-            "the image is split over several files: read them one by one, or use "
-            "gp.read_bands for separate bands"
-        )
-    frames_are_consecutive = list(axes) == frame_axes + image_axes
-    if frames_are_consecutive and not series.is_truncated:
-        # Decode the pages of this frame only.
-        page_count = len(pages) // frame_count
-        start = chosen * page_count
-        image = decode_pages(pages[start : start + page_count], file)
-        image = image.reshape(image_shape)
-    else:
-        if series.is_truncated:
-            stack = _decode_contiguous_stack(series, file)
+
+    def __init__(
+        self, series: "TiffPageSeries", pages: PageList, file: BinaryIO
+    ) -> None:
+        self._series = series
+        self._pages = pages
+        self._file = file
+        self.frame_axes = self.image_axes = ""
+        self.frame_shape: tuple[int, ...] = ()
+        self.image_shape: tuple[int, ...] = ()
+        # By position: a letter can occur twice, such as Q, which means unknown.
+        self._frame_positions = []
+        for position, axis in enumerate(series.axes):
+            size = series.shape[position]
+            if axis not in IMAGE_AXES:
+                self._frame_positions.append(position)
+                self.frame_axes += axis
+                self.frame_shape += (size,)
+            elif size > 1 or axis in "YX":
+                self.image_axes += axis
+                self.image_shape += (size,)
+        self.count = prod(self.frame_shape)
+
+    @property
+    def _are_consecutive(self) -> bool:
+        """Whether each frame has its own pages, in the order of the frames."""
+        leading = list(range(len(self._frame_positions)))
+        return self._frame_positions == leading and not self._series.is_truncated
+
+    def can_read_planes(self) -> bool:
+        """Whether `decode` can read single bands of a frame."""
+        if not self._are_consecutive or self.image_axes not in ("CYX", "SYX"):
+            return False
+        page_count = len(self._series.pages) // self.count
+        are_pages = page_count == self.image_shape[0]
+        keyframe = self._series.keyframe
+        are_planes = page_count == 1 and keyframe.shape == self.image_shape
+        return are_pages or are_planes
+
+    def decode(self, number: int, planes: Sequence[int] | None = None) -> NDArray[Any]:
+        """Return a frame, with the axes ``image_axes``.
+
+        Parameters
+        ----------
+        number : int
+            Index of the frame.
+        planes : sequence of int, optional
+            Bands to read, if `can_read_planes`.
+
+        Raises
+        ------
+        ReadError
+            If pages are damaged, truncated or in other files.
+        """
+        if not self._are_consecutive:
+            return np.ascontiguousarray(self._stack[number])
+        page_count = len(self._series.pages) // self.count
+        numbers = range(number * page_count, (number + 1) * page_count)
+        if planes is None:
+            pixels = decode_pages(self._load(numbers), self._file)
+            return pixels.reshape(self.image_shape)
+        if page_count == 1:
+            pixels = decode_pages(self._load(numbers), self._file, planes)
         else:
-            stack = decode_pages(pages, file)
-        positions = [axes.index(axis) for axis in frame_axes]
+            chosen = [numbers[plane] for plane in planes]
+            pixels = decode_pages(self._load(chosen), self._file)
+        return pixels.reshape(len(planes), *self.image_shape[1:])
+
+    def _load(self, numbers: Sequence[int]) -> list["TiffPage"]:
+        """Return pages of the series."""
+        return [self._pages.load_frame(self._series, number) for number in numbers]
+
+    @cached_property
+    def _stack(self) -> NDArray[Any]:
+        """All frames, for series that do not store them one after another."""
+        if self._series.is_truncated:
+            stack = _decode_contiguous_stack(self._series, self._file)
+        else:
+            pages = self._load(range(len(self._series.pages)))
+            stack = decode_pages(pages, self._file)
         frames_first = np.moveaxis(
-            stack.reshape(shape), positions, range(len(positions))
+            stack.reshape(self._series.shape),
+            self._frame_positions,
+            range(len(self._frame_positions)),
         )
-        frames = frames_first.reshape(frame_count, *image_shape)
-        image = np.ascontiguousarray(frames[chosen])
-    return _drop_single_bands(image, image_axes)
+        return frames_first.reshape(self.count, *self.image_shape)
+
+    def layout_of_all(self) -> str:
+        """Return the letters of a layout for ``frame_axes``.
+
+        Raises
+        ------
+        ReadError
+            If the axes are neither time and depth nor a single other one.
+        """
+        letters = [FRAME_LAYOUTS.get(axis) for axis in self.frame_axes]
+        if letters and None not in letters:
+            return "".join(FRAME_LAYOUTS[axis] for axis in self.frame_axes)
+        if len(letters) < 2:
+            return "N"
+        raise ReadError(
+            "frame='all' needs frames along T (time), Z (depth) or one other axis, got "
+            f"axes {self.frame_axes} of lengths {self.frame_shape}: read them one by "
+            f"one, with frame=0 to frame={self.count - 1}, or read the file with "
+            "tifffile.imread and declare a gp.Source"
+        )
 
 
 def _decode_contiguous_stack(series: "TiffPageSeries", file: BinaryIO) -> NDArray[Any]:
@@ -281,17 +408,3 @@ def _decode_contiguous_stack(series: "TiffPageSeries", file: BinaryIO) -> NDArra
         raise ReadError("the stack of images ends early: the file is truncated")
     stack: NDArray[Any] = series.asarray()
     return stack
-
-
-def _drop_single_bands(
-    image: NDArray[Any], axes: list[str]
-) -> tuple[NDArray[Any], str]:
-    """Return the image and its axes without S and C of length 1."""
-    single = []
-    kept_axes = ""
-    for position, axis in enumerate(axes):
-        if axis in "SC" and image.shape[position] == 1:
-            single.append(position)
-        else:
-            kept_axes += axis
-    return image.squeeze(tuple(single)), kept_axes

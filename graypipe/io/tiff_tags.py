@@ -209,4 +209,10 @@ def source_keywords(page: "TiffPage", dtype: np.dtype[Any]) -> dict[str, Any]:
 
 def read_orientation(page: "TiffPage") -> int | None:
     """Return the orientation of a page, 1 to 8, or None if it is invalid."""
-    return validate_orientation(int(page.tags.valueof(ORIENTATION, default=1)))
+    value = page.tags.valueof(ORIENTATION, default=1)
+    if isinstance(value, bytes) and len(value) == 1:
+        # TIFF 6.0 asks for SHORT; some writers store BYTE.
+        value = value[0]
+    if not isinstance(value, int):
+        return None
+    return validate_orientation(value)

@@ -1,6 +1,9 @@
 """TIFF: storage, layouts and pages, against Pillow, OpenCV or what was written."""
 
+import io
+import logging
 import struct
+import threading
 
 import cv2
 import numpy as np
@@ -358,3 +361,188 @@ def test_axes_that_are_not_an_image_are_refused(tmp_path):
         gp.ReadError, match=r"odd\.tif: expected the axes.*YX.*gp\.Source"
     ):
         gp.read(path)
+
+
+def test_repeated_axes_count_every_frame():
+    file = io.BytesIO()
+    stack = RNG.integers(0, 256, (2, 3, 8, 9), dtype=np.uint8)
+    tifffile.imwrite(file, stack, photometric="minisblack")
+    assert facts(file)["frames"] == 6
+    with pytest.raises(gp.ReadError, match="6 frames"):
+        gp.read(file)
+    for number in range(6):
+        np.testing.assert_array_equal(
+            gp.read(file, frame=number)[0], stack.reshape(6, 8, 9)[number]
+        )
+    with pytest.raises(
+        gp.ReadError, match=r"got axes QQ of lengths \(2, 3\).*frame=0 to frame=5"
+    ):
+        gp.read(file, frame="all")
+
+
+@pytest.mark.parametrize(
+    ("axes", "keywords", "layout"),
+    [
+        ("ZYX", {"imagej": True}, "DHW"),
+        ("TYX", {"ome": True}, "THW"),
+        ("TZYX", {"imagej": True}, "TDHW"),
+        ("TZCYX", {"imagej": True}, "TDCHW"),
+        ("TZCYX", {"ome": True}, "TDCHW"),
+        ("CZYX", {"ome": True}, "DCHW"),
+        ("TYXS", {"ome": True, "photometric": "rgb"}, "THWC"),
+        ("ZTYX", {}, "DTHW"),
+        ("QYX", {}, "NHW"),
+        ("IYXS", {"photometric": "rgb"}, "NHWC"),
+    ],
+)
+def test_all_frames_have_the_axes_of_the_file(axes, keywords, layout):
+    sizes = {"T": 2, "Z": 4, "C": 3, "Y": 10, "X": 12, "S": 3, "Q": 5, "I": 5}
+    shape = [sizes[axis] for axis in axes]
+    stack = RNG.integers(0, 65536, shape, dtype=np.uint16)
+    file = io.BytesIO()
+    keywords = {"photometric": "minisblack", **keywords}
+    tifffile.imwrite(file, stack, metadata={"axes": axes}, **keywords)
+    image, source = gp.read(file, frame="all")
+    assert source.layout == layout
+    if axes == "CZYX":
+        stack = stack.swapaxes(0, 1)
+    np.testing.assert_array_equal(image, stack)
+
+
+def test_all_pages_are_stacked_along_n():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as out:
+        for page in (GRAY16, GRAY16[::-1], GRAY16[:, ::-1]):
+            out.write(page, metadata=None)
+    image, source = gp.read(file, frame="all")
+    np.testing.assert_array_equal(
+        image, np.stack([GRAY16, GRAY16[::-1], GRAY16[:, ::-1]])
+    )
+    assert source == gp.Source("gray", "NHW", dtype="uint16")
+    with tifffile.TiffWriter(file := io.BytesIO()) as out:
+        out.write(GRAY16, metadata=None)
+        out.write(GRAY16[1:], metadata=None)
+    with pytest.raises(gp.ReadError, match="frames of one size"):
+        gp.read(file, frame="all")
+
+
+def test_only_pages_that_are_read_are_loaded(monkeypatch):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as out:
+        for value in range(50):
+            out.write(np.full((4, 5), value, np.uint8), metadata=None)
+    loaded = []
+    load = tifffile.TiffPage.__init__
+
+    def count(self, parent, /, index, **keywords):
+        loaded.append(index)
+        load(self, parent, index, **keywords)
+
+    monkeypatch.setattr(tifffile.TiffPage, "__init__", count)
+    assert gp.read(file, frame=40)[0][0, 0] == 40
+    assert len(loaded) == 2
+    loaded.clear()
+    image, _ = gp.read(file, frame="all")
+    np.testing.assert_array_equal(image[:, 0, 0], np.arange(50))
+    assert len(loaded) == 50
+
+
+def test_pages_that_refer_to_each_other_are_refused():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as out:
+        out.write(GRAY8, metadata=None)
+        out.write(GRAY8, metadata=None)
+    with tifffile.TiffFile(io.BytesIO(file.getvalue())) as tif:
+        first = tif.pages[0].offset
+        last_offset = tif.pages.next_page_offset
+    data = bytearray(file.getvalue())
+    data[last_offset : last_offset + 4] = struct.pack("<I", first)
+    with pytest.raises(gp.ReadError, match="list of pages has no end"):
+        gp.read(bytes(data), frame=0)
+
+
+class CountingFile(io.BytesIO):
+    """A file that counts the bytes that are read from it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+    def readinto(self, buffer):
+        size = super().readinto(buffer)
+        self.count += size
+        return size
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize(
+    ("metadata", "planarconfig"),
+    [(None, "separate"), ({}, "separate"), ({"axes": "CYX"}, None)],
+)
+def test_only_selected_planes_are_read(metadata, planarconfig, compression):
+    scene = RNG.integers(0, 65536, (13, 64, 80), dtype=np.uint16)
+    file = io.BytesIO()
+    keywords = {"metadata": metadata, "compression": compression}
+    if planarconfig is not None:
+        keywords["planarconfig"] = planarconfig
+    else:
+        keywords["ome"] = True
+    tifffile.imwrite(file, scene, photometric="minisblack", rowsperstrip=20, **keywords)
+    counting = CountingFile(file.getvalue())
+    image, source = gp.read(counting, select=("band4", "band3", "band2"))
+    np.testing.assert_array_equal(image, scene[[3, 2, 1]])
+    assert source == gp.Source(("band4", "band3", "band2"), "CHW", dtype="uint16")
+    plane = len(file.getvalue()) / 13
+    assert counting.count < 4 * plane
+    names = [f"B{number:02}" for number in range(1, 14)]
+    image, source = gp.read(file, bands=names, select=("B13", "B01"))
+    np.testing.assert_array_equal(image, scene[[12, 0]])
+    assert source.bands == ("B13", "B01")
+    with pytest.raises(gp.ReadError, match=r"select= names \('B14', 'B15'\)"):
+        gp.read(file, bands=names, select=("B14", "B15"))
+    with pytest.raises(gp.ReadError, match="13 bands"):
+        gp.read(file, bands=names[:12], select=("B01",))
+
+
+def test_selected_bands_have_the_names_of_the_file():
+    scene = RNG.integers(0, 65536, (2, 3, 20, 30), dtype=np.uint16)
+    file = io.BytesIO()
+    metadata = {"axes": "TCYX", "Channel": {"Name": ["DAPI", "GFP", "Cy5"]}}
+    tifffile.imwrite(file, scene, ome=True, metadata=metadata)
+    image, source = gp.read(file, frame=1, select=("Cy5", "DAPI"))
+    np.testing.assert_array_equal(image, scene[1, [2, 0]])
+    assert source == gp.Source(("Cy5", "DAPI"), "CHW", dtype="uint16")
+    image, source = gp.read(file, frame="all", select=("GFP",))
+    np.testing.assert_array_equal(image, scene[:, 1:2])
+    assert source == gp.Source(("GFP",), "TCHW", dtype="uint16")
+    renamed = {"bands": ("a", "b", "c"), "frame": 0}
+    image, source = gp.read(file, select=("c", "a"), **renamed)
+    np.testing.assert_array_equal(image, scene[0, [2, 0]])
+
+
+def test_messages_of_tifffile_are_not_logged(caplog, capfd):
+    file = io.BytesIO()
+    tifffile.imwrite(file, GRAY8, metadata=None)
+    with tifffile.TiffFile(io.BytesIO(file.getvalue())) as tif:
+        entry = tif.pages[0].tags[282].offset
+    data = bytearray(file.getvalue())
+    # A value outside of the file, so that tifffile skips the tag.
+    data[entry + 8 : entry + 12] = b"\xff\xff\xff\x7f"
+    with pytest.raises(gp.ReadError, match=r"damaged \(tifffile: <TiffTag"):
+        gp.read(bytes(data))
+    assert caplog.records == []
+    logged = []
+
+    def use_tifffile():
+        tifffile.TiffFile(io.BytesIO(data)).close()
+        logged.extend(caplog.records)
+
+    thread = threading.Thread(target=use_tifffile)
+    thread.start()
+    thread.join()
+    assert len(logged) > 0
+    assert capfd.readouterr().err == ""
+    assert logging.getLogger("tifffile").filters != []

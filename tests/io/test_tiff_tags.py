@@ -1,5 +1,6 @@
 """Tags of a TIFF file that say what its samples mean: white, bits, palette, alpha, nodata."""
 
+import io
 import struct
 import threading
 
@@ -344,3 +345,65 @@ def test_16_bit_pixels_from_pillow_keep_every_level(tmp_path, byte_order):
     assert image.dtype.isnative
     np.testing.assert_array_equal(image, levels)
     assert np.unique(gp.plan(source, "imagenet")(image)[0]).size == 256
+
+
+def one_bit_palette(pixels, colours):
+    """Return a TIFF file of one bit per pixel; colours have the shape (3, 2)."""
+    data = np.packbits(pixels, axis=1).tobytes()
+    palette = np.array(colours, "<u2").tobytes()
+    height, width = pixels.shape
+    tags = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, 1, 1),
+        (262, 3, 1, 3),
+        (273, 4, 1, 8),
+        (278, 3, 1, height),
+        (279, 4, 1, len(data)),
+        (320, 3, 6, 8 + len(data)),
+    ]
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(data) + len(palette))
+        + data
+        + palette
+        + struct.pack("<H", len(tags))
+        + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        + bytes(4)
+    )
+
+
+def test_palettes_of_one_bit_are_indexed():
+    for colours in ([[0, 65535], [257, 0], [0, 0]], [[65535, 0]] * 3):
+        data = one_bit_palette(GRAY8 > 99, colours)
+        image, source = gp.read(data)
+        with Image.open(io.BytesIO(data)) as opened:
+            expected = np.asarray(opened.convert("RGB"))
+        if source.bands == ("gray",):
+            expected = expected[..., 0]
+        np.testing.assert_array_equal(image, expected)
+        assert facts(data)["bands"] == len(source.bands)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("B", 8), ("H", 8), ("I", 8)])
+def test_orientation_may_have_any_integer_type(dtype, value):
+    file = io.BytesIO()
+    tifffile.imwrite(file, GRAY8, extratags=[(274, dtype, 1, value, True)])
+    assert facts(file)["orientation"] == 8
+    with pytest.raises(gp.ReadError, match="orientation 8"):
+        gp.read(file)
+    np.testing.assert_array_equal(
+        gp.read(file, orientation="apply")[0], np.rot90(GRAY8)
+    )
+
+
+@pytest.mark.parametrize(
+    "tag", [("H", 1, 9), ("B", 2, (6, 6)), ("H", 2, (6, 1)), ("f", 1, 6.5)]
+)
+def test_invalid_orientation_is_damaged(tag):
+    file = io.BytesIO()
+    tifffile.imwrite(file, GRAY8, extratags=[(274, *tag, True)])
+    assert facts(file)["orientation"] is None
+    for policy in ("error", "apply"):
+        with pytest.raises(gp.ReadError, match="orientation metadata"):
+            gp.read(file, orientation=policy)
+    np.testing.assert_array_equal(gp.read(file, orientation="ignore")[0], GRAY8)

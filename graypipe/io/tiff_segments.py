@@ -1,0 +1,368 @@
+"""Decode the strips and tiles (segments) of a TIFF page, and raise if one is damaged.
+
+tifffile reads the segments, unpacks and unpredicts their bytes and says where they
+belong. It ignores what some decoders notice, and some decoders notice nothing, so
+segments are decompressed or checked here:
+
+- JPEG is decoded by simplejpeg, for which every warning of libjpeg is an error.
+- Deflate, LZMA and Zstandard verify the checksum of each segment.
+- LZW is decoded by libtiff, which is as strict as imagecodecs and faster.
+- CCITT and JPEG XR segments that end early are recognised; they have no checksums.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from math import ceil
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ReadError
+from ..extras import require_extra
+from .tiff_tags import RGB, YCBCR
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+# Compression; the tags of TIFF 6.0 and those that tifffile knows.
+UNCOMPRESSED = 1
+CCITT_RLE, CCITT_FAX3, CCITT_FAX4 = 2, 3, 4
+LZW = 5
+JPEG = 7
+DEFLATES = (8, 32946, 50013)
+PACKBITS = 32773
+LZMA = 34925
+ZSTDS = (34926, 50000)
+JPEG_XRS = (22610, 34934)
+
+# FillOrder: the first pixel is in the lowest bit of a byte.
+LOWEST_BIT_FIRST = 2
+
+ROWS_PER_STRIP = 278
+
+# A complete CCITT segment decodes to the same pixels whatever follows it. These bits,
+# repeated, continue an incomplete one with short runs of both colours. No single
+# pattern does so in every state of the decoder; of the cuts that change pixels, these
+# find all in RLE and Group 4 strips and 98 % in Group 3 strips.
+CCITT_ENDINGS = ("1", "01", "0001")
+
+Decoder: TypeAlias = Callable[[bytes, int], NDArray[Any]]
+
+
+def decode_page(page: "TiffPage", planes: Sequence[int] | None = None) -> NDArray[Any]:
+    """Return the pixels of a page.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        A page with all of its segments.
+    planes : sequence of int, optional
+        Planes to read, in this order, of a page that stores samples apart. All if not
+        given.
+
+    Returns
+    -------
+    ndarray
+        Shape ``page.shape``, or that of the planes; native byte order.
+
+    Raises
+    ------
+    ReadError
+        If a segment ends early.
+    Exception
+        Of many types, if a decoder notices other damage.
+    """
+    if page.is_contiguous and planes is None:
+        # Read into the array.
+        pixels: NDArray[Any] = page.asarray()
+        return pixels
+    plane_count, *image_shape = page.shaped
+    chosen = range(plane_count) if planes is None else planes
+    position_of_plane = {plane: position for position, plane in enumerate(chosen)}
+    image = np.empty((len(chosen), *image_shape), page.dtype)
+    decode = _segment_decoder(page)
+
+    def place(segment: tuple[bytes, int]) -> None:
+        data, number = segment
+        _, (plane, depth, row, column, _), _ = page.decode(None, number)
+        pixels = decode(data, number)
+        area = image[position_of_plane[plane], depth:, row:, column:]
+        # Tiles extend beyond the edges of the image.
+        area = area[tuple(slice(size) for size in pixels.shape)]
+        area[...] = pixels[tuple(slice(size) for size in area.shape)]
+
+    _for_each_segment(page, chosen, plane_count, place)
+    if planes is None:
+        return image.reshape(page.shape)
+    return image.reshape(len(chosen), *page.shape[1:])
+
+
+def _for_each_segment(
+    page: "TiffPage",
+    planes: Iterable[int],
+    plane_count: int,
+    place: Callable[[tuple[bytes, int]], None],
+) -> None:
+    """Read the segments of some planes, and call ``place`` with (data, number)."""
+    per_plane = len(page.dataoffsets) // plane_count
+    numbers: list[int] = []
+    for plane in planes:
+        numbers.extend(range(plane * per_plane, (plane + 1) * per_plane))
+    chunks = page.parent.filehandle.read_segments(
+        [page.dataoffsets[number] for number in numbers],
+        [page.databytecounts[number] for number in numbers],
+        numbers,
+        flat=False,
+    )
+    # As tifffile does: no threads for small segments, nor more than half the cores.
+    if page.maxworkers < 2:
+        for chunk in chunks:
+            for segment in chunk:
+                place(segment)
+        return
+    with ThreadPoolExecutor(page.maxworkers) as executor:
+        for chunk in chunks:
+            # A list, so that errors are raised.
+            list(executor.map(place, chunk))
+
+
+def _segment_decoder(page: "TiffPage") -> Decoder:
+    """Return a function of the data and the number of a segment to its pixels.
+
+    The pixels have the shape (depth, length, width, samples).
+    """
+    compression = page.compression
+    if compression == JPEG:
+        return _jpeg_decoder(page)
+    if compression in (CCITT_RLE, CCITT_FAX3, CCITT_FAX4):
+        return _ccitt_decoder(page)
+    if compression in JPEG_XRS:
+        return _jpeg_xr_decoder(page)
+    decompress = _decompressor(page)
+    if decompress is None:
+        return _decode_as_tifffile(page)
+    # tifffile unpacks and unpredicts what is decompressed here like the segments of an
+    # uncompressed page.
+    unpacked_page = copy(page)
+    unpacked_page.compression = UNCOMPRESSED
+    unpacked_page.fillorder = 1
+    for cached in ("hash", "decode"):
+        unpacked_page.__dict__.pop(cached, None)
+    decode_unpacked = _decode_as_tifffile(unpacked_page)
+
+    def decode(data: bytes, number: int) -> NDArray[Any]:
+        if page.fillorder == LOWEST_BIT_FIRST:
+            import imagecodecs
+
+            data = imagecodecs.bitorder_decode(data)
+        return decode_unpacked(decompress(data, number), number)
+
+    return decode
+
+
+def _decode_as_tifffile(page: "TiffPage") -> Decoder:
+    """Return a decoder that leaves a segment to tifffile."""
+    tables = {}
+    if page.jpegtables is not None or page.jpegheader is not None:
+        tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+
+    def decode(data: bytes, number: int) -> NDArray[Any]:
+        pixels: NDArray[Any] = page.decode(data, number, **tables)[0]
+        return pixels
+
+    return decode
+
+
+def _decompressor(page: "TiffPage") -> Callable[[bytes, int], bytes] | None:
+    """Return a function of the data and the number of a segment to its bytes.
+
+    Return None for codecs that decode images, and for others that tifffile can call.
+    """
+    import imagecodecs
+
+    compression = page.compression
+    if compression == LZW:
+        return lambda data, number: _decode_lzw(data, _segment_size(page, number))
+    if compression == LZMA:
+        # Decoding to a known size stops before the checksum.
+        return lambda data, _: imagecodecs.lzma_decode(data)
+    # The last strip may be padded to the height of the others.
+    size = max(_segment_size(page, 0), _padded_strip_size(page))
+    if compression in DEFLATES:
+        return lambda data, _: imagecodecs.deflate_decode(data, out=size)
+    if compression in ZSTDS:
+        return lambda data, _: imagecodecs.zstd_decode(data, out=size)
+    if compression == PACKBITS:
+        return lambda data, _: imagecodecs.packbits_decode(data, out=size)
+    return None
+
+
+def _row_size(page: "TiffPage", width: int, samples: int) -> int:
+    """Return the bytes of a row of a segment; rows start at whole bytes."""
+    bits = page.bitspersample
+    pixel_bits = sum(bits) if isinstance(bits, tuple) else bits * samples
+    return ceil(width * pixel_bits / 8)
+
+
+def _segment_size(page: "TiffPage", number: int) -> int:
+    """Return the bytes of a segment when decompressed."""
+    _, _, (depth, length, width, samples) = page.decode(None, number)
+    return depth * length * _row_size(page, width, samples)
+
+
+def _padded_strip_size(page: "TiffPage") -> int:
+    """Return the bytes of a strip of as many rows as RowsPerStrip says."""
+    _, _, (_, length, width, samples) = page.decode(None, 0)
+    rows = page.tags.valueof(ROWS_PER_STRIP, default=length)
+    # A huge number says that there is one strip, and is no number of rows to reserve
+    # memory for.
+    rows = min(rows, 2 * page.imagelength)
+    return rows * _row_size(page, width, samples)
+
+
+def _decode_lzw(data: bytes, size: int) -> bytes:
+    """Return ``size`` bytes from an LZW segment, as libtiff decodes it.
+
+    libtiff decodes files rather than segments, so the segment becomes the only strip of
+    a file whose image is one row of bytes.
+    """
+    import imagecodecs
+
+    entry_count = 9
+    header_size = 8 + 2 + 12 * entry_count + 4
+    entries = [
+        (256, 4, 1, size),  # ImageWidth
+        (257, 4, 1, 1),  # ImageLength
+        (258, 3, 1, 8),  # BitsPerSample
+        (259, 3, 1, LZW),  # Compression
+        (262, 3, 1, 1),  # PhotometricInterpretation: 0 is black
+        (273, 4, 1, header_size),  # StripOffsets
+        (277, 3, 1, 1),  # SamplesPerPixel
+        (ROWS_PER_STRIP, 4, 1, 1),
+        (279, 4, 1, len(data)),  # StripByteCounts
+    ]
+    header = struct.pack("<2sHIH", b"II", 42, 8, entry_count)
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    row = imagecodecs.tiff_decode(header + directory + bytes(4) + data)
+    return row.tobytes()  # type: ignore[no-any-return]
+
+
+def _jpeg_decoder(page: "TiffPage") -> Decoder:
+    """Return a decoder of JPEG segments."""
+    samples = page.shaped[-1]
+    is_gray = samples == 1
+    is_colour = (
+        samples == 3 and page.photometric in (RGB, YCBCR) and not page.extrasamples
+    )
+    # NDPI files store a header apart from the segments.
+    is_regular = page.bitspersample == 8 and page.jpegheader is None
+    if not is_regular or not (is_gray or is_colour):
+        decode_unchecked = _decode_as_tifffile(page)
+
+        def decode_other(data: bytes, number: int) -> NDArray[Any]:
+            # simplejpeg has neither 12 bits nor extra samples. The marker EOI is what
+            # a segment that ends early lacks.
+            if b"\xff\xd9" not in data[-16:]:
+                raise ReadError("a JPEG strip or tile ends early: the file is damaged")
+            return decode_unchecked(data, number)
+
+        return decode_other
+    with require_extra("io", "simplejpeg"):
+        import simplejpeg
+    # JPEGTables holds the tables that all segments share, between SOI and EOI.
+    tables = (page.jpegtables or b"\xff\xd8").rpartition(b"\xff\xd9")[0] or b"\xff\xd8"
+    # tifffile's rule: RGB without subsampling is stored as RGB, whatever the segments
+    # say, and RGB with subsampling is in fact YCbCr.
+    is_stored_as_rgb = is_colour and page.photometric == RGB and not page.is_jfif
+    colour_space = "GRAY" if is_gray else "RGB"
+
+    def decode(data: bytes, number: int) -> NDArray[Any]:
+        if is_stored_as_rgb:
+            data = _declare_rgb(data)
+        pixels = simplejpeg.decode_jpeg(tables + data[2:], colour_space, strict=True)
+        _, (_, _, row, column, _), (_, length, width, _) = page.decode(None, number)
+        # Tiles at the edges may hold only what is inside of the image.
+        length = min(length, page.imagelength - row)
+        width = min(width, page.imagewidth - column)
+        if pixels.shape[0] < length or pixels.shape[1] < width:
+            raise ReadError(
+                f"expected a JPEG strip or tile of {width} x {length} pixels, got "
+                f"{pixels.shape[1]} x {pixels.shape[0]}: the file is damaged"
+            )
+        return pixels[np.newaxis, :length, :width]
+
+    return decode
+
+
+def _declare_rgb(data: bytes) -> bytes:
+    """Return JPEG data whose markers say that the components are RGB.
+
+    libjpeg takes three components for YCbCr, unless a marker of Adobe says otherwise.
+    Other APP markers, which could contradict it, are left out.
+    """
+    adobe_rgb = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+    kept = []
+    position = 2
+    while data[position : position + 1] == b"\xff":
+        marker = data[position + 1]
+        size = 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        is_app = 0xE0 <= marker <= 0xEF
+        is_table_or_comment = marker in (0xC4, 0xDB, 0xDD, 0xFE)
+        if not is_app and not is_table_or_comment:
+            break
+        if not is_app:
+            kept.append(data[position : position + size])
+        position += size
+    return data[:2] + adobe_rgb + b"".join(kept) + data[position:]
+
+
+def _ccitt_decoder(page: "TiffPage") -> Decoder:
+    """Return a decoder of CCITT segments, which have neither lengths nor checksums."""
+    import imagecodecs
+
+    decode_unchecked = _decode_as_tifffile(page)
+    endings = []
+    for bits in CCITT_ENDINGS:
+        ending = np.packbits([int(bit) for bit in bits * 160]).tobytes()
+        if page.fillorder == LOWEST_BIT_FIRST:
+            ending = imagecodecs.bitorder_decode(ending)
+        endings.append(ending)
+
+    def decode(data: bytes, number: int) -> NDArray[Any]:
+        pixels = decode_unchecked(data, number)
+        for ending in endings:
+            if not np.array_equal(decode_unchecked(data + ending, number), pixels):
+                raise ReadError("a CCITT strip or tile ends early: the file is damaged")
+        return pixels
+
+    return decode
+
+
+def _jpeg_xr_decoder(page: "TiffPage") -> Decoder:
+    """Return a decoder of JPEG XR segments, which have no checksums."""
+    decode_unchecked = _decode_as_tifffile(page)
+
+    def decode(data: bytes, number: int) -> NDArray[Any]:
+        if _jpeg_xr_size(data) > len(data):
+            raise ReadError("a JPEG XR strip or tile ends early: the file is damaged")
+        return decode_unchecked(data, number)
+
+    return decode
+
+
+def _jpeg_xr_size(data: bytes) -> int:
+    """Return the end of the image in a JPEG XR file (ITU-T T.832, annex A)."""
+    # The tags of the file are those of a TIFF file in little-endian order.
+    (offset,) = struct.unpack_from("<I", data, 4)
+    (entry_count,) = struct.unpack_from("<H", data, offset)
+    values = {}
+    for number in range(entry_count):
+        tag, _, _, value = struct.unpack_from("<HHII", data, offset + 2 + 12 * number)
+        values[tag] = value
+    # Offset and number of bytes of the image, and of its alpha, which is optional.
+    image_end = values[0xBCC0] + values[0xBCC1]
+    alpha_end = values.get(0xBCC2, 0) + values.get(0xBCC3, 0)
+    return max(image_end, alpha_end)
