@@ -1,21 +1,38 @@
-"""Decode JPEG files with Pillow; the images of a file with several are its frames.
+"""Decode JPEG and JPEG-LS files; the images of a file with several are its frames.
 
-Only the segments needed for decoding are passed to the decoder. A file with several
+Only the segments needed for decoding are passed to the decoder: simplejpeg for 8-bit
+JPEG, and imagecodecs for 12-bit JPEG, lossless JPEG and JPEG-LS. A file with several
 images lists them in the Multi-Picture Format (MPF), CIPA DC-007.
 """
 
 import re
 import struct
-from io import BytesIO
+from math import ceil
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
+from ..extras import require_extra
 from .decoded import DecodedImage, Request, check_size, decode_frames
 from .exif import parse_orientation, tag_value
-from .jpeg_stream import START_OF_IMAGE, JpegStream, parse_stream
+from .jpeg_stream import (
+    JPEG_LS,
+    LOSSLESS,
+    PROGRESSIVE_DCT,
+    SEQUENTIAL_DCT,
+    START_OF_IMAGE,
+    FrameHeader,
+    JpegStream,
+    Scan,
+    parse_stream,
+)
+
+# Number of samples per pixel -> Pillow's mode.
+EIGHT_BIT_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+
+SUPPORTED_FRAMES = {*SEQUENTIAL_DCT, PROGRESSIVE_DCT, LOSSLESS, JPEG_LS}
 
 # MPF tags: the number of images, and the offset of the list of images. An entry of the
 # list has 16 bytes: 4 for attributes, 4 for the size, 4 for the offset, and 4 for two
@@ -25,6 +42,8 @@ MPF_ENTRIES = 0xB002
 MPF_ENTRY_SIZE = 16
 MPF_ENTRY_FORMAT = "4xII4x"
 
+RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+
 # Matches the end of an entropy-coded interval: before a restart marker, and at the end
 # of a scan.
 INTERVAL_END = re.compile(rb"(?=\xff[\xd0-\xd7])|\Z")
@@ -32,27 +51,39 @@ INTERVAL_END = re.compile(rb"(?=\xff[\xd0-\xd7])|\Z")
 # Bytes appended to an interval; any bytes without a marker (0xFF) would do.
 PADDING = b"\x55" * 64
 
+# Position of the colour space in a SPIFF header, and its values for none stated, gray
+# and RGB: ITU-T T.84, annex F.
+SPIFF_COLOUR_SPACE = 18
+SPIFF_GRAY_OR_RGB = (2, 8, 10)
+
 
 def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a JPEG file from its segments; see `graypipe.io.facts`."""
     stream = parse_stream(file.read())
-    sample_count = len(stream.frame.components)
-    modes = {1: "L", 3: "RGB", 4: "CMYK"}
+    frame = stream.frame
+    sample_count = len(frame.components)
+    dtype = "uint8" if frame.bits <= 8 else "uint16"
+    mode = f"{dtype} x {sample_count}"
+    if frame.bits == 8:
+        mode = EIGHT_BIT_MODES.get(sample_count, mode)
     return {
-        "format": "JPEG",
-        "mode": modes.get(sample_count, f"{sample_count} samples"),
-        "width": stream.frame.width,
-        "height": stream.frame.height,
+        "format": "JPEG-LS" if frame.marker == JPEG_LS else "JPEG",
+        "mode": mode,
+        "width": frame.width,
+        "height": frame.height,
         "frames": len(_image_list(stream)),
         "bands": sample_count,
-        "dtype": "uint8",
+        "dtype": dtype,
         "alpha": False,
         "orientation": _orientation(stream),
     }
 
 
 def decode(file: BinaryIO, request: Request) -> DecodedImage:
-    """Decode one image of a JPEG file: gray (H, W) or RGB (H, W, 3), uint8.
+    """Decode the images of a JPEG file: gray (H, W) or RGB (H, W, 3).
+
+    The dtype is uint8 for up to 8 bits per sample, else uint16. The source states the
+    bits if they are neither 8 nor 16.
 
     Parameters
     ----------
@@ -64,8 +95,10 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     Raises
     ------
     ReadError
-        If the file is damaged, truncated or too large, is not 8-bit gray or RGB, or
-        the frame is not valid.
+        If the file is damaged, truncated or too large, is not gray or RGB, uses an
+        unsupported coding process, or the frame is not valid.
+    MissingExtraError
+        If simplejpeg or imagecodecs, of the extra ``io``, is not installed.
     """
     data = file.read()
     stream = parse_stream(data)
@@ -95,42 +128,155 @@ def _decode_later_image(data: bytes, start: int, size: int) -> DecodedImage:
 
 def _decode_stream(stream: JpegStream, stored_bytes: int) -> DecodedImage:
     """Return the image of one stream."""
-    sample_count = len(stream.frame.components)
+    frame = stream.frame
+    _check_supported(frame)
+    sample_count = len(frame.components)
+    sample_size = 1 if frame.bits <= 8 else 2
+    decoded_bytes = frame.width * frame.height * sample_count * sample_size
+    check_size(decoded_bytes, stored_bytes)
+    if frame.is_8_bit_dct:
+        image = _decode_8_bit(stream)
+    elif frame.marker == JPEG_LS:
+        image = _decode_jpeg_ls(stream)
+    else:
+        image = _decode_12_bit_or_lossless(stream)
+    keywords = {}
+    if frame.bits not in (8, 16):
+        keywords["bits"] = frame.bits
+        _check_levels(image, frame.bits)
+    return DecodedImage(
+        image,
+        "HW" if sample_count == 1 else "HWC",
+        "gray" if sample_count == 1 else "RGB",
+        orientation=_orientation(stream),
+        source_keywords=keywords,
+    )
+
+
+def _check_supported(frame: FrameHeader) -> None:
+    """Raise ReadError if the coding process or the colour space is not supported."""
+    if frame.marker not in SUPPORTED_FRAMES:
+        raise ReadError(
+            f"the coding process SOF{frame.marker - 0xC0} (arithmetic or hierarchical) "
+            "is not supported, because its decoders do not notice missing data: "
+            "convert the file to Huffman coding, for example with jpegtran -copy all"
+        )
+    sample_count = len(frame.components)
     if sample_count not in (1, 3):
         raise ReadError(
             f"expected gray or RGB, got {sample_count} samples per pixel (for example "
             "CMYK), whose colours depend on an ICC profile: convert the file to RGB "
             "first"
         )
-    check_size(stream.frame.width * stream.frame.height * sample_count, stored_bytes)
-    image = _decode_pixels(stream)
-    _check_complete(image, stream)
-    orientation = _orientation(stream)
-    if image.ndim == 2:
-        return DecodedImage(image, "HW", "gray", orientation=orientation)
-    return DecodedImage(image, "HWC", "RGB", orientation=orientation)
 
 
-def _decode_pixels(stream: JpegStream) -> NDArray[Any]:
-    """Return the pixels as Pillow decodes them."""
-    from PIL.JpegImagePlugin import JpegImageFile
+def _decode_8_bit(stream: JpegStream) -> NDArray[np.uint8]:
+    """Return the pixels of an 8-bit DCT stream.
 
-    with JpegImageFile(BytesIO(stream.to_bytes())) as image:
-        return np.array(image)
-
-
-def _check_complete(image: NDArray[Any], stream: JpegStream) -> None:
-    """Raise ReadError if the entropy-coded data of the stream end early.
-
-    The decoder fills missing data with gray and does not report it. The image is
-    therefore decoded once more with padding after each interval: if data are missing,
-    the padding is decoded and changes the image; otherwise it is ignored.
+    In strict mode, simplejpeg raises for everything that libjpeg warns about: data that
+    end before the image does, invalid codes, restart markers out of order, and bytes
+    between the image and the next marker.
     """
-    padded_scans = [INTERVAL_END.sub(PADDING, scan) for scan in stream.scans]
-    padded = stream._replace(scans=padded_scans)
-    if not np.array_equal(image, _decode_pixels(padded)):
+    with require_extra("io", "simplejpeg"):
+        import simplejpeg
+    frame = stream.frame
+    is_gray = len(frame.components) == 1
+    colour_space = "GRAY" if is_gray else "RGB"
+    try:
+        image = simplejpeg.decode_jpeg(stream.to_bytes(), colour_space, strict=True)
+    except ValueError as error:
+        if "subsampling" in str(error):
+            # Its API has names for the usual chroma samplings, and decodes no others.
+            raise ReadError(
+                "simplejpeg does not support the chroma sampling "
+                f"{list(frame.components.values())}: decode the file with "
+                "imagecodecs.jpeg8_decode(data), which does not report damage, and "
+                'declare gp.Source("RGB")'
+            ) from None
+        raise ReadError(f"the pixels are damaged or truncated ({error})") from None
+    if is_gray:
+        image = image[..., 0]
+    return image  # type: ignore[no-any-return]
+
+
+def _decode_12_bit_or_lossless(stream: JpegStream) -> NDArray[Any]:
+    """Return the pixels of a 12-bit DCT stream, or of a lossless one.
+
+    imagecodecs ignores the warnings of libjpeg. Missing data are noticed by the checks
+    below; changed data remain unnoticed unless they exceed the bit depth or make the
+    decoder run out of data.
+    """
+    for scan in stream.scans:
+        _check_restarts(scan, stream.frame)
+    with require_extra("io", "imagecodecs"):
+        import imagecodecs
+    image = imagecodecs.jpeg8_decode(stream.to_bytes())
+    # The decoder fills missing data with zeros. The image is therefore decoded once
+    # more with padding after each interval: if data are missing, the padding is decoded
+    # and changes the image; otherwise it is ignored.
+    padded = imagecodecs.jpeg8_decode(_pad_intervals(stream).to_bytes())
+    if not np.array_equal(image, padded):
         raise ReadError(
             "the pixels end before the image does: the file is damaged or truncated"
+        )
+    return image  # type: ignore[no-any-return]
+
+
+def _check_restarts(scan: Scan, frame: FrameHeader) -> None:
+    """Raise ReadError unless a scan has all its restart markers, in order."""
+    if scan.restart_interval == 0:
+        return
+    interval_count = ceil(frame.unit_count(scan.components) / scan.restart_interval)
+    # A marker separates two intervals. The numbers of the markers cycle through 0 to 7.
+    expected = [0xD0 + number % 8 for number in range(interval_count - 1)]
+    markers = [match[0] for match in RESTART.findall(scan.entropy_coded)]
+    if markers != expected:
+        raise ReadError(
+            "some restart intervals are missing: the file is damaged or truncated"
+        )
+
+
+def _pad_intervals(stream: JpegStream) -> JpegStream:
+    """Return a stream with padding after each entropy-coded interval."""
+    padded_scans = []
+    for scan in stream.scans:
+        padded = INTERVAL_END.sub(PADDING, bytes(scan.entropy_coded))
+        padded_scans.append(scan._replace(entropy_coded=memoryview(padded)))
+    return stream._replace(scans=padded_scans)
+
+
+def _decode_jpeg_ls(stream: JpegStream) -> NDArray[Any]:
+    """Return the pixels of a JPEG-LS stream.
+
+    The decoder raises if a scan is longer or shorter than its image. A change that
+    keeps the length remains unnoticed unless it exceeds the bit depth.
+    """
+    _, spiff = stream.metadata.get(b"SPIF", (0, b""))
+    if spiff and spiff[SPIFF_COLOUR_SPACE] not in SPIFF_GRAY_OR_RGB:
+        raise ReadError(
+            f"expected gray or RGB, got SPIFF colour space {spiff[SPIFF_COLOUR_SPACE]}:"
+            " decode the file with imagecodecs.jpegls_decode(data), and convert its "
+            "colours"
+        )
+    for scan in stream.scans:
+        tables = scan.header[2 : 2 + 2 * len(scan.components) : 2]
+        if any(tables):
+            raise ReadError(
+                "expected gray or RGB, got a JPEG-LS stream with a palette (mapping "
+                "table): convert the file to RGB first"
+            )
+    with require_extra("io", "imagecodecs"):
+        import imagecodecs
+    return imagecodecs.jpegls_decode(stream.to_bytes())  # type: ignore[no-any-return]
+
+
+def _check_levels(image: NDArray[Any], bits: int) -> None:
+    """Raise ReadError if the image has levels above its bit depth."""
+    largest = int(image.max())
+    if largest >= 2**bits:
+        raise ReadError(
+            f"the image has a level of {largest}, but {bits} bits per sample: the file "
+            "is damaged"
         )
 
 

@@ -1,15 +1,15 @@
-"""Parse the segments and scans of a JPEG stream, and check that it is complete.
+"""Parse the segments of a JPEG or JPEG-LS stream, and check that no scan is missing.
 
-A decoder fills in missing data without an error, so the completeness of all scans and
-restart intervals is checked here. Markers and headers follow ITU-T T.81, annex B.
+A decoder notices data that are missing within a scan, but not a scan that is missing as
+a whole. Markers and headers follow ITU-T T.81, annex B, and for JPEG-LS T.87, annex C.
 """
 
-import re
 import struct
-from collections.abc import Iterator
 from itertools import product
 from math import ceil
 from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import ReadError
 
@@ -23,20 +23,29 @@ START_OF_SCAN = 0xDA
 RESTART_INTERVAL = 0xDD
 APP1 = 0xE1  # EXIF and XMP
 APP2 = 0xE2  # MPF, the list of images
-JPEG_LS_FRAME = 0xF7
+APP8 = 0xE8  # SPIFF, the colour space of a JPEG-LS stream
 
-# Start of frame, SOF0 to SOF15, except DHT, JPG and DAC, which lie among them.
-FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+# Start of frame, SOF0 to SOF15, except DHT, JPG and DAC, which lie among them; and
+# SOF55, JPEG-LS.
+SEQUENTIAL_DCT = {0xC0, 0xC1}
+PROGRESSIVE_DCT = 0xC2
+LOSSLESS = 0xC3
+JPEG_LS = 0xF7
+FRAME_HEADERS = ({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {JPEG_LS}
 
 # The segments that a decoder needs. The only application segments kept are JFIF (APP0)
-# and Adobe (APP14), which say how colours are stored.
-DECODER_SEGMENTS = {*range(0xC0, 0xE0), 0xE0, 0xEE}
+# and Adobe (APP14), which say how the colours of a JPEG are stored, and APP8, which
+# does so for JPEG-LS. The others are not needed, and simplejpeg refuses a file for
+# damage in one of them, the colour profile. LSE (0xF8) holds parameters of JPEG-LS.
+DECODER_SEGMENTS = {*range(0xC0, 0xE0), 0xE0, APP8, 0xEE, JPEG_LS, 0xF8}
 
-# A scan ends at the first marker other than a restart marker. The bytes FF 00 are not a
-# marker, but a stuffed FF.
-SCAN_END = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+# The last three fields of the scan header of a sequential frame: all coefficients of a
+# block, and all their bits.
+ALL_COEFFICIENTS = bytes([0, 63, 0])
 
-RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+# Number of bytes searched at once for the end of a scan, so that a file with many scans
+# is searched once in total.
+SEARCH_SIZE = 1 << 16
 
 # A coefficient of a component: (component, number from 0 to 63).
 Coefficient = tuple[int, int]
@@ -49,21 +58,16 @@ class Segment(NamedTuple):
     ----------
     marker : int
         Second byte of the marker.
-    offset : int
-        Offset of the content in the file.
+    start, end : int
+        Offsets in the file of the content, and of the first byte after the segment.
     content : bytes
         The segment without its marker and length.
-    raw : bytes
-        The segment with its marker and length.
-    scan : bytes or None
-        The entropy-coded data after a scan header; None after other segments.
     """
 
     marker: int
-    offset: int
+    start: int
+    end: int
     content: bytes
-    raw: bytes
-    scan: bytes | None
 
 
 class FrameHeader(NamedTuple):
@@ -71,18 +75,34 @@ class FrameHeader(NamedTuple):
 
     Parameters
     ----------
+    marker : int
+        Second byte of the marker, which tells the coding process.
+    bits : int
+        Bits per sample.
     height, width : int
         Size in pixels.
     components : dict
         Component identifier -> sampling factors, (horizontal, vertical).
-    progressive : bool
-        Whether scans may contain parts of the coefficients.
     """
 
+    marker: int
+    bits: int
     height: int
     width: int
     components: dict[int, tuple[int, int]]
-    progressive: bool
+
+    @property
+    def is_8_bit_dct(self) -> bool:
+        """Whether this is the ordinary kind of JPEG, which simplejpeg decodes."""
+        is_dct = self.marker in SEQUENTIAL_DCT or self.marker == PROGRESSIVE_DCT
+        return is_dct and self.bits == 8
+
+    def is_complete_after(self, scanned: list[int]) -> bool:
+        """Whether one scan of these components is all that simplejpeg needs."""
+        is_sequential = self.marker in SEQUENTIAL_DCT
+        return (
+            self.is_8_bit_dct and is_sequential and set(scanned) == {*self.components}
+        )
 
     def unit_count(self, scanned: list[int]) -> int:
         """Return the number of coded units in a scan of the given components.
@@ -96,20 +116,49 @@ class FrameHeader(NamedTuple):
         -------
         int
             For several components, the number of interleaved units (MCU); for one
-            component, the number of its blocks of 8 x 8 samples. T.81, section A.2,
-            defines both.
+            component, the number of its data units: blocks of 8 x 8 samples, or single
+            samples if the coding is lossless. T.81, section A.2, defines them.
         """
+        unit_size = 1 if self.marker == LOSSLESS else 8
         factors = self.components.values()
         largest_horizontal = max(horizontal for horizontal, _ in factors)
         largest_vertical = max(vertical for _, vertical in factors)
         if len(scanned) > 1:
-            columns = ceil(self.width / (8 * largest_horizontal))
-            rows = ceil(self.height / (8 * largest_vertical))
+            columns = ceil(self.width / (unit_size * largest_horizontal))
+            rows = ceil(self.height / (unit_size * largest_vertical))
             return columns * rows
         horizontal, vertical = self.components[scanned[0]]
         component_width = ceil(self.width * horizontal / largest_horizontal)
         component_height = ceil(self.height * vertical / largest_vertical)
-        return ceil(component_width / 8) * ceil(component_height / 8)
+        return ceil(component_width / unit_size) * ceil(component_height / unit_size)
+
+
+class Scan(NamedTuple):
+    """One scan of a stream.
+
+    Parameters
+    ----------
+    headers : bytes
+        The segments that a decoder needs, from the previous scan to the header of this
+        one.
+    header : bytes
+        Content of the scan header.
+    restart_interval : int
+        Number of coded units between two restart markers; 0 if there are none.
+    entropy_coded : memoryview
+        The data after the scan header.
+    """
+
+    headers: bytes
+    header: bytes
+    restart_interval: int
+    entropy_coded: memoryview
+
+    @property
+    def components(self) -> list[int]:
+        """Identifiers of the components in the scan."""
+        count = self.header[0]
+        return list(self.header[1 : 1 + 2 * count : 2])
 
 
 class JpegStream(NamedTuple):
@@ -120,27 +169,25 @@ class JpegStream(NamedTuple):
     frame : FrameHeader
         Size and components.
     metadata : dict
-        First four bytes of an APP1 or APP2 segment -> (offset of its content in the
-        file, content). If several segments start alike, the first is used.
-    headers : list of bytes
-        For each scan, the segments between the previous scan and its data.
-    scans : list of bytes
-        The entropy-coded data of each scan.
+        First four bytes of an APP1, APP2 or APP8 segment -> (offset of its content in
+        the file, content). If several segments start alike, the first is used.
+    scans : list of Scan
+        In the order of the file.
     trailer : bytes
-        The segments after the last scan, with the end-of-image marker.
+        The end-of-image marker; empty if the data of the last scan extend to the end of
+        the file, so that they contain it.
     """
 
     frame: FrameHeader
     metadata: dict[bytes, tuple[int, bytes]]
-    headers: list[bytes]
-    scans: list[bytes]
+    scans: list[Scan]
     trailer: bytes
 
     def to_bytes(self) -> bytes:
         """Return the stream as a file."""
-        parts = []
-        for header, scan in zip(self.headers, self.scans, strict=True):
-            parts += [header, scan]
+        parts: list[bytes | memoryview] = [START_OF_IMAGE]
+        for scan in self.scans:
+            parts += [scan.headers, scan.entropy_coded]
         return b"".join([*parts, self.trailer])
 
 
@@ -155,136 +202,124 @@ def parse_stream(data: bytes) -> JpegStream:
     Raises
     ------
     ReadError
-        If the stream is truncated or damaged, or if scans or restart intervals are
-        missing.
+        If the stream is truncated or damaged, or if scans are missing.
     """
     frame: FrameHeader | None = None
     restart_interval = 0
     metadata: dict[bytes, tuple[int, bytes]] = {}
     headers: list[bytes] = []
-    scans: list[bytes] = []
+    scans: list[Scan] = []
     complete: set[Coefficient] = set()
-    pending = [START_OF_IMAGE]
-    for segment in _segments(data):
+    offset = len(START_OF_IMAGE)
+    while (segment := _parse_segment(data, offset)) is not None:
+        offset = segment.end
         content = segment.content
         if segment.marker in FRAME_HEADERS:
-            # SOF2, SOF6, SOF10 and SOF14 are the progressive ones.
-            frame = _parse_frame(content, progressive=segment.marker % 4 == 2)
+            frame = _parse_frame(segment.marker, content)
         elif segment.marker == RESTART_INTERVAL:
             (restart_interval,) = struct.unpack(">H", content)
-        elif segment.marker in (APP1, APP2):
-            metadata.setdefault(content[:4], (segment.offset, content))
+        elif segment.marker in (APP1, APP2, APP8):
+            metadata.setdefault(content[:4], (segment.start, content))
         if segment.marker in DECODER_SEGMENTS:
-            pending.append(segment.raw)
-        if segment.scan is not None:
-            if frame is None:
-                raise ReadError("a scan precedes the frame header: the file is damaged")
-            headers.append(b"".join(pending))
-            scans.append(segment.scan)
-            pending = []
-            complete |= _check_scan(content, segment.scan, frame, restart_interval)
+            headers.append(_raw_segment(segment, frame))
+        if segment.marker != START_OF_SCAN:
+            continue
+        if frame is None:
+            raise ReadError("a scan precedes the frame header: the file is damaged")
+        rest = memoryview(data)[offset:]
+        scan = Scan(b"".join(headers), content, restart_interval, rest)
+        if not scans and frame.is_complete_after(scan.components):
+            # The usual file: simplejpeg checks all that follows.
+            return JpegStream(frame, metadata, [scan], trailer=b"")
+        end = _find_scan_end(data, offset)
+        scans.append(scan._replace(entropy_coded=rest[: end - offset]))
+        complete |= _completed_coefficients(scan, frame)
+        headers = []
+        offset = end
     # Every coefficient of every component must be complete. A truncated progressive
     # file can end with a proper end-of-image marker and still lack its last scans.
     if frame is None or complete != set(product(frame.components, range(64))):
         raise ReadError("some scans are missing: the file is damaged or truncated")
-    trailer = b"".join([*pending, END_OF_IMAGE])
-    return JpegStream(frame, metadata, headers, scans, trailer)
+    return JpegStream(frame, metadata, scans, trailer=END_OF_IMAGE)
 
 
-def _segments(data: bytes) -> Iterator[Segment]:
-    """Yield the segments between the start and the end of the first stream."""
-    offset = len(START_OF_IMAGE)
-    while data[offset : offset + 2] != END_OF_IMAGE:
-        if data[offset : offset + 2] == FILL:
-            offset += 1
-            continue
-        marker, content = _parse_segment(data, offset)
-        content_start = offset + 4
-        end = content_start + len(content)
-        raw = data[offset:end]
-        scan = None
-        offset = end
-        if marker == START_OF_SCAN:
-            match = SCAN_END.search(data, end)
-            if match is None:
-                raise ReadError(
-                    "the file ends in the middle of its pixels: it is truncated"
-                )
-            scan = data[end : match.start()]
-            # The marker itself, without the fill bytes before it.
-            offset = match.end() - 2
-        yield Segment(marker, content_start, content, raw, scan)
-
-
-def _parse_segment(data: bytes, offset: int) -> tuple[int, bytes]:
-    """Return (marker, content) of the segment at ``offset``."""
+def _parse_segment(data: bytes, offset: int) -> Segment | None:
+    """Return the segment at ``offset``, or None at the end of the image."""
+    while data[offset : offset + 2] == FILL:
+        offset += 1
+    if data[offset : offset + 2] == END_OF_IMAGE:
+        return None
     if len(data) < offset + 4:
         raise ReadError("the file ends before its last segment: it is truncated")
     prefix, marker, length = struct.unpack_from(">BBH", data, offset)
     # The length counts its own two bytes.
-    content = data[offset + 4 : offset + 2 + length]
-    if prefix != 0xFF or marker < 0xC0 or length < 2 or len(content) != length - 2:
+    end = offset + 2 + length
+    if prefix != 0xFF or marker < 0xC0 or length < 2 or end > len(data):
         raise ReadError(
             f"expected a segment of a JPEG stream at byte {offset}: the file is "
             "damaged or truncated"
         )
-    if marker == JPEG_LS_FRAME:
-        raise ReadError(
-            "expected JPEG, got a JPEG-LS stream: decode it with "
-            "imagecodecs.jpegls_decode, and declare a gp.Source"
-        )
-    return marker, content
+    return Segment(marker, offset + 4, end, data[offset + 4 : end])
 
 
-def _parse_frame(content: bytes, progressive: bool) -> FrameHeader:
-    """Return the frame header, or raise ReadError if the image is not 8-bit."""
-    depth, height, width, count = struct.unpack_from(">BHHB", content)
-    if depth != 8:
-        raise ReadError(
-            f"expected 8 bits per sample, got {depth}: decode the file with "
-            f"imagecodecs.jpeg_decode, and declare gp.Source(..., bits={depth})"
-        )
+def _raw_segment(segment: Segment, frame: FrameHeader | None) -> bytes:
+    """Return a segment with its marker and length, as a decoder needs it."""
+    content = segment.content
+    is_sequential = frame is not None and frame.marker in SEQUENTIAL_DCT
+    if segment.marker == START_OF_SCAN and is_sequential:
+        # These fields have no meaning here. Some encoders write zeros, which simplejpeg
+        # would refuse.
+        content = content[:-3] + ALL_COEFFICIENTS
+    return struct.pack(">BBH", 0xFF, segment.marker, len(content) + 2) + content
+
+
+def _find_scan_end(data: bytes, offset: int) -> int:
+    """Return the offset of the first marker after ``offset`` that ends a scan."""
+    while offset < len(data) - 1:
+        size = min(SEARCH_SIZE, len(data) - offset)
+        stored = np.frombuffer(data, np.uint8, size, offset)
+        positions = np.flatnonzero(stored[:-1] == 0xFF)
+        markers = stored[positions + 1]
+        # A data byte 0xFF is followed by 0 in a JPEG, and by a byte below 0x80 in
+        # JPEG-LS. Restart markers, 0xD0 to 0xD7, are within a scan.
+        ends_scan = (markers >= 0x80) & (markers != 0xFF) & (markers & 0xF8 != 0xD0)
+        positions = positions[ends_scan]
+        if len(positions) > 0:
+            return offset + int(positions[0])
+        # The last byte may be the first of a marker.
+        offset += size - 1
+    raise ReadError("the file ends in the middle of its pixels: it is truncated")
+
+
+def _parse_frame(marker: int, content: bytes) -> FrameHeader:
+    """Return the frame header, or raise ReadError if it is invalid."""
+    bits, height, width, count = struct.unpack_from(">BHHB", content)
     components: dict[int, tuple[int, int]] = {}
-    for number in range(count):
-        start = 6 + 3 * number
-        identifier, sampling, _ = content[start : start + 3]
+    for identifier, sampling, _ in struct.iter_unpack(
+        "BBB", content[6 : 6 + 3 * count]
+    ):
         # The sampling factors share a byte, four bits each.
         components[identifier] = (sampling >> 4, sampling & 0x0F)
     has_zero_factor = any(0 in factors for factors in components.values())
-    if height == 0 or width == 0 or has_zero_factor:
-        raise ReadError("the frame header is damaged")
-    return FrameHeader(height, width, components, progressive)
+    if height == 0 or width == 0 or has_zero_factor or len(components) != count:
+        raise ReadError(
+            f"the frame header is damaged: it declares {height} x {width} pixels of "
+            f"{count} components"
+        )
+    return FrameHeader(marker, bits, height, width, components)
 
 
-def _check_scan(
-    header: bytes, scan: bytes, frame: FrameHeader, restart_interval: int
-) -> set[Coefficient]:
-    """Check the restart markers of a scan, and return the coefficients it completes.
+def _completed_coefficients(scan: Scan, frame: FrameHeader) -> set[Coefficient]:
+    """Return the coefficients that are complete after a scan.
 
     A progressive scan contains a band of coefficients, and only the bits of each above
     a given position. A coefficient is complete after the scan with its lowest bit.
     """
-    count = header[0]
-    scanned = list(header[1 : 1 + 2 * count : 2])
-    if restart_interval:
-        _check_restarts(scan, frame.unit_count(scanned), restart_interval)
-    if not frame.progressive:
-        # These three fields have no meaning here, and some encoders write zeros.
-        return set(product(scanned, range(64)))
-    first, last, approximation = header[1 + 2 * count : 4 + 2 * count]
+    if frame.marker != PROGRESSIVE_DCT:
+        # The three fields below differ in meaning, and some encoders write zeros.
+        return set(product(scan.components, range(64)))
+    first, last, approximation = scan.header[1 + 2 * len(scan.components) :][:3]
     lowest_bit = approximation & 0x0F
     if lowest_bit > 0:
         return set()
-    return set(product(scanned, range(first, last + 1)))
-
-
-def _check_restarts(scan: bytes, unit_count: int, restart_interval: int) -> None:
-    """Raise ReadError unless a scan has all its restart markers, in order."""
-    interval_count = ceil(unit_count / restart_interval)
-    # A marker separates two intervals. The numbers of the markers cycle through 0 to 7.
-    expected = [0xD0 + number % 8 for number in range(interval_count - 1)]
-    markers = [match[0] for match in RESTART.findall(scan)]
-    if markers != expected:
-        raise ReadError(
-            "some restart intervals are missing: the file is damaged or truncated"
-        )
+    return set(product(scan.components, range(first, last + 1)))

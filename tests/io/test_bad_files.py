@@ -49,18 +49,6 @@ def test_an_open_file_is_not_a_path():
 def test_related_formats_are_refused_with_a_cure(tmp_path):
     (tmp_path / "sound.webp").write_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
     assert_refused(tmp_path / "sound.webp", "WAVE.*sound")
-    Image.fromarray(GRAY8).save(tmp_path / "image.jpg")
-    data = bytearray((tmp_path / "image.jpg").read_bytes())
-    start = data.index(b"\xff\xc0")
-    data[start + 4] = 12
-    (tmp_path / "deep.jpg").write_bytes(data)
-    assert_refused(
-        tmp_path / "deep.jpg",
-        r"expected 8 bits per sample, got 12: decode the file with imagecodecs.*bits=12",
-    )
-    data[start + 1] = 0xF7
-    (tmp_path / "ls.jpg").write_bytes(data)
-    assert_refused(tmp_path / "ls.jpg", "JPEG-LS stream: decode it with imagecodecs")
 
 
 def test_permission_errors_name_the_file(tmp_path, monkeypatch):
