@@ -106,7 +106,7 @@ def read(
     ChannelError, DTypeError, LayoutError, RangeError
         If the keywords contradict each other or the image.
     MissingExtraError
-        If the file needs the extra ``io``: PNG, TIFF.
+        If the file needs the extra ``io``: PNG, JPEG, TIFF.
 
     Examples
     --------

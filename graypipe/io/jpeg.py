@@ -219,7 +219,7 @@ def _decode_12_bit_or_lossless(stream: JpegStream) -> NDArray[Any]:
         raise ReadError(
             "the pixels end before the image does: the file is damaged or truncated"
         )
-    return image  # type: ignore[no-any-return]
+    return image
 
 
 def _check_restarts(scan: Scan, frame: FrameHeader) -> None:
@@ -267,7 +267,7 @@ def _decode_jpeg_ls(stream: JpegStream) -> NDArray[Any]:
             )
     with require_extra("io", "imagecodecs"):
         import imagecodecs
-    return imagecodecs.jpegls_decode(stream.to_bytes())  # type: ignore[no-any-return]
+    return imagecodecs.jpegls_decode(stream.to_bytes())
 
 
 def _check_levels(image: NDArray[Any], bits: int) -> None:
