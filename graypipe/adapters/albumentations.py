@@ -201,10 +201,10 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
             pixels = pixels[..., None]
         if pixels.ndim != len(layout):
             raise LayoutError(
-                f"expected an array of layout {layout[:-1]!r} or {layout!r}, got shape "
-                f"{pixels.shape}: pass (H, W) or (H, W, C) as image=, a batch of "
-                "images as images=, (D, H, W) or (D, H, W, C) as volume=, a batch of "
-                "volumes as volumes="
+                f"expected an array of layout {layout[:-1]!r} or {layout!r}, got "
+                f"{pixels.ndim} axes of shape {pixels.shape}: pass (H, W) or (H, W, C) "
+                "as image=, a batch of images as images=, (D, H, W) or (D, H, W, C) as "
+                "volume=, a batch of volumes as volumes="
             )
         description = f"an array of shape {pixels.shape} in layout {layout!r}"
         plan = choose_plan(self._plans, pixels.shape[-1], description)

@@ -267,7 +267,7 @@ def test_every_dtype_of_the_plan_is_accepted(dtype, create):
 def test_a_wrong_number_of_axes_is_an_error(name, shape):
     with pytest.raises(gp.LayoutError) as caught:
         getattr(ToBackbone(GRAY, RGB), name)(np.zeros(shape, np.uint8))
-    for part in (str(shape), "batches of images as images=", f"{len(shape)} axes"):
+    for part in (str(shape), "a batch of images as images=", f"{len(shape)} axes"):
         assert part in str(caught.value)
 
 

@@ -134,7 +134,7 @@ def test_resume_converts_again_after_another_source(
     with monkeypatch.context() as patch:
         if killed:
             # The output is written, but its line is not.
-            patch.setattr(manifest, "append", interrupt)
+            patch.setattr(manifest, "append_records", interrupt)
         assert convert(tmp_path / "in", out, *PLAN, "--resume") == int(killed)
     np.testing.assert_array_equal(np.load(out / "a.npy"), plan(second))
     bmp.unlink()
