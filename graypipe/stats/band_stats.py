@@ -1,6 +1,6 @@
 """`BandStats`: per-band statistics of a data set, accumulated image by image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -15,17 +15,10 @@ from ..errors import ChannelError, DTypeError, RangeError
 from ..source import Pair, Source
 from ..target import Target
 from ..validation import as_finite_float, is_ordered_iterable
-from .exact import ExactAccumulator
+from .accumulators import Accumulator, empty_accumulator, load_record, valid_blocks
 from .pca import principal_components
-from .streaming import StreamingAccumulator
 
 Floats = NDArray[np.float64]
-Accumulator = ExactAccumulator | StreamingAccumulator
-
-# Maximum number of float64 values per block of pixels in an accumulator (8 MiB),
-# independent of the image size. `ExactAccumulator.add` relies on fewer than 2**20
-# pixels per block.
-BLOCK_VALUES = 1 << 20
 
 
 class BandStats:
@@ -619,7 +612,7 @@ class BandStats:
             dtype = stats._check_dtype(engine.element_type(record["dtype"]).name)
             accumulator = empty_accumulator(stats.source, dtype)
             if "statistics" in record:
-                _load(accumulator, record["statistics"])
+                load_record(accumulator, record["statistics"])
             stats._merge(dtype, accumulator)
         return stats
 
@@ -639,82 +632,6 @@ class BandStats:
         if self.count and self.constant:
             parts.append(f"constant: {self.constant}")
         return f"BandStats({', '.join(parts)})"
-
-
-def empty_accumulator(source: Source, dtype: str) -> Accumulator:
-    """Return an empty accumulator of the class for ``dtype``.
-
-    Parameters
-    ----------
-    source : Source
-        The source of the pixels.
-    dtype : str
-        The dtype of the pixels.
-
-    Returns
-    -------
-    ExactAccumulator or StreamingAccumulator
-    """
-    bounds = []
-    if source.clip:
-        # A reversed range inverts the band, but it is clipped to the same bounds.
-        bounds = [(min(pair), max(pair)) for pair in source._pairs(dtype)]
-    element = np.dtype(dtype)
-    if element.kind in "iub" and element.itemsize <= 2:
-        return ExactAccumulator(len(source.bands), bounds, dtype)
-    return StreamingAccumulator(len(source.bands), bounds)
-
-
-def valid_blocks(
-    image: NDArray[Any], source: Source, rows: int
-) -> Iterator[NDArray[Any]]:
-    """Yield the pixels of an image without nodata, in blocks of bounded size.
-
-    Parameters
-    ----------
-    image : ndarray
-        An image of the source.
-    source : Source
-        The source, which declares layout and nodata.
-    rows : int
-        Number of float64 values per pixel in the accumulator.
-
-    Yields
-    ------
-    ndarray of shape (bands, pixels)
-        Pixels in the order of the axes N, T, D, H and W, in the dtype of the image.
-        Pixels that are nodata in any band are left out; a plan sets the same pixels to
-        0.
-    """
-    conversion = layouts.conversion(source.layout, source.layout)
-    # A view of shape (bands, *other axes).
-    planes = conversion.source_planes(image)
-    # None also if the dtype cannot represent the declared value, so that no pixel can
-    # equal it.
-    nodata = None
-    if source.nodata is not None:
-        nodata = numpy_engine.stored_nodata(source.nodata, image.dtype)
-    block_size = max(1, BLOCK_VALUES // rows)
-    for block in numpy_engine.blocks(planes.shape[1:], block_size):
-        pixels = planes[(slice(None), *block)].reshape(len(planes), -1)
-        if nodata is not None:
-            missing = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
-            pixels = pixels[:, ~missing.any(axis=0)]
-        # Accumulators compute extremes, which an empty block does not have.
-        if pixels.size:
-            yield pixels
-
-
-def _load(accumulator: Accumulator, record: Any) -> None:
-    """Load a record from JSON, or raise ChannelError if it is not consistent."""
-    try:
-        accumulator.load(record)
-    # What Python and NumPy raise when they index, iterate or convert malformed data.
-    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise ChannelError(
-            "expected statistics written by gp.BandStats.to_json, but they are "
-            f"inconsistent ({error!r}): compute the statistics again"
-        ) from None
 
 
 def _check_percentile(q: Any) -> float:
