@@ -281,8 +281,8 @@ class ChannelMap:
             execution = self._executions[key]
         except (KeyError, TypeError):
             # TypeError: an argument that is not hashable is not a valid layout or
-            # dtype, and `_bind` raises an error that explains this.
-            execution = self._executions.setdefault(key, self._bind(*key))
+            # dtype, and `_prepare_execution` raises an error that explains this.
+            execution = self._executions.setdefault(key, self._prepare_execution(*key))
         if copy is not True:
             view = _requested_view(execution, image, copy)
             if view is not None:
@@ -294,7 +294,7 @@ class ChannelMap:
         """Cache of `__call__`: executions, by layouts and dtypes."""
         return {}
 
-    def _bind(
+    def _prepare_execution(
         self,
         layout: str,
         out_layout: str | None,
@@ -413,7 +413,7 @@ def _positions(
 
 def _default_dtype(spec: engine.AffineSpec, source: np.dtype[Any]) -> DTypeLike:
     """Return the dtype of the result if the caller does not specify one."""
-    if spec.picks is not None:
+    if spec.selected_bands is not None:
         return source
     if source.name == "float64":
         return "float64"

@@ -45,13 +45,15 @@ def explain(
     """
     source_text = f"{format_bands(source.bands)} as {source.layout}"
     if execution is not None:
-        source_text += f", {execution.source}"
+        source_text += f", {execution.source_dtype}"
     lines = [("source", source_text)]
     if shape is not None:
-        lines.append(("image", layouts.describe(conversion.source, shape)))
+        lines.append(("image", layouts.describe(conversion.source_layout, shape)))
     lines.append(("range", _range(source, pairs)))
     lines.append(("guards", _guards(source, target, execution)))
-    target_text = f"{format_bands(target.bands)} as {conversion.target}, {target.dtype}"
+    target_text = (
+        f"{format_bands(target.bands)} as {conversion.target_layout}, {target.dtype}"
+    )
     lines.append(("target", target_text))
     equations = [
         _equation(channel_map, index) for index in range(len(channel_map.outputs))
@@ -87,7 +89,7 @@ def _guards(source: Source, target: Target, execution: engine.Execution | None) 
         guards.append(f"pixels equal to {source.nodata:g} in any band are set to 0")
     if source.clip:
         guards.append("values are clipped to the range")
-    may_be_floating = execution is None or execution.source.kind == "f"
+    may_be_floating = execution is None or execution.source_dtype.kind == "f"
     if may_be_floating and not source._declares_range:
         guards.append("floating values above 2 or below -1 are rejected")
     if np.dtype(target.dtype).kind in "iub":
@@ -130,7 +132,7 @@ def _execution(execution: engine.Execution) -> str:
     if execution.progression is None:
         return f"one fused pass in {execution.compute_dtype}{engine_note}"
     work = "copies bands without arithmetic"
-    if execution.spec.implied:
+    if execution.spec.check_implied_range:
         work = "checks the implied range and copies bands"
     return f"{work}{engine_note}; plan.view returns the same values without a copy"
 
@@ -139,12 +141,12 @@ def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
     """Return the number of bytes read and written."""
     spec = execution.spec
     result_shape = execution.shape(shape)
-    input_count = len(spec.centre)
+    input_count = len(spec.black_levels)
     # The nodata test reads every band; the map reads only bands with a non-zero weight.
-    bands_read = len(spec.reads) if spec.nodata is None else input_count
+    bands_read = len(spec.bands_read) if spec.nodata is None else input_count
     pixels = prod(shape) // input_count
-    bytes_read = pixels * bands_read * execution.source.itemsize
-    bytes_written = prod(result_shape) * execution.target.itemsize
+    bytes_read = pixels * bands_read * execution.source_dtype.itemsize
+    bytes_written = prod(result_shape) * execution.target_dtype.itemsize
     return (
         f"reads {bytes_read:,} bytes, writes {bytes_written:,} bytes, "
         f"shape {result_shape}"

@@ -70,9 +70,9 @@ class LayoutConversion:
 
     Parameters
     ----------
-    source : str
+    source_layout : str
         Layout of the input.
-    target : str
+    target_layout : str
         Layout of the output, including leading axes copied from the source layout.
 
     Attributes
@@ -82,11 +82,11 @@ class LayoutConversion:
         has no C.
     """
 
-    def __init__(self, source: str, target: str) -> None:
-        self.source = source
-        self.target = target
-        self.source_order = _bands_first(source)
-        self.target_order = _bands_first(target)
+    def __init__(self, source_layout: str, target_layout: str) -> None:
+        self.source_layout = source_layout
+        self.target_layout = target_layout
+        self.source_order = _bands_first(source_layout)
+        self.target_order = _bands_first(target_layout)
         self._inverse_target_order: tuple[int, ...] | None = None
         if self.target_order is not None:
             self._inverse_target_order = tuple(np.argsort(self.target_order).tolist())
@@ -125,21 +125,21 @@ class LayoutConversion:
         tuple of int
         """
         _, *pixels = self.plane_shape(shape)
-        if "C" in self.target:
-            pixels.insert(self.target.index("C"), count)
+        if "C" in self.target_layout:
+            pixels.insert(self.target_layout.index("C"), count)
         return tuple(pixels)
 
 
 @cache
-def conversion(source: str, target: str) -> LayoutConversion:
-    """Return the conversion from layout ``source`` to layout ``target``.
+def conversion(source_layout: str, target_layout: str) -> LayoutConversion:
+    """Return the conversion from ``source_layout`` to ``target_layout``.
 
     Axes of the source that the target does not have become leading axes: THW with the
     target CHW gives TCHW.
 
     Parameters
     ----------
-    source, target : str
+    source_layout, target_layout : str
         Valid layouts.
 
     Returns
@@ -152,25 +152,25 @@ def conversion(source: str, target: str) -> LayoutConversion:
         If the target has an axis, other than C, that the source does not have, or if
         the order of these axes differs.
     """
-    missing = [letter for letter in target if letter not in source + "C"]
+    missing = [letter for letter in target_layout if letter not in source_layout + "C"]
     if missing:
         hint = " and call plan.batch" if missing[0] == "N" else ""
         raise LayoutError(
-            f"the target layout {target!r} has {missing[0]}, which is not in the "
-            f"source layout {source!r}: add it there, or remove it from the target "
-            f"layout{hint}"
+            f"the target layout {target_layout!r} has {missing[0]}, which is not in "
+            f"the source layout {source_layout!r}: add it there, or remove it from the "
+            f"target layout{hint}"
         )
-    leading = [letter for letter in source if letter not in target + "C"]
-    full_target = "".join(leading) + target
-    source_pixels = source.replace("C", "")
+    leading = [letter for letter in source_layout if letter not in target_layout + "C"]
+    full_target = "".join(leading) + target_layout
+    source_pixels = source_layout.replace("C", "")
     target_pixels = full_target.replace("C", "")
     if source_pixels != target_pixels:
         raise LayoutError(
-            f"the source layout {source!r} has its axes in the order "
-            f"{source_pixels!r}, but the target layout {target!r} in the order "
+            f"the source layout {source_layout!r} has its axes in the order "
+            f"{source_pixels!r}, but the target layout {target_layout!r} in the order "
             f"{target_pixels!r}: only C can be moved; transpose the image first"
         )
-    return LayoutConversion(source, full_target)
+    return LayoutConversion(source_layout, full_target)
 
 
 def _bands_first(layout: str) -> tuple[int, ...] | None:

@@ -161,9 +161,9 @@ class Plan:
         >>> plan.batch(np.zeros((8, 32, 32), np.uint8), threads=2).shape
         (8, 3, 32, 32)
         """
-        if "N" in self._conversion.target:
+        if "N" in self._conversion.target_layout:
             raise LayoutError(
-                f"the source layout {self._conversion.source!r} already has the axis "
+                f"the source layout {self._conversion.source_layout!r} already has the axis "
                 "N: call the plan itself"
             )
         engine.check_threads(threads)
@@ -250,13 +250,13 @@ class Plan:
         [[0, 128, 255]]
         """
         array = engine.check_image(x)
-        stored_dtype = None if dtype is None else engine.element_type(dtype)
+        stored_dtype = None if dtype is None else engine.supported_dtype(dtype)
         pairs = self._stored_pairs(stored_dtype)
         if pairs not in self._inverses:
             self._inverses[pairs] = self._channel_map(pairs).inverse()
         return self._inverses[pairs](
             array,
-            layout=self._conversion.target,
+            layout=self._conversion.target_layout,
             out_layout=self.source.layout,
             dtype=dtype,
         )
@@ -303,9 +303,11 @@ class Plan:
             pairs = self.source._pairs(dtype)
             channel_map = self._channel_map(pairs)
         if dtype is not None:
-            execution = self._execution(engine.element_type(dtype))
+            execution = self._execution(engine.supported_dtype(dtype))
         if shape is not None:
-            layouts.check_shape(shape, self._conversion.source, len(self.source.bands))
+            layouts.check_shape(
+                shape, self._conversion.source_layout, len(self.source.bands)
+            )
         return explain(
             self.source,
             self.target,
@@ -497,7 +499,7 @@ class Plan:
     def _batched(self) -> "Plan":
         """The plan for arrays with a leading N."""
         return self.with_layouts(
-            "N" + self._conversion.source, "N" + self._conversion.target
+            "N" + self._conversion.source_layout, "N" + self._conversion.target_layout
         )
 
     @cached_property
@@ -515,15 +517,15 @@ class Plan:
         try:
             return self._executions[dtype]
         except KeyError:
-            return self._executions.setdefault(dtype, self._bind(dtype))
+            return self._executions.setdefault(dtype, self._prepare_execution(dtype))
 
-    def _bind(self, dtype: np.dtype[Any]) -> engine.Execution:
+    def _prepare_execution(self, dtype: np.dtype[Any]) -> engine.Execution:
         """Prepare the execution for images of ``dtype``."""
         source = self.source
         pairs = source._pairs(dtype)
         matrix, offset = rational.rounded(self._stored_to_target(pairs))
         spec = engine.AffineSpec(matrix, offset, (0.0,) * len(pairs))
-        if spec.picks is None:
+        if spec.selected_bands is None:
             # The map computes values. The centred form M · (x - black) + b avoids
             # cancellation if the range is narrow and far from zero. At x = black all
             # unit intensities are 0, so b is the offset of `unit_map`.
@@ -536,7 +538,7 @@ class Plan:
             spec,
             clip=clip_bounds,
             nodata=source.nodata,
-            implied=not source._declares_range and dtype.kind == "f",
+            check_implied_range=not source._declares_range and dtype.kind == "f",
         )
         return engine.Execution(spec, self._conversion, dtype, self.target.dtype)
 

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from . import layouts
 from .bands import format_bands, parse_bands
-from .engine import element_type, holds, limits
+from .engine import holds, limits, supported_dtype
 from .errors import ChannelError, DTypeError, RangeError
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
@@ -92,7 +92,7 @@ class Source:
             self,
             bands=band_names,
             layout=_validate_layout(layout, band_names),
-            dtype=None if dtype is None else element_type(dtype).name,
+            dtype=None if dtype is None else supported_dtype(dtype).name,
             bits=_validate_bits(bits, range),
             range=_validate_range(range, len(band_names)),
             clip=_validate_clip(clip),
@@ -293,7 +293,7 @@ class Source:
         """
         if dtype is None:
             return None if self.dtype is None else np.dtype(self.dtype)
-        image_dtype = element_type(dtype)
+        image_dtype = supported_dtype(dtype)
         if self.dtype is not None and image_dtype.name != self.dtype:
             raise DTypeError(
                 f"the source declares dtype {self.dtype}, got {image_dtype}: convert "

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from . import layouts, rational
 from .bands import format_bands, parse_bands
-from .engine import element_type
+from .engine import supported_dtype
 from .errors import ChannelError, RangeError
 from .presets import KERAS_MODELS, PRESETS
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
@@ -88,7 +88,7 @@ class Target:
             self,
             bands=band_names,
             layout=layout,
-            dtype=element_type(dtype).name,
+            dtype=supported_dtype(dtype).name,
             range=as_pair(range, "the range of a target"),
             mean=_validate_statistic(mean, band_names, "mean"),
             std=_validate_statistic(std, band_names, "std"),

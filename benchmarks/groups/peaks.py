@@ -17,7 +17,7 @@ from .mix import WEIGHTS, YELLOW
 
 
 def cases(scale: Scale) -> Iterator[Build]:
-    """Yield tasks, element types, layouts and memory at 1024²."""
+    """Yield tasks, dtypes, layouts and memory at 1024²."""
     for bands in ("gray", "RGBY"):
         for dtype in ("uint8", "uint16", "float32"):
             for layout in ("CHW", "HWC"):

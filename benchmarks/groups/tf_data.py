@@ -28,7 +28,7 @@ KNOWN, OPEN = "known size", "open size"
 
 
 def cases(scale: Scale) -> Iterator[Build]:
-    """Yield element types, batches and single images of known and of open size, and a folder of many sizes."""
+    """Yield dtypes, batches and single images of known and of open size, and a folder of many sizes."""
     for dtype in ("uint8", "uint16"):
         yield partial(_batched, scale, dtype, KNOWN)
         yield partial(_batched, scale, dtype, OPEN)

@@ -328,11 +328,13 @@ def _can_multiply(execution: Execution) -> bool:
     moving them preserves every bit.
     """
     spec = execution.spec
-    if execution.target.kind != "f" or spec.moves(execution.source, execution.target):
+    if execution.target_dtype.kind != "f" or spec.only_copies(
+        execution.source_dtype, execution.target_dtype
+    ):
         return False
-    if execution.source.kind != "f":
+    if execution.source_dtype.kind != "f":
         return True
-    return all(len(row) == len(spec.centre) for row in spec.terms)
+    return all(len(row) == len(spec.black_levels) for row in spec.terms)
 
 
 def _multiply(execution: Execution, x: Tensor) -> Tensor:
@@ -348,9 +350,9 @@ def _multiply(execution: Execution, x: Tensor) -> Tensor:
     if spec.clip:
         low, high = np.array(spec.clip, dtype).T
         values = tf.clip_by_value(values, low, high)
-    if any(spec.centre):
-        values -= np.array(spec.centre, dtype)
-    row = tf.reshape(values, [1, 1, -1, len(spec.centre)])
+    if any(spec.black_levels):
+        values -= np.array(spec.black_levels, dtype)
+    row = tf.reshape(values, [1, 1, -1, len(spec.black_levels)])
     # The axes of filters are (height, width, input bands, output bands).
     filters = np.transpose(spec.matrix)[None, None].astype(dtype)
     result = tf.nn.conv2d(row, filters, 1, "VALID")
@@ -358,7 +360,7 @@ def _multiply(execution: Execution, x: Tensor) -> Tensor:
     shape = tf.concat([tf.shape(x)[:-1], [len(spec.matrix)]], 0)
     result = tf.reshape(result, shape)
     result = elementwise.zero_nodata(execution, x, result, -1, OPS)
-    return tf.cast(result, execution.target)
+    return tf.cast(result, execution.target_dtype)
 
 
 def _take(x: Tensor, indices: int | tuple[int, ...], axis: int) -> Tensor:

@@ -257,7 +257,7 @@ def _in_declared_layout(
     """
     conversion = layouts.conversion(source.layout, declared.layout)
     image = conversion.from_planes(conversion.source_planes(image))
-    return image, replace(source, layout=conversion.target, dtype=declared.dtype)
+    return image, replace(source, layout=conversion.target_layout, dtype=declared.dtype)
 
 
 def merge_stats(

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from .. import Plan, Source, Target, preset
-from ..engine import element_type
+from ..engine import supported_dtype
 from ..errors import GraypipeError
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
@@ -240,7 +240,7 @@ def parse_dtype(text: str) -> np.dtype[Any]:
     # NumPy accepts much more than names, for example "u2,u2".
     if re.fullmatch(r"[a-z]+\d*", text):
         with suppress(GraypipeError):
-            return element_type(text)
+            return supported_dtype(text)
     raise ArgumentTypeError(
         f"expected a dtype such as uint8, uint16 or float32, got {text!r}"
     )

@@ -1,4 +1,4 @@
-"""The engine: affine passes over images, bound to layouts and element types.
+"""The engine: affine passes over images, bound to layouts and dtypes.
 
 `Execution` is what plans and maps call. It picks the numba engine where numba is
 installed, else the NumPy engine; both give the same result, bit for bit.
@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from .. import layouts
 from ..extras import require_extra
 from . import views
-from .arrays import check_image, check_out, element_type, holds, limits
+from .arrays import check_image, check_out, holds, limits, supported_dtype
 from .spec import AffineSpec
 from .threads import check_threads, in_threads, split
 
@@ -27,11 +27,11 @@ __all__ = [
     "check_image",
     "check_out",
     "check_threads",
-    "element_type",
     "holds",
     "in_threads",
     "limits",
     "name",
+    "supported_dtype",
 ]
 
 ENGINES = ("numba", "numpy")
@@ -78,7 +78,7 @@ def name() -> str:
 
 
 class Execution:
-    """A pass bound to a layout conversion and to element types.
+    """A pass bound to a layout conversion and to dtypes.
 
     Every decision that depends on these alone is taken here, so that a call costs
     little more than the pass over the pixels.
@@ -89,33 +89,33 @@ class Execution:
         What to compute.
     conversion : LayoutConversion
         The layouts of images and results.
-    source, target : dtype-like
-        The element types of images and results, of any byte order.
+    source_dtype, target_dtype : dtype-like
+        The dtypes of images and results, of any byte order.
     """
 
     def __init__(
         self,
         spec: AffineSpec,
         conversion: layouts.LayoutConversion,
-        source: DTypeLike,
-        target: DTypeLike,
+        source_dtype: DTypeLike,
+        target_dtype: DTypeLike,
     ) -> None:
         self.spec = spec
         self.conversion = conversion
-        self.source = element_type(source)
-        self.target = element_type(target)
+        self.source_dtype = supported_dtype(source_dtype)
+        self.target_dtype = supported_dtype(target_dtype)
         self._source_order = _order(conversion.source_order)
         self._target_order = _order(conversion.target_order)
-        self._bound: dict[Any, tuple[tuple[int, ...], Run]] = {}
+        self._runs: dict[Any, tuple[tuple[int, ...], Run]] = {}
 
     @cached_property
-    def bind(self) -> Callable[[NDArray[Any], NDArray[Any]], Run]:
+    def _bind_planes(self) -> Callable[[NDArray[Any], NDArray[Any]], Run]:
         """The engine's function that binds the pass to the strides of planes.
 
         Its first use may compile a kernel.
         """
         bind: Callable[[NDArray[Any], NDArray[Any]], Run] = engine().prepare(
-            self.spec, self.source, self.target
+            self.spec, self.source_dtype, self.target_dtype
         )
         return bind
 
@@ -127,7 +127,7 @@ class Execution:
         Parameters
         ----------
         image : numpy.ndarray
-            An image of the source's layout and element type, of any strides.
+            An image of the source's layout and dtype, of any strides.
         out : numpy.ndarray, optional
             Memory for the result, checked by `check_out`; fresh and C-contiguous if
             not given.
@@ -149,17 +149,17 @@ class Execution:
             key = None
         # One look-up stands for most checks and decisions, because in a small image
         # every 0.1 microseconds counts.
-        bound = self._bound.get(key)
+        bound = self._runs.get(key)
         if bound is None:
-            bound = self._bind(image, out)
-            if len(self._bound) >= REMEMBERED:
-                self._bound.clear()
-            self._bound[key] = bound
+            bound = self._bind_arrays(image, out)
+            if len(self._runs) >= REMEMBERED:
+                self._runs.clear()
+            self._runs[key] = bound
         shape, run = bound
         if out is None:
-            out = np.empty(shape, self.target)
+            out = np.empty(shape, self.target_dtype)
         else:
-            check_out(out, shape, self.target, image)
+            check_out(out, shape, self.target_dtype, image)
         # `_planes`, written out: calling it twice takes 5 % of a 32 x 32 image.
         source, order = image, self._source_order
         if order is None:
@@ -186,22 +186,22 @@ class Execution:
         else:
             split(self.run, source, target, threads)
 
-    def _bind(
+    def _bind_arrays(
         self, image: NDArray[Any], out: NDArray[Any] | None
     ) -> tuple[tuple[int, ...], Run]:
         """Return the shape of the result, and the pass bound to the arrays' strides."""
         shape = self.shape(image.shape)
         if out is None:
-            out = np.empty(shape, self.target)
+            out = np.empty(shape, self.target_dtype)
         else:
-            check_out(out, shape, self.target, image)
+            check_out(out, shape, self.target_dtype, image)
         source = self._planes(image, self._source_order)
         target = self._planes(out, self._target_order)
-        return shape, self.bind(source, target)
+        return shape, self._bind_planes(source, target)
 
     def run(self, source: NDArray[Any], target: NDArray[Any]) -> None:
         """Execute the pass on planes, (bands, pixel axes...), of any strides."""
-        self.bind(source, target)(source, target)
+        self._bind_planes(source, target)(source, target)
 
     @staticmethod
     def _planes(array: NDArray[Any], order: tuple[int, ...] | None) -> NDArray[Any]:
@@ -220,17 +220,21 @@ class Execution:
         LayoutError, ChannelError
             If ``shape`` does not fit the layout and bands of the source.
         """
-        layouts.check_shape(shape, self.conversion.source, len(self.spec.centre))
+        layouts.check_shape(
+            shape, self.conversion.source_layout, len(self.spec.black_levels)
+        )
         return self.conversion.target_shape(shape, len(self.spec.matrix))
 
     @cached_property
     def progression(self) -> tuple[int, int] | None:
         """(First band, step) if strides alone can express the result, else None."""
-        if not self.spec.picks or not self.spec.moves(self.source, self.target):
+        if not self.spec.selected_bands or not self.spec.only_copies(
+            self.source_dtype, self.target_dtype
+        ):
             return None
-        if self.source != self.target:  # in their byte order
+        if self.source_dtype != self.target_dtype:  # in their byte order
             return None
-        return views.progression(self.spec.picks)
+        return views.progression(self.spec.selected_bands)
 
     def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
         """Return the result as a read-only view of ``image``.
@@ -252,18 +256,18 @@ class Execution:
     @cached_property
     def compute_dtype(self) -> np.dtype[Any]:
         """The precision of the affine part."""
-        return self.spec.compute_dtype(self.source, self.target)
+        return self.spec.compute_dtype(self.source_dtype, self.target_dtype)
 
     def why_no_view(self) -> str:
         """Return why the result cannot be a view, for an error message."""
         if self.spec.clip is not None or self.spec.nodata is not None:
             return "nodata= and clip= change values, which a view cannot"
-        if self.spec.picks is None:
+        if self.spec.selected_bands is None:
             return "the map computes new values, which a view cannot"
-        if self.source != self.target:
-            return f"the dtype changes (to {self.target}), which a view cannot"
+        if self.source_dtype != self.target_dtype:
+            return f"the dtype changes (to {self.target_dtype}), which a view cannot"
         return (
-            f"bands {self.spec.picks} are not in arithmetic progression, "
+            f"bands {self.spec.selected_bands} are not in arithmetic progression, "
             "so no strides express them"
         )
 

@@ -1,4 +1,4 @@
-"""Accepted arrays: element types, kinds of array, and memory to write into."""
+"""Accepted arrays: dtypes, kinds of array, and memory to write into."""
 
 from contextlib import suppress
 from typing import Any
@@ -21,7 +21,7 @@ SUPPORTED = frozenset(
 OVERLAP_WORK = 10_000
 
 
-def element_type(dtype: DTypeLike) -> np.dtype[Any]:
+def supported_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return ``dtype`` as a NumPy dtype in its byte order.
 
     Raises
@@ -101,14 +101,14 @@ def check_out(
     out : object
         A writable ndarray of any strides that overlaps neither itself nor ``image``.
     shape, dtype
-        Shape and element type of the result.
+        Shape and dtype of the result.
     image : numpy.ndarray
         The input.
 
     Raises
     ------
     DTypeError
-        If ``out`` is not an ndarray, or of another element type.
+        If ``out`` is not an ndarray, or of another dtype.
     LayoutError
         If its shape or its memory does not fit.
     """

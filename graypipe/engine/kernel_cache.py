@@ -1,4 +1,4 @@
-"""Machine code of the kernels, one piece for each combination of element types.
+"""Machine code of the kernels, one piece for each combination of dtypes.
 
 Compiling takes a second, so numba keeps the machine code on disk. This module makes
 that cache safe to share between versions of the package, and to lose.
@@ -20,22 +20,25 @@ import numpy as np
 from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
-from . import kernels
+from . import intrinsics, kernels
 
 
 def _source_hash() -> str:
     """Return the hash of the source of all kernels, or "" if there is no source."""
-    try:
-        return hashlib.sha256(Path(kernels.__file__).read_bytes()).hexdigest()
-    except OSError:  # inside a zip file, say
-        return ""
+    digest = hashlib.sha256()
+    for module in (kernels, intrinsics):
+        try:
+            digest.update(Path(module.__file__).read_bytes())
+        except OSError:  # inside a zip file, say
+            return ""
+    return digest.hexdigest()
 
 
 # Read right after the import of the kernels: if the file is replaced later, the hash
 # must remain that of the source in memory.
 SOURCE_HASH = _source_hash()
 
-PICKS = types.Array(types.int64, 1, "C")
+SELECTED_BANDS = types.Array(types.int64, 1, "C")
 BANDS = types.Array(types.int64, 2, "C")
 LAYOUT = types.int64
 
@@ -44,14 +47,14 @@ LAYOUT = types.int64
 def general(
     source: np.dtype[Any], compute: np.dtype[Any], target: np.dtype[Any]
 ) -> Any:
-    """Return `kernels.general` as machine code for native element types."""
+    """Return `kernels.general` as machine code for native dtypes."""
     numbers = types.Array(numba.from_dtype(compute), 2, "C")
     return _compile(kernels.general, _read(source), _written(target), BANDS, numbers)
 
 
 @cache
 def one_to_three(source: np.dtype[Any], target: np.dtype[Any]) -> Any:
-    """Return `kernels.one_to_three` as machine code for native element types."""
+    """Return `kernels.one_to_three` as machine code for native dtypes."""
     numbers = types.Array(numba.from_dtype(target), 1, "C")
     planes = _read(source), _written(target)
     return _compile(
@@ -64,7 +67,7 @@ def copy_bands(itemsize: int) -> Any:
     """Return `kernels.copy_bands` as machine code for a size of elements."""
     unsigned = np.dtype(f"u{itemsize}")
     planes = _read(unsigned), _written(unsigned)
-    return _compile(kernels.copy_bands, *planes, PICKS, LAYOUT, LAYOUT)
+    return _compile(kernels.copy_bands, *planes, SELECTED_BANDS, LAYOUT, LAYOUT)
 
 
 @cache

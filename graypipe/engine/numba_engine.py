@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from . import kernel_cache, numpy_engine
 from .arrays import limits
+from .intrinsics import VECTOR_BYTES
 from .kernels import (
     CLIP,
-    IMPLIED,
-    MOST_ROWS,
+    IMPLIED_RANGE,
+    MAX_BANDS,
     NODATA,
     ROUND,
-    SAME,
-    VECTOR,
+    SAME_DTYPE,
     MemoryLayout,
 )
 from .spec import TO_TIES, AffineSpec
@@ -35,27 +35,29 @@ TARGETS = (MemoryLayout.PLANAR, MemoryLayout.INTERLEAVED)
 
 # A Fortran-ordered image is transposed in parts of at most this many bytes, so that a
 # part stays in the second-level cache until it is read again.
-TRANSPOSED = 56 * 1024
+TRANSPOSED_BYTES = 56 * 1024
 
 # An offset that changes no sum, the sign of a zero included.
 NO_OFFSET = -0.0
 
 # Pixels in a block of converted elements, whose copies stay in the cache.
-CONVERTED = 8192
+CONVERTED_PIXELS = 8192
 
 
-def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Bind:
+def prepare(
+    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
+) -> Bind:
     """Return a function that binds ``spec`` to the strides of planes.
 
-    Compiles the kernel for a pair of element types that this process has not seen,
+    Compiles the kernel for a pair of dtypes that this process has not seen,
     unless the machine code is on disk.
 
     Parameters
     ----------
     spec : AffineSpec
         What to compute.
-    source, target : numpy.dtype
-        Supported element types, of any byte order.
+    source_dtype, target_dtype : numpy.dtype
+        Supported dtypes, of any byte order.
 
     Returns
     -------
@@ -65,21 +67,28 @@ def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> B
         returns the function that executes ``spec`` on planes of the same shapes and
         strides.
     """
-    moves = spec.moves(source, target) and not spec.implied
-    if moves and spec.picks is not None and source == target:
-        return _copy(spec.picks, source)
+    copies_only = (
+        spec.only_copies(source_dtype, target_dtype) and not spec.check_implied_range
+    )
+    if copies_only and spec.selected_bands is not None and source_dtype == target_dtype:
+        return _copy(spec.selected_bands, source_dtype)
     # The NumPy engine does what the kernels cannot: copies that change the byte order,
     # 64-bit integers (float64 cannot hold all of them), and very many bands.
-    wide = any(dtype.kind in "iu" and dtype.itemsize == 8 for dtype in (source, target))
-    if moves or wide or len(spec.reads) + len(spec.matrix) > MOST_ROWS:
-        return numpy_engine.prepare(spec, source, target)
-    if _is_one_to_three(spec, source, target):
-        bind = _one_to_three(spec, source, target)
+    wide = any(
+        dtype.kind in "iu" and dtype.itemsize == 8
+        for dtype in (source_dtype, target_dtype)
+    )
+    if copies_only or wide or len(spec.bands_read) + len(spec.matrix) > MAX_BANDS:
+        return numpy_engine.prepare(spec, source_dtype, target_dtype)
+    if _is_one_to_three(spec, source_dtype, target_dtype):
+        bind = _one_to_three(spec, source_dtype, target_dtype)
     else:
-        bind = _general(spec, source, target)
-    read = _kernel_dtype(source, np.dtype(np.float32))
-    written = _kernel_dtype(target, spec.compute_dtype(source, target))
-    if (read, written) == (source, target):
+        bind = _general(spec, source_dtype, target_dtype)
+    read = _kernel_dtype(source_dtype, np.dtype(np.float32))
+    written = _kernel_dtype(
+        target_dtype, spec.compute_dtype(source_dtype, target_dtype)
+    )
+    if (read, written) == (source_dtype, target_dtype):
         return bind
     return _convert(bind, read, written)
 
@@ -114,8 +123,11 @@ def _kernel_dtype(
     return native
 
 
-def _for_each_image(bind: Bind) -> Bind:
-    """Return ``bind``, which takes one image that is not FORTRAN, for any planes."""
+def _accept_any_planes(bind: Bind) -> Bind:
+    """Return ``bind`` for planes of any axes and strides.
+
+    ``bind`` itself takes (bands, rows, columns) of any layout but FORTRAN.
+    """
 
     def run_images(source: Array, target: Array) -> None:
         run = None
@@ -132,9 +144,9 @@ def _for_each_image(bind: Bind) -> Bind:
     return bind_planes
 
 
-def _copy(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Bind:
-    """Return a function that binds the copying of the bands ``picks``."""
-    bands = np.array(picks, np.int64)
+def _copy(selected_bands: tuple[int, ...], dtype: np.dtype[Any]) -> Bind:
+    """Return a function that binds the copying of the bands ``selected_bands``."""
+    bands = np.array(selected_bands, np.int64)
 
     def bind(source: Array, target: Array) -> Run:
         kernel = kernel_cache.copy_bands(dtype.itemsize)
@@ -145,40 +157,40 @@ def _copy(picks: tuple[int, ...], dtype: np.dtype[Any]) -> Bind:
 
         return run
 
-    return _for_each_image(bind)
+    return _accept_any_planes(bind)
 
 
 def _is_one_to_three(
-    spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
+    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
 ) -> bool:
     """Whether three bands are made of one, without guards that change values."""
-    compute = spec.compute_dtype(source, target)
+    compute = spec.compute_dtype(source_dtype, target_dtype)
     return (
-        len(spec.centre) == 1
+        len(spec.black_levels) == 1
         and len(spec.matrix) == 3
         and all(spec.terms)
         and spec.clip is None
         and spec.nodata is None
-        and _kernel_dtype(target, compute) == compute
+        and _kernel_dtype(target_dtype, compute) == compute
     )
 
 
 def _one_to_three(
-    spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
+    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
 ) -> Bind:
     """Return a function that binds the making of three bands of one."""
-    compute = spec.compute_dtype(source, target)
+    compute = spec.compute_dtype(source_dtype, target_dtype)
     kernel = kernel_cache.one_to_three(
-        _kernel_dtype(source, np.dtype(np.float32)), compute
+        _kernel_dtype(source_dtype, np.dtype(np.float32)), compute
     )
     factors = [row[0] for row in spec.matrix]
     offsets = [offset or NO_OFFSET for offset in spec.offset]
-    numbers = np.array([*spec.centre, *factors, *offsets], compute)
-    implied = spec.implied
+    numbers = np.array([*spec.black_levels, *factors, *offsets], compute)
+    check_range = spec.check_implied_range
 
     @cache
     def bind_general() -> Bind:  # compiled when it is needed, which may be never
-        return _general(spec, source, target)
+        return _general(spec, source_dtype, target_dtype)
 
     def bind(image: Array, out: Array) -> Run:
         layouts = memory_layout(image), memory_layout(out)
@@ -186,50 +198,52 @@ def _one_to_three(
             return bind_general()(image, out)
 
         def run(image: Array, out: Array) -> None:
-            if kernel(image, out, numbers, implied, *layouts):
-                _refuse(spec, source, image)
+            if kernel(image, out, numbers, check_range, *layouts):
+                _refuse(spec, source_dtype, image)
 
         return run
 
-    return _for_each_image(bind)
+    return _accept_any_planes(bind)
 
 
-def _general(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Bind:
+def _general(
+    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
+) -> Bind:
     """Return a function that binds any pass."""
-    compute = spec.compute_dtype(source, target)
+    compute = spec.compute_dtype(source_dtype, target_dtype)
     kernel = kernel_cache.general(
-        _kernel_dtype(source, np.dtype(np.float32)),
+        _kernel_dtype(source_dtype, np.dtype(np.float32)),
         compute,
-        _kernel_dtype(target, compute),
+        _kernel_dtype(target_dtype, compute),
     )
-    bands, numbers = _program(spec, source, target)
+    bands, numbers = _program(spec, source_dtype, target_dtype)
 
     def run(image: Array, out: Array) -> None:
         if kernel(image, out, bands, numbers):
-            _refuse(spec, source, image)
+            _refuse(spec, source_dtype, image)
 
-    return _for_each_image(numpy_engine.bind_any_strides(run))
+    return _accept_any_planes(numpy_engine.bind_any_strides(run))
 
 
 def _program(
-    spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]
+    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
 ) -> tuple[NDArray[np.int64], Array]:
     """Return what `kernels.general` takes as ``bands`` and ``numbers``."""
-    compute = spec.compute_dtype(source, target)
+    compute = spec.compute_dtype(source_dtype, target_dtype)
     nodata = None
     if spec.nodata is not None:
-        nodata = numpy_engine.stored_nodata(spec.nodata, source)
-    reads = spec.reads
-    unread = [j for j in range(len(spec.centre)) if j not in reads]
+        nodata = numpy_engine.stored_nodata(spec.nodata, source_dtype)
+    reads = spec.bands_read
+    unread = [j for j in range(len(spec.black_levels)) if j not in reads]
 
-    bands = np.zeros((1 + len(spec.matrix), 1 + len(spec.centre)), np.int64)
-    bands[0] = [_flags(spec, nodata, compute, target), *reads, *unread]
+    bands = np.zeros((1 + len(spec.matrix), 1 + len(spec.black_levels)), np.int64)
+    bands[0] = [_flags(spec, nodata, compute, target_dtype), *reads, *unread]
     numbers = np.zeros((4 + len(spec.matrix), 1 + len(reads)), compute)
     if nodata is not None:
         numbers[0, 0] = nodata
-    numbers[0, 1:] = [spec.centre[j] for j in reads]
-    if target.kind in "iub":
-        numbers[1:3, 0] = limits(target)
+    numbers[0, 1:] = [spec.black_levels[j] for j in reads]
+    if target_dtype.kind in "iub":
+        numbers[1:3, 0] = limits(target_dtype)
     if spec.clip is not None:
         for k, j in enumerate(reads):
             numbers[1:3, k + 1] = spec.clip[j]
@@ -246,15 +260,15 @@ def _program(
 
 
 def _flags(
-    spec: AffineSpec, nodata: Any, compute: np.dtype[Any], target: np.dtype[Any]
+    spec: AffineSpec, nodata: Any, compute: np.dtype[Any], target_dtype: np.dtype[Any]
 ) -> int:
     """Return the sum of the flags of `kernels.general` that are set."""
     conditions = {
         CLIP: spec.clip is not None,
-        IMPLIED: spec.implied,
+        IMPLIED_RANGE: spec.check_implied_range,
         NODATA: nodata is not None,
-        ROUND: target.kind in "iub",
-        SAME: _kernel_dtype(target, compute) == compute,
+        ROUND: target_dtype.kind in "iub",
+        SAME_DTYPE: _kernel_dtype(target_dtype, compute) == compute,
     }
     return sum(flag for flag, is_set in conditions.items() if is_set)
 
@@ -267,7 +281,7 @@ def _refuse(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
         if nodata is not None:
             empty: Any = np.isnan(image) if np.isnan(nodata) else image == nodata
             valid = ~empty.any(axis=0)
-    values = [image[j][valid] for j in spec.reads]
+    values = [image[j][valid] for j in spec.bands_read]
     lowest = min(np.fmin.reduce(band) for band in values)
     highest = max(np.fmax.reduce(band) for band in values)
     numpy_engine.check_implied(lowest, highest)
@@ -319,10 +333,10 @@ def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Ar
     bands, rows, columns = source.shape
     kernel = kernel_cache.transpose(source.itemsize)
     size = bands * source.itemsize
-    square = VECTOR // source.itemsize
+    square = VECTOR_BYTES // source.itemsize
     # Prefer parts of whole rows, which are contiguous in the target.
-    height = max(1, TRANSPOSED // (columns * size) // square) * square
-    width = min(columns, max(1, TRANSPOSED // (height * size)))
+    height = max(1, TRANSPOSED_BYTES // (columns * size) // square) * square
+    width = min(columns, max(1, TRANSPOSED_BYTES // (height * size)))
     for r, c in product(range(0, rows, height), range(0, columns, width)):
         block = (slice(None), slice(r, r + height), slice(c, c + width))
         transposed = np.empty(source[block].shape, source.dtype)
@@ -334,7 +348,7 @@ def _convert(bind: Bind, read: np.dtype[Any], written: np.dtype[Any]) -> Bind:
     """Return ``bind`` for types that no kernel knows, on converted copies of blocks."""
 
     def run_converted(source: Array, target: Array) -> None:
-        for pixels in numpy_engine.blocks(target.shape[1:], CONVERTED):
+        for pixels in numpy_engine.blocks(target.shape[1:], CONVERTED_PIXELS):
             block = (slice(None), *pixels)
             converted = source[block].astype(read)
             result = np.empty(target[block].shape, written)

@@ -23,18 +23,20 @@ Bind = Callable[[Array, Array], Run]
 # Elements of temporary arrays per block: 256 KiB of float32, which the second-level
 # cache holds. Smaller blocks pay more for calls into NumPy: with blocks of 8,192
 # pixels, a gray image of 224 x 224 takes 1.8 times as long.
-SCRATCH = 65_536
+SCRATCH_ELEMENTS = 65_536
 
 
-def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> Bind:
+def prepare(
+    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
+) -> Bind:
     """Return a function that binds ``spec`` to the strides of planes.
 
     Parameters
     ----------
     spec : AffineSpec
         What to compute.
-    source, target : numpy.dtype
-        Supported element types, of any byte order.
+    source_dtype, target_dtype : numpy.dtype
+        Supported dtypes, of any byte order.
 
     Returns
     -------
@@ -43,11 +45,15 @@ def prepare(spec: AffineSpec, source: np.dtype[Any], target: np.dtype[Any]) -> B
         axes...) with equal pixel axes. It returns the function that executes ``spec``
         on such planes; here it is the same for all strides.
     """
-    picks = spec.picks
-    if picks is not None and spec.moves(source, target) and not spec.implied:
-        run: Run = partial(_move, picks)
+    bands = spec.selected_bands
+    if (
+        bands is not None
+        and spec.only_copies(source_dtype, target_dtype)
+        and not spec.check_implied_range
+    ):
+        run: Run = partial(_copy_bands, bands)
     else:
-        run = _Blocks(spec, source, target).run
+        run = _Blocks(spec, source_dtype, target_dtype).run
     return bind_any_strides(run)
 
 
@@ -72,13 +78,13 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
             yield (*lead, slice(start, start + step))
 
 
-def _move(picks: tuple[int, ...], source: Array, target: Array) -> None:
-    """Copy the bands ``picks``."""
-    areas: Iterator[Any] = blocks(target.shape[1:], SCRATCH)
-    if target.flags.c_contiguous or len(picks) == 1:
-        areas = iter([...])  # planes are written one after the other anyway
+def _copy_bands(bands: tuple[int, ...], source: Array, target: Array) -> None:
+    """Copy ``bands`` of the source."""
+    areas: Iterator[Any] = blocks(target.shape[1:], SCRATCH_ELEMENTS)
+    if target.flags.c_contiguous or len(bands) == 1:
+        areas = iter([...])  # each plane is written as a whole anyway
     for block in areas:
-        for i, j in enumerate(picks):
+        for i, j in enumerate(bands):
             target[i][block] = source[j][block]
 
 
@@ -90,9 +96,9 @@ class _Blocks:
     ) -> None:
         dtype = self.dtype = spec.compute_dtype(source, target)
         self.spec = spec
-        self.block = max(1024, SCRATCH // (1 + len(spec.reads)))
+        self.block = max(1024, SCRATCH_ELEMENTS // (1 + len(spec.bands_read)))
         self.store = _store_integer if target.kind in "iub" else _store_float
-        self.centre = [dtype.type(c) for c in spec.centre]
+        self.black_levels = [dtype.type(c) for c in spec.black_levels]
         self.clip = [
             (dtype.type(low), dtype.type(high)) for low, high in spec.clip or ()
         ]
@@ -116,8 +122,8 @@ class _Blocks:
 
     def _block(self, source: Array, target: Array) -> None:
         """Execute the pass on the planes of one block."""
-        empty = self._empty(source)
-        inputs = {j: self._input(source, j, empty) for j in self.spec.reads}
+        is_nodata = self._nodata_mask(source)
+        inputs = {j: self._input(source, j, is_nodata) for j in self.spec.bands_read}
         # Contiguous planes of the computing type are written without a copy.
         direct = target.dtype == self.dtype and target.strides[-1] == target.itemsize
         if not direct:
@@ -126,29 +132,29 @@ class _Blocks:
             if direct:
                 y = plane
             _mix(inputs, terms, offset, y)
-            if empty is not None:
-                y[empty] = 0
+            if is_nodata is not None:
+                y[is_nodata] = 0
             if not direct:
                 self.store(y, plane)
 
-    def _empty(self, source: Array) -> Array | None:
+    def _nodata_mask(self, source: Array) -> Array | None:
         """Return the mask of the pixels with nodata in any band, None if not tested."""
         if self.nodata is None:
             return None
         same = np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
         return np.asarray(np.logical_or.reduce(same, axis=0))
 
-    def _input(self, source: Array, j: int, empty: Array | None) -> Array:
+    def _input(self, source: Array, j: int, is_nodata: Array | None) -> Array:
         """Return band ``j``, guarded, minus its black level."""
         x: Array = source[j].astype(self.dtype)
-        if empty is not None:
-            x[empty] = 0
-        if self.spec.implied:
+        if is_nodata is not None:
+            x[is_nodata] = 0
+        if self.spec.check_implied_range:
             check_implied(np.fmin.reduce(x, axis=None), np.fmax.reduce(x, axis=None))
         if self.clip:
             np.clip(x, *self.clip[j], out=x)
-        if self.centre[j]:
-            x -= self.centre[j]
+        if self.black_levels[j]:
+            x -= self.black_levels[j]
         return x
 
 

@@ -27,7 +27,8 @@ class AffineSpec:
     """Describe one pass over the pixels of an image.
 
     The steps are, in this order: test for nodata; clip; compute
-    ``matrix @ (x - centre) + offset``; round, saturate and cast to the output type.
+    ``matrix @ (x - black_levels) + offset``; round, saturate and cast to the output
+    dtype.
 
     Parameters
     ----------
@@ -36,23 +37,23 @@ class AffineSpec:
         the band is not read for this output, so its NaN does not spread.
     offset : tuple of float
         One value per output band, added last.
-    centre : tuple of float
+    black_levels : tuple of float
         The black level of each input band. It is subtracted first, so that a narrow
         range far from zero keeps its digits.
     clip : tuple of (float, float), optional
         The lowest and highest value of each input band.
     nodata : float, optional
         A pixel is 0 in every output band if any input band holds this stored value.
-    implied : bool
+    check_implied_range : bool
         Whether values outside [-1, 2] raise, because the range (0, 1) was implied.
     """
 
     matrix: tuple[tuple[float, ...], ...]
     offset: tuple[float, ...]
-    centre: tuple[float, ...]
+    black_levels: tuple[float, ...]
     clip: tuple[tuple[float, float], ...] | None = None
     nodata: float | None = None
-    implied: bool = False
+    check_implied_range: bool = False
 
     @cached_property
     def terms(self) -> tuple[tuple[tuple[int, float], ...], ...]:
@@ -62,32 +63,38 @@ class AffineSpec:
         )
 
     @cached_property
-    def reads(self) -> tuple[int, ...]:
+    def bands_read(self) -> tuple[int, ...]:
         """The input bands that at least one output band reads."""
         return tuple(sorted({j for row in self.terms for j, _ in row}))
 
     @cached_property
-    def picks(self) -> tuple[int, ...] | None:
+    def selected_bands(self) -> tuple[int, ...] | None:
         """The input band of each output band, or None if values are computed."""
         if (
             any(self.offset)
-            or any(self.centre)
+            or any(self.black_levels)
             or any(len(row) != 1 or row[0][1] != 1 for row in self.terms)
         ):
             return None
         return tuple(row[0][0] for row in self.terms)
 
-    def moves(self, source: np.dtype[Any], target: np.dtype[Any]) -> bool:
-        """Whether elements of ``source`` become elements of ``target`` unchanged.
+    def only_copies(
+        self, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
+    ) -> bool:
+        """Whether elements of the source become elements of the target unchanged.
 
         An implied range may still have to be tested.
         """
-        if source.newbyteorder("=") != target.newbyteorder("="):
+        if source_dtype.newbyteorder("=") != target_dtype.newbyteorder("="):
             return False
-        return self.picks is not None and self.clip is None and self.nodata is None
+        return (
+            self.selected_bands is not None
+            and self.clip is None
+            and self.nodata is None
+        )
 
     def compute_dtype(
-        self, source: np.dtype[Any], target: np.dtype[Any]
+        self, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
     ) -> np.dtype[Any]:
         """Return the precision of the affine part: float32 or float64.
 
@@ -95,14 +102,14 @@ class AffineSpec:
         exactly, if the output is floating, and if sums are short.
         """
         bounds = chain.from_iterable(self.clip or ())
-        levels = [*self.centre, *bounds]
+        levels = [*self.black_levels, *bounds]
         coefficients = [*self.offset, *levels]
         for row in self.terms:
             coefficients.extend(factor for _, factor in row)
         low, high = FLOAT32_SPAN
         is_float32 = (
-            (source.itemsize <= 2 or source.name == "float32")
-            and target.name in ("float16", "float32")
+            (source_dtype.itemsize <= 2 or source_dtype.name == "float32")
+            and target_dtype.name in ("float16", "float32")
             and max(map(len, self.terms), default=0) <= MOST_FLOAT32_TERMS
             and all(x == 0 or low < abs(x) < high for x in coefficients)
             and all(float(np.float32(level)) == level for level in levels)

@@ -10,7 +10,7 @@ from operator import index
 from typing import Any
 
 from ..bands import parse_bands
-from ..engine import element_type, limits
+from ..engine import limits, supported_dtype
 from ..errors import ChannelError, RangeError
 from ..validation import as_pair, is_ordered_iterable
 from .rescale import (
@@ -198,7 +198,7 @@ def _stored_bits(dataset: Any, numbers: tuple[int, ...]) -> dict[str, Any]:
     """
     if not hasattr(dataset, "tags"):
         return {}
-    dtypes = [element_type(dtype) for dtype in _pick(dataset.dtypes, numbers)]
+    dtypes = [supported_dtype(dtype) for dtype in _pick(dataset.dtypes, numbers)]
     # For floating dtypes, NBITS=16 means half precision.
     if any(dtype.kind != "u" for dtype in dtypes):
         return {}
@@ -252,7 +252,7 @@ def _widen(dtype: str, ranges: Sequence[Sequence[float]]) -> str:
     values: list[float] = []
     for black_white in ranges:
         values += black_white
-    element = element_type(dtype)
+    element = supported_dtype(dtype)
     if element.kind != "f":
         values += limits(element)
     return widen_dtype(dtype, values)

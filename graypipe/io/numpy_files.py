@@ -18,7 +18,7 @@ from typing import IO, Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import element_type
+from ..engine import supported_dtype
 from ..errors import DTypeError, ReadError
 from .decoded import ALL_FRAMES, DecodedImage, Request, check_size
 
@@ -202,7 +202,7 @@ def _number_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
             f"the file holds {dtype.name}: save the real part or the magnitude instead"
         )
     try:
-        return element_type(dtype)
+        return supported_dtype(dtype)
     except DTypeError:
         raise ReadError(
             f"the file holds elements of dtype {str(dtype)[:40]}: save an array of "

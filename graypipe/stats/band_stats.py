@@ -109,7 +109,7 @@ class BandStats:
         """
         image = engine.check_image(image)
         layouts.check_shape(image.shape, self.source.layout, len(self.source.bands))
-        dtype = self._check_dtype(engine.element_type(image.dtype).name)
+        dtype = self._check_dtype(engine.supported_dtype(image.dtype).name)
         # A separate accumulator keeps these statistics unchanged if a pixel is refused,
         # and makes `update` the same computation as `merge`.
         addition = empty_accumulator(self.source, dtype)
@@ -609,7 +609,7 @@ class BandStats:
             )
         stats = cls(serialization.from_record(Source, record["source"], "bands"))
         if "dtype" in record:
-            dtype = stats._check_dtype(engine.element_type(record["dtype"]).name)
+            dtype = stats._check_dtype(engine.supported_dtype(record["dtype"]).name)
             accumulator = empty_accumulator(stats.source, dtype)
             if "statistics" in record:
                 load_record(accumulator, record["statistics"])

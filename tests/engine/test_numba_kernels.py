@@ -152,7 +152,7 @@ def reference(spec, source, target="float32"):
         low, high = np.transpose(spec.clip)[:, :, None, None]
         x = np.where(x < low, low, np.where(x > high, high, x))
     with np.errstate(invalid="ignore"):
-        y, scale = oracle.affine(x, spec.matrix, spec.offset, spec.centre)
+        y, scale = oracle.affine(x, spec.matrix, spec.offset, spec.black_levels)
     y[:, empty], scale[:, empty] = 0, 0
     return (
         y if np.dtype(target).kind == "f" else np.round(y * 2.0**30) / 2.0**30
@@ -165,7 +165,7 @@ def reference(spec, source, target="float32"):
 def test_every_pass_is_what_float64_says(engine, source, target, spec):
     spec = JOBS[spec]
     for interleaved in (False, True):
-        x = planes(source, len(spec.centre), interleaved=interleaved)
+        x = planes(source, len(spec.black_levels), interleaved=interleaved)
         for layout in ("planar", "interleaved"):
             out = TARGETS[layout]((len(spec.matrix), *x.shape[1:]), target)
             with np.errstate(all="ignore"):
@@ -185,7 +185,7 @@ def test_both_engines_agree_bit_for_bit_whatever_the_strides(
 ):
     spec = JOBS[spec]
     for interleaved in (False, True):
-        x = VIEWS[view](planes(source, len(spec.centre), interleaved=interleaved))
+        x = VIEWS[view](planes(source, len(spec.black_levels), interleaved=interleaved))
         for layout in TARGETS.values():
             shape = (len(spec.matrix), *x.shape[1:])
             outs = [
@@ -248,7 +248,7 @@ def test_planes_too_large_for_a_cache_are_copied_whole(rows):
 @pytest.mark.parametrize("spec", ["replicate", "mix", "moves"])
 def test_frames_equal_their_singles_however_they_lie(spec):
     spec = JOBS[spec]
-    x = planes("uint8", len(spec.centre), (2, 3, 37, 41))
+    x = planes("uint8", len(spec.black_levels), (2, 3, 37, 41))
     for source in (
         x,
         np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0),
@@ -259,7 +259,7 @@ def test_frames_equal_their_singles_however_they_lie(spec):
             memory = np.full(
                 [shape[order.index(axis)] for axis in range(5)],
                 77,
-                "uint8" if spec.picks else "float32",
+                "uint8" if spec.selected_bands else "float32",
             )
             out = execute("numba", spec, source, memory.transpose(order))
             for lead in np.ndindex(2, 3):
@@ -277,12 +277,12 @@ def test_frames_equal_their_singles_however_they_lie(spec):
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_nothing_around_the_target_is_touched(spec, kind):
     spec = JOBS[spec]
-    if not spec.picks:
+    if not spec.selected_bands:
         kind = "float32"
     for height, width in ((1, 1), (3, 17), (5, 2100), (70, 61)):
         x = planes(
             "uint8" if kind != "float32" else "float32",
-            len(spec.centre),
+            len(spec.black_levels),
             (height, width),
         )
         n = len(spec.matrix)
@@ -310,7 +310,9 @@ def test_nothing_around_the_target_is_touched(spec, kind):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 def test_an_implied_range_is_refused_wherever_the_value_stands(engine, dtype):
-    spec = AffineSpec(((0.5, 0, 0), (0, 0.5, 0)), (0.0, 0.0), (0.0,) * 3, implied=True)
+    spec = AffineSpec(
+        ((0.5, 0, 0), (0, 0.5, 0)), (0.0, 0.0), (0.0,) * 3, check_implied_range=True
+    )
     image = np.full((3, 67, 71), 0.5, dtype)
     image[2] = 200  # not read
     image[0, 1, 1] = NAN
@@ -333,7 +335,9 @@ def test_an_implied_range_is_refused_wherever_the_value_stands(engine, dtype):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nodata_is_no_evidence_against_an_implied_range(engine):
-    spec = AffineSpec(((0.5,),), (1.0,), (0.0,), nodata=-9999.0, implied=True)
+    spec = AffineSpec(
+        ((0.5,),), (1.0,), (0.0,), nodata=-9999.0, check_implied_range=True
+    )
     image = np.full((1, 9, 9), 0.5, "float32")
     image[0, 3, 3] = -9999
     out = execute(engine, spec, image, np.empty((1, 9, 9), "float32"))

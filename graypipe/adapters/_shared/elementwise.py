@@ -93,9 +93,9 @@ def make_spec(execution: Execution) -> ElementwiseSpec:
         represent 2^63 - 1.
     """
     spec = execution.spec
-    source = execution.source
-    target = execution.target
-    copies_only = spec.moves(source, target)
+    source = execution.source_dtype
+    target = execution.target_dtype
+    copies_only = spec.only_copies(source, target)
     if not copies_only and target.kind in "iu" and target.itemsize > 4:
         raise DTypeError(
             "expected a floating-point target or an integer target of at most 32 "
@@ -114,11 +114,11 @@ def make_spec(execution: Execution) -> ElementwiseSpec:
             nodata = stored.item()
     return ElementwiseSpec(
         copies_only=copies_only,
-        copied_bands=spec.picks,
-        read_bands=spec.reads,
+        copied_bands=spec.selected_bands,
+        read_bands=spec.bands_read,
         terms=spec.terms,
         offset=spec.offset,
-        centre=spec.centre,
+        centre=spec.black_levels,
         clip=spec.clip,
         nodata=nodata,
         source_is_64_bit_integer=source.kind in "iu" and source.itemsize == 8,
@@ -154,7 +154,7 @@ def run(
     """
     spec = _as_spec(execution)
     if spec.copies_only and spec.copied_bands is not None:
-        return _select_bands(x, spec.copied_bands, len(spec.centre), axis, ops)
+        return _select_bands(x, spec.copied_bands, len(spec.black_levels), axis, ops)
     y = _affine(spec, ops.cast(x, spec.compute_dtype), axis, ops)
     return _cast_to_target(zero_nodata(spec, x, y, axis, ops), spec, ops)
 
@@ -191,7 +191,7 @@ def _select_bands(
 
 def _affine(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
     """Return matrix · (clip(x) - centre) + offset."""
-    count = len(spec.centre)
+    count = len(spec.black_levels)
     bands = tuple(range(count))
     # The most common maps, which repeat or select bands, need no sums.
     one_term_each = all(len(row) == 1 for row in spec.terms)
@@ -207,7 +207,7 @@ def _affine(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
             _along_bands(lows, spec, axis, ops),
             _along_bands(highs, spec, axis, ops),
         )
-    centre = [spec.centre[band] for band in bands]
+    centre = [spec.black_levels[band] for band in bands]
     if any(centre):
         x = x - _along_bands(centre, spec, axis, ops)
     if one_term_each:
@@ -249,7 +249,7 @@ def _opaque_offset(
     from treating it as a constant.
     """
     xla_would_merge = any(
-        abs(factor) == 1 and spec.centre[band] for ((band, factor),) in spec.terms
+        abs(factor) == 1 and spec.black_levels[band] for ((band, factor),) in spec.terms
     )
     if not xla_would_merge:
         return offset

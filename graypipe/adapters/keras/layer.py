@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from ...bands import format_bands
-from ...engine import Execution, element_type
+from ...engine import Execution, supported_dtype
 from ...errors import ChannelError, DTypeError, LayoutError, RangeError
 from ...extras import require_extra
 from ...plan import Plan
@@ -408,7 +408,7 @@ def _execution(plan: Plan, dtype: str) -> Execution:
     DTypeError
         If the plan computes in float64, which is not enabled in JAX.
     """
-    execution = plan._execution(element_type(dtype))
+    execution = plan._execution(supported_dtype(dtype))
     if execution.compute_dtype == np.float64 and not _has_float64():
         raise DTypeError(
             f"for {dtype} images this plan computes in float64, which is not enabled "

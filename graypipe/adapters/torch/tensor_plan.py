@@ -81,7 +81,7 @@ class TensorPlan:
         image = _as_numpy(x)
         if image is not None:
             return run_engine(execution, image)
-        if execution.spec.implied and x.device.type == "cpu":
+        if execution.spec.check_implied_range and x.device.type == "cpu":
             _check_implied_range(execution, x)
         return self._run_elementwise(x)
 
@@ -161,7 +161,8 @@ def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
     leading_shape = image.shape[:leading_ndim]
     spatial_shape = image.shape[-2:]
     result = np.empty(
-        (*leading_shape, len(execution.spec.matrix), *spatial_shape), execution.target
+        (*leading_shape, len(execution.spec.matrix), *spatial_shape),
+        execution.target_dtype,
     )
     # Kernels take the bands on the first axis, and any number of axes after it.
     bands_first = (-3, *range(leading_ndim), -2, -1)
