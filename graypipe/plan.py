@@ -163,8 +163,8 @@ class Plan:
         """
         if "N" in self._conversion.target_layout:
             raise LayoutError(
-                f"the source layout {self._conversion.source_layout!r} already has the axis "
-                "N: call the plan itself"
+                f"the source layout {self._conversion.source_layout!r} already has "
+                "the axis N: call the plan itself"
             )
         engine.check_threads(threads)
         if isinstance(images, list | tuple):

@@ -26,9 +26,9 @@ from . import intrinsics, kernels
 def _source_hash() -> str:
     """Return the hash of the source of all kernels, or "" if there is no source."""
     digest = hashlib.sha256()
-    for module in (kernels, intrinsics):
+    for path in (kernels.__file__, intrinsics.__file__):
         try:
-            digest.update(Path(module.__file__).read_bytes())
+            digest.update(Path(path or "").read_bytes())
         except OSError:  # inside a zip file, say
             return ""
     return digest.hexdigest()

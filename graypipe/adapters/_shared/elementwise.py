@@ -53,7 +53,7 @@ class ElementwiseSpec(NamedTuple):
         For each output band, the pairs (input band, factor) with a nonzero factor.
     offset : tuple of float
         Number added to each output band.
-    centre : tuple of float
+    black_levels : tuple of float
         Number subtracted from each input band before the multiplication.
     clip : tuple of (float, float) or None
         Lower and upper bound of each input band.
@@ -73,7 +73,7 @@ class ElementwiseSpec(NamedTuple):
     read_bands: tuple[int, ...]
     terms: tuple[tuple[tuple[int, float], ...], ...]
     offset: tuple[float, ...]
-    centre: tuple[float, ...]
+    black_levels: tuple[float, ...]
     clip: tuple[tuple[float, float], ...] | None
     nodata: float | None
     source_is_64_bit_integer: bool
@@ -118,7 +118,7 @@ def make_spec(execution: Execution) -> ElementwiseSpec:
         read_bands=spec.bands_read,
         terms=spec.terms,
         offset=spec.offset,
-        centre=spec.black_levels,
+        black_levels=spec.black_levels,
         clip=spec.clip,
         nodata=nodata,
         source_is_64_bit_integer=source.kind in "iu" and source.itemsize == 8,
@@ -190,7 +190,7 @@ def _select_bands(
 
 
 def _affine(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
-    """Return matrix · (clip(x) - centre) + offset."""
+    """Return matrix · (clip(x) - black_levels) + offset."""
     count = len(spec.black_levels)
     bands = tuple(range(count))
     # The most common maps, which repeat or select bands, need no sums.
@@ -207,9 +207,9 @@ def _affine(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> Tensor:
             _along_bands(lows, spec, axis, ops),
             _along_bands(highs, spec, axis, ops),
         )
-    centre = [spec.black_levels[band] for band in bands]
-    if any(centre):
-        x = x - _along_bands(centre, spec, axis, ops)
+    black_levels = [spec.black_levels[band] for band in bands]
+    if any(black_levels):
+        x = x - _along_bands(black_levels, spec, axis, ops)
     if one_term_each:
         return _scale_and_shift(spec, x, axis, ops)
     return _mix(spec, x, axis, ops)
@@ -240,13 +240,13 @@ def _scale_and_shift(spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops) -> T
 def _opaque_offset(
     spec: ElementwiseSpec, x: Tensor, offset: Tensor, ops: Ops
 ) -> Tensor:
-    """Return ``offset`` in a form that XLA cannot merge with the centre.
+    """Return ``offset`` in a form that XLA cannot merge with the black levels.
 
-    In (stored - centre) · 1 + offset, XLA drops the factor 1 and adds the constants
-    first: stored + (offset - centre). The centre exists to remove the large common
-    part of the stored values before anything is rounded, so that would lose digits.
-    Selecting the offset by a condition on ``x`` (which is stored - centre) keeps XLA
-    from treating it as a constant.
+    In (stored - black level) · 1 + offset, XLA drops the factor 1 and adds the
+    constants first: stored + (offset - black level). This loses digits, because the
+    black level is subtracted first to remove the large common part of the stored values
+    before anything is rounded. Selecting the offset by a condition on ``x``, which is
+    stored - black level, keeps XLA from treating it as a constant.
     """
     xla_would_merge = any(
         abs(factor) == 1 and spec.black_levels[band] for ((band, factor),) in spec.terms
