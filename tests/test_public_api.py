@@ -45,7 +45,7 @@ SIGNATURES = {
     "Plan.with_layouts": "(self, source=None, target=None)",
     "Plan.to_json": "(self)",
     "Plan.from_json": "(text)",
-    "read": "(path, *, alpha='error', orientation='error', frame=None, **source)",
+    "read": "(file, *, select=None, frame=None, alpha='error', orientation='error', **source)",
     "read_bands": "(files, *, pattern=None, alpha='error', orientation='error', frame=None, **source)",
     "weights.fold": "(kernel, bias, channel_map, *, layout, groups=1)",
     "weights.fold_exact": "(kernel, bias, channel_map, *, layout, groups=1)",
