@@ -45,7 +45,15 @@ MODULES_BY_MAGIC = {
     b"PK\3\4": "numpy_files",  # ZIP, hence .npz
     b"PK\5\6": "numpy_files",  # an empty ZIP
 }
-MAGIC_LENGTH = max(len(magic) for magic in MODULES_BY_MAGIC)
+
+# The magic of DICOM, and its offset. What precedes it may be the header of a TIFF file
+# (PS3.10 section 7.1).
+DICOM_MAGIC = b"DICM"
+DICOM_OFFSET = 128
+START_LENGTH = DICOM_OFFSET + len(DICOM_MAGIC)
+
+# Number of bytes of an unknown file in a message.
+MAX_QUOTED_BYTES = 8
 
 # Maximum length of a quoted decoder error.
 MAX_DETAIL_LENGTH = 300
@@ -62,7 +70,7 @@ def read(
 ) -> tuple[NDArray[Any], Source]:
     """Read an image file at full bit depth, and return it with its `Source`.
 
-    Reads PNG, JPEG, TIFF, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy and .npz. The
+    Reads PNG, JPEG, TIFF, DICOM, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy and .npz. The
     format is recognised by the first bytes of the file, not by its name.
 
     Parameters
@@ -87,7 +95,8 @@ def read(
     **source
         Keywords of `Source`, such as ``bits=12``, ``range=(1000, 11000)`` or
         ``bands=("B04", "B03", "B02")``. They supplement the metadata of the file and
-        must not contradict them.
+        must not contradict them. For a DICOM file also ``window``, as for
+        `Source.from_dicom`.
 
     Returns
     -------
@@ -137,7 +146,10 @@ def read(
     )
     name = input_name(file)
     with _errors_name_file(name), open_input(file) as opened:
-        decoded = _format_module(opened).decode(opened, request)
+        module = _format_module(opened)
+        if request.window is not None:
+            _check_window(module, source)
+        decoded = module.decode(opened, request)
         decoded = alpha_as_band(decoded, source.get("bands"))
         image = resolve_alpha(decoded, alpha)
         if decoded.layout is not None:
@@ -214,17 +226,42 @@ def _check_policy(name: str, policy: str, policies: tuple[str, ...]) -> None:
         raise ReadError(f"{name}= must be one of {policies}, got {policy!r}")
 
 
+def _check_window(module: ModuleType, keywords: dict[str, Any]) -> None:
+    """Raise ReadError if ``window=`` does not apply to the file or the keywords."""
+    if not module.__name__.endswith(".dicom"):
+        raise ReadError(
+            "window= applies to DICOM files only: declare the range of the stored "
+            "values, such as range=(864, 1264), clip=True"
+        )
+    declared = [name for name in ("range", "bits") if keywords.get(name) is not None]
+    if declared:
+        raise ReadError(
+            f"window= and {declared[0]}= both declare black and white: declare only "
+            "one of them"
+        )
+
+
 def _format_module(file: BinaryIO) -> ModuleType:
     """Return the module that decodes a file, by its first bytes; rewind the file."""
-    start = file.read(MAGIC_LENGTH)
+    start = file.read(START_LENGTH)
     file.seek(0)
+    if start[DICOM_OFFSET:] == DICOM_MAGIC:
+        return import_module(".dicom", __package__)
     for magic, module_name in MODULES_BY_MAGIC.items():
         if start.startswith(magic):
             return import_module(f".{module_name}", __package__)
-    received = f"a file that starts with {start!r}" if start else "an empty file"
+    # Imported for files that are not read only.
+    from . import other_formats
+
+    start = file.read(other_formats.START_LENGTH)
+    file.seek(0)
+    other_formats.check_known_format(start)
+    received = "an empty file"
+    if start:
+        received = f"a file that starts with {start[:MAX_QUOTED_BYTES]!r}"
     raise ReadError(
-        "expected a PNG, JPEG, TIFF, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy or .npz "
-        f"file, got {received}"
+        "expected a PNG, JPEG, TIFF, DICOM, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy "
+        f"or .npz file, got {received}"
     )
 
 

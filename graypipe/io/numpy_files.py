@@ -303,7 +303,8 @@ def _array_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     ]
     if not members:
         raise ReadError(
-            "expected arrays written by numpy.savez, got an archive without arrays"
+            "expected arrays written by numpy.savez, got a ZIP archive without arrays: "
+            "to read an image in it, pass its URL, 'zip://MEMBER::PATH'"
         )
     return members
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from png_files import chunk
-from read_checks import assert_refused
+from read_checks import assert_refused, write
 
 import graypipe as gp
 from graypipe.io import facts
@@ -49,6 +49,27 @@ def test_an_open_file_is_not_a_path():
 def test_related_formats_are_refused_with_a_cure(tmp_path):
     (tmp_path / "sound.webp").write_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
     assert_refused(tmp_path / "sound.webp", "WAVE.*sound")
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        (b"%PDF-1.7", "a PDF document.*pdftoppm"),
+        (b"\0\0\0\x18ftypheic", r"an HEIF image.*imagecodecs\.heif_decode.*gp\.Source"),
+        (b"\0\0\0\x18ftypavif", r"an AVIF image.*imagecodecs\.avif_decode"),
+        (b"\0\0\0\x18ftypisom", "video.*ffmpeg"),
+        (b"II\xbc\1", r"a JPEG XR image.*imagecodecs\.jpegxr_decode"),
+        (b"v/1\1\2", r"an OpenEXR image.*OpenEXR\.File"),
+        (b"\x89HDF\r\n\x1a\n", r"an HDF5 file.*h5py\.File"),
+        (b"SIMPLE  =   T", r"a FITS file.*astropy\.io\.fits"),
+        (b"\x5c\1\0\0".ljust(344, b"\0") + b"n+1\0", r"a NIfTI image.*nibabel\.load"),
+        (b"\x1f\x8b\x08\0", r"a gzip file.*gzip\.open\(path\)"),
+        (b"words", r"expected a PNG, JPEG.*starts with b'words"),
+    ],
+)
+def test_known_formats_are_named_with_the_call_that_reads_them(tmp_path, start, says):
+    for content in (start, start + bytes(600)):
+        assert_refused(write(tmp_path / "image", content), says)
 
 
 def test_permission_errors_name_the_file(tmp_path, monkeypatch):
