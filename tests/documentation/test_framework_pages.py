@@ -3,6 +3,8 @@
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
 # isort: split
+import shutil
+
 import numpy as np
 import pytest
 import rasterio
@@ -12,6 +14,7 @@ from documentation.pages import FRAMEWORK_PAGES
 from image_sets import images, tree
 from imagenet import MEAN, STD
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 import graypipe as gp
 
@@ -86,6 +89,9 @@ def test_reading(folder, rng):
     ) as file:
         file.write(scene)
         file.descriptions = SENTINEL_2
+
+    for name, copy in [("CT_small.dcm", "ct.dcm"), ("rtdose.dcm", "cine.dcm")]:
+        shutil.copy(get_testdata_file(name, download=False), folder / copy)
 
     names = run("docs/reading.md")
 
