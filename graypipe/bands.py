@@ -37,7 +37,9 @@ def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ChannelError(f"expected one or more non-empty band names, got {names!r}")
     if len(set(names)) != len(names):
-        raise ChannelError(f"expected distinct band names, got {names!r}")
+        raise ChannelError(
+            f"expected distinct band names, got {names!r}: rename the repeated ones"
+        )
     # Convert members of a string Enum to plain strings, as JSON and pickle require.
     return tuple(str.__str__(name) for name in names)
 

@@ -576,7 +576,7 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
     if unknown:
         raise ChannelError(
             f"output band {band!r} uses {unknown[0]!r}, which is not one of the input "
-            f"bands {format_bands(inputs)}"
+            f"bands {format_bands(inputs)}: name one of these"
         )
     return tuple(terms.get(name, 0.0) for name in inputs)
 

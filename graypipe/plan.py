@@ -189,9 +189,8 @@ class Plan:
         Raises
         ------
         CopyRequiredError
-            If the plan does more than repeat one band or select bands at a constant
-            step: it computes values, changes the dtype, or the source has nodata or
-            clip.
+            If the plan computes values, changes the dtype, has nodata or clip, or
+            selects bands that are not equally spaced.
         LayoutError, ChannelError, DTypeError, RangeError
             If the image does not match the source.
 
@@ -439,8 +438,8 @@ class Plan:
         has_required_keys = {"source", "target"} <= keys
         if not has_required_keys or not keys <= {"source", "target", "via"}:
             raise ChannelError(
-                "expected the keys source, target and optionally via in the JSON of a "
-                f"plan, got {sorted(keys)}"
+                "expected the JSON of a plan, as written by plan.to_json, with the "
+                f"keys source, target and optionally via, got {sorted(keys)}"
             )
         via = None
         if "via" in record:

@@ -25,13 +25,13 @@ class Affine(NamedTuple):
         One row of M per output: its non-zero coefficients by input index.
     offset : tuple of Fraction
         The vector b, with one entry per output.
-    width : int
+    input_count : int
         Number of inputs.
     """
 
     rows: tuple[Row, ...]
     offset: tuple[Fraction, ...]
-    width: int
+    input_count: int
 
 
 def diagonal(factors: Sequence[Fraction], offset: Sequence[Fraction]) -> Affine:
@@ -54,7 +54,7 @@ def compose(first: Affine, second: Affine) -> Affine:
         # Drop coefficients that cancel: an input without a coefficient is not read.
         rows.append({j: factor for j, factor in combined.items() if factor})
         offset.append(constant)
-    return Affine(tuple(rows), tuple(offset), first.width)
+    return Affine(tuple(rows), tuple(offset), first.input_count)
 
 
 def left_inverse(affine: Affine) -> Affine:
@@ -65,14 +65,15 @@ def left_inverse(affine: Affine) -> Affine:
     ChannelError
         If M does not have full column rank.
     """
-    if _rank(affine) < affine.width:
+    if _rank(affine) < affine.input_count:
         raise ChannelError(
-            f"the map from {affine.width} to {len(affine.rows)} bands is not "
+            f"the map from {affine.input_count} to {len(affine.rows)} bands is not "
             "invertible, because different inputs give the same output (the columns "
             "of its matrix are linearly dependent): keep the input"
         )
     columns = [
-        [row.get(j, Fraction(0)) for row in affine.rows] for j in range(affine.width)
+        [row.get(j, Fraction(0)) for row in affine.rows]
+        for j in range(affine.input_count)
     ]
     gram = [[_dot(left, right) for right in columns] for left in columns]
     solution = _solve(gram, columns)
@@ -100,7 +101,7 @@ def rounded(affine: Affine) -> tuple[tuple[tuple[float, ...], ...], tuple[float,
     """
     try:
         matrix = tuple(
-            tuple(float(row.get(j, 0)) for j in range(affine.width))
+            tuple(float(row.get(j, 0)) for j in range(affine.input_count))
             for row in affine.rows
         )
         offset = tuple(float(constant) for constant in affine.offset)

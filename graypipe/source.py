@@ -347,7 +347,7 @@ def _validate_range(declared: Any, count: int) -> Pair | tuple[Pair, ...] | None
     """Return one pair, or one pair per band if they differ."""
     if declared is None:
         return None
-    name = "a range (black, white)"
+    name = "the range (black, white)"
     if not is_ordered_iterable(declared):
         return as_pair(declared, name)
     parts = list(declared)  # a generator can be iterated over only once

@@ -604,8 +604,9 @@ class BandStats:
         )
         if set(record) not in expected_fields:
             raise ChannelError(
-                "expected the key 'source', optionally with 'dtype' and 'statistics', "
-                f"in the JSON, got {sorted(record)}"
+                "expected the JSON of statistics, as written by to_json, with the key "
+                "'source' and optionally 'dtype' and 'statistics', got "
+                f"{sorted(record)}"
             )
         stats = cls(serialization.from_record(Source, record["source"], "bands"))
         if "dtype" in record:

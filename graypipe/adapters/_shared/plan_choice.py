@@ -38,7 +38,8 @@ def index_by_band_count(plans: tuple[Any, ...]) -> PlansByBandCount:
     for plan in plans:
         if not isinstance(plan, Plan):
             raise DTypeError(
-                f"expected plans created by gp.plan, got {type(plan).__name__}"
+                "expected plans, such as gp.plan('gray', 'imagenet'), got "
+                f"{type(plan).__name__}"
             )
         count = len(plan.source.bands)
         if count in indexed:
@@ -53,7 +54,8 @@ def index_by_band_count(plans: tuple[Any, ...]) -> PlansByBandCount:
         if plan.target != plans[0].target:
             raise ChannelError(
                 "expected plans that share one target, so that their results can be "
-                f"stacked into a batch, got {plans[0].target} and {plan.target}"
+                f"stacked into a batch, got {plans[0].target} and {plan.target}: build "
+                "all plans with the same target"
             )
         indexed[count] = plan
     return indexed

@@ -185,7 +185,7 @@ def test_nodata_is_zero_in_the_constant_band():
             "imagenet",
             False,
             gp.DTypeError,
-            "expected plans created by gp.plan, got str",
+            r"expected plans, such as gp.plan\('gray', 'imagenet'\), got str",
         ),
     ],
     ids=["undeclared", "integers", "nodata", "nan", "one", "no plan"],
