@@ -66,8 +66,12 @@ MODES = {
     (RGB_ALPHA, 16): "RGBA;16",
 }
 
-# What follows the pixels in every file.
-IEND = b"\0\0\0\0IEND\xaeB`\x82"
+# The start of a zlib stream, RFC 1950, section 2.2: deflate with a window of 32 KiB.
+ZLIB_HEADER = b"\x78\x01"
+
+# The most bytes in a block that is stored rather than compressed, RFC 1951, section
+# 3.2.4. The complement of its length, which follows it, is MAX_BLOCK - length.
+MAX_BLOCK = 65535
 
 # The last four bytes of a zlib stream are the Adler-32 checksum of what it holds.
 ADLER_BYTES = 4
@@ -248,21 +252,22 @@ def _decode_samples(frame: Frame) -> NDArray[Any]:
     return samples
 
 
-def _decode_passes(rows: bytes | bytearray, header: Header) -> NDArray[Any]:
+def _decode_passes(rows: bytes, header: Header) -> NDArray[Any]:
     """Return the samples of an interlaced image."""
     sample_count = SAMPLES_PER_PIXEL[header.colour_type]
     dtype = np.uint16 if header.bit_depth == 16 else np.uint8
     image = np.empty((header.height, header.width, sample_count), dtype)
+    offset = 0
     for (left, top, column_step, row_step), width, height, size in pass_sizes(header):
         # A pass is an image of its own, with fewer pixels.
         pass_header = header._replace(width=width, height=height)
-        pixels = _undo_filters(rows[:size], pass_header)
+        pixels = _undo_filters(rows[offset : offset + size], pass_header)
         image[top::row_step, left::column_step] = pixels.reshape(height, width, -1)
-        rows = rows[size:]
+        offset += size
     return image[..., 0] if sample_count == 1 else image
 
 
-def _decompress(parts: list[memoryview], size: int) -> bytes | bytearray:
+def _decompress(parts: list[memoryview], size: int) -> bytes:
     """Return the filtered rows of an image, which have ``size`` bytes.
 
     Raises
@@ -274,7 +279,7 @@ def _decompress(parts: list[memoryview], size: int) -> bytes | bytearray:
         import imagecodecs
     compressed = b"".join(parts)
     try:
-        rows = imagecodecs.deflate_decode(compressed, out=size)
+        rows = bytes(imagecodecs.deflate_decode(compressed, out=size))
     except imagecodecs.DeflateError:
         raise ReadError(
             f"the compressed pixels do not hold the {size} bytes that the header "
@@ -292,7 +297,7 @@ def _decompress(parts: list[memoryview], size: int) -> bytes | bytearray:
     return rows
 
 
-def _undo_filters(rows: bytes | bytearray, header: Header) -> NDArray[Any]:
+def _undo_filters(rows: bytes, header: Header) -> NDArray[Any]:
     """Return the samples of filtered rows, shape (H, W) or (H, W, samples).
 
     libpng undoes the filters, quickly, of a file made for it, in which the rows are
@@ -303,23 +308,20 @@ def _undo_filters(rows: bytes | bytearray, header: Header) -> NDArray[Any]:
     # A palette would be applied, so indices are declared to be gray.
     colour_type = GRAY if header.colour_type == PALETTE else header.colour_type
     fields = (header.width, header.height, header.bit_depth, colour_type, 0, 0, 0)
-    stored = imagecodecs.deflate_encode(rows, level=0)
-    parts = [
-        SIGNATURE,
-        _write_chunk(b"IHDR", HEADER.pack(*fields)),
-        _write_chunk(b"IDAT", stored),
-        IEND,
-    ]
+    chunks = [(b"IHDR", HEADER.pack(*fields)), (b"IDAT", ZLIB_HEADER)]
+    for start in range(0, len(rows), MAX_BLOCK):
+        block = rows[start : start + MAX_BLOCK]
+        is_last = start + MAX_BLOCK >= len(rows)
+        block_header = struct.pack("<?HH", is_last, len(block), MAX_BLOCK - len(block))
+        chunks.append((b"IDAT", block_header + block))
+    chunks.append((b"IDAT", struct.pack(">I", imagecodecs.deflate_adler32(rows))))
+    chunks.append((b"IEND", b""))
+    parts = [SIGNATURE]
+    for chunk_type, content in chunks:
+        body = chunk_type + content
+        crc = imagecodecs.deflate_crc32(body)
+        parts += [struct.pack(">I", len(content)), body, struct.pack(">I", crc)]
     return imagecodecs.png_decode(b"".join(parts))
-
-
-def _write_chunk(chunk_type: bytes, content: bytes | bytearray) -> bytes:
-    """Return a chunk as a file stores it."""
-    import imagecodecs
-
-    body = chunk_type + content
-    crc = imagecodecs.deflate_crc32(body)
-    return struct.pack(f">I{len(body)}sI", len(content), body, crc)
 
 
 def _opaque(dtype: np.dtype[Any]) -> int:
