@@ -31,6 +31,10 @@ MODULES_BY_MAGIC = {
     b"MM\0*": "tiff",
     b"II+\0": "tiff",  # BigTIFF
     b"MM\0+": "tiff",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "jpeg2000",  # JP2
+    b"\xff\x4f\xff\x51": "jpeg2000",  # a codestream without boxes, .j2k
+    b"\0\0\0\x0cJXL \r\n\x87\n": "jpegxl",
+    b"\xff\x0a": "jpegxl",  # a codestream without boxes
     b"GIF8": "pillow_formats",
     b"BM": "pillow_formats",
     b"RIFF": "pillow_formats",  # WebP
