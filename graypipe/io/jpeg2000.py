@@ -6,7 +6,6 @@ here. Sections are those of ISO/IEC 15444-1 (ITU-T T.800).
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +15,7 @@ from ..errors import ReadError
 from ..extras import require_extra
 from .decoded import DecodedImage, Request, check_size, decode_frames
 from .exif import parse_orientation
+from .isobmff import iterate_boxes
 
 # Markers of a codestream, table A.2.
 START_AND_SIZE = b"\xff\x4f\xff\x51"
@@ -185,10 +185,10 @@ def _split(data: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
     boxes: dict[bytes, list[bytes]] = {}
     if data.startswith(START_AND_SIZE):
         return boxes, data
-    for box_type, content in _iterate_boxes(data):
+    for box_type, content in iterate_boxes(data):
         boxes.setdefault(box_type, []).append(content)
     for content in boxes.get(b"jp2h", []):
-        for box_type, inner in _iterate_boxes(content):
+        for box_type, inner in iterate_boxes(content):
             boxes.setdefault(box_type, []).append(inner)
     if len(boxes.get(b"jp2c", [])) != 1 or len(boxes.get(b"ihdr", [])) != 1:
         raise ReadError(
@@ -197,29 +197,6 @@ def _split(data: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
             "with several images, such as JPX"
         )
     return boxes, boxes[b"jp2c"][0]
-
-
-def _iterate_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the type and content of each box, section I.4."""
-    offset = 0
-    while offset < len(data):
-        header_size = 8
-        if offset + header_size > len(data):
-            raise ReadError("the file ends inside a box: it is truncated")
-        length, box_type = struct.unpack_from(">I4s", data, offset)
-        if length == 1 and offset + 16 <= len(data):
-            (length,) = struct.unpack_from(">Q", data, offset + 8)
-            header_size = 16
-        elif length == 0:
-            # The last box may extend to the end of the file.
-            length = len(data) - offset
-        if length < header_size or offset + length > len(data):
-            raise ReadError(
-                f"box {box_type!r} has {length} bytes, but the file has "
-                f"{len(data) - offset} left: it is truncated or damaged"
-            )
-        yield box_type, data[offset + header_size : offset + length]
-        offset += length
 
 
 def _parse_codestream_header(codestream: bytes) -> CodestreamHeader:
