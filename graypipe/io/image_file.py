@@ -74,8 +74,9 @@ def read(
 ) -> tuple[NDArray[Any], Source]:
     """Read an image file at full bit depth, and return it with its `Source`.
 
-    Reads PNG, JPEG, TIFF, DICOM, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy and .npz. The
-    format is recognised by the first bytes of the file, not by its name.
+    Reads PNG, JPEG, JPEG 2000, JPEG XL, TIFF, DICOM, GIF, BMP, WebP, PBM, PGM, PPM,
+    PFM, .npy and .npz. The format is recognised by the first bytes of the file, not by
+    its name.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def read(
     ChannelError, DTypeError, LayoutError, RangeError
         If the keywords contradict each other or the image.
     MissingExtraError
-        If the file needs the extra ``io``: PNG, JPEG, TIFF.
+        If the file needs the extra ``io``: PNG, JPEG, JPEG 2000, JPEG XL, TIFF.
 
     Examples
     --------
@@ -264,8 +265,8 @@ def _format_module(file: BinaryIO) -> ModuleType:
     if start:
         received = f"a file that starts with {start[:MAX_QUOTED_BYTES]!r}"
     raise ReadError(
-        "expected a PNG, JPEG, TIFF, DICOM, GIF, BMP, WebP, PBM, PGM, PPM, PFM, .npy "
-        f"or .npz file, got {received}"
+        "expected a PNG, JPEG, JPEG 2000, JPEG XL, TIFF, DICOM, GIF, BMP, WebP, PBM, "
+        f"PGM, PPM, PFM, .npy or .npz file, got {received}"
     )
 
 

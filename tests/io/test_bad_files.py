@@ -29,7 +29,7 @@ def test_missing_and_foreign_files_are_named(tmp_path):
         "one.tif": b"I",
     }.items():
         (tmp_path / name).write_bytes(content)
-        assert_refused(tmp_path / name, r"expected a PNG, JPEG, TIFF")
+        assert_refused(tmp_path / name, r"expected a PNG, JPEG, JPEG 2000")
     assert_refused(tmp_path, "directory: pass its files one by one")
     assert_refused(tmp_path / "missing.png", "No such file")
     with pytest.raises(gp.ReadError, match=r"missing\.png"):

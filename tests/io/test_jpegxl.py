@@ -28,7 +28,13 @@ def animated(frames=FRAMES):
 @pytest.mark.parametrize("container", [False, True])
 @pytest.mark.parametrize(
     "pixels",
-    [GRAY8, RGB8, GRAY8 * np.uint16(257), RGB8 * np.uint16(257), GRAY8 / np.float32(300)],
+    [
+        GRAY8,
+        RGB8,
+        GRAY8 * np.uint16(257),
+        RGB8 * np.uint16(257),
+        GRAY8 / np.float32(300),
+    ],
 )
 def test_gray_and_rgb_are_read_exactly(tmp_path, pixels, container, capfd):
     path = write(tmp_path / "image.bin", encoded(pixels, usecontainer=container))
