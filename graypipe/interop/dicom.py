@@ -43,6 +43,9 @@ WINDOW_MACRO = "FrameVOILUTSequence"
 # The value of ``window=`` for the first window of the data set, if it has one.
 AUTO_WINDOW = "auto"
 
+# Maximum length of a value of a data set in a message.
+MAX_VALUE_LENGTH = 40
+
 # Common ending of error messages.
 DECLARE_SOURCE = "or declare the gp.Source explicitly"
 
@@ -101,9 +104,9 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
     if interpretation not in INVERTED or samples != 1:
         raise ChannelError(
             "expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, or RGB "
-            f"with three, got {interpretation} with {samples}: convert the pixels to "
-            "RGB (pydicom.pixels.apply_color_lut for a palette, convert_color_space "
-            "for YBR), and declare the gp.Source explicitly"
+            f"with three, got {_shorten(interpretation)} with {samples}: convert the "
+            "pixels to RGB (pydicom.pixels.apply_color_lut for a palette, "
+            "convert_color_space for YBR), and declare the gp.Source explicitly"
         )
     if _is_auto(window):
         window = _first_window(dataset)
@@ -206,8 +209,9 @@ def _rescaling(dataset: Any) -> Rescaling:
     intercept = _common_attribute(dataset, macro, "RescaleIntercept")
     if (slope is None) != (intercept is None):
         raise RangeError(
-            f"expected RescaleSlope and RescaleIntercept together, got {slope} and "
-            f"{intercept}: add the missing attribute, {DECLARE_SOURCE}"
+            "expected RescaleSlope and RescaleIntercept together, got "
+            f"{_shorten(slope)} and {_shorten(intercept)}: add the missing attribute, "
+            f"{DECLARE_SOURCE}"
         )
     if slope is None:
         return IDENTITY
@@ -255,7 +259,7 @@ def _apply_window_function(
     if function not in WINDOW_NARROWING:
         raise RangeError(
             f"expected a VOILUTFunction of {' or '.join(WINDOW_NARROWING)}, got "
-            f"{function}, which is not linear: apply it with "
+            f"{_shorten(function)}, which is not linear: apply it with "
             "pydicom.pixels.apply_voi_lut, or pass the bounds of a linear window, "
             "such as window=(-160, 240)"
         )
@@ -380,7 +384,7 @@ def _integer(dataset: Any, name: str, default: int | None = None) -> int:
         return int(value)
     except (TypeError, ValueError):
         raise RangeError(
-            f"expected {name} to be an integer, got {value!r} in a "
+            f"expected {name} to be an integer, got {_shorten(repr(value))} in a "
             f"{type(dataset).__name__}: pass a data set with integer pixels, read by "
             f"pydicom.dcmread, correct the attribute, {DECLARE_SOURCE}"
         ) from None
@@ -393,3 +397,11 @@ def _values(value: Any) -> list[Any]:
     if is_ordered_iterable(value):
         return list(value)
     return [value]
+
+
+def _shorten(value: object) -> str:
+    """Return a value of a data set for a message; a damaged one may be long."""
+    text = str(value)
+    if len(text) <= MAX_VALUE_LENGTH:
+        return text
+    return f"{text[:MAX_VALUE_LENGTH]}..."

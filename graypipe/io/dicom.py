@@ -97,12 +97,19 @@ def _read_dataset(file: BinaryIO) -> Any:
         import pydicom
     dataset = pydicom.dcmread(file)
     if not any(name in dataset for name in PIXEL_ELEMENTS):
-        kind = getattr(dataset.file_meta.get("MediaStorageSOPClassUID"), "name", "")
         raise ReadError(
-            f"the DICOM file has no pixels ({kind or 'unknown kind'}): pass the image "
-            "files that it describes or refers to"
+            f"the DICOM file has no pixels ({_kind(dataset)}), or ends before them: "
+            "pass the image files that it describes, or export it again"
         )
     return dataset
+
+
+def _kind(dataset: Any) -> str:
+    """Return the name of the kind of a data set, such as "RT Plan Storage"."""
+    uid = dataset.file_meta.get("MediaStorageSOPClassUID")
+    if uid is None or uid.name == uid:  # not in the standard, or damaged
+        return "unknown kind"
+    return str(uid.name)
 
 
 def _frame_count(dataset: Any) -> int:
@@ -122,7 +129,7 @@ def _keep_frame_groups(dataset: Any, frame_index: int) -> None:
 
 def _decode_pixels(dataset: Any, frame_index: int | None) -> NDArray[Any]:
     """Return the stored values of one frame, or of all frames if None."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels import pixel_array  # type: ignore[attr-defined]
 
     _check_decoder(dataset)
     itemsize = max(int(dataset.BitsAllocated), 8) // 8
@@ -161,7 +168,7 @@ def _stored_size(dataset: Any) -> int:
 
 def _check_decoder(dataset: Any) -> None:
     """Raise an error that says what to install if nothing decodes the pixels."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels import get_decoder  # type: ignore[attr-defined]
 
     syntax = dataset.file_meta.TransferSyntaxUID
     try:

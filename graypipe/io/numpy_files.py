@@ -231,7 +231,7 @@ def _load_npy(file: BinaryIO, frame: object) -> NDArray[Any]:
 def _read_elements(file: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
     """Return the elements that follow in ``file``: a new array in native byte order."""
     elements = np.empty(prod(header.shape), header.dtype)
-    buffer = memoryview(elements).cast("B")
+    buffer = elements.view(np.uint8).data
     filled = 0
     while filled < len(buffer):
         # Raw files return less than requested, and any file may shrink meanwhile.

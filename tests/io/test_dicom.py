@@ -258,3 +258,10 @@ def test_damaged_files_raise_without_a_warning():
     with pytest.raises(gp.ReadError, match="damaged"):
         gp.read(content[:-1])
     assert warnings.filters == filters
+
+
+def test_messages_do_not_quote_long_values():
+    data = dicom(STORED, PhotometricInterpretation="X" * 5000)
+    with pytest.raises(gp.ReadError, match="got XXX") as caught:
+        gp.read(encoded(data))
+    assert len(str(caught.value)) < 600
