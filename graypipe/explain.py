@@ -49,26 +49,27 @@ def explain(
     lines = [("source", source_text)]
     if shape is not None:
         lines.append(("image", layouts.describe(conversion.source_layout, shape)))
-    lines.append(("range", _range(source, pairs)))
-    lines.append(("guards", _guards(source, target, execution)))
+    lines.append(("range", _describe_range(source, pairs)))
+    lines.append(("guards", _describe_guards(source, target, execution)))
     target_text = (
         f"{format_bands(target.bands)} as {conversion.target_layout}, {target.dtype}"
     )
     lines.append(("target", target_text))
     equations = [
-        _equation(channel_map, index) for index in range(len(channel_map.outputs))
+        _format_equation(channel_map, index)
+        for index in range(len(channel_map.outputs))
     ]
-    equations[0] += f"    (inputs: {_units(pairs)})"
+    equations[0] += f"    (inputs: {_describe_units(pairs)})"
     labels = ["map"] + [""] * (len(equations) - 1)
     lines.extend(zip(labels, equations, strict=True))
     if execution is not None:
-        lines.append(("runs as", _execution(execution)))
+        lines.append(("runs as", _describe_execution(execution)))
         if shape is not None:
-            lines.append(("memory", _memory(execution, shape)))
+            lines.append(("memory", _describe_memory(execution, shape)))
     return "\n".join(f"{label:>8}  {text}" for label, text in lines)
 
 
-def _range(source: Source, pairs: tuple[Pair, ...] | None) -> str:
+def _describe_range(source: Source, pairs: tuple[Pair, ...] | None) -> str:
     """Return the text about the stored values of black and white."""
     if pairs is None:
         return (
@@ -82,7 +83,9 @@ def _range(source: Source, pairs: tuple[Pair, ...] | None) -> str:
     return f"{', '.join(intervals)} becomes 0..1 ({origin})"
 
 
-def _guards(source: Source, target: Target, execution: engine.Execution | None) -> str:
+def _describe_guards(
+    source: Source, target: Target, execution: engine.Execution | None
+) -> str:
     """Return the steps that are not part of the affine map."""
     guards = []
     if source.nodata is not None:
@@ -97,14 +100,14 @@ def _guards(source: Source, target: Target, execution: engine.Execution | None) 
     return "; ".join(guards) or "none"
 
 
-def _units(pairs: tuple[Pair, ...] | None) -> str:
+def _describe_units(pairs: tuple[Pair, ...] | None) -> str:
     """Return the units of the inputs of the printed map."""
     if pairs is None:
         return "unit intensities, where 0 is black and 1 is white"
     return "stored values"
 
 
-def _equation(channel_map: ChannelMap, index: int) -> str:
+def _format_equation(channel_map: ChannelMap, index: int) -> str:
     """Return the formula of one output band, such as ``R = 0.5*R + 0.5*Y - 1``.
 
     The left-hand side is an output band; the right-hand side contains input bands.
@@ -122,7 +125,7 @@ def _equation(channel_map: ChannelMap, index: int) -> str:
     return f"{channel_map.outputs[index]} = {formula}"
 
 
-def _execution(execution: engine.Execution) -> str:
+def _describe_execution(execution: engine.Execution) -> str:
     """Return how the plan is executed, and by which engine."""
     engine_note = " (numba engine)"
     if engine.name() == "numpy":
@@ -137,7 +140,7 @@ def _execution(execution: engine.Execution) -> str:
     return f"{work}{engine_note}; plan.view returns the same values without a copy"
 
 
-def _memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
+def _describe_memory(execution: engine.Execution, shape: tuple[int, ...]) -> str:
     """Return the number of bytes read and written."""
     spec = execution.spec
     result_shape = execution.shape(shape)
