@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # tifffile refuses pages with more tags.
 MAX_TAG_COUNT = 4096
 
+DAMAGED_LIST = "the list of pages is damaged or truncated"
+
 # The tag that says whether a page is an overview or a mask, its predecessor, and bits
 # of the former.
 NEW_SUBFILE_TYPE = 254
@@ -96,30 +98,36 @@ class PageList:
         Return the numbers of the pages whose type is not 0.
         """
         file, tiff = self._file, self._tif.tiff
-        code_type = np.dtype(tiff.byteorder + "u2")
-        # An entry ends in its value, if that is short.
-        value_size = tiff.offsetsize
+        count_format = struct.Struct(tiff.tagnoformat)
+        offset_format = struct.Struct(tiff.offsetformat)
+        type_codes = [
+            struct.pack(tiff.byteorder + "H", code)
+            for code in (NEW_SUBFILE_TYPE, SUBFILE_TYPE)
+        ]
         typed_pages = set()
         offset = self._tif.pages.first.offset
         while offset:
             if offset in self._tag_counts:
                 raise ReadError("the list of pages has no end: the file is damaged")
             file.seek(offset)
-            count_bytes = file.read(tiff.tagnosize)
-            tag_count = int.from_bytes(count_bytes, _byte_order(tiff.byteorder))
-            size = min(tag_count, MAX_TAG_COUNT) * tiff.tagsize
-            entries = file.read(size)
-            offset_bytes = file.read(tiff.offsetsize)
-            if tag_count > MAX_TAG_COUNT or len(offset_bytes) < tiff.offsetsize:
-                raise ReadError("the list of pages is damaged or truncated")
-            codes = np.frombuffer(entries, code_type)[:: tiff.tagsize // 2]
-            is_type = (codes == NEW_SUBFILE_TYPE) | (codes == SUBFILE_TYPE)
-            for entry in np.flatnonzero(is_type):
-                end = (int(entry) + 1) * tiff.tagsize
-                if any(entries[end - value_size : end]):
-                    typed_pages.add(len(self._tag_counts))
+            count = file.read(count_format.size)
+            if len(count) < count_format.size:
+                raise ReadError(DAMAGED_LIST)
+            (tag_count,) = count_format.unpack(count)
+            if tag_count > MAX_TAG_COUNT:
+                raise ReadError(DAMAGED_LIST)
+            entries = file.read(tag_count * tiff.tagsize)
+            next_offset = file.read(offset_format.size)
+            if len(next_offset) < offset_format.size:
+                raise ReadError(DAMAGED_LIST)
+            for start in range(0, len(entries), tiff.tagsize):
+                if entries[start : start + 2] in type_codes:
+                    # A short value is stored at the end of an entry.
+                    end = start + tiff.tagsize
+                    if any(entries[end - offset_format.size : end]):
+                        typed_pages.add(len(self._tag_counts))
             self._tag_counts[offset] = tag_count
-            (offset,) = struct.unpack(tiff.offsetformat, offset_bytes)
+            (offset,) = offset_format.unpack(next_offset)
         return typed_pages
 
     def load(self, number: int) -> "TiffPage":
@@ -168,10 +176,6 @@ class PageList:
                 "is not supported: save it as an ImageJ or OME-TIFF stack, or read it "
                 "with tifffile.imread and declare a gp.Source"
             )
-
-
-def _byte_order(symbol: str) -> Any:
-    return "little" if symbol == "<" else "big"
 
 
 def decode_pages(

@@ -27,6 +27,8 @@ from .tiff_tags import RGB, YCBCR
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
 # Compression; the tags of TIFF 6.0 and those that tifffile knows.
 UNCOMPRESSED = 1
 CCITT_RLE, CCITT_FAX3, CCITT_FAX4 = 2, 3, 4
@@ -49,7 +51,13 @@ ROWS_PER_STRIP = 278
 # find all in RLE and Group 4 strips and 98 % in Group 3 strips.
 CCITT_ENDINGS = ("1", "01", "0001")
 
-Decoder: TypeAlias = Callable[[bytes, int], NDArray[Any]]
+# Bytes to read at once. Larger reads save nothing, and memory is reused for small ones.
+READ_SIZE = 1 << 16
+
+# What `TiffPage.decode` returns: the pixels of a segment, their position in the page
+# (plane, depth, row, column, sample) and their shape (depth, length, width, samples).
+Segment: TypeAlias = tuple[NDArray[Any], tuple[int, ...], tuple[int, ...]]
+Decoder: TypeAlias = Callable[[bytes, int], Segment]
 
 
 def decode_page(page: "TiffPage", planes: Sequence[int] | None = None) -> NDArray[Any]:
@@ -85,10 +93,8 @@ def decode_page(page: "TiffPage", planes: Sequence[int] | None = None) -> NDArra
     image = np.empty((len(chosen), *image_shape), page.dtype)
     decode = _segment_decoder(page)
 
-    def place(segment: tuple[bytes, int]) -> None:
-        data, number = segment
-        _, (plane, depth, row, column, _), _ = page.decode(None, number)
-        pixels = decode(data, number)
+    def place(stored: tuple[bytes, int]) -> None:
+        pixels, (plane, depth, row, column, _), _ = decode(*stored)
         area = image[position_of_plane[plane], depth:, row:, column:]
         # Tiles extend beyond the edges of the image.
         area = area[tuple(slice(size) for size in pixels.shape)]
@@ -111,29 +117,22 @@ def _for_each_segment(
     numbers: list[int] = []
     for plane in planes:
         numbers.extend(range(plane * per_plane, (plane + 1) * per_plane))
-    chunks = page.parent.filehandle.read_segments(
-        [page.dataoffsets[number] for number in numbers],
-        [page.databytecounts[number] for number in numbers],
-        numbers,
-        flat=False,
-    )
+    offsets = [page.dataoffsets[number] for number in numbers]
+    sizes = [page.databytecounts[number] for number in numbers]
+    read: Any = page.parent.filehandle.read_segments
     # As tifffile does: no threads for small segments, nor more than half the cores.
     if page.maxworkers < 2:
-        for chunk in chunks:
-            for segment in chunk:
-                place(segment)
+        for stored in read(offsets, sizes, numbers, buffersize=READ_SIZE):
+            place(stored)
         return
     with ThreadPoolExecutor(page.maxworkers) as executor:
-        for chunk in chunks:
+        for chunk in read(offsets, sizes, numbers, flat=False):
             # A list, so that errors are raised.
             list(executor.map(place, chunk))
 
 
 def _segment_decoder(page: "TiffPage") -> Decoder:
-    """Return a function of the data and the number of a segment to its pixels.
-
-    The pixels have the shape (depth, length, width, samples).
-    """
+    """Return a function of the data and the number of a segment to its pixels."""
     compression = page.compression
     if compression == JPEG:
         return _jpeg_decoder(page)
@@ -141,9 +140,6 @@ def _segment_decoder(page: "TiffPage") -> Decoder:
         return _ccitt_decoder(page)
     if compression in JPEG_XRS:
         return _jpeg_xr_decoder(page)
-    decompress = _decompressor(page)
-    if decompress is None:
-        return _decode_as_tifffile(page)
     # tifffile unpacks and unpredicts what is decompressed here like the segments of an
     # uncompressed page.
     unpacked_page = copy(page)
@@ -151,16 +147,25 @@ def _segment_decoder(page: "TiffPage") -> Decoder:
     unpacked_page.fillorder = 1
     for cached in ("hash", "decode"):
         unpacked_page.__dict__.pop(cached, None)
-    decode_unpacked = _decode_as_tifffile(unpacked_page)
+    decompress = _decompressor(page, unpacked_page)
+    if decompress is None:
+        return _decode_as_tifffile(page)
+    decode_unpacked = unpacked_page.decode
 
-    def decode(data: bytes, number: int) -> NDArray[Any]:
+    def decode(data: bytes, number: int) -> Segment:
         if page.fillorder == LOWEST_BIT_FIRST:
-            import imagecodecs
-
-            data = imagecodecs.bitorder_decode(data)
-        return decode_unpacked(decompress(data, number), number)
+            data = _reverse_bits(data)
+        segment: Any = decode_unpacked(decompress(data, number), number)
+        return segment  # type: ignore[no-any-return]
 
     return decode
+
+
+def _reverse_bits(data: bytes) -> bytes:
+    """Return bytes with their bits in reverse order."""
+    import imagecodecs
+
+    return bytes(imagecodecs.bitorder_decode(data))
 
 
 def _decode_as_tifffile(page: "TiffPage") -> Decoder:
@@ -169,28 +174,33 @@ def _decode_as_tifffile(page: "TiffPage") -> Decoder:
     if page.jpegtables is not None or page.jpegheader is not None:
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
 
-    def decode(data: bytes, number: int) -> NDArray[Any]:
-        pixels: NDArray[Any] = page.decode(data, number, **tables)[0]
-        return pixels
+    def decode(data: bytes, number: int) -> Segment:
+        segment: Any = page.decode(data, number, **tables)
+        return segment  # type: ignore[no-any-return]
 
     return decode
 
 
-def _decompressor(page: "TiffPage") -> Callable[[bytes, int], bytes] | None:
+def _decompressor(
+    page: "TiffPage", unpacked_page: "TiffPage"
+) -> Callable[[bytes, int], Buffer] | None:
     """Return a function of the data and the number of a segment to its bytes.
 
     Return None for codecs that decode images, and for others that tifffile can call.
+    ``unpacked_page`` is the page as if it were not compressed.
     """
     import imagecodecs
 
     compression = page.compression
     if compression == LZW:
-        return lambda data, number: _decode_lzw(data, _segment_size(page, number))
+        return lambda data, number: _decode_lzw(
+            data, _segment_size(unpacked_page, number)
+        )
     if compression == LZMA:
         # Decoding to a known size stops before the checksum.
         return lambda data, _: imagecodecs.lzma_decode(data)
     # The last strip may be padded to the height of the others.
-    size = max(_segment_size(page, 0), _padded_strip_size(page))
+    size = max(_segment_size(unpacked_page, 0), _padded_strip_size(unpacked_page))
     if compression in DEFLATES:
         return lambda data, _: imagecodecs.deflate_decode(data, out=size)
     if compression in ZSTDS:
@@ -210,20 +220,21 @@ def _row_size(page: "TiffPage", width: int, samples: int) -> int:
 def _segment_size(page: "TiffPage", number: int) -> int:
     """Return the bytes of a segment when decompressed."""
     _, _, (depth, length, width, samples) = page.decode(None, number)
-    return depth * length * _row_size(page, width, samples)
+    size: int = depth * length * _row_size(page, width, samples)
+    return size
 
 
 def _padded_strip_size(page: "TiffPage") -> int:
     """Return the bytes of a strip of as many rows as RowsPerStrip says."""
     _, _, (_, length, width, samples) = page.decode(None, 0)
-    rows = page.tags.valueof(ROWS_PER_STRIP, default=length)
+    rows: int = page.tags.valueof(ROWS_PER_STRIP, default=length)
     # A huge number says that there is one strip, and is no number of rows to reserve
     # memory for.
     rows = min(rows, 2 * page.imagelength)
     return rows * _row_size(page, width, samples)
 
 
-def _decode_lzw(data: bytes, size: int) -> bytes:
+def _decode_lzw(data: bytes, size: int) -> Buffer:
     """Return ``size`` bytes from an LZW segment, as libtiff decodes it.
 
     libtiff decodes files rather than segments, so the segment becomes the only strip of
@@ -246,8 +257,8 @@ def _decode_lzw(data: bytes, size: int) -> bytes:
     ]
     header = struct.pack("<2sHIH", b"II", 42, 8, entry_count)
     directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    row = imagecodecs.tiff_decode(header + directory + bytes(4) + data)
-    return row.tobytes()  # type: ignore[no-any-return]
+    row = imagecodecs.tiff_decode(b"".join([header, directory, bytes(4), data]))
+    return row.data
 
 
 def _jpeg_decoder(page: "TiffPage") -> Decoder:
@@ -262,7 +273,7 @@ def _jpeg_decoder(page: "TiffPage") -> Decoder:
     if not is_regular or not (is_gray or is_colour):
         decode_unchecked = _decode_as_tifffile(page)
 
-        def decode_other(data: bytes, number: int) -> NDArray[Any]:
+        def decode_other(data: bytes, number: int) -> Segment:
             # simplejpeg has neither 12 bits nor extra samples. The marker EOI is what
             # a segment that ends early lacks.
             if b"\xff\xd9" not in data[-16:]:
@@ -279,20 +290,20 @@ def _jpeg_decoder(page: "TiffPage") -> Decoder:
     is_stored_as_rgb = is_colour and page.photometric == RGB and not page.is_jfif
     colour_space = "GRAY" if is_gray else "RGB"
 
-    def decode(data: bytes, number: int) -> NDArray[Any]:
+    def decode(data: bytes, number: int) -> Segment:
         if is_stored_as_rgb:
             data = _declare_rgb(data)
         pixels = simplejpeg.decode_jpeg(tables + data[2:], colour_space, strict=True)
-        _, (_, _, row, column, _), (_, length, width, _) = page.decode(None, number)
+        _, position, shape = page.decode(None, number)
         # Tiles at the edges may hold only what is inside of the image.
-        length = min(length, page.imagelength - row)
-        width = min(width, page.imagewidth - column)
+        length = min(shape[1], page.imagelength - position[2])
+        width = min(shape[2], page.imagewidth - position[3])
         if pixels.shape[0] < length or pixels.shape[1] < width:
             raise ReadError(
                 f"expected a JPEG strip or tile of {width} x {length} pixels, got "
                 f"{pixels.shape[1]} x {pixels.shape[0]}: the file is damaged"
             )
-        return pixels[np.newaxis, :length, :width]
+        return pixels[np.newaxis, :length, :width], position, shape
 
     return decode
 
@@ -321,22 +332,21 @@ def _declare_rgb(data: bytes) -> bytes:
 
 def _ccitt_decoder(page: "TiffPage") -> Decoder:
     """Return a decoder of CCITT segments, which have neither lengths nor checksums."""
-    import imagecodecs
-
     decode_unchecked = _decode_as_tifffile(page)
     endings = []
     for bits in CCITT_ENDINGS:
         ending = np.packbits([int(bit) for bit in bits * 160]).tobytes()
         if page.fillorder == LOWEST_BIT_FIRST:
-            ending = imagecodecs.bitorder_decode(ending)
+            ending = _reverse_bits(ending)
         endings.append(ending)
 
-    def decode(data: bytes, number: int) -> NDArray[Any]:
-        pixels = decode_unchecked(data, number)
+    def decode(data: bytes, number: int) -> Segment:
+        segment = decode_unchecked(data, number)
         for ending in endings:
-            if not np.array_equal(decode_unchecked(data + ending, number), pixels):
+            continued, _, _ = decode_unchecked(data + ending, number)
+            if not np.array_equal(continued, segment[0]):
                 raise ReadError("a CCITT strip or tile ends early: the file is damaged")
-        return pixels
+        return segment
 
     return decode
 
@@ -345,7 +355,7 @@ def _jpeg_xr_decoder(page: "TiffPage") -> Decoder:
     """Return a decoder of JPEG XR segments, which have no checksums."""
     decode_unchecked = _decode_as_tifffile(page)
 
-    def decode(data: bytes, number: int) -> NDArray[Any]:
+    def decode(data: bytes, number: int) -> Segment:
         if _jpeg_xr_size(data) > len(data):
             raise ReadError("a JPEG XR strip or tile ends early: the file is damaged")
         return decode_unchecked(data, number)
@@ -358,7 +368,7 @@ def _jpeg_xr_size(data: bytes) -> int:
     # The tags of the file are those of a TIFF file in little-endian order.
     (offset,) = struct.unpack_from("<I", data, 4)
     (entry_count,) = struct.unpack_from("<H", data, offset)
-    values = {}
+    values: dict[int, int] = {}
     for number in range(entry_count):
         tag, _, _, value = struct.unpack_from("<HHII", data, offset + 2 + 12 * number)
         values[tag] = value
