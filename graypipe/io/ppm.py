@@ -1,7 +1,7 @@
 """Read PBM, PGM, PPM and PFM files without rescaling.
 
-Pillow rescales values to 255 or 65535 if the header declares another maximum. Such
-files, and all plain text with a maximum, are therefore decoded here.
+Pillow parses the headers, and decodes files of 1 bit and floats. It rescales integers
+to 255 or 65535 if the header declares another maximum, so these are decoded here.
 """
 
 import re
@@ -17,12 +17,16 @@ from .decoded import DecodedImage
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-# Pillow's mode -> bits per pixel in a file that Pillow does not rescale.
-BITS_PER_PIXEL = {"1": 1, "L": 8, "I": 16, "RGB": 24, "F": 32}
+# Pillow's modes of these formats, and the bits per pixel of a file that Pillow decodes.
+MODES = ("1", "L", "I", "RGB", "F")
+BITS_PER_PIXEL = {"1": 1, "F": 32}
 
 # Pillow's decoders that rescale, with the maximum as an argument: of binary files, and
 # of plain text.
 RESCALING_DECODERS = ("ppm", "ppm_plain")
+
+# The argument of Pillow's raw decoder -> the maximum in the header.
+RAW_MAXIMUM = {"L": 255, "RGB": 255, "I;16B": 65535}
 
 # What may follow the pixels of a binary file. Further data may be another image.
 FINAL_NEWLINES = (b"", b"\n", b"\r\n")
@@ -35,9 +39,11 @@ MAX_DIGITS = 10
 
 
 def declared_maximum(image: "ImageFile") -> int | None:
-    """Return the maximum of a file that is decoded here, None for all others."""
+    """Return the maximum in the header, None for files of 1 bit and floats."""
     decoder, _, _, arguments = image.tile[0]
-    if decoder in RESCALING_DECODERS and isinstance(arguments, tuple):
+    if isinstance(arguments, str):
+        return RAW_MAXIMUM.get(arguments)
+    if decoder in RESCALING_DECODERS:
         return int(arguments[-1])
     return None
 
@@ -64,7 +70,7 @@ def check_ppm(image: "ImageFile", data: bytes) -> None:
     ReadError
         If the file is smaller or larger than one image, or the mode is not supported.
     """
-    if image.mode not in BITS_PER_PIXEL:
+    if image.mode not in MODES:
         raise ReadError(
             f"expected gray or RGB, got a PPM of mode {image.mode!r}: convert it first"
         )
@@ -74,12 +80,11 @@ def check_ppm(image: "ImageFile", data: bytes) -> None:
         return
     # Pillow ignores trailing data, and only some of its decoders report a file that is
     # too short.
-    if decoder == "raw":
+    maximum = declared_maximum(image)
+    if maximum is None:
         bytes_per_row = (image.width * BITS_PER_PIXEL[image.mode] + 7) // 8
     else:
-        samples_per_row = prod(_shape(image)[1:])
-        itemsize = sample_dtype(declared_maximum(image) or 0).itemsize
-        bytes_per_row = samples_per_row * itemsize
+        bytes_per_row = prod(_shape(image)[1:]) * sample_dtype(maximum).itemsize
     expected_size = data_offset + bytes_per_row * image.height
     if len(data) < expected_size or data[expected_size:] not in FINAL_NEWLINES:
         raise ReadError(
@@ -114,17 +119,14 @@ def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedIma
     else:
         stored_dtype = dtype.newbyteorder(">")
         samples = np.frombuffer(data, stored_dtype, prod(shape), data_offset)
-    largest_value = int(samples.max())
-    if largest_value > maximum:
-        raise ReadError(
-            f"a pixel value of {largest_value} exceeds the maximum of {maximum} in the "
-            "header: the file is damaged"
-        )
+    # The dtype already implies a range up to its own maximum.
+    fills_dtype = maximum == np.iinfo(dtype).max
+    if decoder == "ppm_plain" or not fills_dtype:
+        _check_maximum(samples, maximum)
     samples = samples.reshape(shape).astype(dtype)
     source_keywords: dict[str, Any] = {}
     bits = maximum.bit_length()
-    # The dtype already implies a range up to its own maximum.
-    if maximum != np.iinfo(dtype).max:
+    if not fills_dtype:
         if maximum == 2**bits - 1:
             source_keywords["bits"] = bits
         else:
@@ -134,6 +136,16 @@ def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedIma
     else:
         layout, bands = "HWC", "RGB"
     return DecodedImage(samples, layout, bands, source_keywords=source_keywords)
+
+
+def _check_maximum(samples: NDArray[Any], maximum: int) -> None:
+    """Raise ReadError if a sample exceeds the maximum in the header."""
+    largest_value = int(samples.max())
+    if largest_value > maximum:
+        raise ReadError(
+            f"a pixel value of {largest_value} exceeds the maximum of {maximum} in the "
+            "header: the file is damaged"
+        )
 
 
 def _parse_numbers(text: bytes, count: int) -> NDArray[np.int64]:

@@ -260,6 +260,7 @@ def test_damaged_files_raise_without_a_warning():
     assert warnings.filters == filters
 
 
+@pytest.mark.filterwarnings("ignore:The value length")  # when the file is written
 def test_messages_do_not_quote_long_values():
     data = dicom(STORED, PhotometricInterpretation="X" * 5000)
     with pytest.raises(gp.ReadError, match="got XXX") as caught:

@@ -329,6 +329,11 @@ def test_errors_of_pillow_become_sentences(tmp_path, suffix):
     assert not any(word in str(caught.value) for word in ("Error", "struct", "unpack"))
 
 
+@pytest.mark.parametrize("head", [b"P5 0 3 255\n", b"P6 3 0 4095\n", b"P2 0 0 9\n"])
+def test_a_ppm_without_pixels_is_refused(tmp_path, head):
+    assert_refused(write(tmp_path / "image.ppm", head), "Pillow cannot decode")
+
+
 def test_several_images_in_a_ppm_are_refused(tmp_path):
     path = tmp_path / "two.pgm"
     Image.fromarray(GRAY8).save(path)
