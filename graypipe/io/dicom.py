@@ -21,6 +21,9 @@ from .decoded import ALL_FRAMES, DecodedImage, Request, check_size, choose_frame
 # Elements that hold pixels.
 PIXEL_ELEMENTS = ("PixelData", *FLOATING_PIXELS)
 
+# What installs decoders for all kinds of compressed pixels.
+INSTALL_DECODERS = 'pip install "pylibjpeg[all]"'
+
 # Functional groups of the frames of an enhanced image (PS3.3 C.7.6.16).
 FRAME_GROUPS = "PerFrameFunctionalGroupsSequence"
 
@@ -139,7 +142,15 @@ def _decode_pixels(dataset: Any, frame_index: int | None) -> NDArray[Any]:
         decoded_size *= _frame_count(dataset)
     stored_size = _stored_size(dataset)
     check_size(decoded_size, stored_size)
-    pixels: NDArray[Any] = pixel_array(dataset, index=frame_index)
+    try:
+        pixels: NDArray[Any] = pixel_array(dataset, index=frame_index)
+    except RuntimeError as error:  # the failure of all decoders, such as Pillow
+        syntax = dataset.file_meta.TransferSyntaxUID
+        raise ReadError(
+            f"the installed decoders of pydicom cannot decode these pixels, stored as "
+            f"{syntax.name}: the file is damaged, or needs another decoder: "
+            f"{INSTALL_DECODERS}"
+        ) from error
     return pixels
 
 
@@ -157,8 +168,10 @@ def _stored_size(dataset: Any) -> int:
     shape = (_frame_count(dataset), dataset.Rows, dataset.Columns)
     bits = prod(shape) * dataset.SamplesPerPixel * dataset.BitsAllocated
     expected_size = (bits + 7) // 8
-    # The value of an element has an even length (PS3.5 section 8.1.1).
-    if len(stored) not in (expected_size, expected_size + expected_size % 2):
+    # The value of an element has an even length (PS3.5 section 8.1.1). Some writers pad
+    # it to a multiple of larger blocks.
+    padding = stored[expected_size:]
+    if len(stored) < expected_size or padding.strip(b"\0"):
         raise ReadError(
             f"the header implies {expected_size} bytes of pixels, got {len(stored)}: "
             "the file is damaged"
@@ -181,7 +194,7 @@ def _check_decoder(dataset: Any) -> None:
     if not decoder.is_available:
         raise MissingExtraError(
             f"the pixels are stored as {syntax.name}, for which pydicom needs a "
-            'decoder: pip install "pylibjpeg[all]", or one of: '
+            f"decoder: {INSTALL_DECODERS}, or one of: "
             f"{'; '.join(decoder.missing_dependencies)}"
         )
 

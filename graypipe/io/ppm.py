@@ -43,7 +43,7 @@ def declared_maximum(image: "ImageFile") -> int | None:
     decoder, _, _, arguments = image.tile[0]
     if isinstance(arguments, str):
         return RAW_MAXIMUM.get(arguments)
-    if decoder in RESCALING_DECODERS:
+    if decoder in RESCALING_DECODERS and arguments is not None:
         return int(arguments[-1])
     return None
 

@@ -229,6 +229,21 @@ def test_a_data_set_without_pixels_is_refused():
             read(encoded(data))
 
 
+def test_pixels_that_no_decoder_reads_are_refused():
+    data = dicom(STORED, bits=12)
+    data.PixelData = pydicom.encaps.encapsulate([b"no JPEG"])
+    data["PixelData"].VR = "OB"
+    data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    with pytest.raises(gp.ReadError, match=r"JPEG 2000.*damaged, or needs another"):
+        gp.read(encoded(data))
+
+
+def test_zeros_after_the_pixels_are_padding():
+    data = dicom(STORED)
+    data.PixelData += bytes(128)
+    np.testing.assert_array_equal(gp.read(encoded(data))[0], STORED)
+
+
 def test_pixels_of_the_wrong_size_are_damage():
     data = dicom(STORED)
     for rows in (4, 6):
