@@ -19,7 +19,7 @@ from .image_files import has_image_suffix
 
 Record = dict[str, Any]
 
-DICOM_ADVICE = "read it with pydicom.dcmread, and describe it with gp.Source.from_dicom"
+DICOM_ADVICE = 'read it with gp.read(path, window=...), such as window="auto"'
 
 # Common bit depths of sensors. Cameras and microscopes store such images in 16-bit
 # files.

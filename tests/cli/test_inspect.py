@@ -222,7 +222,7 @@ def test_dicom_files_are_recognised_and_get_advice(tmp_path, inspect_json):
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(50))
     code, records, _ = inspect_json(tmp_path)
     assert (code, records["IM0001"]["kind"]) == (0, "DICOM")
-    assert "from_dicom" in records["IM0001"]["notes"][0]
+    assert "gp.read(path, window=" in records["IM0001"]["notes"][0]
 
 
 def test_summary_notes_different_modes_sizes_and_dtypes(tmp_path, inspect_json):
