@@ -202,19 +202,21 @@ def _decode_8_bit(stream: JpegStream) -> NDArray[np.uint8]:
 def _decode_12_bit_or_lossless(stream: JpegStream) -> NDArray[Any]:
     """Return the pixels of a 12-bit DCT stream, or of a lossless one.
 
-    imagecodecs ignores the warnings of libjpeg. Missing data are noticed by the checks
-    below; changed data remain unnoticed unless they exceed the bit depth or make the
-    decoder run out of data.
+    imagecodecs ignores the warnings of libjpeg. The checks below notice data that are
+    missing. Data that are changed, or are left over after the image, remain unnoticed
+    unless the decoder then runs out of data, or a level exceeds the bit depth.
     """
     for scan in stream.scans:
         _check_restarts(scan, stream.frame)
     with require_extra("io", "imagecodecs"):
         import imagecodecs
-    image = imagecodecs.jpeg8_decode(stream.to_bytes())
-    # The decoder fills missing data with zeros. The image is therefore decoded once
-    # more with padding after each interval: if data are missing, the padding is decoded
-    # and changes the image; otherwise it is ignored.
-    padded = imagecodecs.jpeg8_decode(_pad_intervals(stream).to_bytes())
+    try:
+        image = imagecodecs.jpeg8_decode(stream.to_bytes())
+        padded = imagecodecs.jpeg8_decode(_pad_intervals(stream).to_bytes())
+    except imagecodecs.Jpeg8Error as error:
+        raise ReadError(f"the pixels cannot be decoded ({error})") from None
+    # The decoder fills missing data with zeros. If data are missing, padding after
+    # each interval is decoded and changes the image; otherwise it is ignored.
     if not np.array_equal(image, padded):
         raise ReadError(
             "the pixels end before the image does: the file is damaged or truncated"
@@ -248,8 +250,8 @@ def _pad_intervals(stream: JpegStream) -> JpegStream:
 def _decode_jpeg_ls(stream: JpegStream) -> NDArray[Any]:
     """Return the pixels of a JPEG-LS stream.
 
-    The decoder raises if a scan is longer or shorter than its image. A change that
-    keeps the length remains unnoticed unless it exceeds the bit depth.
+    The decoder raises for invalid codes, and if a scan is longer or shorter than its
+    image. Other changes of the data remain unnoticed.
     """
     _, spiff = stream.metadata.get(b"SPIF", (0, b""))
     if spiff and spiff[SPIFF_COLOUR_SPACE] not in SPIFF_GRAY_OR_RGB:
@@ -267,7 +269,11 @@ def _decode_jpeg_ls(stream: JpegStream) -> NDArray[Any]:
             )
     with require_extra("io", "imagecodecs"):
         import imagecodecs
-    return imagecodecs.jpegls_decode(stream.to_bytes())
+    try:
+        image = imagecodecs.jpegls_decode(stream.to_bytes())
+    except imagecodecs.JpeglsError as error:
+        raise ReadError(f"the pixels are damaged or truncated ({error})") from None
+    return image
 
 
 def _check_levels(image: NDArray[Any], bits: int) -> None:

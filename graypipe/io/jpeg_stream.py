@@ -245,9 +245,9 @@ def parse_stream(data: bytes) -> JpegStream:
 
 def _parse_segment(data: bytes, offset: int) -> Segment | None:
     """Return the segment at ``offset``, or None at the end of the image."""
-    while data[offset : offset + 2] == FILL:
+    while data.startswith(FILL, offset):
         offset += 1
-    if data[offset : offset + 2] == END_OF_IMAGE:
+    if data.startswith(END_OF_IMAGE, offset):
         return None
     if len(data) < offset + 4:
         raise ReadError("the file ends before its last segment: it is truncated")

@@ -57,6 +57,12 @@ WITHOUT_CHECKSUMS = {
     "jpeg": pillow(RGB8, "JPEG", quality=90),
     "jpeg progressive": pillow(RGB8, "JPEG", progressive=True),
     "jpeg restarts": pillow(GRAY8, "JPEG", restart_marker_blocks=2),
+    "jpeg 12 bits": lambda file: file.write(
+        imagecodecs.jpeg8_encode(RGB16 >> 4, level=90, bitspersample=12)
+    ),
+    "jpeg lossless": lambda file: file.write(
+        imagecodecs.jpeg8_encode(GRAY16, lossless=True, bitspersample=16)
+    ),
     "gif": palette("GIF"),
     "bmp": pillow(RGB8, "BMP"),
     "bmp palette": palette("BMP"),

@@ -2,6 +2,7 @@
 
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -82,6 +83,22 @@ def test_transparency_is_not_dropped_silently(tmp_path):
     (tmp_path / "two.png").write_bytes(png(pixels, 8, 4))
     with pytest.raises(gp.ReadError, match=r"two\.png: .*transparent"):
         gp.read(tmp_path / "two.png")
+
+
+def test_lossless_jpeg_keeps_every_level(tmp_path):
+    files = {
+        "lossless.jpg": imagecodecs.jpeg8_encode(
+            LEVELS, lossless=True, bitspersample=16
+        ),
+        "lossless.jls": imagecodecs.jpegls_encode(LEVELS),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        image, source = gp.read(tmp_path / name)
+        np.testing.assert_array_equal(image, LEVELS)
+        np.testing.assert_allclose(
+            gp.plan(source, GRAY)(image), UNIT, rtol=0, atol=1e-15
+        )
 
 
 def test_16_bit_gray_keeps_every_level_on_its_way_to_rgb(ramp):

@@ -265,6 +265,24 @@ def test_truncated_deep_files_are_refused(tmp_path, name):
         assert_refused(write(path, whole[:length] + END))
 
 
+def test_missing_restart_intervals_of_deep_files_are_noticed(tmp_path):
+    """A restart interval that is declared, and then not found."""
+    whole = deep_files()["12 bits"]
+    data = with_segment(whole, 0xDD, struct.pack(">H", 5))
+    assert_refused(write(tmp_path / "image.jpg", data), "restart intervals are missing")
+
+
+def test_lossless_ycbcr_is_refused(tmp_path):
+    """JFIF declares YCbCr, from which libjpeg does not convert lossless samples."""
+    data = imagecodecs.jpeg8_encode(levels(8, (21, 34, 3)), lossless=True)
+    start, end = segment(data, 0xEE)
+    data = data[:start] + data[end:]
+    data = with_segment(data, 0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
+    assert_refused(
+        write(tmp_path / "image.jpg", data), "cannot be decoded .*conversion"
+    )
+
+
 def test_levels_above_the_depth_are_refused(tmp_path):
     data = imagecodecs.jpeg8_encode(levels(16, (21, 34)), lossless=True, predictor=1)
     data = bytearray(data)
