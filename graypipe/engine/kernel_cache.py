@@ -77,6 +77,14 @@ def transpose(itemsize: int) -> Any:
     return _compile(kernels.transpose, _read(unsigned), _written(unsigned))
 
 
+@cache
+def undo_png_filters() -> Any:
+    """Return `kernels.undo_png_filters` as machine code."""
+    coded = types.Array(types.uint8, 2, "C", readonly=True)
+    pixels = types.Array(types.uint8, 2, "C")
+    return _compile(kernels.undo_png_filters, coded, pixels, types.int64)
+
+
 def _read(dtype: np.dtype[Any]) -> types.Array:
     return types.Array(numba.from_dtype(dtype), 3, "A", readonly=True, aligned=False)
 

@@ -1,11 +1,12 @@
 """Decode PNG files with imagecodecs: libdeflate decompresses, libpng undoes filters.
 
-Both work on one image or pass at a time, without the chunks round it, so damaged text,
-profile or time chunks are ignored. Every checksum is compared, which libpng alone does
-not do: it stops at the last row, before the checksum of the rows.
+Both are given one image or pass, without the chunks round it, so damaged text, profile
+or time chunks are ignored. Every checksum is compared, which libpng alone does not do:
+it stops at the last row, before the checksum of all rows.
 """
 
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
@@ -298,10 +299,37 @@ def _decompress(parts: list[memoryview], size: int) -> bytes:
 
 
 def _undo_filters(rows: bytes, header: Header) -> NDArray[Any]:
-    """Return the samples of filtered rows, shape (H, W) or (H, W, samples).
+    """Return the samples of filtered rows, shape (H, W) or (H, W, samples)."""
+    pixel_bytes = SAMPLES_PER_PIXEL[header.colour_type] * header.bit_depth // 8
+    if pixel_bytes == 0 or not _kernel_is_loaded():
+        return _undo_filters_by_libpng(rows, header)
+    from ..engine import kernel_cache
 
-    libpng undoes the filters, quickly, of a file made for it, in which the rows are
-    stored rather than compressed.
+    coded = np.frombuffer(rows, np.uint8).reshape(header.height, -1)
+    pixels = np.empty((header.height, header.width * pixel_bytes), np.uint8)
+    if not kernel_cache.undo_png_filters()(coded, pixels, pixel_bytes):
+        raise ReadError("a row has an unknown filter: the file is damaged")
+    samples: NDArray[Any] = pixels
+    if header.bit_depth == 16:
+        samples = pixels.view(">u2").astype(np.uint16)
+    if samples.shape[1] == header.width:
+        return samples
+    return samples.reshape(header.height, header.width, -1)
+
+
+def _kernel_is_loaded() -> bool:
+    """Return whether the kernels of the numba engine are in use.
+
+    One of them undoes filters in half of libpng's time, with the same result. That is
+    not worth the time to import numba, which the first call of a plan does.
+    """
+    return "graypipe.engine.kernel_cache" in sys.modules
+
+
+def _undo_filters_by_libpng(rows: bytes, header: Header) -> NDArray[Any]:
+    """Return the samples of filtered rows, with the filters undone by libpng.
+
+    It reads a file made for it, in which the rows are stored rather than compressed.
     """
     import imagecodecs
 

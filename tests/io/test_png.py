@@ -125,6 +125,17 @@ KINDS = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2
 KINDS += [(3, 4), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
 
 
+@pytest.fixture(params=["libpng", "kernel"])
+def filters(request, monkeypatch):
+    """Undo filters in one of two ways."""
+    if request.param == "kernel":
+        pytest.importorskip("graypipe.engine.kernel_cache")
+    monkeypatch.setattr(
+        "graypipe.io.png._kernel_is_loaded", lambda: request.param == "kernel"
+    )
+
+
+@pytest.mark.usefixtures("filters")
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(("colour", "depth"), KINDS)
 def test_every_kind_and_filter_is_read_exactly(colour, depth, interlaced, capfd):
@@ -215,6 +226,15 @@ def test_damage_behind_the_last_row_is_an_error():
     for kind, content in damaged.items():
         with pytest.raises(gp.ReadError, match=r"the file is damaged$"):
             pytest.fail(f"{kind}: {gp.read(with_stream(content))}")
+
+
+@pytest.mark.usefixtures("filters")
+def test_unknown_filters_are_damage():
+    rows = b"".join(b"\0" + row.tobytes() for row in GRAY8)
+    for number in (5, 255):
+        damaged = bytes([*rows[:70], number, *rows[71:]])
+        with pytest.raises(gp.ReadError, match="filter"):
+            gp.read(with_stream(zlib.compress(damaged)))
 
 
 def test_chunks_out_of_order_are_damage():
