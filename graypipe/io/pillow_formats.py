@@ -224,6 +224,8 @@ def _open(data: bytes) -> "Iterator[ImageFile]":
         with pillow_class(BytesIO(data)) as image:
             if image.format == "PPM":
                 check_ppm(image, data)
+            elif image.format == "BMP":
+                _check_bmp_size(image, data)
             yield image
     except GraypipeError:
         raise
@@ -240,6 +242,25 @@ def _open(data: bytes) -> "Iterator[ImageFile]":
             f"Pillow cannot decode this {name} file, which is damaged, truncated or of "
             "a rare variant: if another program shows it, save it as PNG there"
         ) from error
+
+
+def _check_bmp_size(image: "ImageFile", data: bytes) -> None:
+    """Raise ReadError if an uncompressed BMP file is too short.
+
+    Pillow notices it too, but only after it has filled the memory of the image.
+    """
+    decoder, _, offset, arguments = image.tile[0]
+    if decoder != "raw" or not isinstance(arguments, tuple):
+        return
+    row_size = arguments[1]
+    # The padding of the last row, up to 3 bytes, may be missing.
+    required_size = offset + row_size * image.height - 3
+    if len(data) < required_size:
+        raise ReadError(
+            f"the header implies {image.width} x {image.height} pixels that end at "
+            f"byte {required_size + 3}, got a file of {len(data)} bytes: it is "
+            "truncated or damaged"
+        )
 
 
 def _pillow_class(data: bytes) -> Any:

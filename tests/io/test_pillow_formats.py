@@ -282,6 +282,16 @@ def test_a_bmp_with_masks_that_is_too_short_is_refused(tmp_path):
         assert_refused(write(tmp_path / "image.bmp", data[:kept]), "truncated")
 
 
+def test_a_bmp_that_is_too_short_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "image.bmp"
+    Image.fromarray(GRAY8).save(path)
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-2])  # the padding of the last row
+    np.testing.assert_array_equal(gp.read(path)[0], GRAY8)
+    data[18:26] = struct.pack("<ii", 9000, 9000)
+    assert_refused(write(path, data), "header implies 9000 x 9000 pixels")
+
+
 @pytest.mark.parametrize("maximum", [1, 15, 255, 4095, 65535])
 @pytest.mark.parametrize("magic", [b"P2", b"P3"])
 def test_plain_text_of_any_maximum_keeps_its_levels(tmp_path, maximum, magic):
