@@ -120,7 +120,8 @@ def read(
     ChannelError, DTypeError, LayoutError, RangeError
         If the keywords contradict each other or the image.
     MissingExtraError
-        If the file needs the extra ``io``: PNG, JPEG, JPEG 2000, JPEG XL, TIFF.
+        If the file needs the extra ``io`` (PNG, JPEG, JPEG 2000, JPEG XL, TIFF) or
+        ``dicom``, or a decoder of compressed DICOM pixels.
 
     Examples
     --------
@@ -205,7 +206,7 @@ def facts(file: File) -> dict[str, Any]:
         If the file is missing, damaged or not an image. The message starts with the
         path.
     MissingExtraError
-        If the file needs the extra ``io``: TIFF.
+        If the file needs the extra ``io`` (TIFF) or ``dicom``.
 
     Examples
     --------
