@@ -11,7 +11,7 @@ segments are decompressed or checked here:
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from math import ceil
@@ -27,8 +27,6 @@ from .tiff_tags import RGB, YCBCR
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
-
 # Compression; the tags of TIFF 6.0 and those that tifffile knows.
 UNCOMPRESSED = 1
 CCITT_RLE, CCITT_FAX3, CCITT_FAX4 = 2, 3, 4
@@ -39,6 +37,10 @@ PACKBITS = 32773
 LZMA = 34925
 ZSTDS = (34926, 50000)
 JPEG_XRS = (22610, 34934)
+
+# Predictor.
+NO_PREDICTOR = 1
+HORIZONTAL_DIFFERENCES = 2
 
 # FillOrder: the first pixel is in the lowest bit of a byte.
 LOWEST_BIT_FIRST = 2
@@ -58,6 +60,8 @@ READ_SIZE = 1 << 16
 # (plane, depth, row, column, sample) and their shape (depth, length, width, samples).
 Segment: TypeAlias = tuple[NDArray[Any], tuple[int, ...], tuple[int, ...]]
 Decoder: TypeAlias = Callable[[bytes, int], Segment]
+Decompressor: TypeAlias = Callable[[bytes, NDArray[np.uint8]], NDArray[np.uint8]]
+Placer: TypeAlias = Callable[[tuple[bytes, int]], None]
 
 
 def decode_page(page: "TiffPage", planes: Sequence[int] | None = None) -> NDArray[Any]:
@@ -89,17 +93,13 @@ def decode_page(page: "TiffPage", planes: Sequence[int] | None = None) -> NDArra
         return pixels
     plane_count, *image_shape = page.shaped
     chosen = range(plane_count) if planes is None else planes
-    position_of_plane = {plane: position for position, plane in enumerate(chosen)}
     image = np.empty((len(chosen), *image_shape), page.dtype)
-    decode = _segment_decoder(page)
-
-    def place(stored: tuple[bytes, int]) -> None:
-        pixels, (plane, depth, row, column, _), _ = decode(*stored)
-        area = image[position_of_plane[plane], depth:, row:, column:]
-        # Tiles extend beyond the edges of the image.
-        area = area[tuple(slice(size) for size in pixels.shape)]
-        area[...] = pixels[tuple(slice(size) for size in area.shape)]
-
+    plane_images = dict(zip(chosen, image, strict=True))
+    decompress = _decompressor(page.compression)
+    if decompress is not None and _has_strips_of_whole_samples(page):
+        place = _strip_placer(page, plane_images, decompress)
+    else:
+        place = _segment_placer(page, plane_images, decompress)
     _for_each_segment(page, chosen, plane_count, place)
     if planes is None:
         return image.reshape(page.shape)
@@ -110,7 +110,7 @@ def _for_each_segment(
     page: "TiffPage",
     planes: Iterable[int],
     plane_count: int,
-    place: Callable[[tuple[bytes, int]], None],
+    place: Placer,
 ) -> None:
     """Read the segments of some planes, and call ``place`` with (data, number)."""
     per_plane = len(page.dataoffsets) // plane_count
@@ -131,7 +131,78 @@ def _for_each_segment(
             list(executor.map(place, chunk))
 
 
-def _segment_decoder(page: "TiffPage") -> Decoder:
+def _has_strips_of_whole_samples(page: "TiffPage") -> bool:
+    """Return whether the decompressed strips of a page are rows of its array."""
+    dtype = np.dtype(page.dtype)
+    if page.is_tiled or page.imagedepth > 1:
+        return False
+    if page.bitspersample != 8 * dtype.itemsize:
+        return False
+    if page.predictor == HORIZONTAL_DIFFERENCES:
+        return dtype.kind in "iu"
+    return page.predictor == NO_PREDICTOR
+
+
+def _strip_placer(
+    page: "TiffPage",
+    plane_images: Mapping[int, NDArray[Any]],
+    decompress: Decompressor,
+) -> Placer:
+    """Return a function that decompresses strips into the images of their planes."""
+    import imagecodecs
+
+    strip_count = ceil(page.imagelength / page.rowsperstrip)
+    row_size = _row_size(page, page.imagewidth, page.shaped[-1])
+    padded_size = _padded_row_count(page) * row_size
+    is_native = np.dtype(page.parent.byteorder + "u2").isnative
+
+    def place(stored: tuple[bytes, int]) -> None:
+        data, number = stored
+        if page.fillorder == LOWEST_BIT_FIRST:
+            data = _reverse_bits(data)
+        plane, strip = divmod(number, strip_count)
+        start = strip * page.rowsperstrip
+        rows = plane_images[plane][0, start : start + page.rowsperstrip]
+        target = rows.reshape(-1).view(np.uint8)
+        if page.compression == LZW or target.size == padded_size:
+            decompressed = decompress(data, target)
+        else:
+            # The last strip may be padded to the height of the others.
+            decompressed = decompress(data, np.empty(padded_size, np.uint8))
+            decompressed = decompressed[: target.size]
+            target[: decompressed.size] = decompressed
+        if decompressed.size < target.size:
+            raise ReadError(
+                f"expected a strip of {target.size} bytes, got {decompressed.size}: "
+                "the file is damaged"
+            )
+        if not is_native:
+            rows.byteswap(inplace=True)
+        if page.predictor == HORIZONTAL_DIFFERENCES:
+            imagecodecs.delta_decode(rows, axis=-2, out=rows)
+
+    return place
+
+
+def _segment_placer(
+    page: "TiffPage",
+    plane_images: Mapping[int, NDArray[Any]],
+    decompress: Decompressor | None,
+) -> Placer:
+    """Return a function that decodes segments and copies them to where they belong."""
+    decode = _segment_decoder(page, decompress)
+
+    def place(stored: tuple[bytes, int]) -> None:
+        pixels, (plane, depth, row, column, _), _ = decode(*stored)
+        area = plane_images[plane][depth:, row:, column:]
+        # Tiles extend beyond the edges of the image.
+        area = area[tuple(slice(size) for size in pixels.shape)]
+        area[...] = pixels[tuple(slice(size) for size in area.shape)]
+
+    return place
+
+
+def _segment_decoder(page: "TiffPage", decompress: Decompressor | None) -> Decoder:
     """Return a function of the data and the number of a segment to its pixels."""
     compression = page.compression
     if compression == JPEG:
@@ -140,6 +211,8 @@ def _segment_decoder(page: "TiffPage") -> Decoder:
         return _ccitt_decoder(page)
     if compression in JPEG_XRS:
         return _jpeg_xr_decoder(page)
+    if decompress is None:
+        return _decode_as_tifffile(page)
     # tifffile unpacks and unpredicts what is decompressed here like the segments of an
     # uncompressed page.
     unpacked_page = copy(page)
@@ -147,16 +220,19 @@ def _segment_decoder(page: "TiffPage") -> Decoder:
     unpacked_page.fillorder = 1
     for cached in ("hash", "decode"):
         unpacked_page.__dict__.pop(cached, None)
-    decompress = _decompressor(page, unpacked_page)
-    if decompress is None:
-        return _decode_as_tifffile(page)
-    decode_unpacked = unpacked_page.decode
+    decode_unpacked = _decode_as_tifffile(unpacked_page)
+    locate = unpacked_page.decode
 
     def decode(data: bytes, number: int) -> Segment:
         if page.fillorder == LOWEST_BIT_FIRST:
             data = _reverse_bits(data)
-        segment: Any = decode_unpacked(decompress(data, number), number)
-        return segment  # type: ignore[no-any-return]
+        _, _, (depth, length, width, samples) = locate(None, number)
+        row_count = depth * length
+        if not page.is_tiled and compression != LZW:
+            row_count = _padded_row_count(page)
+        buffer = np.empty(row_count * _row_size(page, width, samples), np.uint8)
+        decompressed: Any = decompress(data, buffer)
+        return decode_unpacked(decompressed, number)
 
     return decode
 
@@ -174,40 +250,38 @@ def _decode_as_tifffile(page: "TiffPage") -> Decoder:
     if page.jpegtables is not None or page.jpegheader is not None:
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
 
+    # tifffile makes this function when it is first asked for, which here is not in one
+    # of the threads that call it.
+    decode_segment: Any = page.decode
+
     def decode(data: bytes, number: int) -> Segment:
-        segment: Any = page.decode(data, number, **tables)
-        return segment  # type: ignore[no-any-return]
+        return decode_segment(data, number, **tables)  # type: ignore[no-any-return]
 
     return decode
 
 
-def _decompressor(
-    page: "TiffPage", unpacked_page: "TiffPage"
-) -> Callable[[bytes, int], Buffer] | None:
-    """Return a function of the data and the number of a segment to its bytes.
+def _decompressor(compression: int) -> Decompressor | None:
+    """Return a function that decompresses segments into an array of bytes.
 
-    Return None for codecs that decode images, and for others that tifffile can call.
-    ``unpacked_page`` is the page as if it were not compressed.
+    It returns the part that it has filled. Return None for codecs that decode images,
+    and for others that tifffile can call.
     """
     import imagecodecs
 
-    compression = page.compression
     if compression == LZW:
-        return lambda data, number: _decode_lzw(
-            data, _segment_size(unpacked_page, number)
-        )
+        return _decode_lzw
     if compression == LZMA:
-        # Decoding to a known size stops before the checksum.
-        return lambda data, _: imagecodecs.lzma_decode(data)
-    # The last strip may be padded to the height of the others.
-    size = max(_segment_size(unpacked_page, 0), _padded_strip_size(unpacked_page))
+        return _decode_lzma
+    codec: Any
     if compression in DEFLATES:
-        return lambda data, _: imagecodecs.deflate_decode(data, out=size)
-    if compression in ZSTDS:
-        return lambda data, _: imagecodecs.zstd_decode(data, out=size)
-    if compression == PACKBITS:
-        return lambda data, _: imagecodecs.packbits_decode(data, out=size)
-    return None
+        codec = imagecodecs.deflate_decode
+    elif compression in ZSTDS:
+        codec = imagecodecs.zstd_decode
+    elif compression == PACKBITS:
+        codec = imagecodecs.packbits_decode
+    else:
+        return None
+    return lambda data, out: codec(data, out=out)
 
 
 def _row_size(page: "TiffPage", width: int, samples: int) -> int:
@@ -217,25 +291,28 @@ def _row_size(page: "TiffPage", width: int, samples: int) -> int:
     return ceil(width * pixel_bits / 8)
 
 
-def _segment_size(page: "TiffPage", number: int) -> int:
-    """Return the bytes of a segment when decompressed."""
-    _, _, (depth, length, width, samples) = page.decode(None, number)
-    size: int = depth * length * _row_size(page, width, samples)
-    return size
-
-
-def _padded_strip_size(page: "TiffPage") -> int:
-    """Return the bytes of a strip of as many rows as RowsPerStrip says."""
-    _, _, (_, length, width, samples) = page.decode(None, 0)
-    rows: int = page.tags.valueof(ROWS_PER_STRIP, default=length)
+def _padded_row_count(page: "TiffPage") -> int:
+    """Return the rows of a strip as RowsPerStrip says, also if the page has fewer."""
+    rows: int = page.tags.valueof(ROWS_PER_STRIP, default=page.rowsperstrip)
     # A huge number says that there is one strip, and is no number of rows to reserve
     # memory for.
-    rows = min(rows, 2 * page.imagelength)
-    return rows * _row_size(page, width, samples)
+    if rows > 2 * page.imagelength:
+        return page.rowsperstrip
+    return rows
 
 
-def _decode_lzw(data: bytes, size: int) -> Buffer:
-    """Return ``size`` bytes from an LZW segment, as libtiff decodes it.
+def _decode_lzma(data: bytes, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fill an array from an LZMA segment, and verify the checksum of the segment."""
+    import imagecodecs
+
+    # If imagecodecs decodes into an array, it stops before the checksum.
+    decompressed = np.frombuffer(imagecodecs.lzma_decode(data), np.uint8)[: out.size]
+    out[: decompressed.size] = decompressed
+    return out[: decompressed.size]
+
+
+def _decode_lzw(data: bytes, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fill an array from an LZW segment, as libtiff decodes it.
 
     libtiff decodes files rather than segments, so the segment becomes the only strip of
     a file whose image is one row of bytes.
@@ -245,7 +322,7 @@ def _decode_lzw(data: bytes, size: int) -> Buffer:
     entry_count = 9
     header_size = 8 + 2 + 12 * entry_count + 4
     entries = [
-        (256, 4, 1, size),  # ImageWidth
+        (256, 4, 1, out.size),  # ImageWidth
         (257, 4, 1, 1),  # ImageLength
         (258, 3, 1, 8),  # BitsPerSample
         (259, 3, 1, LZW),  # Compression
@@ -257,8 +334,9 @@ def _decode_lzw(data: bytes, size: int) -> Buffer:
     ]
     header = struct.pack("<2sHIH", b"II", 42, 8, entry_count)
     directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    row = imagecodecs.tiff_decode(b"".join([header, directory, bytes(4), data]))
-    return row.data
+    file = b"".join([header, directory, bytes(4), data])
+    imagecodecs.tiff_decode(file, out=out.reshape(1, -1))
+    return out
 
 
 def _jpeg_decoder(page: "TiffPage") -> Decoder:
@@ -289,12 +367,13 @@ def _jpeg_decoder(page: "TiffPage") -> Decoder:
     # say, and RGB with subsampling is in fact YCbCr.
     is_stored_as_rgb = is_colour and page.photometric == RGB and not page.is_jfif
     colour_space = "GRAY" if is_gray else "RGB"
+    locate = page.decode
 
     def decode(data: bytes, number: int) -> Segment:
         if is_stored_as_rgb:
             data = _declare_rgb(data)
         pixels = simplejpeg.decode_jpeg(tables + data[2:], colour_space, strict=True)
-        _, position, shape = page.decode(None, number)
+        _, position, shape = locate(None, number)
         # Tiles at the edges may hold only what is inside of the image.
         length = min(shape[1], page.imagelength - position[2])
         width = min(shape[2], page.imagewidth - position[3])
