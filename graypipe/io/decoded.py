@@ -77,7 +77,8 @@ class DecodedImage:
     source_keywords : mapping
         Keywords of `Source` that are recorded in the file: bits, range or nodata.
     selected : bool
-        Whether the image holds only the bands of `Request.select`, in this order.
+        Whether the image holds only the bands of `Request.select`, in this order. Then
+        ``bands`` still names all bands of the file.
     """
 
     image: NDArray[Any]

@@ -20,7 +20,7 @@ from .policies import (
     apply_orientation,
     resolve_alpha,
 )
-from .source_check import build_source, select_bands
+from .source_check import build_source, select_bands, select_keywords
 
 # First bytes of a file -> module of this package that decodes it. A module is imported
 # when such a file is read, so that its decoder is loaded only if needed.
@@ -166,7 +166,7 @@ def read(
     # errors about keywords keep their class.
     try:
         if decoded.selected:
-            source["bands"] = request.select
+            decoded, source = select_keywords(decoded, source, request.select)
         image_source = build_source(decoded, image, source)
         if request.select is None or decoded.selected:
             return image, image_source

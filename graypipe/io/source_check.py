@@ -1,6 +1,6 @@
 """Build the `Source` of an image from its file and the keywords of the caller."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -138,6 +138,31 @@ def select_bands(
     if pairs is not None and isinstance(pairs[0], tuple):  # one pair per band
         pairs = [pairs[position] for position in positions]
     return image, replace(source, bands=names, range=pairs)
+
+
+def select_keywords(
+    decoded: DecodedImage, keywords: Mapping[str, Any], names: Any
+) -> tuple[DecodedImage, dict[str, Any]]:
+    """Return an image that holds only some bands of its file, and keywords for these.
+
+    Parameters
+    ----------
+    decoded : DecodedImage
+        Its ``bands`` are those of the file.
+    keywords : mapping
+        Keywords of `Source` for the bands of the file.
+    names : tuple of str
+        The bands of the image.
+    """
+    bands = parse_bands(decoded.bands or names)
+    selected = {**keywords, "bands": names}
+    pairs = keywords.get("range")
+    has_entries = isinstance(pairs, Sequence | np.ndarray) and len(pairs) == len(bands)
+    # A range can be one pair for all bands, or one pair per band.
+    if has_entries and isinstance(pairs[0], Sequence | np.ndarray):
+        positions = find_bands(names, bands)
+        selected["range"] = [pairs[position] for position in positions]
+    return replace(decoded, bands=names), selected
 
 
 def find_bands(names: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:

@@ -2,11 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def facts(file: BinaryIO) -> dict[str, Any]:
         frame_count, channel_count = len(pages.images), 1
         series = find_series(tif)
         if series is not None:
-            frames = SeriesFrames(series, pages, file)
+            frames = SeriesFrames(series, pages)
             frame_count = frames.count
             sizes = zip(frames.image_axes, frames.image_shape, strict=True)
             channel_count = prod(size for axis, size in sizes if axis == "C")
@@ -118,50 +118,46 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     with _open(file) as tif:
         pages = PageList(file, tif)
         series = find_series(tif)
-        channels = ome_channels(tif)
         if series is None:
+            return _decode_pages(pages, request)
+        return _decode_series(SeriesFrames(series, pages), request)
 
-            def decode_page(number: int) -> DecodedImage:
-                page = pages.load(pages.images[number])
-                check_tags(page)
-                names = find_band_names(tif, page, channels)
-                planes = _planes_to_read(page, page.axes, page.shape, names, request)
-                image = decode_pages([page], file, planes)
-                selected = None if planes is None else request.select
-                decoded = _describe(image, page.axes, page, names, selected)
-                return _with_masks(decoded, pages, file)
 
-            return decode_frames(request.frame, len(pages.images), decode_page)
+def _decode_pages(pages: PageList, request: Request) -> DecodedImage:
+    """Decode one page or all of them."""
+    channels = ome_channels(pages.tif)
 
-        frames = SeriesFrames(series, pages, file)
-        page = series.keyframe
+    def decode_frame(number: int) -> DecodedImage:
+        page = pages.load(pages.images[number])
         check_tags(page)
-        names = find_band_names(tif, page, channels)
-        planes = None
-        if frames.can_read_planes():
-            planes = _planes_to_read(
-                page, frames.image_axes, frames.image_shape, names, request
-            )
+        names = find_band_names(pages.tif, page, channels)
+        selection = _select_planes(page, page.axes, page.shape, names, request)
+        image = decode_pages([page], pages.file, _planes(selection))
+        decoded = _describe(image, page.axes, page, names, selection)
+        return _with_masks(decoded, pages)
 
-        selected = None if planes is None else request.select
-
-        def decode_frame(number: int) -> DecodedImage:
-            image = frames.decode(number, planes)
-            decoded = _describe(image, frames.image_axes, page, names, selected)
-            return _with_masks(decoded, pages, file)
-
-        return _decode_series(request.frame, frames, decode_frame)
+    return decode_frames(request.frame, len(pages.images), decode_frame)
 
 
-def _decode_series(
-    frame: object, frames: SeriesFrames, decode_frame: Callable[[int], DecodedImage]
-) -> DecodedImage:
+def _decode_series(frames: SeriesFrames, request: Request) -> DecodedImage:
     """Decode one frame of a series, or all with the axes that the file names."""
-    if frame != ALL_FRAMES:
-        return decode_frames(frame, frames.count, decode_frame)
-    axes = frames.layout_of_all()
-    stack = decode_frames(frame, frames.count, decode_frame)
-    if axes == "N":
+    pages, page, axes = frames.pages, frames.keyframe, frames.image_axes
+    check_tags(page)
+    names = find_band_names(pages.tif, page, ome_channels(pages.tif))
+    selection = None
+    if frames.can_read_planes():
+        selection = _select_planes(page, axes, frames.image_shape, names, request)
+
+    def decode_frame(number: int) -> DecodedImage:
+        image = frames.decode(number, _planes(selection))
+        decoded = _describe(image, axes, page, names, selection)
+        return _with_masks(decoded, pages)
+
+    if request.frame != ALL_FRAMES:
+        return decode_frames(request.frame, frames.count, decode_frame)
+    stack_axes = frames.layout_of_all()
+    stack = decode_frames(request.frame, frames.count, decode_frame)
+    if stack_axes == "N":
         return stack
     alpha = stack.alpha
     if alpha is not None:
@@ -169,7 +165,7 @@ def _decode_series(
     return replace(
         stack,
         image=stack.image.reshape(*frames.frame_shape, *stack.image.shape[1:]),
-        layout=f"{axes}{str(stack.layout).removeprefix('N')}",
+        layout=stack_axes + str(stack.layout).removeprefix("N"),
         alpha=alpha,
     )
 
@@ -218,14 +214,34 @@ def _keep_message(record: logging.LogRecord) -> bool:
     return False
 
 
-def _planes_to_read(
+class Selection(NamedTuple):
+    """The bands of a page that are read without the others.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        All bands of the page.
+    planes : list of int
+        The planes of those that are read, in the order in which they are returned.
+    """
+
+    bands: tuple[str, ...]
+    planes: list[int]
+
+
+def _planes(selection: Selection | None) -> list[int] | None:
+    """Return the planes to read, or None for all."""
+    return None if selection is None else selection.planes
+
+
+def _select_planes(
     page: "TiffPage",
     axes: str,
     shape: tuple[int, ...],
     names: Sequence[str] | None,
     request: Request,
-) -> list[int] | None:
-    """Return the planes that store the bands of ``request.select``, or None for all.
+) -> Selection | None:
+    """Return the bands of ``request.select`` if they are stored apart, or None.
 
     Raises
     ------
@@ -249,7 +265,7 @@ def _planes_to_read(
     band_names = parse_bands(bands)
     if len(band_names) != count:
         return None
-    return find_bands(request.select, band_names)
+    return Selection(band_names, find_bands(request.select, band_names))
 
 
 def _describe(
@@ -257,7 +273,7 @@ def _describe(
     axes: str,
     page: "TiffPage",
     names: Sequence[str] | None,
-    selected: tuple[str, ...] | None,
+    selection: Selection | None,
 ) -> DecodedImage:
     """Return the pixels of a frame with everything that its page says about them.
 
@@ -269,7 +285,7 @@ def _describe(
     page : tifffile.TiffPage
     names : sequence of str or None
         Names of all samples, as returned by `find_band_names`.
-    selected : tuple of str or None
+    selection : Selection or None
         The bands of ``image`` if only some were read.
     """
     if axes not in LAYOUTS:
@@ -278,13 +294,13 @@ def _describe(
             f"shape {image.shape}: read the file with tifffile.imread, reorder the "
             "axes, and declare a gp.Source"
         )
-    if selected is None:
+    if selection is None:
         decoded = _describe_samples(image, LAYOUTS[axes], page, names)
     else:
         decoded = DecodedImage(
             image,
             LAYOUTS[axes],
-            selected,
+            selection.bands,
             source_keywords=source_keywords(page, image.dtype),
             selected=True,
         )
@@ -384,7 +400,7 @@ def _bands(
     return None
 
 
-def _with_masks(decoded: DecodedImage, pages: PageList, file: BinaryIO) -> DecodedImage:
+def _with_masks(decoded: DecodedImage, pages: PageList) -> DecodedImage:
     """Return the image with alpha from the transparency mask of the file, if any.
 
     Non-zero is opaque.
@@ -399,7 +415,7 @@ def _with_masks(decoded: DecodedImage, pages: PageList, file: BinaryIO) -> Decod
             f"{len(pages.images)} pages: save the page with its mask as a separate "
             "file"
         )
-    mask = decode_pages([pages.load(masks[0])], file)
+    mask = decode_pages([pages.load(masks[0])], pages.file)
     if decoded.layout == "CHW":
         expected_shape = decoded.image.shape[1:]
     else:

@@ -56,6 +56,8 @@ class PageList:
 
     Attributes
     ----------
+    file, tif
+        The parameters.
     images : list of int
         Numbers of the pages that are images, without overviews. At least one page: the
         first overview if there is nothing else.
@@ -72,8 +74,8 @@ class PageList:
     def __init__(self, file: BinaryIO, tif: "TiffFile") -> None:
         if not tif.pages:
             raise ReadError("the file contains no pages")
-        self._file = file
-        self._tif = tif
+        self.file = file
+        self.tif = tif
         self._tag_counts: dict[int, int] = {}
         self.images: list[int] = []
         self.masks: list[int] = []
@@ -97,7 +99,7 @@ class PageList:
 
         Return the numbers of the pages whose type is not 0.
         """
-        file, tiff = self._file, self._tif.tiff
+        file, tiff = self.file, self.tif.tiff
         count_format = struct.Struct(tiff.tagnoformat)
         offset_format = struct.Struct(tiff.offsetformat)
         type_codes = [
@@ -105,7 +107,7 @@ class PageList:
             for code in (NEW_SUBFILE_TYPE, SUBFILE_TYPE)
         ]
         typed_pages = set()
-        offset = self._tif.pages.first.offset
+        offset = self.tif.pages.first.offset
         while offset:
             if offset in self._tag_counts:
                 raise ReadError("the list of pages has no end: the file is damaged")
@@ -132,7 +134,7 @@ class PageList:
 
     def load(self, number: int) -> "TiffPage":
         """Return a page. Raise ReadError if tifffile skipped one of its tags."""
-        page: Any = self._tif.pages.get(number)
+        page: Any = self.tif.pages.get(number)
         return self._checked(page)
 
     def load_frame(self, series: "TiffPageSeries", number: int) -> "TiffPage":
@@ -281,11 +283,11 @@ class SeriesFrames:
         The series, as returned by `find_series`.
     pages : PageList
         The pages of the file.
-    file : file object
-        The open file.
 
     Attributes
     ----------
+    keyframe : tifffile.TiffPage
+        The page whose tags describe all frames.
     frame_axes, image_axes : str
         tifffile's letters for the axes that count frames, and for those of a frame
         without S and C of length 1.
@@ -295,12 +297,10 @@ class SeriesFrames:
         Number of frames.
     """
 
-    def __init__(
-        self, series: "TiffPageSeries", pages: PageList, file: BinaryIO
-    ) -> None:
+    def __init__(self, series: "TiffPageSeries", pages: PageList) -> None:
         self._series = series
-        self._pages = pages
-        self._file = file
+        self.pages = pages
+        self.keyframe = series.keyframe
         self.frame_axes = self.image_axes = ""
         self.frame_shape: tuple[int, ...] = ()
         self.image_shape: tuple[int, ...] = ()
@@ -353,27 +353,27 @@ class SeriesFrames:
         page_count = len(self._series.pages) // self.count
         numbers = range(number * page_count, (number + 1) * page_count)
         if planes is None:
-            pixels = decode_pages(self._load(numbers), self._file)
+            pixels = decode_pages(self._load(numbers), self.pages.file)
             return pixels.reshape(self.image_shape)
         if page_count == 1:
-            pixels = decode_pages(self._load(numbers), self._file, planes)
+            pixels = decode_pages(self._load(numbers), self.pages.file, planes)
         else:
             chosen = [numbers[plane] for plane in planes]
-            pixels = decode_pages(self._load(chosen), self._file)
+            pixels = decode_pages(self._load(chosen), self.pages.file)
         return pixels.reshape(len(planes), *self.image_shape[1:])
 
     def _load(self, numbers: Sequence[int]) -> list["TiffPage"]:
         """Return pages of the series."""
-        return [self._pages.load_frame(self._series, number) for number in numbers]
+        return [self.pages.load_frame(self._series, number) for number in numbers]
 
     @cached_property
     def _stack(self) -> NDArray[Any]:
         """All frames, for series that do not store them one after another."""
         if self._series.is_truncated:
-            stack = _decode_contiguous_stack(self._series, self._file)
+            stack = _decode_contiguous_stack(self._series, self.pages.file)
         else:
             pages = self._load(range(len(self._series.pages)))
-            stack = decode_pages(pages, self._file)
+            stack = decode_pages(pages, self.pages.file)
         frames_first = np.moveaxis(
             stack.reshape(self._series.shape),
             self._frame_positions,

@@ -501,6 +501,9 @@ def test_only_selected_planes_are_read(metadata, planarconfig, compression):
     image, source = gp.read(file, bands=names, select=("B13", "B01"))
     np.testing.assert_array_equal(image, scene[[12, 0]])
     assert source.bands == ("B13", "B01")
+    pairs = [(0, number) for number in range(1, 14)]
+    selected = gp.read(file, bands=names, select=("B13", "B01"), range=pairs)[1]
+    assert selected.range == ((0, 13), (0, 1))
     with pytest.raises(gp.ReadError, match=r"select= names \('B14', 'B15'\)"):
         gp.read(file, bands=names, select=("B14", "B15"))
     with pytest.raises(gp.ReadError, match="13 bands"):
