@@ -152,7 +152,12 @@ def _decode_samples(
     """Return the image with its alpha."""
     with require_extra("io", "imagecodecs"):
         import imagecodecs
-    samples = imagecodecs.jpeg2k_decode(codestream)
+    try:
+        samples = imagecodecs.jpeg2k_decode(codestream)
+    except imagecodecs.Jpeg2kError:
+        raise ReadError(
+            "OpenJPEG cannot decode the codestream: the file is damaged"
+        ) from None
     samples = samples.reshape(header.height, header.width, header.component_count)
     samples = samples.astype(header.dtype, copy=False)
     image, layout = samples, "HWC"

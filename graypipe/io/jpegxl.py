@@ -94,10 +94,13 @@ class Header:
         """The dtype of the decoded image; bool for 1 bit."""
         bits = self.depth.bits
         if self.depth.exponent_bits:
-            return np.dtype(f"f{bits // 8}")
+            return np.dtype("f2" if bits <= 16 else "f4")
         if bits == 1:
             return np.dtype(bool)
-        return np.dtype("u1" if bits <= 8 else "u2")
+        for size in (1, 2):
+            if bits <= 8 * size:
+                return np.dtype(f"u{size}")
+        return np.dtype("u4")
 
 
 class BitReader:
@@ -186,8 +189,11 @@ def _decode_pixels(data: bytes, header: Header) -> NDArray[Any]:
     """Return all frames as (frames, H, W, samples), or (frames, samples, H, W)."""
     with require_extra("io", "imagecodecs"):
         import imagecodecs
-    # libjxl would turn the image upright, but that is left to `orientation=`.
-    pixels = imagecodecs.jpegxl_decode(data, keeporientation=True)
+    try:
+        # libjxl would turn the image upright, but that is left to `orientation=`.
+        pixels = imagecodecs.jpegxl_decode(data, keeporientation=True)
+    except RuntimeError as error:
+        raise ReadError(_damage_message(error)) from None
     frame_size = header.height * header.width * header.sample_count
     frame_count, remainder = divmod(pixels.size, frame_size)
     if remainder:
@@ -198,11 +204,21 @@ def _decode_pixels(data: bytes, header: Header) -> NDArray[Any]:
     # imagecodecs counts frames until the data end, even if they end too early. Asking
     # for one more frame raises an error if the last one is missing; if none is missing,
     # the returned array was not written to.
-    imagecodecs.jpegxl_decode(data, index=frame_count)
+    try:
+        imagecodecs.jpegxl_decode(data, index=frame_count)
+    except RuntimeError as error:
+        raise ReadError(_damage_message(error)) from None
     shape = (header.height, header.width, header.sample_count)
     if header.extra_channels and not header.has_alpha:
         shape = (header.sample_count, header.height, header.width)
     return pixels.reshape(frame_count, *shape).astype(header.dtype, copy=False)
+
+
+def _damage_message(error: RuntimeError) -> str:
+    """Return the message for data that libjxl cannot decode."""
+    if "NEED_MORE_INPUT" in str(error) or "frame count" in str(error):
+        return "the file ends before its last frame: it is truncated"
+    return "libjxl cannot decode the codestream: the file is damaged"
 
 
 def _describe(pixels: NDArray[Any], header: Header) -> DecodedImage:
