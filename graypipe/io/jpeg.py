@@ -254,12 +254,13 @@ def _decode_jpeg_ls(stream: JpegStream) -> NDArray[Any]:
     image. Other changes of the data remain unnoticed.
     """
     _, spiff = stream.metadata.get(b"SPIF", (0, b""))
-    if spiff and spiff[SPIFF_COLOUR_SPACE] not in SPIFF_GRAY_OR_RGB:
-        raise ReadError(
-            f"expected gray or RGB, got SPIFF colour space {spiff[SPIFF_COLOUR_SPACE]}:"
-            " decode the file with imagecodecs.jpegls_decode(data), and convert its "
-            "colours"
-        )
+    # A slice, because a damaged header may be shorter; then the decoder raises.
+    for colour_space in spiff[SPIFF_COLOUR_SPACE : SPIFF_COLOUR_SPACE + 1]:
+        if colour_space not in SPIFF_GRAY_OR_RGB:
+            raise ReadError(
+                f"expected gray or RGB, got SPIFF colour space {colour_space}: decode "
+                "the file with imagecodecs.jpegls_decode(data), and convert its colours"
+            )
     for scan in stream.scans:
         tables = scan.header[2 : 2 + 2 * len(scan.components) : 2]
         if any(tables):

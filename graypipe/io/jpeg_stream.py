@@ -204,6 +204,17 @@ def parse_stream(data: bytes) -> JpegStream:
     ReadError
         If the stream is truncated or damaged, or if scans are missing.
     """
+    try:
+        return _parse_stream(data)
+    except (struct.error, IndexError, ValueError):
+        raise ReadError(
+            "a header of the JPEG stream is too short for its fields: the file is "
+            "damaged"
+        ) from None
+
+
+def _parse_stream(data: bytes) -> JpegStream:
+    """Parse the first JPEG stream of a file; headers may be too short."""
     frame: FrameHeader | None = None
     restart_interval = 0
     metadata: dict[bytes, tuple[int, bytes]] = {}
@@ -217,7 +228,8 @@ def parse_stream(data: bytes) -> JpegStream:
         if segment.marker in FRAME_HEADERS:
             frame = _parse_frame(segment.marker, content)
         elif segment.marker == RESTART_INTERVAL:
-            (restart_interval,) = struct.unpack(">H", content)
+            # Two bytes; three or four are possible in JPEG-LS.
+            restart_interval = int.from_bytes(content, "big")
         elif segment.marker in (APP1, APP2, APP8):
             metadata.setdefault(content[:4], (segment.start, content))
         if segment.marker in DECODER_SEGMENTS:

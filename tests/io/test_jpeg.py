@@ -50,6 +50,27 @@ def with_segment(data, marker, content):
     return data[:2] + header + content + data[2:]
 
 
+def planar(files, marker):
+    """Return an RGB file with the scans of three gray files.
+
+    The Adobe segment declares RGB; the other headers are those of the first file.
+    """
+    frame_start, frame_end = segment(files[0], marker)
+    headers = [files[0][frame_start + 4 : frame_start + 9], b"\3"]
+    headers += [bytes([number, 0x11, 0]) for number in (1, 2, 3)]
+    adobe = struct.pack(">BBH", 0xFF, 0xEE, 14) + b"Adobe\0\x64\0\0\0\0\0"
+    start, _ = segment(files[0], 0xDA)
+    tables = files[0][frame_end:start]
+    if marker == 0xC0:
+        tables = files[0][segment(files[0], 0xDB)[0] : frame_start] + tables
+    data = b"\xff\xd8" + adobe
+    data += struct.pack(">BBH", 0xFF, marker, 17) + b"".join(headers) + tables
+    for number, file in enumerate(files, 1):
+        start, _ = segment(file, 0xDA)
+        data += file[start : start + 5] + bytes([number]) + file[start + 6 : -2]
+    return data + END
+
+
 def levels(bits, shape):
     """Return pixels that use all levels of a depth."""
     dtype = np.uint8 if bits <= 8 else np.uint16
@@ -105,6 +126,24 @@ def test_unusual_but_valid_streams_are_read():
     short_jfif = with_segment(short_jfif, 0xE0, b"JFIF\0\1\1")
     for data in (filled, zeroed, trailing, broken_profile, short_jfif):
         np.testing.assert_array_equal(gp.read(data)[0], expected)
+
+
+def test_bands_in_scans_of_their_own_are_read(tmp_path):
+    path = tmp_path / "image"
+    bands = np.moveaxis(RGB8, 2, 0)
+    encoders = [
+        (jpeg, 0xC0),
+        (lambda band: imagecodecs.jpeg8_encode(band, lossless=True), 0xC3),
+        (imagecodecs.jpegls_encode, 0xF7),
+    ]
+    for encode, marker in encoders:
+        files = [encode(np.ascontiguousarray(band)) for band in bands]
+        expected = np.dstack([gp.read(data)[0] for data in files])
+        data = planar(files, marker)
+        np.testing.assert_array_equal(gp.read(data)[0], expected)
+        start, _ = segment(data, 0xDA)
+        missing = data[: data.rindex(data[start : start + 4])] + END
+        assert_refused(write(path, missing), "some scans are missing")
 
 
 def test_images_of_one_file_are_frames(tmp_path):
@@ -183,6 +222,8 @@ def test_damaged_headers_are_refused(tmp_path):
         for byte in position:
             data[start + byte] = 0
         assert_refused(write(path, bytes(data)), "frame header is damaged")
+    short = with_segment(whole, 0xC0, b"\10\0")
+    assert_refused(write(path, short), "header .* too short")
     arithmetic = whole.replace(b"\xff\xc0", b"\xff\xc9", 1)
     assert_refused(write(path, arithmetic), "SOF9.*jpegtran")
 
