@@ -156,7 +156,7 @@ def select_keywords(
     """
     bands = parse_bands(decoded.bands or names)
     selected = {**keywords, "bands": names}
-    pairs = keywords.get("range")
+    pairs: Any = keywords.get("range")
     has_entries = isinstance(pairs, Sequence | np.ndarray) and len(pairs) == len(bands)
     # A range can be one pair for all bands, or one pair per band.
     if has_entries and isinstance(pairs[0], Sequence | np.ndarray):
