@@ -4,7 +4,8 @@ tifffile reads the segments, unpacks and unpredicts their bytes and says where t
 belong. It ignores what some decoders notice, and some decoders notice nothing, so
 segments are decompressed or checked here:
 
-- JPEG is decoded by simplejpeg, for which every warning of libjpeg is an error.
+- JPEG is decoded by simplejpeg, for which every warning of libjpeg is an error, and PNG
+  as PNG files are.
 - Deflate, LZMA and Zstandard verify the checksum of each segment.
 - LZW is decoded by libtiff, which is as strict as imagecodecs and faster.
 - CCITT and JPEG XR segments that end early are recognised; they have no checksums.
@@ -14,6 +15,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from io import BytesIO
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 from ..extras import require_extra
+from . import png
+from .decoded import Request
 from .tiff_tags import RGB, YCBCR
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ DEFLATES = (8, 32946, 50013)
 PACKBITS = 32773
 LZMA = 34925
 ZSTDS = (34926, 50000)
+PNG = 34933
 JPEG_XRS = (22610, 34934)
 
 # Predictor.
@@ -52,6 +57,9 @@ ROWS_PER_STRIP = 278
 # pattern does so in every state of the decoder; of the cuts that change pixels, these
 # find all in RLE and Group 4 strips and 98 % in Group 3 strips.
 CCITT_ENDINGS = ("1", "01", "0001")
+
+# The tags of JPEG XR files that describe the image (ITU-T T.832, table A.4).
+JPEG_XR_TAGS = {*range(0xBC01, 0xBC05), *range(0xBC80, 0xBC84), *range(0xBCC0, 0xBCC6)}
 
 # Bytes to read at once. Larger reads save nothing, and memory is reused for small ones.
 READ_SIZE = 1 << 16
@@ -211,6 +219,8 @@ def _segment_decoder(page: "TiffPage", decompress: Decompressor | None) -> Decod
         return _ccitt_decoder(page)
     if compression in JPEG_XRS:
         return _jpeg_xr_decoder(page)
+    if compression == PNG:
+        return _png_decoder(page)
     if decompress is None:
         return _decode_as_tifffile(page)
     # tifffile unpacks and unpredicts what is decompressed here like the segments of an
@@ -374,15 +384,56 @@ def _jpeg_decoder(page: "TiffPage") -> Decoder:
             data = _declare_rgb(data)
         pixels = simplejpeg.decode_jpeg(tables + data[2:], colour_space, strict=True)
         _, position, shape = locate(None, number)
-        # Tiles at the edges may hold only what is inside of the image.
-        length = min(shape[1], page.imagelength - position[2])
-        width = min(shape[2], page.imagewidth - position[3])
-        if pixels.shape[0] < length or pixels.shape[1] < width:
-            raise ReadError(
-                f"expected a JPEG strip or tile of {width} x {length} pixels, got "
-                f"{pixels.shape[1]} x {pixels.shape[0]}: the file is damaged"
-            )
-        return pixels[np.newaxis, :length, :width], position, shape
+        return _crop(page, pixels, position, shape), position, shape
+
+    return decode
+
+
+def _crop(
+    page: "TiffPage",
+    pixels: NDArray[Any],
+    position: tuple[int, ...],
+    shape: tuple[int, ...],
+) -> NDArray[Any]:
+    """Return the pixels of a segment that are inside of the page.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+    pixels : ndarray
+        Shape (length, width, samples), as a decoder of images returns them.
+    position, shape : tuple of int
+        As `TiffPage.decode` returns them.
+
+    Raises
+    ------
+    ReadError
+        If the segment is too small, or has other samples than the page.
+    """
+    # Tiles at the edges may hold only what is inside of the image.
+    length = min(shape[1], page.imagelength - position[2])
+    width = min(shape[2], page.imagewidth - position[3])
+    expected = (length, width, shape[3])
+    cropped = pixels[:length, :width]
+    if cropped.shape != expected or cropped.dtype != page.dtype:
+        raise ReadError(
+            f"expected a strip or tile of shape {expected} and {page.dtype}, got "
+            f"{pixels.shape} and {pixels.dtype}: the file is damaged"
+        )
+    return cropped[np.newaxis]
+
+
+def _png_decoder(page: "TiffPage") -> Decoder:
+    """Return a decoder of PNG segments that compares all of their checksums."""
+    locate = page.decode
+
+    def decode(data: bytes, number: int) -> Segment:
+        decoded = png.decode(BytesIO(data), Request())
+        pixels = np.atleast_3d(decoded.image)
+        if decoded.alpha is not None:
+            pixels = np.dstack([pixels, decoded.alpha])
+        _, position, shape = locate(None, number)
+        return _crop(page, pixels, position, shape), position, shape
 
     return decode
 
@@ -450,6 +501,11 @@ def _jpeg_xr_size(data: bytes) -> int:
     values: dict[int, int] = {}
     for number in range(entry_count):
         tag, _, _, value = struct.unpack_from("<HHII", data, offset + 2 + 12 * number)
+        if tag not in JPEG_XR_TAGS:
+            # The decoder would write its message to stderr.
+            raise ReadError(
+                f"JPEG XR data have the unknown tag {tag}: they are damaged"
+            )
         values[tag] = value
     # Offset and number of bytes of the image, and of its alpha, which is optional.
     image_end = values[0xBCC0] + values[0xBCC1]

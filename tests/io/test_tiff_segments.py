@@ -149,6 +149,26 @@ def test_segments_that_end_early_raise(codec, image, layout):
             gp.read(with_tag(data, size_tag(page), 0, kept))
 
 
+@pytest.mark.parametrize(
+    "image", [GRAY8, GRAY16, RGB8, np.dstack([RGB8, GRAY8])], ids=lambda a: str(a.shape)
+)
+def test_checksums_of_png_tiles_are_compared(image, capfd):
+    photometric = "rgb" if image.ndim == 3 else "minisblack"
+    options = {"photometric": photometric, "compression": "png", "tile": (32, 32)}
+    if image.shape[2:] == (4,):
+        options["extrasamples"] = ["unspecified"]
+    data = tiff(image, **options)
+    np.testing.assert_array_equal(gp.read(data)[0], image)
+    for offset, size in segments(data)[1]:
+        damaged = bytearray(data)
+        # In the last chunk of pixels: the CRC, or the checksum of all rows.
+        for back in (13, 17):
+            damaged[offset + size - back] ^= 1
+            with pytest.raises(gp.ReadError):
+                gp.read(bytes(damaged))
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("image", [PAGE, ~PAGE], ids=["black", "white"])
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
 def test_ccitt_strips_that_end_early_raise(compression, image):
