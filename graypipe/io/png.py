@@ -74,6 +74,9 @@ ZLIB_HEADER = b"\x78\x01"
 # 3.2.4. The complement of its length, which follows it, is MAX_BLOCK - length.
 MAX_BLOCK = 65535
 
+# Keyword of the text chunk that holds XMP, and the zero that ends it.
+XMP_KEYWORD = b"XML:com.adobe.xmp\0"
+
 # The last four bytes of a zlib stream are the Adler-32 checksum of what it holds.
 ADLER_BYTES = 4
 
@@ -143,10 +146,13 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
 
 
 def _orientation(chunks: list[Chunk]) -> int | None:
-    """Return the orientation recorded in EXIF or XMP (chunk iTXt)."""
-    return parse_orientation(
-        find_content(chunks, b"eXIf"), find_content(chunks, b"iTXt")
-    )
+    """Return the orientation recorded in EXIF or XMP."""
+    xmp = None
+    for chunk in chunks:
+        # Section 11.3.3.5: one of the text chunks, known by its keyword, holds XMP.
+        if chunk.type == b"iTXt" and chunk.content[: len(XMP_KEYWORD)] == XMP_KEYWORD:
+            xmp = bytes(chunk.content)
+    return parse_orientation(find_content(chunks, b"eXIf"), xmp)
 
 
 def _compose_frames(chunks: list[Chunk], frames: list[Frame]) -> Iterator[DecodedImage]:

@@ -377,6 +377,18 @@ def test_missing_rows_are_not_filled_with_black(tmp_path):
     assert_refused(path, r"expected \d+ bytes of pixels, got \d+: the file is damaged")
 
 
+def test_xmp_is_found_among_other_texts():
+    texts = [
+        chunk(b"iTXt", b'Comment\0\0\0\0\0tiff:Orientation="3"'),
+        chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<a tiff:Orientation="6"/>'),
+    ]
+    for order in (texts, texts[::-1]):
+        data = png(GRAY8, 8, 0, before=order)
+        assert facts(data)["orientation"] == 6
+        with pytest.raises(gp.ReadError, match="orientation 6"):
+            gp.read(data)
+
+
 def test_damaged_ancillary_chunks_are_ignored(tmp_path):
     junk = [
         chunk(b"iCCP", b"\xff" * 9),
