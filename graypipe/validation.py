@@ -53,6 +53,14 @@ def is_ordered_iterable(value: object) -> bool:
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
+def is_sequence_of_pairs(value: object) -> bool:
+    """Return whether ``value`` holds pairs, one per band, rather than one pair."""
+    if not is_ordered_iterable(value):
+        return False
+    parts: Any = value
+    return all(is_ordered_iterable(part) for part in parts)
+
+
 def as_pair(value: object, name: str) -> tuple[float, float]:
     """Return ``value`` as two distinct finite numbers.
 

@@ -10,7 +10,8 @@ import graypipe
 PACKAGE = Path(graypipe.__file__).parent
 
 # Modules of these folders import an extra; the commands' examples are in docs/.
-ELSEWHERE = {"adapters", "batch_jobs", "cli", "demo", "engine"}
+# tests/io/test_docstring_examples.py runs those of `io`.
+ELSEWHERE = {"adapters", "batch_jobs", "cli", "demo", "engine", "io"}
 
 
 def core_modules():

@@ -12,7 +12,7 @@ from typing import Any
 from ..bands import parse_bands
 from ..engine import limits, supported_dtype
 from ..errors import ChannelError, RangeError
-from ..validation import as_pair, is_ordered_iterable
+from ..validation import as_pair, is_ordered_iterable, is_sequence_of_pairs
 from .rescale import (
     IDENTITY,
     Rescaling,
@@ -228,10 +228,7 @@ def _stored_range(
     physical: Any, rescalings: Sequence[Rescaling]
 ) -> list[tuple[float, ...]]:
     """Return (black, white) in stored values for each band."""
-    per_band = is_ordered_iterable(physical) and all(
-        is_ordered_iterable(part) for part in physical
-    )
-    if per_band:
+    if is_sequence_of_pairs(physical):
         pairs = [as_pair(part, "physical=") for part in physical]
         if len(pairs) != len(rescalings):
             raise ChannelError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..bands import parse_bands
 from ..errors import ChannelError, ReadError
 from ..source import Source
-from ..validation import is_ordered_iterable
+from ..validation import is_sequence_of_pairs
 from .image_file import read
 
 
@@ -124,10 +124,7 @@ def _paths(files: object, pattern: str | os.PathLike[str] | None) -> dict[str, s
 def _keywords_per_file(keywords: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """Return a new dictionary of `Source` keywords for each file."""
     ranges: Any = keywords.get("range")
-    one_range_per_band = is_ordered_iterable(ranges) and all(
-        is_ordered_iterable(pair) for pair in ranges
-    )
-    if not one_range_per_band:
+    if not is_sequence_of_pairs(ranges):
         return [dict(keywords) for _ in range(count)]
     if len(ranges) != count:
         raise ChannelError(

@@ -1,6 +1,6 @@
 """Build the `Source` of an image from its file and the keywords of the caller."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from .. import layouts
 from ..bands import format_bands, parse_bands
-from ..errors import RangeError, ReadError
+from ..errors import ChannelError, RangeError, ReadError
 from ..source import Source
+from ..validation import is_sequence_of_pairs
 from .decoded import DecodedImage
 
 
@@ -156,10 +157,13 @@ def select_keywords(
     """
     bands = parse_bands(decoded.bands or names)
     selected = {**keywords, "bands": names}
-    pairs: Any = keywords.get("range")
-    has_entries = isinstance(pairs, Sequence | np.ndarray) and len(pairs) == len(bands)
-    # A range can be one pair for all bands, or one pair per band.
-    if has_entries and isinstance(pairs[0], Sequence | np.ndarray):
+    if is_sequence_of_pairs(keywords.get("range")):
+        pairs = list(keywords["range"])
+        if len(pairs) != len(bands):
+            raise ChannelError(
+                f"range= must be one (black, white), or one per band: expected "
+                f"{len(bands)} pairs, got {len(pairs)}"
+            )
         positions = find_bands(names, bands)
         selected["range"] = [pairs[position] for position in positions]
     return replace(decoded, bands=names), selected

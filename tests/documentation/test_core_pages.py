@@ -16,7 +16,7 @@ def names(tmp_path):
     """The arrays that README.md and docs/how-to.md start from."""
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (12, 16), dtype=np.uint8)
-    path = tmp_path / "scan.png"
+    path = tmp_path / "scan.pgm"  # PNG needs the extra io
     Image.fromarray(image).save(path)
     plan = gp.plan("gray", "imagenet")
     return {
