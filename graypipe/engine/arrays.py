@@ -1,6 +1,7 @@
 """Accepted arrays: dtypes, kinds of array, and memory to write into."""
 
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def supported_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     if dtype is not None:
         with suppress(TypeError, ValueError, SyntaxError):
             parsed = np.dtype(dtype)
-    if parsed is not None and parsed.name in SUPPORTED:
+    if parsed is not None and _is_supported(parsed):
         return parsed
     hint = ""
     if parsed is not None and parsed.kind == "O":
@@ -46,6 +47,13 @@ def supported_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     )
 
 
+@cache
+def _is_supported(dtype: np.dtype[Any]) -> bool:
+    """Return whether ``dtype`` is in `SUPPORTED`; NumPy takes long to build the name."""
+    return dtype.name in SUPPORTED
+
+
+@cache
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Return the lowest and highest integer of ``dtype``, (0, 1) for bool."""
     if dtype.kind == "b":
