@@ -49,7 +49,7 @@ def supported_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 @cache
 def _is_supported(dtype: np.dtype[Any]) -> bool:
-    """Return whether ``dtype`` is in `SUPPORTED`; NumPy takes long to build the name."""
+    """Return whether ``dtype`` is in `SUPPORTED`. NumPy is slow to build the name."""
     return dtype.name in SUPPORTED
 
 
