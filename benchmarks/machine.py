@@ -21,6 +21,9 @@ PEERS = (
     "opencv-python-headless",
     "scikit-image",
     "pillow",
+    "tifffile",
+    "imagecodecs",
+    "simplejpeg",
 )
 
 

@@ -9,16 +9,21 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-def convert(out: Path, path: Path) -> None:
+def normalised(path: Path) -> NDArray[np.float32]:
     image = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
     image = (image - MEAN) / STD
-    np.save(out / f"{path.stem}.npy", image.transpose(2, 0, 1))
+    return image.transpose(2, 0, 1)
+
+
+def convert(out: Path, path: Path) -> None:
+    np.save(out / f"{path.stem}.npy", normalised(path))
 
 
 def main(folder: str, out: str, workers: str) -> None:

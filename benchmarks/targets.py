@@ -98,6 +98,13 @@ def _speedups(
     return cells
 
 
+def _slowdowns(cases: list[dict[str, Any]]) -> Cells:
+    """Return the time of graypipe relative to the fastest peer."""
+    return {
+        name: (1 / speedup, None) for name, (speedup, _) in _speedups(cases).items()
+    }
+
+
 def _sized(record: Record, *sizes: str, **facts: str) -> list[dict[str, Any]]:
     return [case for size in sizes for case in where(record, size=size, **facts)]
 
@@ -322,7 +329,7 @@ TARGETS = (
         AT_LEAST,
         3,
         "x",
-        lambda r: _speedups(r["cases"], over="v2 chain in the workers"),
+        lambda r: _speedups(where(r, task="loader"), over="v2 chain in the workers"),
     ),
     Target(
         "loader",
@@ -332,7 +339,9 @@ TARGETS = (
         5,
         "x",
         lambda r: _speedups(
-            r["cases"], over="v2 chain in the workers", ours="graypipe, reused out="
+            where(r, task="loader"),
+            over="v2 chain in the workers",
+            ours="graypipe, reused out=",
         ),
     ),
     Target(
@@ -370,6 +379,42 @@ TARGETS = (
         5,
         "x",
         lambda r: _speedups(where(r, task="per image")),
+    ),
+    Target(
+        "files",
+        "read, files of 512²",
+        "the fastest decoder",
+        AT_MOST,
+        1.5,
+        "x",
+        lambda r: _slowdowns(where(r, task="array", size="512")),
+    ),
+    Target(
+        "files",
+        "read, files of 2048²",
+        "the fastest decoder",
+        AT_MOST,
+        1.2,
+        "x",
+        lambda r: _slowdowns(where(r, task="array", size="2048")),
+    ),
+    Target(
+        "files",
+        "JPEG file to normalised, 256²",
+        "Pillow, convert, NumPy",
+        AT_LEAST,
+        3,
+        "x",
+        lambda r: _speedups(where(r, task="normalised", format="JPEG")),
+    ),
+    Target(
+        "files",
+        "PNG file to normalised, 256²",
+        "Pillow, convert, NumPy",
+        AT_LEAST,
+        2.5,
+        "x",
+        lambda r: _speedups(where(r, task="normalised", format="PNG")),
     ),
     Target(
         "convert",

@@ -19,6 +19,7 @@ GROUPS = (
     "tf_data",
     "keras_layer",
     "folded",
+    "files",
     "convert",
     "views",
     "imports",

@@ -1,13 +1,11 @@
 """A folder of files through ``graypipe convert``: seconds from start to end beside the script people write, on local
 processes and on Ray; and the memory it needs for more and more files."""
 
-import atexit
 import contextlib
 import io
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage import data
 
 from graypipe.cli import main
 
-from .. import imagenet, images, obvious_conversion
+from .. import imagenet, images, obvious_conversion, photographs
 from ..case import Build, Case, Run
 from ..engines import OURS
 from ..processes import ROOT
@@ -47,7 +44,7 @@ def _throughput(scale: Scale, size: str, count: int) -> Case:
 
     Ray is left away in tests of the benchmarks: those of the command run it.
     """
-    folder = _made(_photographs(scale.shape(size), count))
+    folder = _made(photographs.crops(scale.shape(size), count))
     ours = {OURS: partial(_seconds, folder, *_command(folder))}
     if scale.name != "tiny":
         ours[RAY] = partial(_seconds, folder, *_command(folder), "--engine", "ray")
@@ -66,16 +63,9 @@ def _throughput(scale: Scale, size: str, count: int) -> Case:
     )
 
 
-def _photographs(shape: tuple[int, ...], count: int) -> Iterator[NDArray[Any]]:
-    wide, random = np.tile(data.camera(), (1, 2)), np.random.default_rng(5)
-    for shift in random.integers(0, 512, (count, 2)):
-        yield np.roll(wide, tuple(shift), (0, 1))[: shape[0], : shape[1]]
-
-
 def _made(pixels: Iterator[NDArray[Any]]) -> Path:
     """Return a folder with the images as PNG files in it; it is removed at the end of the process."""
-    folder = Path(tempfile.mkdtemp(prefix="graypipe-convert-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = photographs.temporary_folder("convert")
     (folder / "in").mkdir()
     for at, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"in/{at:05}.png")

@@ -24,6 +24,8 @@ def is_known(name, reason):
     return reason in KNOWN_REASONS
 
 
+# torchvision announces that a later version will have no decoders.
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
 @pytest.mark.parametrize("group", groups.GROUPS)
 def test_contenders_of_every_case_compute_the_same(group):
     names = []

@@ -71,5 +71,17 @@ def test_an_upper_bound_is_missed_above_it(seconds, ratio, missed):
     assert (row.value, len(row.missed)) == (ratio, missed)
 
 
+def test_reading_is_compared_with_the_fastest_decoder():
+    def reading(size, seconds):
+        case = expansion(size, seconds, 2.0)
+        return case | {"facts": {"task": "array", "size": size, "format": "PNG"}}
+
+    record = {"cases": [reading("512", 3.5), reading("2048", 2.2)]}
+    rows = list(targets.reached({"files": record}))
+
+    assert [row.value for row in rows] == [pytest.approx(1.75), pytest.approx(1.1)]
+    assert [len(row.missed) for row in rows] == [1, 0]
+
+
 def test_groups_that_were_not_measured_have_no_rows():
     assert list(targets.reached({})) == []
