@@ -413,20 +413,17 @@ def general(source, target, bands, numbers):
     x, pitch = stack(numbers), block * width
     # Of the computing type, because vectors of mixed widths compile slowly.
     is_nodata = memory(x, (row_count - 1) * pitch, block, x)
+    input_count = len(source) if flags & NODATA else read_count
     # Neighbouring bands of interleaved pixels, such as three of thirteen, are read
     # VECTOR_BYTES at a time, which takes 40 % less than element by element.
-    count = VECTOR_BYTES // source.itemsize
-    raw, raw_pitch = (
-        memory(x, row_count * pitch, count * block, source),
-        block * source.itemsize,
-    )
-    inputs = len(source) if flags & NODATA else read_count
-    first, last = len(source) - count, -1
-    for k in range(inputs):
+    neighbours = VECTOR_BYTES // source.itemsize
+    stored_pitch = block * source.itemsize
+    stored = memory(x, row_count * pitch, neighbours * block, source)
+    first, last = len(source) - neighbours, -1
+    for k in range(input_count):
         first, last = min(first, bands[0, k + 1]), max(last, bands[0, k + 1])
-    squares = (
-        band == source.itemsize and inputs > 1 and first >= 0 and last < first + count
-    )
+    are_neighbours = first >= 0 and last < first + neighbours
+    reads_vectors = band == source.itemsize and input_count > 1 and are_neighbours
     direct = flags & SAME_DTYPE and tstep == width
     interleaved = output_count == 3 and tband == target.itemsize and tstep == 3 * tband
     outside = False
@@ -439,20 +436,20 @@ def general(source, target, bands, numbers):
             if flags & NODATA:
                 is_nodata[:] = 0
             start = r * down + q * step
-            if squares and across >= count:
-                place = start + first * band
+            by_vectors = reads_vectors and across >= neighbours
+            if by_vectors:
+                corner, height = start + first * band, n // across
                 _deinterleave(
-                    source, place, down, step, across, n // across, raw, raw_pitch
+                    source, corner, down, step, across, height, stored, stored_pitch
                 )
-            for k in range(inputs):
+            for k in range(input_count):
                 row = memory(x, min(k, read_count) * pitch, n, x)
-                if squares and across >= count:
-                    a = memory(raw, (bands[0, k + 1] - first) * raw_pitch, n, raw)
-                    _convert(a, row)
+                number = bands[0, k + 1]
+                if by_vectors:
+                    at_band = (number - first) * stored_pitch
+                    _convert(memory(stored, at_band, n, stored), row)
                 else:
-                    _read(
-                        source, start + bands[0, k + 1] * band, down, step, row, across
-                    )
+                    _read(source, start + number * band, down, step, row, across)
                 if flags & NODATA:
                     any_nodata |= _mark(row, numbers[0, 0], is_nodata)
             for k in range(1, read_count + 1):
