@@ -8,7 +8,8 @@ segments are decompressed or checked here:
   as PNG files are.
 - Deflate, LZMA and Zstandard verify the checksum of each segment.
 - LZW is decoded by libtiff, which is as strict as imagecodecs and faster.
-- CCITT and JPEG XR segments that end early are recognised; they have no checksums.
+- CCITT segments that end early are recognised; they have no checksums.
+- JPEG XR is refused: damaged data crash its decoder.
 """
 
 import struct
@@ -57,9 +58,6 @@ ROWS_PER_STRIP = 278
 # pattern does so in every state of the decoder; of the cuts that change pixels, these
 # find all in RLE and Group 4 strips and 98 % in Group 3 strips.
 CCITT_ENDINGS = ("1", "01", "0001")
-
-# The tags of JPEG XR files that describe the image (ITU-T T.832, table A.4).
-JPEG_XR_TAGS = {*range(0xBC01, 0xBC05), *range(0xBC80, 0xBC84), *range(0xBCC0, 0xBCC6)}
 
 # Bytes to read at once. Larger reads save nothing, and memory is reused for small ones.
 READ_SIZE = 1 << 16
@@ -218,7 +216,10 @@ def _segment_decoder(page: "TiffPage", decompress: Decompressor | None) -> Decod
     if compression in (CCITT_RLE, CCITT_FAX3, CCITT_FAX4):
         return _ccitt_decoder(page)
     if compression in JPEG_XRS:
-        return _jpeg_xr_decoder(page)
+        raise ReadError(
+            "JPEG XR is not supported, because damaged data crash its decoder: if you "
+            "trust the file, read it with tifffile.imread and declare a gp.Source"
+        )
     if compression == PNG:
         return _png_decoder(page)
     if decompress is None:
@@ -479,35 +480,3 @@ def _ccitt_decoder(page: "TiffPage") -> Decoder:
         return segment
 
     return decode
-
-
-def _jpeg_xr_decoder(page: "TiffPage") -> Decoder:
-    """Return a decoder of JPEG XR segments, which have no checksums."""
-    decode_unchecked = _decode_as_tifffile(page)
-
-    def decode(data: bytes, number: int) -> Segment:
-        if _jpeg_xr_size(data) > len(data):
-            raise ReadError("a JPEG XR strip or tile ends early: the file is damaged")
-        return decode_unchecked(data, number)
-
-    return decode
-
-
-def _jpeg_xr_size(data: bytes) -> int:
-    """Return the end of the image in a JPEG XR file (ITU-T T.832, annex A)."""
-    # The tags of the file are those of a TIFF file in little-endian order.
-    (offset,) = struct.unpack_from("<I", data, 4)
-    (entry_count,) = struct.unpack_from("<H", data, offset)
-    values: dict[int, int] = {}
-    for number in range(entry_count):
-        tag, _, _, value = struct.unpack_from("<HHII", data, offset + 2 + 12 * number)
-        if tag not in JPEG_XR_TAGS:
-            # The decoder would write its message to stderr.
-            raise ReadError(
-                f"JPEG XR data have the unknown tag {tag}: they are damaged"
-            )
-        values[tag] = value
-    # Offset and number of bytes of the image, and of its alpha, which is optional.
-    image_end = values[0xBCC0] + values[0xBCC1]
-    alpha_end = values.get(0xBCC2, 0) + values.get(0xBCC3, 0)
-    return max(image_end, alpha_end)

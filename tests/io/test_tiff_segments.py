@@ -129,7 +129,6 @@ def test_last_strips_may_be_padded(codec, rows):
         ("jpeg", GRAY8),
         ("jpeg", RGB8),
         ("jpeg2000", RGB8),
-        ("jpegxr", RGB8),
         ("jpegxl", RGB8),
         ("webp", RGB8),
         ("png", RGB8),
@@ -167,6 +166,12 @@ def test_checksums_of_png_tiles_are_compared(image, capfd):
             with pytest.raises(gp.ReadError):
                 gp.read(bytes(damaged))
     assert capfd.readouterr().err == ""
+
+
+def test_jpeg_xr_is_refused():
+    # Damaged data crash its decoder.
+    with pytest.raises(gp.ReadError, match=r"JPEG XR is not supported.*tifffile"):
+        gp.read(tiff(RGB8, photometric="rgb", compression="jpegxr"))
 
 
 @pytest.mark.parametrize("image", [PAGE, ~PAGE], ids=["black", "white"])
