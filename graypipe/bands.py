@@ -1,6 +1,7 @@
 """Parse and format band names."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from .errors import ChannelError
 from .validation import is_ordered_iterable
@@ -44,6 +45,7 @@ def parse_bands(bands: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(str.__str__(name) for name in names)
 
 
+@lru_cache(maxsize=256)
 def _parse_string(bands: str) -> tuple[str, ...]:
     """Return the bands of a string: "gray", or one per distinct capital letter."""
     if bands == "gray":

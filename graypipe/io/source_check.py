@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,35 @@ def build_source(
     elif "layout" in keywords:
         # An array has no names, but bands of declared axes have positions.
         recorded["bands"] = _positional_bands(keywords["layout"], image.shape)
-    source = Source(**{**recorded, **keywords})
+    if keywords:
+        source = Source(**{**recorded, **keywords})
+        _check_range(decoded.source_keywords, source)
+        _check_range_is_known(source, image.dtype)
+    else:
+        source = _recorded_source(recorded)
     layouts.check_shape(image.shape, source.layout, len(source.bands))
-    _check_range(decoded.source_keywords, source)
-    _check_range_is_known(source, image.dtype)
     return source
+
+
+def _recorded_source(recorded: dict[str, Any]) -> Source:
+    """Return the source of a file that is read without keywords of `Source`."""
+    items = tuple(recorded.items())
+    try:
+        return _remembered_source(items)
+    except TypeError:  # a value that is not hashable, such as a list of ranges
+        return _new_source(items)
+
+
+def _new_source(items: tuple[tuple[str, Any], ...]) -> Source:
+    """Return the source with these keywords, whose range is known."""
+    source = Source(**dict(items))
+    _check_range_is_known(source, np.dtype(source.dtype))
+    return source
+
+
+# Checking the keywords takes as long as decoding a small JPEG file, and the files of a
+# folder are alike.
+_remembered_source = lru_cache(maxsize=256)(_new_source)
 
 
 def _check_bands(
