@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine import check_image
-from ..errors import DTypeError, LayoutError
+from ..errors import DTypeError, LayoutError, RangeError
 from ..extras import require_extra
 from ..plan import Plan
 from ._shared.plan_choice import choose_plan, index_by_band_count
@@ -62,8 +62,8 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
     plans : iterable of Plan or dict, optional
         Further plans. Saved pipelines and the repr use this keyword for all plans.
     **arguments
-        The arguments common to all albumentations transforms, such as ``p``, the
-        probability that the transform is applied (1.0 by default).
+        The arguments common to all albumentations transforms. Of these, ``p``, the
+        probability that the transform is applied, must be 1.
 
     Raises
     ------
@@ -77,7 +77,8 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
     LayoutError
         When called, if an array has the wrong number of axes.
     RangeError
-        When called, if values are outside the declared or implied range.
+        If ``p`` is not 1. When called, if values are outside the declared or implied
+        range.
 
     Notes
     -----
@@ -108,6 +109,14 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
 
     def __init__(self, plans: Sequence[Record] = (), p: float = 1.0) -> None:
         super().__init__(p=p)
+        # Any other p would leave some images as they are, with the dtype, the units and
+        # the number of bands of the source: no model expects a mixture.
+        if p != 1:
+            raise RangeError(
+                f"expected p=1, got p={p}: with any other p, some images would stay "
+                "unconverted, in the units of the source: omit p, and give the "
+                "augmentations their own p, such as A.Sequential([...], p=0.5)"
+            )
         self._plans = index_by_band_count(
             tuple(_to_bands_last_plan(record) for record in plans)
         )

@@ -327,9 +327,24 @@ def test_a_tensor_is_refused_or_returned_as_a_tensor():
     np.testing.assert_array_equal(x, GRAY(tensor[0].numpy()))
 
 
-def test_p_is_the_probability_of_application():
-    image = RNG.integers(0, 256, (6, 7), np.uint8)
-    assert ToBackbone(GRAY, p=0.0)(image=image)["image"] is image
-    assert ToBackbone(GRAY).p == 1
+@pytest.mark.parametrize("p", [0, 0.0, 0.5, 0.999999])
+def test_a_p_that_leaves_images_unconverted_is_refused(p):
+    for arguments in ({}, {"strict": True}):
+        with pytest.raises(
+            gp.RangeError, match=r"expected p=1, got p=0.*unconverted.*omit p"
+        ):
+            ToBackbone(GRAY, p=p, **arguments)
+
+
+def test_a_p_that_is_no_probability_is_refused():
     with pytest.raises(ValueError, match="less than or equal to 1"):
         ToBackbone(GRAY, p=2)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"p": 1}, {"p": 1.0}, {"p": np.float32(1)}])
+def test_every_image_is_converted(arguments):
+    transform = ToBackbone(GRAY, **arguments)
+    assert transform.p == 1
+    image = RNG.integers(0, 256, (6, 7), np.uint8)
+    for _ in range(20):
+        assert transform(image=image)["image"].dtype == np.float32

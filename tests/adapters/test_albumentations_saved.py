@@ -128,11 +128,19 @@ def test_a_replay_gives_the_same_image():
 
 
 def test_evaluating_the_repr_gives_an_equal_transform():
-    shown = repr(ToBackbone(gp.plan("gray", "imagenet"), p=0.5))
-    assert shown.startswith("ToBackbone(p=0.5, plans=[{")
+    shown = repr(ToBackbone(gp.plan("gray", "imagenet")))
+    assert shown.startswith("ToBackbone(p=1.0, plans=[{")
     assert "'source': {'bands': ['gray'], 'layout': 'HWC'}" in shown
     assert f"'layout': 'HWC', 'mean': {list(MEAN)}, 'std': {list(STD)}}}" in shown
     assert repr(eval(shown)) == shown
+
+
+def test_a_saved_p_other_than_1_is_refused():
+    saved = A.to_dict(pipeline())
+    assert saved["transform"]["transforms"][0]["p"] == 1
+    saved["transform"]["transforms"][0]["p"] = 0.5
+    with pytest.raises(gp.RangeError, match="expected p=1"):
+        A.from_dict(saved)
 
 
 def test_plans_and_their_dicts_are_equivalent():
