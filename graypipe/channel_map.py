@@ -16,6 +16,8 @@ from .validation import as_finite_float, is_ordered_iterable, set_fields
 
 Bands = str | Iterable[str]
 MixWeights = Mapping[str, str | Mapping[str, float]]
+# The mapping that `plan` takes as via: None marks an output band that is missing.
+ViaWeights = Mapping[str, str | Mapping[str, float] | None]
 
 # Weights of R, G and B in the luma signal of each video standard.
 LUMINANCE = {
@@ -545,7 +547,8 @@ def mix(weights: MixWeights, *, of: Bands) -> ChannelMap:
     Raises
     ------
     ChannelError
-        If an input band is not in ``of``, or if ``weights`` is not such a mapping.
+        If an input band is not in ``of``, if ``weights`` is not such a mapping, or if
+        an output band has no weights: it would be black.
 
     Examples
     --------
@@ -567,6 +570,17 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
     """Return the coefficients of one output band of `mix`."""
     if isinstance(terms, str):
         terms = {terms: 1.0}
+    if terms is None:
+        raise ChannelError(
+            f"output band {band!r} has no input: None marks a missing band in the via= "
+            "of gp.plan only, because its value, the mean, depends on the target"
+        )
+    if isinstance(terms, Mapping) and not terms:
+        raise ChannelError(
+            f"output band {band!r} has no weights, so it would be black: name an input "
+            f"band; if it is missing, write {{{band!r}: None}} in the via= of gp.plan, "
+            "which sets it to 0.0 after normalisation, the mean"
+        )
     if not isinstance(terms, Mapping):
         raise ChannelError(
             f"expected a band name or a mapping of weights for output band {band!r}, "
@@ -579,6 +593,54 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
             f"bands {format_bands(inputs)}: name one of these"
         )
     return tuple(terms.get(name, 0.0) for name in inputs)
+
+
+def map_with_missing_bands(
+    weights: ViaWeights, inputs: tuple[str, ...], levels: Mapping[str, Fraction]
+) -> ChannelMap:
+    """Return the map of ``weights``, in which None marks a missing output band.
+
+    Parameters
+    ----------
+    weights : mapping
+        The argument of `mix`, except that None is allowed.
+    inputs : tuple of str
+        The input bands.
+    levels : mapping of str to Fraction
+        Constant value of each output band if it is missing.
+
+    Returns
+    -------
+    ChannelMap
+        Missing bands read no input.
+
+    Raises
+    ------
+    ChannelError
+        As for `mix`, and if all output bands are missing.
+    """
+    present = {band: terms for band, terms in weights.items() if terms is not None}
+    if weights and not present:
+        raise ChannelError(
+            f"all output bands {format_bands(tuple(weights))} are missing (None), so "
+            f"no input band is used: name one of {format_bands(inputs)} for at least "
+            "one of them"
+        )
+    mixed = mix(present, of=inputs)
+    if len(present) == len(weights):
+        return mixed
+    exact = mixed._exact()
+    rows_by_band = dict(zip(mixed.outputs, exact.rows, strict=True))
+    rows = []
+    offset = []
+    for band in weights:
+        rows.append(rows_by_band.get(band, {}))
+        level = Fraction(0)
+        if band not in rows_by_band:
+            level = levels.get(band, level)
+        offset.append(level)
+    affine = rational.Affine(tuple(rows), tuple(offset), len(inputs))
+    return from_rational(affine, inputs=inputs, outputs=tuple(weights))
 
 
 def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
@@ -658,7 +720,11 @@ def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> st
     unused = [band for band in inputs if band not in outputs]
     if unused and complete:
         message += f"This ignores the input bands {unused}. "
-    message += 'A weighted sum is written as {"R": {"R": 0.5, "Y": 0.5}}.'
+    message += 'A weighted sum is written as {"R": {"R": 0.5, "Y": 0.5}}'
+    if complete:
+        message += "."
+    else:
+        message += ", and None means that the band is missing."
     if outputs == ("gray",) and set("RGB") <= set(inputs):
         message += " For gray from RGB, pass via=gp.luminance()."
     joined_names = "".join(inputs)

@@ -119,6 +119,8 @@ def _format_equation(channel_map: ChannelMap, index: int) -> str:
         elif factor:
             terms.append(f"{factor:.6g}*{name}")
     constant = channel_map.offset[index]
+    if not terms and not constant:
+        return f"{channel_map.outputs[index]} = 0 (no input band)"
     if constant or not terms:
         terms.append(f"{constant:.6g}")
     formula = " + ".join(terms).replace("+ -", "- ")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +14,11 @@ from .bands import format_bands
 from .channel_map import (
     Bands,
     ChannelMap,
-    MixWeights,
+    ViaWeights,
     default_map,
     from_rational,
+    map_with_missing_bands,
     missing_map_message,
-    mix,
 )
 from .errors import (
     ChannelError,
@@ -488,7 +489,18 @@ class Plan:
     @cached_property
     def _unit_to_target(self) -> rational.Affine:
         """The map from unit intensities to target values, in rational numbers."""
-        return rational.compose(self.via._exact(), self.target._affine())
+        via = self.via._exact()
+        affine = rational.compose(via, self.target._affine())
+        if all(via.rows):
+            return affine
+        # A band that reads nothing and is the mean of the target becomes exactly 0.0:
+        # `via` stores the mean as a float, which may differ from it by rounding.
+        means = self.target._mean_intensities()
+        offset = list(affine.offset)
+        for index, row in enumerate(via.rows):
+            if not row and _rounds_to(means[index], self.via.offset[index]):
+                offset[index] = Fraction(0)
+        return affine._replace(offset=tuple(offset))
 
     @cached_property
     def _conversion(self) -> layouts.LayoutConversion:
@@ -621,7 +633,7 @@ class Plan:
 def plan(
     source: Source | Bands,
     target: Target | str,
-    via: ChannelMap | MixWeights | None = None,
+    via: ChannelMap | ViaWeights | None = None,
 ) -> Plan:
     """Build a plan that converts images described by a source to a target.
 
@@ -634,9 +646,11 @@ def plan(
         Description of the input that the backbone expects, or the name of a `preset`.
     via : ChannelMap or mapping, optional
         How each target band is computed from the source bands, on unit intensities (0
-        is black, 1 is white): a map, or the argument of `mix`. By default one band is
-        repeated, and equal sets of bands are matched by name. In all other cases
-        ``via`` is required, so that no band is dropped or invented by accident.
+        is black, 1 is white): a map, or the argument of `mix`, in which None marks a
+        band that is missing. It is set to 0.0 after normalisation, the mean of the
+        target. By default one band is repeated, and equal sets of bands are matched by
+        name. In all other cases ``via`` is required, so that no band is dropped or
+        invented by accident.
 
     Returns
     -------
@@ -660,13 +674,17 @@ def plan(
     >>> weights = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
     >>> gp.plan("RGBY", "imagenet", weights).source.layout
     'HWC'
+    >>> missing_red = {"R": None, "G": "gray", "B": "gray"}
+    >>> gp.plan("gray", "unit", missing_red)(np.full((1, 1), 255, np.uint8)).ravel()
+    array([0., 1., 1.], dtype=float32)
     """
     if not isinstance(source, Source):
         source = Source(source)
     if isinstance(target, str):
         target = preset(target)
-    if isinstance(via, Mapping):
-        via = mix(via, of=source.bands)
+    if isinstance(via, Mapping) and isinstance(target, Target):
+        levels = dict(zip(target.bands, target._mean_intensities(), strict=True))
+        via = map_with_missing_bands(via, source.bands, levels)
     if via is None and isinstance(target, Target):
         via = default_map(source.bands, target.bands)
         if via is None:
@@ -683,6 +701,14 @@ def _check_type(
             f"{name} must be a gp.{expected.__name__}{alternative}, got "
             f"{type(value).__name__}"
         )
+
+
+def _rounds_to(exact: Fraction, value: float) -> bool:
+    """Return whether ``value`` is the float that is nearest to ``exact``."""
+    try:
+        return float(exact) == value
+    except OverflowError:
+        return False
 
 
 def _run_task(task: tuple[engine.Execution, Array, Array]) -> None:

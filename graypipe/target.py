@@ -280,6 +280,14 @@ class Target:
             f"{sorted(KERAS_MODELS)}, as in gp.preset('keras-caffe')"
         )
 
+    def _mean_intensities(self) -> tuple[Fraction, ...]:
+        """Return the unit intensity of every band that becomes exactly 0.0."""
+        affine = self._affine()
+        levels = []
+        for index, constant in enumerate(affine.offset):
+            levels.append(-constant / affine.rows[index][index])
+        return tuple(levels)
+
     def _affine(self) -> rational.Affine:
         """Return the exact map from unit intensities to target values."""
         black, white = map(Fraction, self.range)
