@@ -218,6 +218,38 @@ class Source:
 
         return cls(**rasterio.source_keywords(dataset, physical, indexes, source))
 
+    @property
+    def black(self) -> float | tuple[float, ...]:
+        """Stored value of black: the fill for rotations, crops and padding.
+
+        Filling with 0 instead is wrong for every source whose black is not 0: corners
+        are white in MONOCHROME1, and gray in a CT window.
+
+        Returns
+        -------
+        float or tuple of float
+            One number if all bands have the same black, otherwise one per band. Whole
+            numbers are of type int, because Pillow takes no others for integer images.
+
+        Raises
+        ------
+        RangeError
+            If the source declares neither a range, nor bits, nor a dtype that implies
+            one.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> gp.Source("gray", range=(4095, 0)).black  # MONOCHROME1
+        4095
+        >>> gp.Source("RG", range=((0, 255), (-1.5, 1.5))).black
+        (0, -1.5)
+        """
+        levels = tuple(_as_fill(black) for black, _ in self._pairs(None))
+        if len(set(levels)) == 1:
+            return levels[0]
+        return levels
+
     # The generated __eq__ would treat sources with nodata=nan as unequal.
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -317,6 +349,13 @@ class Source:
                 f"gp.Source({format_bands(self.bands)}, range=(0, 4095))"
             )
         return IMPLIED_RANGES[dtype.name]
+
+
+def _as_fill(level: float) -> float:
+    """Return a whole number as an int."""
+    if level.is_integer():
+        return int(level)
+    return level
 
 
 def _validate_layout(layout: str | None, bands: tuple[str, ...]) -> str:

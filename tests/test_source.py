@@ -226,6 +226,43 @@ def test_nodata_is_tested_before_clipping():
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "black"),
+    [
+        (gp.Source("gray", bits=12), 0),
+        (gp.Source("gray", range=(4095, 0)), 4095),
+        (gp.Source("gray", range=(-160, 240), clip=True), -160),
+        (gp.Source("gray", range=(0.25, 1)), 0.25),
+        (gp.Source("gray", dtype="uint8"), 0),
+        (gp.Source("RG", dtype="float32"), 0),
+        (gp.Source("RGB", range=((0, 9), (0, 5), (0, 1))), 0),
+        (gp.Source("RG", range=((0, 255), (4.5, 0))), (0, 4.5)),
+    ],
+)
+def test_black_is_the_stored_value_that_becomes_zero(source, black):
+    assert source.black == black
+    levels = np.broadcast_to(np.array(black, np.float64), len(source.bands))
+    dtype = source.dtype or ("float64" if (levels % 1).any() else "int16")
+    image = np.empty((2, 2, len(source.bands)), dtype)
+    image[:] = levels
+    plan = gp.plan(source, gp.Target(source.bands, "CHW")).with_layouts("HWC")
+    assert (plan(image) == 0).all()
+
+
+def test_black_fills_integer_images_of_pillow():
+    from PIL import Image
+
+    black = gp.Source("gray", range=(4095, 0)).black
+    picture = Image.fromarray(np.full((4, 4), 100, np.uint16))
+    assert np.asarray(picture.rotate(45, fillcolor=black))[0, 0] == 4095
+
+
+@pytest.mark.parametrize("dtype", [None, "int16"])
+def test_black_needs_a_declared_range_or_dtype(dtype):
+    with pytest.raises(gp.RangeError, match="declare range="):
+        _ = gp.Source("gray", dtype=dtype).black
+
+
 def test_sources_are_frozen_equal_hashable_and_replaceable():
     source = gp.Source("gray", nodata=float("nan"))
     twin = pickle.loads(pickle.dumps(source))
