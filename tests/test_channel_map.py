@@ -213,7 +213,7 @@ def _numbers():
     return gp.luminance().matrix, gp.luminance().offset
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_maps_equal_the_oracle_in_the_units_of_the_array(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))

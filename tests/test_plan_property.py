@@ -93,7 +93,7 @@ def expected(image, source, target, via):
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(cases())
 def test_a_plan_equals_the_oracle_and_leaves_the_image_alone(case):
     image, source, target, via = case
@@ -144,7 +144,7 @@ def inside(room, how):
     return window[(slice(None, None, -1),) * room.ndim] if how == "flip" else window
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases(), st.sampled_from(["crop", "flip", "every other"]))
 def test_out_equals_fresh_memory_and_nothing_else_changes(case, how):
     image, source, target, via = case
