@@ -28,6 +28,7 @@ IMAGE_SUFFIXES = (
     ".jp2",
     ".j2k",
     ".jxl",
+    ".jls",
     ".avif",
     ".heic",
     ".heif",
