@@ -9,7 +9,7 @@ import graypipe as gp
 
 SIGNATURES = {
     "BandStats": "(source)",
-    "BandStats.update": "(self, image)",
+    "BandStats.update": "(self, image, *, frame=None, alpha='error', orientation='error')",
     "BandStats.merge": "(self, other)",
     "BandStats.percentile": "(self, q)",
     "BandStats.window": "(self, low, high)",

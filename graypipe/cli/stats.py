@@ -22,7 +22,7 @@ from .. import BandStats
 from ..batch_jobs.files import resolve_path, write_file
 from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
 from ..demo.picture import BAND_COLOURS
-from ..errors import GraypipeError, RangeError, ReadError
+from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
 from ..extras import require_extra
 from . import file_batches, source_syntax
 from .image_files import has_image_suffix, list_images
@@ -181,7 +181,10 @@ def _table_lines(stats: BandStats, file_count: int) -> Iterator[str]:
     """Yield the lines that the command prints."""
     yield f"{file_count:,} files, {stats.dtype}, {stats.count:,} pixels per band"
     yield ROW.format(*HEADER)
-    percentiles = stats.percentile((WINDOW[0], 50, WINDOW[1]))
+    try:
+        percentiles = stats.percentile((WINDOW[0], 50, WINDOW[1]))
+    except MissingExtraError:  # the line about the window says what is missing
+        percentiles = np.full((3, len(stats.source.bands)), np.nan)
     columns = (stats.mean, stats.std, stats.min, *percentiles, stats.max)
     for band, *values in zip(stats.source.bands, *columns, strict=True):
         yield ROW.format(band, *(f"{value:.6g}" for value in values))
@@ -195,7 +198,7 @@ def _describe_window(stats: BandStats) -> str:
     """Return the range for `Source`, or why it is not available."""
     try:
         return f"range={stats.window(*WINDOW)}"
-    except RangeError as error:
+    except (MissingExtraError, RangeError) as error:
         return f"not available ({error})"
 
 

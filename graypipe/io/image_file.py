@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib import import_module
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
+from .. import layouts
 from ..bands import parse_bands
 from ..errors import GraypipeError, MissingExtraError, ReadError
 from ..source import Source
@@ -142,14 +144,92 @@ def read(
     (3, 1, 3)
     >>> folder.cleanup()
     """
-    _check_policy("alpha", alpha, ALPHA_POLICIES)
-    _check_policy("orientation", orientation, ORIENTATION_POLICIES)
     request = Request(
         frame=frame,
         select=None if select is None else parse_bands(select),
         bands=source.get("bands"),
         window=source.pop("window", None),
     )
+    return _read(file, request, alpha, orientation, source)
+
+
+def read_declared(
+    file: File,
+    source: Source,
+    *,
+    frame: int | str | None = None,
+    alpha: str = "error",
+    orientation: str = "error",
+) -> NDArray[Any]:
+    """Read an image file that must match a source.
+
+    Parameters
+    ----------
+    file, frame, alpha, orientation
+        As for `read`.
+    source : Source
+        The declared source. Unlike in `read`, it may leave black and white open, and
+        the file may have the axes in another order.
+
+    Returns
+    -------
+    ndarray
+        The image, with the bands and the layout of ``source``. Its dtype is not
+        compared.
+
+    Raises
+    ------
+    ReadError
+        As for `read`, and if the file records a range or nodata that ``source`` does
+        not declare.
+    ChannelError, DTypeError, LayoutError, RangeError
+        As for `read`.
+    """
+    keywords = {}
+    for field in fields(source):
+        value = getattr(source, field.name)
+        if field.name != "dtype" and value is not None:
+            keywords[field.name] = value
+    request = Request(frame=frame, bands=source.bands)
+    name = input_name(file)
+    image, file_source = _read(
+        file, request, alpha, orientation, keywords, is_declared=True
+    )
+    undeclared = []
+    if file_source._declares_range and not source._declares_range:
+        undeclared.append(f"range={file_source._pairs(None)[0]}")
+    if file_source.nodata is not None and source.nodata is None:
+        undeclared.append(f"nodata={file_source.nodata}")
+    if undeclared:
+        raise ReadError(
+            f"{name}: the file records {' and '.join(undeclared)}, which the source "
+            "does not declare: declare it, or use the source that gp.read returns for "
+            "the file"
+        )
+    try:
+        conversion = layouts.conversion(file_source.layout, source.layout)
+    except GraypipeError as error:
+        raise type(error)(f"{name}: {error}") from None
+    return conversion.from_planes(conversion.source_planes(image))
+
+
+def _read(
+    file: File,
+    request: Request,
+    alpha: str,
+    orientation: str,
+    source: dict[str, Any],
+    *,
+    is_declared: bool = False,
+) -> tuple[NDArray[Any], Source]:
+    """Return the image of a file and its source, as `read` does.
+
+    ``source`` holds the keywords of `Source`. With ``is_declared``, these are all
+    fields of a source: its layout is ignored if the file has one, and black and white
+    may be unknown.
+    """
+    _check_policy("alpha", alpha, ALPHA_POLICIES)
+    _check_policy("orientation", orientation, ORIENTATION_POLICIES)
     name = input_name(file)
     with _errors_name_file(name), open_input(file) as opened:
         module = _format_module(opened)
@@ -167,7 +247,9 @@ def read(
     try:
         if decoded.selected:
             decoded, source = select_keywords(decoded, source, request.select)
-        image_source = build_source(decoded, image, source)
+        if is_declared and decoded.layout is not None:
+            del source["layout"]
+        image_source = build_source(decoded, image, source, not is_declared)
         if request.select is None or decoded.selected:
             return image, image_source
         return select_bands(image, image_source, request.select)

@@ -16,6 +16,13 @@ from ..extras import require_extra
 File: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 
+def is_file(value: object) -> bool:
+    """Return whether `open_input` accepts ``value``."""
+    if isinstance(value, str | os.PathLike | bytes | bytearray | memoryview):
+        return True
+    return hasattr(value, "read")
+
+
 def input_name(file: object) -> str:
     """Return the name of a file for messages: its path or URL, if it has one."""
     if isinstance(file, str | os.PathLike):

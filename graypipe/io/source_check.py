@@ -17,7 +17,10 @@ from .decoded import DecodedImage
 
 
 def build_source(
-    decoded: DecodedImage, image: NDArray[Any], keywords: Mapping[str, Any]
+    decoded: DecodedImage,
+    image: NDArray[Any],
+    keywords: Mapping[str, Any],
+    range_required: bool = True,
 ) -> Source:
     """Return the `Source` of an image that was read.
 
@@ -30,6 +33,8 @@ def build_source(
         applied.
     keywords : mapping
         Keywords of `Source` that were passed to `graypipe.read`.
+    range_required : bool, default True
+        Whether file, keywords or dtype must determine black and white.
 
     Raises
     ------
@@ -54,7 +59,8 @@ def build_source(
     if keywords:
         source = Source(**{**recorded, **keywords})
         _check_range(decoded.source_keywords, source)
-        _check_range_is_known(source, image.dtype)
+        if range_required:
+            _check_range_is_known(source, image.dtype)
     else:
         source = _recorded_source(recorded)
     layouts.check_shape(image.shape, source.layout, len(source.bands))

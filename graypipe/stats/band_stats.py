@@ -11,7 +11,9 @@ from .. import engine, layouts, serialization
 from ..bands import format_bands
 from ..channel_map import Bands, ChannelMap
 from ..engine import numpy_engine
-from ..errors import ChannelError, DTypeError, RangeError
+from ..errors import ChannelError, DTypeError, GraypipeError, RangeError
+from ..io.image_file import read_declared
+from ..io.input_file import File, input_name, is_file
 from ..source import Pair, Source
 from ..target import Target
 from ..validation import as_finite_float, is_ordered_iterable
@@ -48,9 +50,10 @@ class BandStats:
     -----
     Booleans and integers of up to 16 bits are counted exactly, so that parts can be
     merged in any order with the same result. Other dtypes are summed in float64 in the
-    order of the images, with a t-digest for percentiles; this requires the extra
-    ``io``. For these dtypes, merging the statistics of a single image gives bit for bit
-    the same result as `update` with that image.
+    order of the images. Percentiles of these dtypes come from a t-digest, which
+    requires the extra ``io`` when the images are added. For these dtypes, merging the
+    statistics of a single image gives bit for bit the same result as `update` with that
+    image.
 
     Examples
     --------
@@ -73,23 +76,38 @@ class BandStats:
         # None before the first image, since the dtype decides the class.
         self._accumulator: Accumulator | None = None
 
-    def update(self, image: NDArray[Any]) -> None:
+    def update(
+        self,
+        image: NDArray[Any] | File,
+        *,
+        frame: int | str | None = None,
+        alpha: str = "error",
+        orientation: str = "error",
+    ) -> None:
         """Add the pixels of an image.
 
         Parameters
         ----------
-        image : ndarray
-            An image with the layout and the bands of the source. It is not modified.
+        image : ndarray, str, path-like, bytes or binary file object
+            An image with the layout and the bands of the source, which is not modified;
+            or a file that `graypipe.read` reads. A file must have the bands of the
+            source, in any order of the axes, and may record a range or nodata only if
+            the source declares one.
+        frame, alpha, orientation
+            As for `graypipe.read`, for a file.
 
         Raises
         ------
         ChannelError, LayoutError
             If the image does not have the bands or the axes of the source.
         DTypeError
-            If ``image`` is not an array of a supported dtype, or its dtype differs from
-            the dtype of previous images.
+            If ``image`` is neither a file nor an array of a supported dtype, or its
+            dtype differs from the dtype of previous images. Also if ``frame``,
+            ``alpha`` or ``orientation`` is given with an array.
+        ReadError
+            If a file cannot be read, or contradicts the source.
         MissingExtraError
-            If the dtype needs the extra ``io``, and the extra is not installed.
+            If a file needs the extra ``io`` or ``dicom``, and it is not installed.
         RangeError
             If the dtype cannot represent the range of the source, or a value is not
             finite.
@@ -106,7 +124,38 @@ class BandStats:
         >>> stats.update(np.array([[0, 2], [4, 6]], np.uint8))
         >>> stats.count
         3
+
+        A file needs no array:
+
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> np.save(file, np.array([[8]], np.uint8))
+        >>> stats.update(file)
+        >>> stats.count, stats.mean
+        (4, array([5.]))
         """
+        if is_file(image):
+            pixels = read_declared(
+                image,  # type: ignore[arg-type]  # is_file has checked it
+                self.source,
+                frame=frame,
+                alpha=alpha,
+                orientation=orientation,
+            )
+            try:
+                self._update(pixels)
+            except GraypipeError as error:
+                raise type(error)(f"{input_name(image)}: {error}") from None
+            return
+        if (frame, alpha, orientation) != (None, "error", "error"):
+            raise DTypeError(
+                "frame=, alpha= and orientation= say how a file is read, but got "
+                f"{type(image).__name__}: omit them, or pass the file"
+            )
+        self._update(image)
+
+    def _update(self, image: Any) -> None:
+        """Add the pixels of an array."""
         image = engine.check_image(image)
         layouts.check_shape(image.shape, self.source.layout, len(self.source.bands))
         dtype = self._check_dtype(engine.supported_dtype(image.dtype).name)
@@ -322,6 +371,9 @@ class BandStats:
         ------
         RangeError
             If a percentile is not between 0 and 100.
+        MissingExtraError
+            If the dtype is neither boolean nor an integer of up to 16 bits, and the
+            extra ``io`` was not installed when the images were added.
 
         Examples
         --------
@@ -361,6 +413,8 @@ class BandStats:
         RangeError
             If ``low`` is not less than ``high``, or both percentiles of a band have the
             same value.
+        MissingExtraError
+            As for `percentile`.
 
         Examples
         --------

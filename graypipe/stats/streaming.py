@@ -15,13 +15,14 @@ It was at most 0.0002 at percentiles 2 and 98, and 0.0001 at percentiles 0.1 and
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from math import isfinite
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RangeError
+from ..errors import MissingExtraError, RangeError
 from ..extras import require_extra
 from ..source import Pair
 
@@ -55,13 +56,9 @@ class StreamingAccumulator:
         Sums of products of deviations from the mean: the covariance times the count.
     minimum, maximum : ndarray of float64, shape (bands,)
         Extremes of the stored values of each band.
-    digests : list of fastdigest.TDigest
-        One t-digest for each band.
-
-    Raises
-    ------
-    MissingExtraError
-        If fastdigest is not installed.
+    digests : list of fastdigest.TDigest or None
+        One t-digest for each band. None if fastdigest is not installed, or was not when
+        a part of the pixels was added: then there are no percentiles.
     """
 
     def __init__(self, bands: int, bounds: Sequence[Pair]) -> None:
@@ -74,9 +71,12 @@ class StreamingAccumulator:
         self.comoment: Floats = np.zeros((self.rows, self.rows))
         self.minimum: Floats = np.full(bands, np.inf)
         self.maximum: Floats = np.full(bands, -np.inf)
-        self.digests = [
-            _digest_class()(max_centroids=MAX_CENTROIDS) for _ in range(bands)
-        ]
+        self.digests: list[Any] | None = None
+        with suppress(MissingExtraError):
+            digest_class = _digest_class()
+            self.digests = [
+                digest_class(max_centroids=MAX_CENTROIDS) for _ in range(bands)
+            ]
 
     def add(self, blocks: Iterable[NDArray[Any]]) -> None:
         """Add the pixels of ``blocks``, arrays of shape (bands, pixels).
@@ -96,8 +96,9 @@ class StreamingAccumulator:
                 )
             self.minimum = np.minimum(self.minimum, values.min(axis=1))
             self.maximum = np.maximum(self.maximum, values.max(axis=1))
-            for digest, plane in zip(self.digests, values, strict=True):
-                digest.batch_update(plane)
+            if self.digests is not None:
+                for digest, plane in zip(self.digests, values, strict=True):
+                    digest.batch_update(plane)
             mean, comoment = _block_moments(_append_clipped(values, self.bounds))
             self._merge_moments(values.shape[1], mean, comoment)
 
@@ -121,6 +122,10 @@ class StreamingAccumulator:
         self._merge_moments(other.count, other.mean, other.comoment)
         self.minimum = np.minimum(self.minimum, other.minimum)
         self.maximum = np.maximum(self.maximum, other.maximum)
+        if self.digests is None or other.digests is None:
+            # Digests of a part of the pixels would be percentiles of that part.
+            self.digests = None
+            return
         for digest, other_digest in zip(self.digests, other.digests, strict=True):
             digest.merge_inplace(other_digest)
 
@@ -168,7 +173,19 @@ class StreamingAccumulator:
         return self.mean[rows].copy(), self.comoment[rows, rows] / self.count
 
     def percentile(self, q: float) -> Floats:
-        """Return an estimate of the ``q``-th percentile (0 to 100) of each band."""
+        """Return an estimate of the ``q``-th percentile (0 to 100) of each band.
+
+        Raises
+        ------
+        MissingExtraError
+            If there are no digests.
+        """
+        if self.digests is None:
+            raise MissingExtraError(
+                "percentiles of floating-point values and of integers of more than 16 "
+                "bits need fastdigest, which was not installed when the images were "
+                'added: pip install "graypipe[io]", and add them again'
+            )
         estimates = [digest.quantile(q / 100) for digest in self.digests]
         # Estimates may lie outside the extremes, which are exact.
         clipped: Floats = np.clip(estimates, self.minimum, self.maximum)
@@ -176,13 +193,16 @@ class StreamingAccumulator:
 
     def to_record(self) -> dict[str, Any]:
         """Return the state as lists and numbers, for JSON."""
+        sketches = None
+        if self.digests is not None:
+            sketches = [digest.to_dict() for digest in self.digests]
         return {
             "count": self.count,
             "mean": self.mean.tolist(),
             "comoment": self.comoment.tolist(),
             "min": self.minimum.tolist(),
             "max": self.maximum.tolist(),
-            "sketches": [digest.to_dict() for digest in self.digests],
+            "sketches": sketches,
         }
 
     def load(self, record: dict[str, Any]) -> None:
@@ -197,6 +217,8 @@ class StreamingAccumulator:
         ------
         KeyError, TypeError, ValueError
             If the record is malformed, or its parts contradict each other.
+        MissingExtraError
+            If the record contains digests, and fastdigest is not installed.
         """
         count = record["count"]
         # True and 5.0 compare equal to integers, so check the type.
@@ -216,10 +238,12 @@ class StreamingAccumulator:
             raise ValueError("comoment must be finite and symmetric")
         if np.diagonal(comoment).min() < 0:
             raise ValueError("comoment must not have negative variances")
-        self.digests = [
-            _load_digest(digest, count)
-            for _, digest in zip(self.digests, record["sketches"], strict=True)
-        ]
+        self.digests = None
+        if record["sketches"] is not None:
+            self.digests = [
+                _load_digest(digest, count)
+                for _, digest in zip(minimum, record["sketches"], strict=True)
+            ]
         self.count = count
         self.mean = mean
         self.comoment = comoment

@@ -395,3 +395,14 @@ def test_json_contains_the_source(tmp_path):
     )
     record = json.loads((tmp_path / "s.json").read_text())
     assert record["source"] == {"bands": ["gray"]}
+
+
+def test_percentiles_without_their_package_are_not_available(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "fastdigest", None)
+    images(tmp_path / "in", 3, (9, 11), "float32", ".npy")
+    assert stats(tmp_path / "in", "--source", "gray", "--workers", 1) == 0
+    printed = capsys.readouterr().out
+    assert "window: not available (percentiles" in printed
+    assert "normalization: mean=" in printed

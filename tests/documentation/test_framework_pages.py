@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 import torch
 from documentation.code_blocks import blocks_of, run_blocks
 from documentation.pages import FRAMEWORK_PAGES
@@ -49,11 +50,17 @@ def test_albumentations():
     run("docs/albumentations.md")
 
 
-def test_fitting(rng):
+def test_fitting(folder, rng):
     scans = rng.integers(0, 4096, (4, 12, 16, 4), dtype=np.uint16)
     frames = rng.normal(300, 5, (4, 12, 16)).astype(np.float32)
-    names = run("docs/fitting.md", scans=list(scans), frames=list(frames))
+    for number, scan in enumerate(scans):
+        path = folder / f"{number}.tif"
+        tifffile.imwrite(path, scan, photometric="minisblack", planarconfig="contig")
+    names = run(
+        "docs/fitting.md", scans=list(scans), frames=list(frames), folder=folder
+    )
     assert names["x"].shape == (3, 12, 16)
+    assert names["of_files"].count == names["stats"].count
 
 
 def test_inspect(folder):

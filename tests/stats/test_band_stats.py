@@ -1,5 +1,6 @@
 """BandStats: updates, merges, windows and normalizations, and what is refused."""
 
+import io
 import sys
 from operator import attrgetter
 
@@ -120,14 +121,121 @@ def test_statistics_are_mutable_and_not_hashable():
     assert gp.BandStats("gray") != "gray"
 
 
-def test_floats_and_wide_integers_need_the_extra_io(monkeypatch):
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int32", "uint64"])
+def test_only_percentiles_need_the_extra_io(dtype, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastdigest", None)
-    for dtype in ("float16", "float32", "int32", "uint64"):
+    image = np.array([[0, 2], [4, 6]], dtype)
+    stats = gather(gp.Source("gray", range=(0, 8)), [image, image])
+    assert (stats.count, stats.mean, stats.min, stats.max) == (8, 3, 0, 6)
+    assert stats.std == np.sqrt(5)
+    assert stats.normalization() == ((3 / 8,), (np.sqrt(5) / 8,))
+    for use in (
+        lambda: stats.percentile(50),
+        lambda: stats.window(2, 98),
+        lambda: gp.BandStats.from_json(stats.to_json()).percentile([1, 2]),
+    ):
         with pytest.raises(
             gp.MissingExtraError,
-            match=r'fastdigest is not installed: pip install "graypipe\[io\]"',
+            match=r'need fastdigest.*pip install "graypipe\[io\]"',
         ):
-            gp.BandStats("gray").update(np.zeros((2, 2), dtype))
+            use()
+
+
+def test_a_part_without_percentiles_leaves_none(monkeypatch):
+    pytest.importorskip("fastdigest")
+    image = np.array([[0, 2], [4, 6]], np.float32)
+    whole = gather("gray", [image])
+    assert whole.percentile(50) == 3
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "fastdigest", None)
+        part = gather("gray", [image + 1])
+    for one, other in ((whole, part), (part, whole)):
+        total = gp.BandStats("gray")
+        total.merge(one)
+        total.merge(other)
+        assert (total.count, total.mean) == (8, 3.5)
+        with pytest.raises(gp.MissingExtraError, match="add them again"):
+            total.percentile(50)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "fastdigest", None)
+        with pytest.raises(gp.MissingExtraError, match="fastdigest"):
+            gp.BandStats.from_json(whole.to_json())
+
+
+def saved(folder, name, array):
+    """Save an array as .npy, which the core reads, and return the path."""
+    np.save(folder / name, array)
+    return folder / f"{name}.npy"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
+def test_files_and_their_arrays_give_the_same_statistics(tmp_path, dtype):
+    image = RNG.integers(0, 200, (4, 6, 5)).astype(dtype)
+    path = saved(tmp_path, "scene", image)
+    source = gp.Source("RGBY", "CHW", nodata=7)
+    expected = gather(source, [image] * 5)
+    with path.open("rb") as file:
+        content = path.read_bytes()
+        files = [path, str(path), content, file, io.BytesIO(content)]
+        assert gather(source, files) == expected
+
+
+def test_a_file_is_read_with_the_fields_of_the_source(tmp_path):
+    """Without layout="CHW", the axes of an array on disk would be H, W and C."""
+    path = saved(tmp_path, "scene", np.zeros((2, 6, 5), np.uint16))
+    assert gather(gp.Source("RG", "CHW", bits=12), [path]).count == 30
+    with pytest.raises(gp.ChannelError, match=r"scene\.npy: .*2 bands"):
+        gp.BandStats("RG").update(path)
+    with pytest.raises(gp.DTypeError, match=r"scene\.npy: .*declares dtype uint8"):
+        gp.BandStats(gp.Source("RG", "CHW", dtype="uint8")).update(path)
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_a_file_may_store_the_axes_in_another_order(tmp_path, planes):
+    tifffile = pytest.importorskip("tifffile")
+    image = RNG.integers(0, 999, (6, 5, 4), dtype=np.uint16)
+    stored = image if planes == "contig" else np.moveaxis(image, -1, 0)
+    path = tmp_path / "scene.tif"
+    tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planes)
+    for declared in ("HWC", "CHW"):
+        stats = gather(gp.Source("RGBY", declared), [path])
+        np.testing.assert_allclose(stats.mean, image.mean((0, 1)), rtol=1e-12)
+
+
+def test_what_only_the_file_declares_is_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    image = RNG.integers(0, 99, (6, 5), dtype=np.uint8)
+    missing, inverted = tmp_path / "missing.tif", tmp_path / "inverted.tif"
+    tifffile.imwrite(missing, image, extratags=[(42113, "s", 0, "7", True)])
+    tifffile.imwrite(inverted, image, photometric="miniswhite")
+    for path, recorded in ((missing, "nodata=7"), (inverted, r"range=\(255")):
+        stats = gp.BandStats("gray")
+        with pytest.raises(gp.ReadError, match=rf"records {recorded}.*declare it, or"):
+            stats.update(path)
+        assert stats == gp.BandStats("gray")
+        source = gp.read(path)[1]  # the cure of the message
+        valid = image if source.nodata is None else image[image != 7]
+        assert gather(source, [path]).mean == pytest.approx(valid.mean(), rel=1e-12)
+
+
+def test_options_of_reading_are_for_files(tmp_path):
+    path = tmp_path / "stack.npz"
+    np.savez(path, first=np.zeros((2, 3), np.uint8), second=np.ones((2, 3), np.uint8))
+    stats = gp.BandStats("gray")
+    stats.update(path, frame="second")
+    assert (stats.count, stats.mean) == (6, 1)
+    with pytest.raises(gp.ReadError, match="stack"):
+        stats.update(path)
+    with pytest.raises(gp.DTypeError, match="how a file is read, but got ndarray"):
+        stats.update(np.zeros((2, 3), np.uint8), frame=0)
+
+
+def test_a_refused_pixel_of_a_file_names_the_file(tmp_path):
+    path = saved(tmp_path, "holes", np.full((2, 2), np.nan, np.float32))
+    with pytest.raises(gp.RangeError, match=r"holes\.npy: cannot compute"):
+        gp.BandStats("gray").update(path)
+    with pytest.raises(gp.ReadError, match="absent"):
+        gp.BandStats("gray").update(tmp_path / "absent.png")
 
 
 OCEAN = ("B01", "B02", "B03", "B04", "B05")
