@@ -46,7 +46,7 @@ SIGNATURES = {
     "Plan.to_json": "(self)",
     "Plan.from_json": "(text)",
     "read": "(file, *, select=None, frame=None, alpha='error', orientation='error', **source)",
-    "read_bands": "(files, *, pattern=None, alpha='error', orientation='error', frame=None, **source)",
+    "read_bands": "(files, *, bands=None, pattern=None, alpha='error', orientation='error', frame=None, **source)",
     "weights.fold": "(kernel, bias, channel_map, *, layout, groups=1)",
     "weights.fold_exact": "(kernel, bias, channel_map, *, layout, groups=1)",
     "weights.transfer": "(target, source, *, rename=None, adapt=None)",

@@ -1,23 +1,31 @@
 """Read images stored as one file per band, as microscopes and satellites do."""
 
+import glob
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bands import parse_bands
+from ..bands import format_bands, parse_bands
 from ..errors import ChannelError, ReadError
 from ..source import Source
 from ..validation import is_sequence_of_pairs
 from .image_file import read
 
+Path = str | os.PathLike[str]
+
+# Maximum number of names in a message.
+MAX_LISTED_NAMES = 6
+
 
 def read_bands(
-    files: Mapping[str, str | os.PathLike[str]],
+    files: Path | Sequence[Path] | Mapping[str, Path],
     *,
+    bands: str | Sequence[str] | None = None,
     pattern: str | os.PathLike[str] | None = None,
     alpha: str = "error",
     orientation: str = "error",
@@ -28,33 +36,44 @@ def read_bands(
 
     Parameters
     ----------
-    files : mapping of str to str or path-like
-        Band name -> path, such as ``{"R": "17_red.png", "G": "17_green.png"}``. If
-        ``pattern`` is given: band name -> text to substitute for ``{}``.
+    files : mapping, str, path-like or sequence
+        - Band name -> path, such as ``{"R": "17_red.png", "G": "17_green.png"}``.
+        - A path with one ``*``: ``read_bands("17_*.png")``. What ``*`` stands for is
+          the name of a band, here ``("green", "red")``. Bands are sorted by their
+          names, and numbers in them by value: ``B2`` comes before ``B10``.
+        - A list of paths, with their bands:
+          ``read_bands([first, second], bands="RG")``.
+        - If ``pattern`` is given: band name -> text to substitute for ``{}``, or just
+          the band names: ``read_bands("RGBY", pattern="17_{}.png")``.
+    bands : str or sequence of str, optional
+        The bands of a list of paths, in its order. With ``*``, the bands to read, in
+        this order, by their names in the files: ``bands=("red", "green")``.
     pattern : str or path-like, optional
         A path with one ``{}``: ``read_bands({"R": "red"}, pattern="17_{}.png")``.
     alpha, orientation, frame
         As for `read`, for every file.
     **source
-        Keywords of `Source` except ``bands`` and ``layout``. ``range`` is one pair
+        Keywords of `Source` except ``layout``. ``range`` is one pair
         (black, white) for all files, or a sequence with one pair per file.
 
     Returns
     -------
     image : ndarray
-        Shape (C, H, W), the bands in the order of ``files``; a new, writable array in
-        native byte order.
+        Shape (C, H, W), the bands in the order of ``source.bands``; a new, writable
+        array in native byte order.
     source : Source
         Bands, layout, dtype and range of ``image``.
 
     Raises
     ------
     ReadError
-        If a file cannot be read, contains several bands, or differs from the first in
-        size, dtype or the description of its values. The message names the files.
+        If no file matches, if a file cannot be read, contains several bands, or differs
+        from the first in size, dtype or the description of its values. The message
+        names the files.
     ChannelError
-        If the keys of ``files`` are not valid band names, if ``bands`` or ``layout``
-        is passed, or if the number of ranges is not the number of files.
+        If the band of a file is not known or contradicts the name of the file, if band
+        names are not valid, if ``layout`` is passed, or if the number of ranges is not
+        the number of files.
     DTypeError, LayoutError, RangeError, MissingExtraError
         As for `read`.
 
@@ -73,15 +92,16 @@ def read_bands(
     ... )
     >>> image.shape, source.bands, source.layout
     ((2, 2, 4), ('R', 'G'), 'CHW')
+    >>> image, source = gp.read_bands(Path(folder.name) / "cell_*.png", bits=12)
+    >>> source.bands
+    ('green', 'red')
     >>> folder.cleanup()
     """
-    paths = _paths(files, pattern)
-    for name in ("bands", "layout"):
-        if name in source:
-            raise ChannelError(
-                f"{name}= is not allowed: the keys of the mapping are the bands, and "
-                "the layout is CHW"
-            )
+    if "layout" in source:
+        raise ChannelError(
+            "layout= is not allowed: the bands are stacked, so the layout is CHW"
+        )
+    paths = _paths(files, bands, pattern)
     keywords_per_file = _keywords_per_file(source, len(paths))
     for keywords, band in zip(keywords_per_file, paths, strict=True):
         keywords.update(
@@ -104,21 +124,124 @@ def read_bands(
     return image, _merge(tuple(paths), band_sources)
 
 
-def _paths(files: object, pattern: str | os.PathLike[str] | None) -> dict[str, str]:
-    """Return band name -> path, with the pattern filled in."""
-    if not isinstance(files, Mapping):
+def _paths(files: Any, bands: Any, pattern: Path | None) -> dict[str, str]:
+    """Return band name -> path for the arguments of `read_bands`."""
+    if isinstance(files, Mapping):
+        if bands is not None:
+            raise ChannelError(
+                "bands= is not allowed with a mapping, whose keys are the bands: omit it"
+            )
+        names = parse_bands(tuple(files))
+        texts = [os.fspath(file) for file in files.values()]
+    elif pattern is not None:
+        names = parse_bands(files if bands is None else bands)
+        texts = list(parse_bands(files))
+        _check_count(len(texts), names)
+    elif isinstance(files, str | os.PathLike):
+        return _matching_files(os.fspath(files), bands)
+    elif isinstance(files, list | tuple):
+        names = _names_of_files(files, bands)
+        texts = [os.fspath(file) for file in files]
+    else:
+        # An iterator such as Path.glob has no defined order.
         raise ChannelError(
-            "expected a mapping from bands to files, such as "
-            f'{{"R": "17_red.png"}}, got {files!r}'
+            'expected a mapping from bands to files, such as {"R": "17_red.png"}, a '
+            'path with "*", or a list of files with bands=, got '
+            f"{type(files).__name__}"
         )
-    bands = parse_bands(tuple(files))
-    paths = [os.fspath(file) for file in files.values()]
     if pattern is not None:
         template = os.fspath(pattern)
         if template.count("{}") != 1:
             raise ReadError(f"expected exactly one {{}} in pattern, got {template!r}")
-        paths = [template.replace("{}", text) for text in paths]
-    return dict(zip(bands, paths, strict=True))
+        texts = [template.replace("{}", text) for text in texts]
+    return dict(zip(names, texts, strict=True))
+
+
+def _matching_files(path: str, bands: Any) -> dict[str, str]:
+    """Return band name -> path for the files that ``path``, with one "*", matches."""
+    if path.count("*") != 1 or "://" in path:
+        raise ReadError(
+            f'expected a local path with exactly one "*", such as "17_*.png", got '
+            f"{path!r}: for band names, add pattern='17_{{}}.png'; otherwise pass a "
+            "mapping from bands to files. gp.read reads a single file"
+        )
+    before, after = path.split("*")
+    # Only "*" is special: brackets and question marks occur in names of folders.
+    found = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")  # noqa: PTH207
+    paths = {}
+    for file in found:
+        paths[file[len(before) : len(file) - len(after)]] = file
+    if not paths:
+        raise ReadError(f"no file matches {path!r}: check the folder and the suffix")
+    in_order = sorted(paths, key=_natural_order)
+    if bands is None:
+        return {name: paths[name] for name in parse_bands(in_order)}
+    names = parse_bands(bands)
+    missing = [name for name in names if name not in paths]
+    if missing:
+        template = path.replace("*", "{}")
+        raise ChannelError(
+            f"bands= names {_listed(missing)}, but {path!r} matches "
+            f"{_listed(in_order)}: name these, or say which of them each band is: "
+            f'gp.read_bands({{"{missing[0]}": "<one of these>", ...}}, '
+            f"pattern={template!r})"
+        )
+    return {name: paths[name] for name in names}
+
+
+def _natural_order(name: str) -> tuple[list[str | int], str]:
+    """Return a sort key by which the numbers in names are ordered by value."""
+    # Text and numbers alternate, and text comes first, so that keys can be compared.
+    parts: list[str | int] = list(re.split(r"([0-9]+)", name))
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
+
+
+def _names_of_files(files: Sequence[Path], bands: Any) -> tuple[str, ...]:
+    """Return the bands of a list of files.
+
+    Raises
+    ------
+    ChannelError
+        If there are no bands, if their number is wrong, or if the name of a band is
+        part of the name of another file.
+    """
+    if bands is None:
+        raise ChannelError(
+            f"a list of {len(files)} files does not say which band each of them is: "
+            'add bands=, such as bands="RGB", in the order of the files, or pass a '
+            'mapping, such as {"R": "17_red.png"}'
+        )
+    names = parse_bands(bands)
+    _check_count(len(files), names)
+    words = [set(re.split(r"[\W_]+", os.path.basename(file))) for file in files]  # noqa: PTH119
+    for position, name in enumerate(names):
+        mentioned = [index for index, parts in enumerate(words) if name in parts]
+        if len(mentioned) == 1 and mentioned[0] != position:
+            raise ChannelError(
+                f"bands= says that {os.fspath(files[position])!r} is {name!r}, but "
+                f"only the name of {os.fspath(files[mentioned[0]])!r} contains it: "
+                "correct the order of the files or bands, or pass a mapping from bands "
+                "to files, which is not compared"
+            )
+    return names
+
+
+def _check_count(count: int, names: tuple[str, ...]) -> None:
+    """Raise ChannelError unless there is one name for each of ``count`` files."""
+    if len(names) != count:
+        raise ChannelError(
+            f"expected one band per file, got {count} files and {len(names)} bands, "
+            f"{_listed(names)}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names in the form of `Source`, for a message."""
+    text = format_bands(tuple(names[:MAX_LISTED_NAMES]))
+    if len(names) > MAX_LISTED_NAMES:
+        text += f" and {len(names) - MAX_LISTED_NAMES} more"
+    return text
 
 
 def _keywords_per_file(keywords: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
