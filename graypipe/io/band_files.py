@@ -129,7 +129,7 @@ def _paths(files: Any, bands: Any, pattern: Path | None) -> dict[str, str]:
     if isinstance(files, Mapping):
         if bands is not None:
             raise ChannelError(
-                "bands= is not allowed with a mapping, whose keys are the bands: omit it"
+                "bands= is not allowed with a mapping: its keys are the bands"
             )
         names = parse_bands(tuple(files))
         texts = [os.fspath(file) for file in files.values()]
