@@ -40,12 +40,10 @@ def last_line(process):
     return out.splitlines()[-1]
 
 
-def raised_by(script):
-    """Return by backend and name what the checks of ``script`` in this folder raised."""
-    running = {
-        backend: python(Path(__file__).with_name(script), KERAS_BACKEND=backend)
-        for backend in BACKENDS
-    }
+def raised_by_checks():
+    """Return by backend and name what the checks of `all_checks` raised."""
+    script = Path(__file__).with_name("all_checks.py")
+    running = {backend: python(script, KERAS_BACKEND=backend) for backend in BACKENDS}
     outcomes = {
         backend: json.loads(last_line(process)) for backend, process in running.items()
     }

@@ -1,7 +1,4 @@
-"""Checks of the Keras layer that run under every backend, each in its own process.
-
-`python layer_checks.py` runs them under KERAS_BACKEND and prints what they raised as JSON.
-"""
+"""Checks of the Keras layer that `all_checks` runs under every backend."""
 
 import json
 import os
@@ -17,7 +14,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from adapters.keras.backends import checks_of, run
+from adapters.keras.backends import checks_of
 from imagenet import MEAN, STD
 
 import graypipe as gp
@@ -501,6 +498,3 @@ def check_mapping_a_dataset_recommends_the_tf_data_adapter():
 
 
 CHECKS = checks_of(globals())
-
-if __name__ == "__main__":
-    run(CHECKS, BACKEND)

@@ -1,4 +1,4 @@
-"""The Keras layer in real models, and the checks of `layer_checks` under every backend."""
+"""The Keras layer in real models."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from adapters.keras.backends import BACKENDS, last_line, python, raised_by
-from adapters.keras.layer_checks import CHECKS, assert_close, imagenet
+from adapters.keras.backends import last_line, python
+from adapters.keras.layer_checks import assert_close, imagenet
 from keras import layers
 
 import graypipe as gp
@@ -24,17 +24,6 @@ EIGHT = gp.Source("gray", range=(0, 255))
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy"
 )  # Keras 3.15
-
-
-@pytest.fixture(scope="module")
-def raised():
-    return raised_by("layer_checks.py")
-
-
-@pytest.mark.parametrize("name", CHECKS)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_under_every_backend(raised, backend, name):
-    assert name not in raised[backend], raised[backend][name]
 
 
 def test_repeating_equals_concatenating_three_copies():

@@ -1,7 +1,4 @@
-"""Checks of folding and transfer under every backend, each in its own process.
-
-`python weights_checks.py` runs them under KERAS_BACKEND and prints what they raised as JSON.
-"""
+"""Checks of folding and transfer that `all_checks` runs under every backend."""
 
 import os
 import tempfile
@@ -12,7 +9,7 @@ if os.environ.get("KERAS_BACKEND") == "torch":
 
 import keras
 import numpy as np
-from adapters.keras.backends import checks_of, run
+from adapters.keras.backends import checks_of
 from keras import layers
 
 import graypipe as gp
@@ -119,6 +116,3 @@ def check_folding_keeps_shared_layers_and_frozen_weights():
 
 
 CHECKS = checks_of(globals())
-
-if __name__ == "__main__":
-    run(CHECKS, BACKEND)

@@ -1,16 +1,16 @@
-"""Folding and transfer under every backend of Keras: the checks of `weights_checks`."""
+"""The layer, folding and transfer under every backend of Keras."""
 
 import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
 # isort: split
 import pytest
-from adapters.keras.backends import BACKENDS, raised_by
-from adapters.keras.weights_checks import CHECKS
+from adapters.keras.all_checks import CHECKS
+from adapters.keras.backends import BACKENDS, raised_by_checks
 
 
 @pytest.fixture(scope="module")
 def raised():
-    return raised_by("weights_checks.py")
+    return raised_by_checks()
 
 
 @pytest.mark.parametrize("name", CHECKS)
