@@ -65,6 +65,14 @@ def _is_letter(name: str) -> bool:
     return len(name) == 1 and "A" <= name <= "Z"
 
 
+def number_bands(numbers: Iterable[int]) -> tuple[str, ...]:
+    """Return the names of bands that have none: band1, band2 and so on.
+
+    GDAL counts bands from 1 as well.
+    """
+    return tuple(f"band{number}" for number in numbers)
+
+
 def format_bands(bands: tuple[str, ...]) -> str:
     """Return ``bands`` in the shortest form that `parse_bands` accepts.
 

@@ -37,6 +37,9 @@ WINDOW_NARROWING = {"LINEAR": Fraction(1), "LINEAR_EXACT": Fraction(0)}
 # has no BitsStored, HighBit or PixelRepresentation (PS3.3 C.7.6.24 and C.7.6.25).
 FLOATING_PIXELS = {"FloatPixelData": "float32", "DoubleFloatPixelData": "float64"}
 
+# The functional groups of each frame of an enhanced image (PS3.3 C.7.6.16).
+FRAME_GROUPS = "PerFrameFunctionalGroupsSequence"
+
 # The macro that contains windows in functional groups (PS3.3 C.7.6.16.2.10).
 WINDOW_MACRO = "FrameVOILUTSequence"
 
@@ -138,7 +141,7 @@ def stored_limits(dataset: Any) -> tuple[float, float, str]:
             f"read by pydicom.dcmread, {DECLARE_SOURCE}"
         )
     allocated = _integer(dataset, "BitsAllocated")
-    # Where BitsStored is missing, all bits of the dtype count, as for any other array.
+    # If BitsStored is missing, all bits of the dtype count, as for any other array.
     bits = _integer(dataset, "BitsStored", allocated)
     signed = _integer(dataset, "PixelRepresentation")
     high_bit = _integer(dataset, "HighBit", bits - 1)
@@ -334,7 +337,7 @@ def _common_attribute(dataset: Any, macro: str, name: str) -> Any:
     """
     shared_groups = _items([dataset], "SharedFunctionalGroupsSequence")
     shared = _items(shared_groups, macro)
-    groups = _items([dataset], "PerFrameFunctionalGroupsSequence")
+    groups = _items([dataset], FRAME_GROUPS)
     groups_per_frame = [[group] for group in groups]
     if not groups_per_frame:
         # An image without functional groups is treated as a single frame.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
-from ..bands import parse_bands
+from ..bands import number_bands, parse_bands
 from ..engine import limits, supported_dtype
 from ..errors import ChannelError, RangeError
 from ..validation import as_pair, is_ordered_iterable, is_sequence_of_pairs
@@ -159,7 +159,7 @@ def _names_from_file(
     if not any(descriptions):
         if count == 1:
             return ("gray",)
-        return tuple(f"band{number}" for number in numbers)
+        return number_bands(numbers)
     if all(descriptions) and len(set(descriptions)) == len(descriptions):
         return descriptions
     raise ChannelError(

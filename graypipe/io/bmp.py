@@ -5,26 +5,27 @@ are BITMAPFILEHEADER and BITMAPINFOHEADER to BITMAPV5HEADER of the Windows API.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
-from .decoded import DecodedImage, check_size, split_alpha
+from .decoded import DecodedImage, bits_keyword, check_size, gray_or_rgb, split_alpha
 
 # Values of the field biCompression for files with masks: of three samples, and of four.
 BITFIELDS = 3
 ALPHA_BITFIELDS = 6
 
-# Sizes of the headers that have these values. Others are of OS/2, where 3 is Huffman.
+# Sizes of Windows headers. Those of OS/2 have other sizes, and 3 means Huffman coding.
 HEADER_SIZES = (40, 52, 56, 108, 124)
 
-# The smallest header with a mask for alpha. Without it, masks of colours remain, which
-# stand at the same place in all files: inside a header of 52 bytes or more, and behind
-# one of 40.
+# The smallest header with a mask for alpha.
 HEADER_SIZE_WITH_ALPHA = 56
+
+# Offset of the masks in all files: inside a header of 52 bytes or more, and after one
+# of 40.
 MASKS_OFFSET = 54
 
 
@@ -89,7 +90,7 @@ def parse_bit_fields(data: bytes) -> BitFields | None:
     except struct.error:
         raise ReadError("the BMP file ends in its header: it is truncated") from None
     if not any(masks[:3]):
-        return None  # Some writers set no mask at all. Pillow knows what they mean.
+        return None  # Pillow has defaults for files in which all masks are 0.
     stores_alpha = (
         header_size >= HEADER_SIZE_WITH_ALPHA or compression == ALPHA_BITFIELDS
     )
@@ -111,9 +112,9 @@ def parse_bit_fields(data: bytes) -> BitFields | None:
 def decode_bit_fields(data: bytes, fields: BitFields) -> DecodedImage:
     """Decode a BMP file with masks, with all levels of its samples.
 
-    Samples of fewer than 8 bits are scaled to 8 as Pillow does, v * 255 // (2**n - 1),
-    which keeps different levels different. If a sample has more than 8 bits, all are
-    scaled to the bits of the widest.
+    Samples of fewer than 8 bits are scaled to 8 bits as Pillow does: n-bit values v
+    become v * 255 // (2**n - 1), so that different levels remain different. If a sample
+    has more than 8 bits, all are scaled to the bits of the widest.
     """
     check_size(fields.width * fields.height * len(fields.masks), len(data))
     row_length = _row_size(fields) * 8 // fields.bits
@@ -123,23 +124,16 @@ def decode_bit_fields(data: bytes, fields: BitFields) -> DecodedImage:
     pixels = pixels.reshape(fields.height, row_length)[:, : fields.width]
     if not fields.is_top_down:
         pixels = pixels[::-1]
-    top = 2**fields.depth - 1
+    highest_level = 2**fields.depth - 1
     shape = (fields.height, fields.width, len(fields.masks))
     samples = np.empty(shape, fields.dtype)
     for number, mask in enumerate(fields.masks):
         lowest_bit = (mask & -mask).bit_length() - 1
         # 32 bits hold the product of two samples, which have 16 bits at most.
         levels = ((pixels & mask) >> lowest_bit).astype(np.uint32)
-        samples[..., number] = levels * top // (2 ** mask.bit_count() - 1)
-    source_keywords = {}
-    if fields.depth not in (8, 16):
-        source_keywords["bits"] = fields.depth
-    if not fields.has_alpha:
-        return DecodedImage(samples, "HWC", "RGB", source_keywords=source_keywords)
-    decoded = split_alpha(samples)
-    return DecodedImage(
-        decoded.image, "HWC", "RGB", decoded.alpha, source_keywords=source_keywords
-    )
+        samples[..., number] = levels * highest_level // (2 ** mask.bit_count() - 1)
+    decoded = split_alpha(samples) if fields.has_alpha else gray_or_rgb(samples)
+    return replace(decoded, source_keywords=bits_keyword(fields.depth, fields.dtype))
 
 
 def _row_size(fields: BitFields) -> int:

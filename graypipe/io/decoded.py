@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 
-# Pillow limits the number of pixels; here the number of bytes is limited. 8-bit RGBA
-# has 4 bytes per pixel.
+# Pillow limits the number of pixels, `check_size` the number of bytes. 8-bit RGBA has 4
+# bytes per pixel.
 BYTES_PER_PIXEL = 4
 
 # Decoded size divided by file size. Photographs and scans stay below 20, while deflate
 # can reach 1032, so 64 separates real images from decompression bombs.
 MAX_COMPRESSION_RATIO = 64
-
 
 # The value of ``frame=`` for all frames.
 ALL_FRAMES = "all"
@@ -29,18 +28,18 @@ ALL_FRAMES = "all"
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller of `graypipe.read` wants of a file, beyond its first image.
+    """The arguments of `graypipe.read` that a decoder needs.
 
     Parameters
     ----------
     frame : object
         Index or key of a frame, `ALL_FRAMES`, or None if the file must hold only one.
     select : tuple of str or None
-        The bands to return, in this order. A decoder may ignore it: what it returns
-        unselected is selected afterwards.
+        The bands to return, in this order. A decoder may ignore it and return all
+        bands, from which `graypipe.read` selects.
     bands : object
         The declared names of all bands of the file, as `Source` accepts them, or None.
-        They matter to decoders that read only the bands of ``select``.
+        Needed by decoders that read only the bands of ``select``.
     window : object
         The ``window`` argument of `Source.from_dicom`.
     """
@@ -58,7 +57,7 @@ class DecodedImage:
     Parameters
     ----------
     image : ndarray
-        Of the axes of ``layout``, or of any shape if ``layout`` is None; writable and
+        With the axes of ``layout``, or of any shape if ``layout`` is None; writable and
         in native byte order.
     layout : str or None
         "HW", "HWC" or "CHW"; for a stack with leading axes, such as "NHW" or "TDCHW".
@@ -110,6 +109,26 @@ class DecodedImage:
         return max(self.black_and_white)
 
 
+def gray_or_rgb(image: NDArray[Any], **fields: Any) -> DecodedImage:
+    """Return an array of shape (H, W) as a gray image, or (H, W, 3) as an RGB image.
+
+    ``fields`` are further fields of the `DecodedImage`.
+    """
+    if image.ndim == 2:
+        return DecodedImage(image, "HW", "gray", **fields)
+    return DecodedImage(image, "HWC", "RGB", **fields)
+
+
+def bits_keyword(bits: int, dtype: np.dtype[Any]) -> dict[str, int]:
+    """Return the keyword ``bits`` of `Source` for samples of an unsigned dtype.
+
+    Empty if the samples use all bits of ``dtype``, or if it is not unsigned.
+    """
+    if dtype.kind == "u" and bits != 8 * dtype.itemsize:
+        return {"bits": bits}
+    return {}
+
+
 def split_alpha(samples: NDArray[Any]) -> DecodedImage:
     """Return gray or RGB with its alpha, from an array whose last sample is alpha.
 
@@ -120,9 +139,8 @@ def split_alpha(samples: NDArray[Any]) -> DecodedImage:
     """
     colour, alpha = samples[..., :-1], samples[..., -1]
     if colour.shape[-1] == 1:
-        gray = np.ascontiguousarray(colour[..., 0])
-        return DecodedImage(gray, "HW", "gray", alpha)
-    return DecodedImage(np.ascontiguousarray(colour), "HWC", "RGB", alpha)
+        colour = colour[..., 0]
+    return gray_or_rgb(np.ascontiguousarray(colour), alpha=alpha)
 
 
 def apply_palette(
@@ -157,9 +175,8 @@ def apply_palette(
     if palette_alpha is not None:
         alpha = palette_alpha[indices]
     if is_gray_palette(palette):
-        gray_levels = np.ascontiguousarray(palette[:, 0])
-        return DecodedImage(gray_levels[indices], "HW", "gray", alpha)
-    return DecodedImage(palette[indices], "HWC", "RGB", alpha)
+        palette = np.ascontiguousarray(palette[:, 0])
+    return gray_or_rgb(palette[indices], alpha=alpha)
 
 
 def is_gray_palette(palette: NDArray[Any]) -> bool:
@@ -196,7 +213,7 @@ def decode_frames(
 def stack_frames(frames: Sequence[DecodedImage]) -> DecodedImage:
     """Return frames of equal shape, dtype and description as one stack, N first.
 
-    Where only some frames have alpha, the others are opaque.
+    If only some frames have alpha, the others become opaque.
 
     Raises
     ------

@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 
 from ..errors import GraypipeError, MissingExtraError, ReadError
 from ..extras import require_extra
-from ..interop.dicom import FLOATING_PIXELS, source_keywords, stored_limits
+from ..interop.dicom import (
+    FLOATING_PIXELS,
+    FRAME_GROUPS,
+    source_keywords,
+    stored_limits,
+)
 from .decoded import ALL_FRAMES, DecodedImage, Request, check_size, choose_frame
 
 # Elements that hold pixels.
 PIXEL_ELEMENTS = ("PixelData", *FLOATING_PIXELS)
 
-# What installs decoders for all kinds of compressed pixels.
+# The command that installs decoders for all kinds of compressed pixels.
 INSTALL_DECODERS = 'pip install "pylibjpeg[all]"'
-
-# Functional groups of the frames of an enhanced image (PS3.3 C.7.6.16).
-FRAME_GROUPS = "PerFrameFunctionalGroupsSequence"
 
 # `warnings.catch_warnings` changes the filters of the process. Without a lock, two
 # threads that read files could restore them in the wrong order.
@@ -81,7 +83,7 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
         if request.frame != ALL_FRAMES:
             frame_index = choose_frame(request.frame, count)
             _keep_frame_groups(dataset, frame_index)
-        # Checked before decoding, because it refuses what cannot be described.
+        # Before decoding, because it raises if a source cannot describe the pixels.
         keywords = source_keywords(dataset, request.window)
         layout = str(keywords.pop("layout")).removeprefix("N")
         bands = keywords.pop("bands", "gray")
@@ -89,8 +91,9 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
         pixels = _decode_pixels(dataset, frame_index)
         image = pixels.astype(dtype)
         if frame_index is None:
+            # pydicom returns a single frame without an axis for frames.
+            image = image.reshape(count, *image.shape[-len(layout) :])
             layout = f"N{layout}"
-            image = image.reshape(count, *image.shape[-len(layout) + 1 :])
         return DecodedImage(image, layout, bands, source_keywords=keywords)
 
 

@@ -242,8 +242,8 @@ def _read(
             image = apply_orientation(
                 image, decoded.layout, decoded.orientation, orientation
             )
-    # Not inside the block above, which turns every error into a ReadError, so that
-    # errors about keywords keep their class.
+    # Outside the block above, which turns every error into a ReadError: errors about
+    # keywords keep their class.
     try:
         if decoded.selected:
             decoded, source = select_keywords(decoded, source, request.select)
@@ -338,7 +338,7 @@ def _format_module(file: BinaryIO) -> ModuleType:
     for magic, module_name in MODULES_BY_MAGIC.items():
         if start.startswith(magic):
             return import_module(f".{module_name}", __package__)
-    # Imported for files that are not read only.
+    # Imported only if the file is of no supported format.
     from . import other_formats
 
     start = file.read(other_formats.START_LENGTH)

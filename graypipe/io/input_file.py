@@ -1,7 +1,6 @@
-"""Open whatever a caller hands over as one seekable binary file.
+"""Open a path, a URL, bytes or a file object as a seekable binary file.
 
-`read` accepts a path, bytes, a binary file object or a URL. Everything after this
-module sees a file object at its start, so decoders need not tell them apart.
+Decoders receive a file object at its start, whatever the caller of `read` passed.
 """
 
 import os
@@ -66,29 +65,30 @@ def open_input(file: File) -> Iterator[BinaryIO]:
         with remote as opened:
             yield opened
     elif isinstance(file, str | os.PathLike):
-        # Path.open would import pathlib, which `import graypipe` alone need not pay.
-        with open(file, "rb") as opened:  # noqa: PTH123
+        with open(file, "rb") as opened:  # noqa: PTH123  # a Path adds nothing
             yield opened
     elif hasattr(file, "read"):
         yield _seekable(file)
     else:
         raise ReadError(
             "expected a path, a URL, bytes or a binary file object, got "
-            f"{type(file).__module__}.{type(file).__qualname__}: an array needs no "
-            "reading, declare a gp.Source for it"
+            f"{type(file).__module__}.{type(file).__qualname__}: for an array, declare "
+            "a gp.Source instead"
         )
 
 
 def _seekable(file: BinaryIO) -> BinaryIO:
     """Return a binary file object at its start."""
-    if getattr(file, "seekable", bool)():
+    is_seekable = hasattr(file, "seekable") and file.seekable()
+    if is_seekable:
         file.seek(0)
-        is_binary = isinstance(file.read(0), bytes)
+        content = file.read(0)
     else:
         content = file.read()
-        is_binary = isinstance(content, bytes)
-        if is_binary:
-            return BytesIO(content)
-    if not is_binary:
-        raise ReadError('expected a binary file object, got a text file: open it "rb"')
-    return file
+    if not isinstance(content, bytes):
+        raise ReadError(
+            "expected a binary file object, got a text file: open it with mode 'rb'"
+        )
+    if is_seekable:
+        return file
+    return BytesIO(content)

@@ -23,7 +23,9 @@ def iterate_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     while offset < len(data):
         remaining = len(data) - offset
         header_size = HEADER_SIZE
-        length, box_type = remaining, b""
+        # Without a complete header, the box is refused as too short.
+        length = remaining
+        box_type = b""
         if remaining >= HEADER_SIZE:
             length, box_type = struct.unpack_from(">I4s", data, offset)
         if length == 0:

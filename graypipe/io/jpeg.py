@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 
 from ..errors import ReadError
 from ..extras import require_extra
-from .decoded import DecodedImage, Request, check_size, decode_frames
-from .exif import parse_orientation, tag_value
+from .decoded import (
+    DecodedImage,
+    Request,
+    bits_keyword,
+    check_size,
+    decode_frames,
+    gray_or_rgb,
+)
+from .exif import BYTE_ORDERS, parse_orientation, tag_value
 from .jpeg_stream import (
     JPEG_LS,
     LOSSLESS,
@@ -51,7 +58,7 @@ INTERVAL_END = re.compile(rb"(?=\xff[\xd0-\xd7])|\Z")
 # Bytes appended to an interval; any bytes without a marker (0xFF) would do.
 PADDING = b"\x55" * 64
 
-# Position of the colour space in a SPIFF header, and its values for none stated, gray
+# Position of the colour space in a SPIFF header, and its values for unspecified, gray
 # and RGB: ITU-T T.84, annex F.
 SPIFF_COLOUR_SPACE = 18
 SPIFF_GRAY_OR_RGB = (2, 8, 10)
@@ -90,7 +97,7 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     file : file object
         The file, at its start.
     request : Request
-        Frame 0 is read even if the list of images is damaged.
+        ``frame=0`` is read even if the list of images is damaged.
 
     Raises
     ------
@@ -140,16 +147,11 @@ def _decode_stream(stream: JpegStream, stored_bytes: int) -> DecodedImage:
         image = _decode_jpeg_ls(stream)
     else:
         image = _decode_12_bit_or_lossless(stream)
-    keywords = {}
-    if frame.bits not in (8, 16):
-        keywords["bits"] = frame.bits
+    keywords = bits_keyword(frame.bits, image.dtype)
+    if keywords:
         _check_levels(image, frame.bits)
-    return DecodedImage(
-        image,
-        "HW" if sample_count == 1 else "HWC",
-        "gray" if sample_count == 1 else "RGB",
-        orientation=_orientation(stream),
-        source_keywords=keywords,
+    return gray_or_rgb(
+        image, orientation=_orientation(stream), source_keywords=keywords
     )
 
 
@@ -254,14 +256,16 @@ def _decode_jpeg_ls(stream: JpegStream) -> NDArray[Any]:
     image. Other changes of the data remain unnoticed.
     """
     _, spiff = stream.metadata.get(b"SPIF", (0, b""))
-    # A slice, because a damaged header may be shorter; then the decoder raises.
-    for colour_space in spiff[SPIFF_COLOUR_SPACE : SPIFF_COLOUR_SPACE + 1]:
+    # A damaged header may be shorter. In this case, the decoder raises.
+    if len(spiff) > SPIFF_COLOUR_SPACE:
+        colour_space = spiff[SPIFF_COLOUR_SPACE]
         if colour_space not in SPIFF_GRAY_OR_RGB:
             raise ReadError(
                 f"expected gray or RGB, got SPIFF colour space {colour_space}: decode "
                 "the file with imagecodecs.jpegls_decode(data), and convert its colours"
             )
     for scan in stream.scans:
+        # The scan header lists an identifier and a mapping table for each component.
         tables = scan.header[2 : 2 + 2 * len(scan.components) : 2]
         if any(tables):
             raise ReadError(
@@ -308,7 +312,7 @@ def _image_list(stream: JpegStream) -> list[tuple[int, int]]:
     try:
         count = tag_value(block, MPF_IMAGE_COUNT) or 0
         start = tag_value(block, MPF_ENTRIES) or 0
-        order = "<" if block.startswith(b"II") else ">"
+        order = BYTE_ORDERS[block[:4]]
         entries = block[start : start + MPF_ENTRY_SIZE * count]
         for size, offset in struct.iter_unpack(order + MPF_ENTRY_FORMAT, entries):
             images.append((block_offset + offset, size))

@@ -1,19 +1,26 @@
 """Decode JPEG 2000 files, JP2 or bare codestreams, with imagecodecs (OpenJPEG).
 
 OpenJPEG is given the codestream alone, so it neither converts colours nor applies
-palettes and profiles. What a JP2 file says about them is in its boxes, which are parsed
-here. Sections are those of ISO/IEC 15444-1 (ITU-T T.800).
+palettes and profiles. The boxes of a JP2 file, which describe them, are parsed here.
+Sections are those of ISO/IEC 15444-1 (ITU-T T.800).
 """
 
 import struct
 from dataclasses import replace
+from math import ceil
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ..errors import ReadError
 from ..extras import require_extra
-from .decoded import DecodedImage, Request, check_size, decode_frames
+from .decoded import (
+    DecodedImage,
+    Request,
+    bits_keyword,
+    check_size,
+    decode_frames,
+)
 from .exif import parse_orientation
 from .isobmff import iterate_boxes
 
@@ -29,6 +36,9 @@ END_OF_CODESTREAM = b"\xff\xd9"
 # of components.
 SIZE_FIELDS = struct.Struct(">8IH")
 SIZE_OFFSET = 8
+
+# A component takes 3 bytes of the SIZ marker; a message lists at most 4 components.
+MAX_LISTED_BYTES = 12
 
 # Fields of the SOT marker, A.4.2: marker, length, tile, length of the tile-part, its
 # number, and the number of tile-parts of the tile.
@@ -60,7 +70,7 @@ XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")
 
 
 class CodestreamHeader(NamedTuple):
-    """What the main header of a codestream says about all components."""
+    """The fields of the main header of a codestream that hold for all components."""
 
     width: int
     height: int
@@ -84,7 +94,7 @@ class CodestreamHeader(NamedTuple):
 
 
 class Channels(NamedTuple):
-    """The meaning of the components: names of the bands, and the number of alpha."""
+    """The meaning of the components: bands, and the indices of colours and alpha."""
 
     bands: str | None
     colours: list[int]
@@ -94,7 +104,7 @@ class Channels(NamedTuple):
 
 def facts(file: BinaryIO) -> dict[str, Any]:
     """Describe a JPEG 2000 file from its headers; see `graypipe.io.facts`."""
-    boxes, codestream = _split(file.read())
+    boxes, codestream = _parse_boxes(file.read())
     header = _parse_codestream_header(codestream)
     channels = _parse_channels(boxes, header)
     return {
@@ -134,7 +144,7 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
         If imagecodecs is not installed.
     """
     data = file.read()
-    boxes, codestream = _split(data)
+    boxes, codestream = _parse_boxes(data)
     header = _parse_codestream_header(codestream)
     channels = _parse_channels(boxes, header)
     sample_count = header.width * header.height * header.component_count
@@ -168,9 +178,6 @@ def _decode_samples(
     alpha = None
     if channels.alpha is not None:
         alpha = np.ascontiguousarray(samples[..., channels.alpha])
-    source_keywords = {}
-    if header.bits not in (1, 8, 16, 32) and not header.signed:
-        source_keywords["bits"] = header.bits
     return DecodedImage(
         np.ascontiguousarray(image),
         layout,
@@ -178,11 +185,11 @@ def _decode_samples(
         alpha,
         channels.premultiplied,
         alpha_sample=channels.alpha,
-        source_keywords=source_keywords,
+        source_keywords=bits_keyword(header.bits, header.dtype),
     )
 
 
-def _split(data: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
+def _parse_boxes(data: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
     """Return the boxes of a file, by type, and its codestream.
 
     Boxes within the header box are included. A bare codestream has no boxes.
@@ -205,14 +212,14 @@ def _split(data: bytes) -> tuple[dict[bytes, list[bytes]], bytes]:
 
 
 def _parse_codestream_header(codestream: bytes) -> CodestreamHeader:
-    """Return what the SIZ and COD markers say, or raise ReadError."""
+    """Return the fields of the SIZ and COD markers, or raise ReadError."""
     component_offset = SIZE_OFFSET + SIZE_FIELDS.size
     if not codestream.startswith(START_AND_SIZE) or len(codestream) < component_offset:
         raise ReadError("the SIZ marker (image size) is missing: the file is damaged")
-    right, bottom, left, top, *tiles, count = SIZE_FIELDS.unpack_from(
-        codestream, SIZE_OFFSET
+    fields = SIZE_FIELDS.unpack_from(codestream, SIZE_OFFSET)
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, count = (
+        fields
     )
-    tile_width, tile_height, tile_left, tile_top = tiles
     components = codestream[component_offset : component_offset + 3 * count]
     if (
         len(components) != 3 * count
@@ -227,13 +234,12 @@ def _parse_codestream_header(codestream: bytes) -> CodestreamHeader:
     if components != components[:3] * count or components[1:3] != b"\1\1":
         raise ReadError(
             "expected components of one size and depth, got depths and subsampling of "
-            f"{[tuple(components[i : i + 3]) for i in range(0, min(12, 3 * count), 3)]}"
-            ": convert the file to full resolution and one depth first"
+            f"{list(struct.iter_unpack('BBB', components[:MAX_LISTED_BYTES]))}: "
+            "convert the file to full resolution and one depth first"
         )
-    tile_count = _ceil_div(right - tile_left, tile_width) * _ceil_div(
-        bottom - tile_top, tile_height
-    )
-    coding_style, tiles_offset = _walk_main_header(codestream)
+    tile_columns = ceil((right - tile_left) / tile_width)
+    tile_rows = ceil((bottom - tile_top) / tile_height)
+    coding_style, tiles_offset = _parse_main_header(codestream)
     return CodestreamHeader(
         width=right - left,
         height=bottom - top,
@@ -241,16 +247,17 @@ def _parse_codestream_header(codestream: bytes) -> CodestreamHeader:
         # The sign is the highest bit, table A.11.
         bits=(components[0] & 0x7F) + 1,
         signed=components[0] >> 7 == 1,
-        tile_count=tile_count,
-        # Length, style, progression and layers precede it, table A.12.
+        tile_count=tile_columns * tile_rows,
+        # The length, style, progression and layers precede it, table A.12.
         has_colour_transform=coding_style[6:7] == b"\1",
         tiles_offset=tiles_offset,
     )
 
 
-def _walk_main_header(codestream: bytes) -> tuple[bytes, int]:
+def _parse_main_header(codestream: bytes) -> tuple[bytes, int]:
     """Return the content of the COD marker, and the offset of the first tile-part."""
     coding_style = b""
+    # START_AND_SIZE ends with the marker of the first segment.
     offset = len(START_AND_SIZE) - 2
     while offset + 4 <= len(codestream):
         marker = codestream[offset : offset + 2]
@@ -267,11 +274,33 @@ def _walk_main_header(codestream: bytes) -> tuple[bytes, int]:
 def _check_tile_parts(codestream: bytes, header: CodestreamHeader) -> None:
     """Raise ReadError if tile-parts, or the end of the codestream, are missing.
 
-    OpenJPEG leaves what is missing at zero.
+    OpenJPEG leaves the pixels of missing tiles at zero.
     """
-    offset = header.tiles_offset
+    tile_parts, declared_parts = _count_tile_parts(codestream, header.tiles_offset)
+    if len(tile_parts) != header.tile_count or max(tile_parts) != header.tile_count - 1:
+        raise ReadError(
+            f"expected {header.tile_count} tiles, got {len(tile_parts)}: the file is "
+            "damaged"
+        )
+    for tile, count in tile_parts.items():
+        declared_count = declared_parts.get(tile, count)
+        if declared_count != count:
+            raise ReadError(
+                f"expected {declared_count} parts of tile {tile}, got {count}: the "
+                "file is damaged"
+            )
+
+
+def _count_tile_parts(
+    codestream: bytes, offset: int
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Return the numbers of tile-parts by tile, as counted and as declared.
+
+    ``offset`` is that of the first tile-part. Raise ReadError if the tile-parts are out
+    of order, or if the codestream does not end after the last one.
+    """
     tile_parts: dict[int, int] = {}
-    declared: dict[int, int] = {}
+    declared_parts: dict[int, int] = {}
     while codestream[offset : offset + 2] == START_OF_TILE_PART:
         if offset + TILE_PART_FIELDS.size > len(codestream):
             break
@@ -279,10 +308,13 @@ def _check_tile_parts(codestream: bytes, header: CodestreamHeader) -> None:
             codestream, offset
         )
         if part != tile_parts.get(tile, 0):
-            raise ReadError(f"part {part} of tile {tile} is out of order")
+            raise ReadError(
+                f"part {part} of tile {tile} is out of order: the file is damaged"
+            )
         tile_parts[tile] = part + 1
         # 0 means that another tile-part declares the number.
-        declared[tile] = part_count or declared.get(tile, 0)
+        if part_count > 0:
+            declared_parts[tile] = part_count
         if length == 0:
             # The last tile-part may extend to the end.
             offset = len(codestream) - len(END_OF_CODESTREAM)
@@ -295,18 +327,7 @@ def _check_tile_parts(codestream: bytes, header: CodestreamHeader) -> None:
             "the codestream does not end after its last tile: the file is truncated or "
             "damaged"
         )
-    missing = header.tile_count - len(tile_parts)
-    if missing or max(tile_parts) != header.tile_count - 1:
-        raise ReadError(
-            f"expected {header.tile_count} tiles, got {len(tile_parts)}: the file is "
-            "damaged"
-        )
-    for tile, count in tile_parts.items():
-        if declared[tile] not in (0, count):
-            raise ReadError(
-                f"expected {declared[tile]} parts of tile {tile}, got {count}: the "
-                "file is damaged"
-            )
+    return tile_parts, declared_parts
 
 
 def _parse_channels(
@@ -341,9 +362,9 @@ def _check_image_header(content: bytes, header: CodestreamHeader) -> None:
 def _parse_definitions(
     contents: list[bytes] | None, count: int
 ) -> tuple[list[int], int | None, bool]:
-    """Return the colour channels in order, the alpha channel, and its kind.
+    """Return the colour channels in order, the alpha channel, and if it premultiplies.
 
-    They are in the cdef box, section I.5.3.6. Without it all channels are colours.
+    The cdef box defines them, section I.5.3.6. Without it, all channels are colours.
     """
     if contents is None:
         return list(range(count)), None, False
@@ -354,8 +375,11 @@ def _parse_definitions(
     for channel, kind, association in entries:
         if kind in (OPACITY, PREMULTIPLIED_OPACITY) and association == WHOLE_IMAGE:
             if alpha is not None:
-                raise ReadError("expected one alpha channel, got several")
-            alpha, premultiplied = channel, kind == PREMULTIPLIED_OPACITY
+                raise ReadError(
+                    "expected one alpha channel, got several: convert the file first"
+                )
+            alpha = channel
+            premultiplied = kind == PREMULTIPLIED_OPACITY
         elif kind == COLOUR and association not in (WHOLE_IMAGE, UNASSOCIATED):
             colours[association] = channel
         elif kind in (OPACITY, PREMULTIPLIED_OPACITY):
@@ -363,11 +387,11 @@ def _parse_definitions(
                 "alpha of a single colour is not supported: convert the file first"
             )
         else:
-            # A band that is no particular colour: it stays where it is.
+            # A band that is not a colour keeps its position.
             colours[channel + 1] = channel
     order = [colours[association] for association in sorted(colours)]
-    known = order if alpha is None else [*order, alpha]
-    if sorted(known) != list(range(count)):
+    described = order if alpha is None else [*order, alpha]
+    if sorted(described) != list(range(count)):
         raise ReadError("the cdef box does not describe each channel: it is damaged")
     return order, alpha, premultiplied
 
@@ -377,7 +401,8 @@ def _parse_colour_space(contents: list[bytes] | None, count: int) -> str | None:
     name = ""
     if contents:
         # Readers may use the first of several colour spaces: all describe one image.
-        method, space = contents[0][0], contents[0][3:]
+        method = contents[0][0]
+        space = contents[0][3:]
         if method == 1:
             number = int.from_bytes(space[:4])
             name = COLOUR_SPACES.get(number, f"colour space {number}")
@@ -391,7 +416,7 @@ def _parse_colour_space(contents: list[bytes] | None, count: int) -> str | None:
             f"expected gray or RGB, got {name[:20]}: convert the file with its colour "
             "profile first"
         )
-    # Writers also declare gray or RGB for scenes with other bands than that.
+    # Some writers declare gray or RGB for scenes of more bands.
     return name if count == BAND_COUNTS[name] else None
 
 
@@ -399,8 +424,3 @@ def _orientation(boxes: dict[bytes, list[bytes]]) -> int | None:
     """Return the orientation recorded in EXIF or XMP."""
     metadata = {content[:16]: content[16:] for content in boxes.get(b"uuid", [])}
     return parse_orientation(metadata.get(EXIF_UUID), metadata.get(XMP_UUID))
-
-
-def _ceil_div(dividend: int, divisor: int) -> int:
-    """Return the quotient, rounded up."""
-    return -(-dividend // divisor)

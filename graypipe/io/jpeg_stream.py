@@ -25,8 +25,8 @@ APP1 = 0xE1  # EXIF and XMP
 APP2 = 0xE2  # MPF, the list of images
 APP8 = 0xE8  # SPIFF, the colour space of a JPEG-LS stream
 
-# Start of frame, SOF0 to SOF15, except DHT, JPG and DAC, which lie among them; and
-# SOF55, JPEG-LS.
+# Start of frame: SOF0 to SOF15, without DHT, JPG and DAC, whose numbers are among
+# theirs; and SOF55 of JPEG-LS.
 SEQUENTIAL_DCT = {0xC0, 0xC1}
 PROGRESSIVE_DCT = 0xC2
 LOSSLESS = 0xC3
@@ -43,8 +43,8 @@ DECODER_SEGMENTS = {*range(0xC0, 0xE0), 0xE0, APP8, 0xEE, JPEG_LS, 0xF8}
 # block, and all their bits.
 ALL_COEFFICIENTS = bytes([0, 63, 0])
 
-# Number of bytes searched at once for the end of a scan, so that a file with many scans
-# is searched once in total.
+# Number of bytes searched at once for the end of a scan. A search to the end of the
+# file would be repeated for each of its scans.
 SEARCH_SIZE = 1 << 16
 
 # A coefficient of a component: (component, number from 0 to 63).
@@ -100,9 +100,8 @@ class FrameHeader(NamedTuple):
     def is_complete_after(self, scanned: list[int]) -> bool:
         """Whether one scan of these components is all that simplejpeg needs."""
         is_sequential = self.marker in SEQUENTIAL_DCT
-        return (
-            self.is_8_bit_dct and is_sequential and set(scanned) == {*self.components}
-        )
+        has_all_components = set(scanned) == set(self.components)
+        return self.is_8_bit_dct and is_sequential and has_all_components
 
     def unit_count(self, scanned: list[int]) -> int:
         """Return the number of coded units in a scan of the given components.
@@ -241,7 +240,7 @@ def _parse_stream(data: bytes) -> JpegStream:
         rest = memoryview(data)[offset:]
         scan = Scan(b"".join(headers), content, restart_interval, rest)
         if not scans and frame.is_complete_after(scan.components):
-            # The usual file: simplejpeg checks all that follows.
+            # The usual file: simplejpeg checks everything after this header.
             return JpegStream(frame, metadata, [scan], trailer=b"")
         end = _find_scan_end(data, offset)
         scans.append(scan._replace(entropy_coded=rest[: end - offset]))

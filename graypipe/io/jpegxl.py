@@ -1,7 +1,7 @@
 """Decode JPEG XL files with imagecodecs (libjxl).
 
-libjxl hands out pixels but, through imagecodecs, not what they mean: that is in the
-header of the codestream, which is parsed here. Sections are those of ISO/IEC 18181-1.
+imagecodecs returns the pixels, but not what they mean. The header of the codestream,
+which says that, is parsed here. Sections are those of ISO/IEC 18181-1.
 """
 
 from dataclasses import dataclass, replace
@@ -15,8 +15,10 @@ from ..extras import require_extra
 from .decoded import (
     DecodedImage,
     Request,
+    bits_keyword,
     check_size,
     decode_frames,
+    gray_or_rgb,
     split_alpha,
 )
 from .isobmff import iterate_boxes
@@ -24,8 +26,15 @@ from .isobmff import iterate_boxes
 CODESTREAM_SIGNATURE = b"\xff\x0a"
 
 # Aspect ratios of the size header, table D.2: the width is height * a // b.
-ASPECT_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4)}
-ASPECT_RATIOS[7] = (2, 1)
+ASPECT_RATIOS = {
+    1: (1, 1),
+    2: (12, 10),
+    3: (4, 3),
+    4: (3, 2),
+    5: (16, 9),
+    6: (5, 4),
+    7: (2, 1),
+}
 
 # Distributions of integers, section B.2.2: each a number of bits and an offset.
 SIZES = ((9, 1), (13, 1), (18, 1), (30, 1))
@@ -59,7 +68,7 @@ FLOAT32 = Depth(32, 8)
 
 
 class ExtraChannel(NamedTuple):
-    """A channel that is no colour."""
+    """A channel that is not a colour."""
 
     kind: int
     depth: Depth
@@ -137,12 +146,15 @@ def facts(file: BinaryIO) -> dict[str, Any]:
     data = file.read()
     header = _parse_header(_find_codestream(data))
     band_count = header.sample_count - header.has_alpha
+    frame_count = 1
+    if header.animated:
+        frame_count = len(_decode_pixels(data, header))
     return {
         "format": "JPEG XL",
         "mode": f"{header.dtype} x {header.sample_count}",
         "width": header.width,
         "height": header.height,
-        "frames": len(_decode_pixels(data, header)) if header.animated else 1,
+        "frames": frame_count,
         "bands": band_count,
         "dtype": header.dtype.name,
         "alpha": header.has_alpha,
@@ -201,9 +213,9 @@ def _decode_pixels(data: bytes, header: Header) -> NDArray[Any]:
             f"expected frames of {frame_size} values, got {pixels.size} in all: the "
             "file is damaged"
         )
-    # imagecodecs counts frames until the data end, even if they end too early. Asking
-    # for one more frame raises an error if the last one is missing; if none is missing,
-    # the returned array was not written to.
+    # imagecodecs counts frames until the data end, even if they end too early. To find
+    # out, request one more frame: this raises an error if the last frame is incomplete,
+    # and otherwise returns an array without content, which is ignored.
     try:
         imagecodecs.jpegxl_decode(data, index=frame_count)
     except RuntimeError as error:
@@ -223,9 +235,6 @@ def _damage_message(error: RuntimeError) -> str:
 
 def _describe(pixels: NDArray[Any], header: Header) -> DecodedImage:
     """Return a frame with its layout, bands, alpha and bits."""
-    source_keywords = {}
-    if not header.depth.exponent_bits and header.depth.bits not in (1, 8, 16):
-        source_keywords["bits"] = header.depth.bits
     if header.extra_channels and not header.has_alpha:
         decoded = DecodedImage(pixels, "CHW", None)
     elif header.has_alpha:
@@ -233,10 +242,11 @@ def _describe(pixels: NDArray[Any], header: Header) -> DecodedImage:
         premultiplied = header.extra_channels[0].premultiplied
         decoded = replace(decoded, premultiplied=premultiplied)
     elif header.colour_space == GRAY:
-        decoded = DecodedImage(pixels[..., 0], "HW", "gray")
+        decoded = gray_or_rgb(pixels[..., 0])
     else:
-        decoded = DecodedImage(pixels, "HWC", "RGB")
-    return replace(decoded, source_keywords=source_keywords)
+        decoded = gray_or_rgb(pixels)
+    keywords = bits_keyword(header.depth.bits, header.dtype)
+    return replace(decoded, source_keywords=keywords)
 
 
 def _check_supported(header: Header) -> None:
@@ -266,7 +276,10 @@ def _check_supported(header: Header) -> None:
         )
     for extra in header.extra_channels:
         if extra.subsampled or extra.depth != header.depth:
-            raise ReadError("expected extra channels of the size and depth of gray")
+            raise ReadError(
+                "expected extra channels of the size and depth of gray: store the "
+                "others in a file of their own"
+            )
 
 
 def _find_codestream(data: bytes) -> bytes:
@@ -290,13 +303,17 @@ def _parse_header(codestream: bytes) -> Header:
     """Return the header of a codestream, sections D.2 and D.3."""
     reader = BitReader(codestream)
     header = Header(*_read_size(reader))
-    if reader.flag():
+    all_default = reader.flag()
+    if all_default:
         return header
-    if reader.flag():
+    has_extra_fields = reader.flag()
+    if has_extra_fields:
         header.orientation = reader.bits(3) + 1
-        if reader.flag():
-            _read_size(reader)  # of the image as it is meant to be shown
-        if reader.flag():
+        has_intrinsic_size = reader.flag()
+        if has_intrinsic_size:
+            _read_size(reader)
+        has_preview = reader.flag()
+        if has_preview:
             _read_preview(reader)
         header.animated = reader.flag()
         if header.animated:
@@ -309,7 +326,8 @@ def _parse_header(codestream: bytes) -> Header:
     extra_count = reader.number(EXTRA_COUNTS)
     header.extra_channels = tuple(_read_extra(reader) for _ in range(extra_count))
     reader.flag()  # whether the colours are stored as XYB
-    if not reader.flag():
+    has_default_colours = reader.flag()
+    if not has_default_colours:
         reader.flag()  # whether there is an ICC profile
         header.colour_space = reader.number(ENUMERATION)
     return header
@@ -320,7 +338,7 @@ def _read_size(reader: BitReader) -> tuple[int, int]:
     in_blocks = reader.flag()
     height = _read_length(reader, in_blocks)
     ratio = reader.bits(3)
-    if ratio:
+    if ratio > 0:
         numerator, denominator = ASPECT_RATIOS[ratio]
         return height * numerator // denominator, height
     return _read_length(reader, in_blocks), height
@@ -337,13 +355,15 @@ def _read_preview(reader: BitReader) -> None:
     """Skip the size of a preview."""
     sizes = PREVIEW_BLOCKS if reader.flag() else PREVIEW_SIZES
     reader.number(sizes)
-    if reader.bits(3) == 0:
+    ratio = reader.bits(3)
+    if ratio == 0:
         reader.number(sizes)
 
 
 def _read_depth(reader: BitReader) -> Depth:
     """Read the depth of samples."""
-    if reader.flag():
+    is_float = reader.flag()
+    if is_float:
         bits = reader.number(FLOAT_BITS)
         return Depth(bits, reader.bits(4) + 1)
     return Depth(reader.number(INTEGER_BITS), 0)
@@ -351,8 +371,9 @@ def _read_depth(reader: BitReader) -> Depth:
 
 def _read_extra(reader: BitReader) -> ExtraChannel:
     """Read the description of an extra channel."""
-    if reader.flag():
-        return ExtraChannel(ALPHA, EIGHT_BITS, False, False)
+    all_default = reader.flag()
+    if all_default:
+        return ExtraChannel(ALPHA, EIGHT_BITS, subsampled=False, premultiplied=False)
     kind = reader.number(ENUMERATION)
     depth = _read_depth(reader)
     subsampled = reader.number(DIMENSION_SHIFTS) > 0

@@ -30,8 +30,9 @@ VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
 MAX_HEADER_LENGTH = 10_000
 
 # The text of a header that describes numbers: a dict of strings, booleans and integers.
-# NumPy evaluates any text with Python's parser, which warns about backslashes and about
-# numbers that run into words. Suppressing warnings is not thread-safe.
+# Other text is refused, because NumPy evaluates it with Python's parser, which warns
+# about backslashes and about numbers directly followed by letters. Suppressing warnings
+# is not thread-safe.
 HEADER_TEXT = re.compile(rb"(?:[\w\s{}():,'\"<>|=?](?<!\d[A-Za-z_]))*", re.ASCII)
 
 # Maximum length of the keys of an archive in a message.
@@ -195,7 +196,7 @@ def _parse_header_text(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any
     header = BytesIO(struct.pack("<I", len(text)) + text)
     try:
         return np.lib.format.read_array_header_2_0(header)
-    except Exception:  # whatever Python's parser raises for text that is no dict
+    except Exception:  # Python's parser raises errors of many types
         raise damaged from None
 
 
@@ -238,7 +239,7 @@ def _read_elements(file: IO[bytes], header: ArrayHeader) -> NDArray[Any]:
     buffer = elements.view(np.uint8).data
     filled = 0
     while filled < len(buffer):
-        # Raw files return less than requested, and any file may shrink meanwhile.
+        # A raw file may return less than requested, and any file may shrink meanwhile.
         received = _read_into(file, buffer[filled:])
         if not received:
             raise ReadError(

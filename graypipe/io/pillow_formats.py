@@ -23,6 +23,7 @@ from .decoded import (
     apply_palette,
     check_size,
     decode_frames,
+    gray_or_rgb,
     is_gray_palette,
     split_alpha,
 )
@@ -216,7 +217,7 @@ def _open(data: bytes) -> "Iterator[ImageFile]":
             f"expected a WebP image, got a RIFF file of type {data[8:12]!r}, which may "
             "contain sound or video"
         )
-    # Imported for its class of errors only.
+    # Imported only for its class of errors.
     from PIL import Image
 
     pillow_class = _pillow_class(data)
@@ -236,7 +237,7 @@ def _open(data: bytes) -> "Iterator[ImageFile]":
             "decompression bomb. If you trust it, raise that limit"
         ) from None
     except Exception as error:
-        # Pillow raises errors of many types, with texts about its own code.
+        # Pillow raises errors of many types, whose messages describe its own code.
         name = FORMAT_NAMES[pillow_class.__name__]
         raise ReadError(
             f"Pillow cannot decode this {name} file, which is damaged, truncated or of "
@@ -247,7 +248,8 @@ def _open(data: bytes) -> "Iterator[ImageFile]":
 def _check_bmp_size(image: "ImageFile", data: bytes) -> None:
     """Raise ReadError if an uncompressed BMP file is too short.
 
-    Pillow notices it too, but only after it has filled the memory of the image.
+    Pillow also notices it, but only after it has written to the memory of the whole
+    image.
     """
     decoder, _, offset, arguments = image.tile[0]
     if decoder != "raw" or not isinstance(arguments, tuple):
@@ -305,7 +307,7 @@ def from_pillow(image: Any) -> DecodedImage:
         return apply_palette(pixels, _palette(image), palette_alpha)
     if image.mode == "I":
         # Pillow's mode for 16-bit PGM files. 32-bit files are rejected earlier.
-        return DecodedImage(pixels.astype(np.uint16), "HW", "gray")
+        return gray_or_rgb(pixels.astype(np.uint16))
     if image.mode not in MODES:
         raise ReadError(
             f"expected gray or RGB, got mode {image.mode!r}: convert it first"
@@ -315,8 +317,7 @@ def from_pillow(image: Any) -> DecodedImage:
     alpha = None
     if transparent_value is not None:
         alpha = _alpha_of_value(pixels, transparent_value)
-    layout = "HW" if pixels.ndim == 2 else "HWC"
-    return DecodedImage(pixels, layout, MODES[image.mode], alpha)
+    return gray_or_rgb(pixels, alpha=alpha)
 
 
 def _alpha_of_value(values: NDArray[Any], transparent: Any) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Decode PNG files with imagecodecs: libdeflate decompresses, libpng undoes filters.
 
-Both are given one image or pass, without the chunks round it, so damaged text, profile
-or time chunks are ignored. Every checksum is compared, which libpng alone does not do:
-it stops at the last row, before the checksum of all rows.
+Both receive only the pixels of one image or pass, so invalid content of text, profile
+or time chunks has no effect. Every checksum is verified, which libpng alone does not
+do: it stops after the last row, before the checksum of all rows.
 """
 
 import struct
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine import limits
 from ..errors import ReadError
 from ..extras import require_extra
 from .decoded import (
@@ -22,6 +23,7 @@ from .decoded import (
     apply_palette,
     check_size,
     decode_frames,
+    gray_or_rgb,
     is_gray_palette,
     split_alpha,
 )
@@ -135,7 +137,8 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
     bytes_per_sample = 2 if header.bit_depth == 16 else 1
     check_size(sample_count * bytes_per_sample, len(data))
     frames = parse_frames(chunks, header)
-    # Composing a frame requires those before it, so they are composed in one go.
+    # Composing a frame requires those before it. `decode_frames` requests frames in
+    # increasing order, so a single pass over all of them suffices.
     composed = enumerate(_compose_frames(chunks, frames))
 
     def decode_frame(number: int) -> DecodedImage:
@@ -158,15 +161,15 @@ def _orientation(chunks: list[Chunk]) -> int | None:
 def _compose_frames(chunks: list[Chunk], frames: list[Frame]) -> Iterator[DecodedImage]:
     """Yield the frames of a file, each as an animation shows it.
 
-    Section 11.3.6.2 of the specification: a frame is laid over what is there, shown,
-    and then perhaps removed again. The first frame is the still image.
+    Section 11.3.6.2 of the specification: a frame is drawn onto the canvas, shown, and
+    then kept or removed. The first frame is the default image.
     """
-    shown = _decode_image(chunks, frames[0])
-    yield shown
+    default_image = _decode_image(chunks, frames[0])
+    yield default_image
     if len(frames) == 1:
         return
-    # What the animation shows, at first nothing: black, and transparent everywhere.
-    canvas = np.zeros_like(shown.image)
+    # At first the canvas is black, and transparent everywhere.
+    canvas = np.zeros_like(default_image.image)
     alpha = np.zeros(canvas.shape[:2], canvas.dtype)
     for number, frame in enumerate(frames):
         if not frame.animated:
@@ -175,22 +178,27 @@ def _compose_frames(chunks: list[Chunk], frames: list[Frame]) -> Iterator[Decode
             frame.top : frame.top + frame.header.height,
             frame.left : frame.left + frame.header.width,
         ]
-        before = canvas[region].copy(), alpha[region].copy()
+        canvas_before = canvas[region].copy()
+        alpha_before = alpha[region].copy()
         decoded = _decode_image(chunks, frame)
         if decoded.alpha is None:
-            canvas[region], alpha[region] = decoded.image, _opaque(canvas.dtype)
+            canvas[region] = decoded.image
+            alpha[region] = _opaque(canvas.dtype)
         elif frame.blend == BLEND_OVER:
             canvas[region], alpha[region] = _blend(
-                decoded.image, decoded.alpha, *before
+                decoded.image, decoded.alpha, canvas_before, alpha_before
             )
         else:
-            canvas[region], alpha[region] = decoded.image, decoded.alpha
+            canvas[region] = decoded.image
+            alpha[region] = decoded.alpha
         if number > 0:
-            yield replace(shown, image=canvas.copy(), alpha=alpha.copy())
+            yield replace(default_image, image=canvas.copy(), alpha=alpha.copy())
         if frame.dispose == DISPOSE_PREVIOUS:
-            canvas[region], alpha[region] = before
+            canvas[region] = canvas_before
+            alpha[region] = alpha_before
         elif frame.dispose == DISPOSE_BACKGROUND:
-            canvas[region], alpha[region] = 0, 0
+            canvas[region] = 0
+            alpha[region] = 0
 
 
 def _blend(
@@ -199,7 +207,7 @@ def _blend(
     lower: NDArray[Any],
     lower_alpha: NDArray[Any],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the colour and alpha of an image laid over another one.
+    """Return the colour and alpha of an image composited over another one.
 
     Section 13.16 of the specification. Values are rounded to the nearest.
     """
@@ -218,7 +226,7 @@ def _blend(
 
 
 def _decode_image(chunks: list[Chunk], frame: Frame) -> DecodedImage:
-    """Return the still image, or one frame of an animation, on its own."""
+    """Return the default image or one frame of an animation, without composing it."""
     header = frame.header
     samples = _decode_samples(frame)
     transparency = find_content(chunks, b"tRNS")
@@ -232,11 +240,7 @@ def _decode_image(chunks: list[Chunk], frame: Frame) -> DecodedImage:
     # These depths are scaled to 8 bits. The returned array has 8 bits, so `read` must
     # reject bits=4, although the file has 4 bits: record bits=8.
     source_keywords = {"bits": 8} if header.bit_depth in (2, 4) else {}
-    if header.colour_type == GRAY:
-        layout, bands = "HW", "gray"
-    else:
-        layout, bands = "HWC", "RGB"
-    return DecodedImage(samples, layout, bands, alpha, source_keywords=source_keywords)
+    return gray_or_rgb(samples, alpha=alpha, source_keywords=source_keywords)
 
 
 def _decode_samples(frame: Frame) -> NDArray[Any]:
@@ -326,8 +330,8 @@ def _undo_filters(rows: bytes, header: Header) -> NDArray[Any]:
 def _kernel_is_loaded() -> bool:
     """Return whether the kernels of the numba engine are in use.
 
-    One of them undoes filters in half of libpng's time, with the same result. That is
-    not worth the time to import numba, which the first call of a plan does.
+    One of them undoes filters in half of libpng's time, with the same result. Importing
+    numba would take longer than that saves, so it is left to the first call of a plan.
     """
     return "graypipe.engine.kernel_cache" in sys.modules
 
@@ -335,7 +339,7 @@ def _kernel_is_loaded() -> bool:
 def _undo_filters_by_libpng(rows: bytes, header: Header) -> NDArray[Any]:
     """Return the samples of filtered rows, with the filters undone by libpng.
 
-    It reads a file made for it, in which the rows are stored rather than compressed.
+    libpng reads files only, so the rows are put in a file, without compression.
     """
     import imagecodecs
 
@@ -360,7 +364,7 @@ def _undo_filters_by_libpng(rows: bytes, header: Header) -> NDArray[Any]:
 
 def _opaque(dtype: np.dtype[Any]) -> int:
     """Return the alpha of an opaque pixel."""
-    return 1 if dtype.kind == "b" else int(np.iinfo(dtype).max)
+    return limits(dtype)[1]
 
 
 def _palette(chunks: list[Chunk]) -> NDArray[np.uint8]:

@@ -1,12 +1,12 @@
 """Parse the chunks of a PNG file, and check their checksums and order.
 
-Decoders are given no more than the pixels of one image, so everything round them is
-checked here. Constants follow the PNG specification, third edition, sections 5, 8, 9
-and 11.
+The decoders receive only the pixels of one image, so everything else is checked here.
+Constants follow the PNG specification, third edition, sections 5, 8, 9 and 11.
 """
 
 import struct
 import zlib
+from math import ceil
 from typing import NamedTuple
 
 from ..errors import ReadError
@@ -66,8 +66,8 @@ CHUNK_OVERHEAD = 12
 # Each row is preceded by a byte with the number of its filter.
 FILTER_BYTES = 1
 
-# The chunks that a decoder must not ignore have a type with an upper-case first letter;
-# these are all of the specification.
+# The first letter of a type is upper case if a decoder must not ignore the chunk. The
+# specification defines no others than these.
 CRITICAL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 # At most one of each, before the pixels that it describes.
@@ -193,8 +193,8 @@ def parse_header(chunks: list[Chunk]) -> Header:
 def parse_frames(chunks: list[Chunk], header: Header) -> list[Frame]:
     """Return the image of the IDAT chunks, and the later frames of an animation.
 
-    If the default image, that of the IDAT chunks, is not part of the animation, it is
-    frame 0 all the same.
+    The default image, that of the IDAT chunks, is frame 0 even if it is not part of the
+    animation.
 
     Raises
     ------
@@ -260,17 +260,15 @@ def pass_sizes(header: Header) -> list[tuple[Pass, int, int, int]]:
     """
     bits_per_pixel = SAMPLES_PER_PIXEL[header.colour_type] * header.bit_depth
     sizes = []
-    for interlace_pass in ADAM7 if header.interlaced else NOT_INTERLACED:
+    passes = NOT_INTERLACED
+    if header.interlaced:
+        passes = ADAM7
+    for interlace_pass in passes:
         left, top, column_step, row_step = interlace_pass
-        width = _ceil_div(header.width - left, column_step)
-        height = _ceil_div(header.height - top, row_step)
+        width = ceil((header.width - left) / column_step)
+        height = ceil((header.height - top) / row_step)
         # Passes of a small image can be empty.
         if width > 0 and height > 0:
-            row_bytes = FILTER_BYTES + _ceil_div(width * bits_per_pixel, 8)
+            row_bytes = FILTER_BYTES + ceil(width * bits_per_pixel / 8)
             sizes.append((interlace_pass, width, height, height * row_bytes))
     return sizes
-
-
-def _ceil_div(dividend: int, divisor: int) -> int:
-    """Return the quotient, rounded up."""
-    return -(-dividend // divisor)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
-from .decoded import DecodedImage
+from .decoded import DecodedImage, gray_or_rgb
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 MODES = ("1", "L", "I", "RGB", "F")
 BITS_PER_PIXEL = {"1": 1, "F": 32}
 
-# Pillow's decoders that rescale, with the maximum as an argument: of binary files, and
-# of plain text.
+# Pillow's decoders that rescale and take the maximum as an argument: for binary files,
+# and for plain text.
 RESCALING_DECODERS = ("ppm", "ppm_plain")
 
 # The argument of Pillow's raw decoder -> the maximum in the header.
@@ -131,11 +131,7 @@ def decode_unscaled(image: "ImageFile", data: bytes, maximum: int) -> DecodedIma
             source_keywords["bits"] = bits
         else:
             source_keywords["range"] = (0.0, float(maximum))
-    if samples.ndim == 2:
-        layout, bands = "HW", "gray"
-    else:
-        layout, bands = "HWC", "RGB"
-    return DecodedImage(samples, layout, bands, source_keywords=source_keywords)
+    return gray_or_rgb(samples, source_keywords=source_keywords)
 
 
 def _check_maximum(samples: NDArray[Any], maximum: int) -> None:
@@ -156,7 +152,7 @@ def _parse_numbers(text: bytes, count: int) -> NDArray[np.int64]:
             f"the header implies {count} numbers, got {len(numbers)}: the file is "
             "damaged or contains more than one image"
         )
-    # int() also accepts signs and underscores, which no writer of such files uses.
+    # int() also accepts signs and underscores, which the format does not allow.
     if not b"".join(numbers).isdigit() or max(map(len, numbers)) > MAX_DIGITS:
         raise ReadError(
             "expected decimal numbers, got other characters or too many digits: the "

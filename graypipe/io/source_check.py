@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import layouts
-from ..bands import format_bands, parse_bands
+from ..bands import format_bands, number_bands, parse_bands
 from ..errors import ChannelError, RangeError, ReadError
 from ..source import Source
 from ..validation import is_sequence_of_pairs
@@ -54,7 +54,7 @@ def build_source(
         recorded["layout"] = decoded.layout
         recorded["bands"] = _check_bands(decoded, decoded.layout, image.shape, keywords)
     elif "layout" in keywords:
-        # An array has no names, but bands of declared axes have positions.
+        # The bands of an array have no names, so they are numbered.
         recorded["bands"] = _positional_bands(keywords["layout"], image.shape)
     if keywords:
         source = Source(**{**recorded, **keywords})
@@ -83,8 +83,8 @@ def _new_source(items: tuple[tuple[str, Any], ...]) -> Source:
     return source
 
 
-# Checking the keywords takes as long as decoding a small JPEG file, and the files of a
-# folder are alike.
+# Building a Source takes as long as decoding a small JPEG file, and all files of a
+# folder often have the same one.
 _remembered_source = lru_cache(maxsize=256)(_new_source)
 
 
@@ -103,7 +103,7 @@ def _check_bands(
     elif "bands" in keywords:
         stored = parse_bands(keywords["bands"])
     else:
-        stored = _number_bands(count)
+        stored = number_bands(range(1, count + 1))
     declared = parse_bands(keywords.get("bands", stored))
     declared_layout = keywords.get("layout", layout)
     if len(declared) != count or layouts.parse(declared_layout) != layout:
@@ -127,15 +127,11 @@ def _check_bands(
 def _positional_bands(layout: Any, shape: tuple[int, ...]) -> str | tuple[str, ...]:
     """Return the bands of an array whose axes the caller declares."""
     axes = layouts.parse(layout)
+    # If the layout does not fit the shape, `build_source` raises later.
     if "C" not in axes or len(axes) != len(shape):
         return "gray"
-    return _number_bands(shape[axes.index("C")])
-
-
-def _number_bands(count: int) -> tuple[str, ...]:
-    """Return band1, band2 and so on, the names of bands without a name."""
-    # A position is a fact: GDAL numbers bands from 1 as well.
-    return tuple(f"band{number}" for number in range(1, count + 1))
+    count = shape[axes.index("C")]
+    return number_bands(range(1, count + 1))
 
 
 def select_bands(
@@ -175,16 +171,28 @@ def select_bands(
 def select_keywords(
     decoded: DecodedImage, keywords: Mapping[str, Any], names: Any
 ) -> tuple[DecodedImage, dict[str, Any]]:
-    """Return an image that holds only some bands of its file, and keywords for these.
+    """Restrict the metadata of an image to the bands that were decoded.
 
     Parameters
     ----------
     decoded : DecodedImage
-        Its ``bands`` are those of the file.
+        Its image holds the bands ``names``; its ``bands`` are all those of the file.
     keywords : mapping
-        Keywords of `Source` for the bands of the file.
+        Keywords of `Source` for all bands of the file.
     names : tuple of str
         The bands of the image.
+
+    Returns
+    -------
+    decoded : DecodedImage
+        With the bands ``names``.
+    keywords : dict
+        Keywords of `Source` for these bands.
+
+    Raises
+    ------
+    ChannelError
+        If the number of ranges is not the number of bands of the file.
     """
     bands = parse_bands(decoded.bands or names)
     selected = {**keywords, "bands": names}
@@ -222,7 +230,7 @@ def _check_range(recorded: Mapping[str, Any], source: Source) -> None:
     if "bits" in recorded and source.bits not in (None, recorded["bits"]):
         raise ReadError(
             f"the file has {recorded['bits']} bits, but the keywords declare "
-            f"{source.bits}"
+            f"{source.bits}: omit bits="
         )
     if "range" not in recorded:
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bands import parse_bands
+from ..bands import number_bands, parse_bands
 from ..errors import ReadError
 from ..extras import require_extra
 from .decoded import (
@@ -49,6 +49,9 @@ LAYOUTS = {"YX": "HW", "YXS": "HWC", "SYX": "CHW", "YXC": "HWC", "CYX": "CHW"}
 
 # Maximum length of a quoted message of tifffile.
 MAX_LOG_LENGTH = 150
+
+# The messages that tifffile logged in this thread while a file is open.
+_captured = threading.local()
 
 
 def facts(file: BinaryIO) -> dict[str, Any]:
@@ -174,8 +177,8 @@ def _decode_series(frames: SeriesFrames, request: Request) -> DecodedImage:
 def _open(file: BinaryIO) -> Iterator["TiffFile"]:
     """Yield a TiffFile for an open file.
 
-    What tifffile logs meanwhile is added to a ReadError, and otherwise dropped: it
-    concerns tags that are not used, or damage that is recognised here.
+    Messages that tifffile logs meanwhile are added to a ReadError, and otherwise
+    dropped: they concern unused tags, or damage that is also checked here.
     """
     with require_extra("io", "tifffile", "imagecodecs"):
         # tifffile itself imports imagecodecs only at the first compressed page.
@@ -198,14 +201,11 @@ def _open(file: BinaryIO) -> Iterator["TiffFile"]:
         del _captured.messages
 
 
-# The messages that tifffile logged in this thread while a file is open.
-_captured = threading.local()
-
-
 def _keep_message(record: logging.LogRecord) -> bool:
-    """Capture a message of tifffile in a thread that decodes a file; a logging filter.
+    """Capture a message of tifffile if this thread is decoding a file.
 
-    Return whether it is logged, as others are, of users of tifffile.
+    As a logging filter, return False for captured messages. Those of other threads,
+    which use tifffile themselves, are logged.
     """
     messages = getattr(_captured, "messages", None)
     if messages is None:
@@ -261,7 +261,7 @@ def _select_planes(
     if bands is None:
         bands = request.bands
     if bands is None:
-        bands = tuple(f"band{number}" for number in range(1, count + 1))
+        bands = number_bands(range(1, count + 1))
     band_names = parse_bands(bands)
     if len(band_names) != count:
         return None
@@ -275,7 +275,7 @@ def _describe(
     names: Sequence[str] | None,
     selection: Selection | None,
 ) -> DecodedImage:
-    """Return the pixels of a frame with everything that its page says about them.
+    """Return the pixels of a frame with the metadata of its page.
 
     Parameters
     ----------
@@ -357,7 +357,7 @@ def _describe_palette_image(
     ``nodata`` is an index; pixels with this index become transparent.
     """
     if indices.dtype == bool:
-        # NumPy would take indices of one bit for a mask.
+        # NumPy would treat boolean indices as a mask.
         indices = indices.view(np.uint8)
     if nodata is not None:
         visible_alpha = np.iinfo(indices.dtype).max if alpha is None else alpha

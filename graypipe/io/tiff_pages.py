@@ -26,8 +26,8 @@ MAX_TAG_COUNT = 4096
 
 DAMAGED_LIST = "the list of pages is damaged or truncated"
 
-# The tag that says whether a page is an overview or a mask, its predecessor, and bits
-# of the former.
+# The tag that says whether a page is an overview or a mask, the older tag for the same,
+# and bits of the newer one.
 NEW_SUBFILE_TYPE = 254
 SUBFILE_TYPE = 255
 REDUCED_RESOLUTION = 1
@@ -99,38 +99,52 @@ class PageList:
 
         Return the numbers of the pages whose type is not 0.
         """
-        file, tiff = self.file, self.tif.tiff
-        count_format = struct.Struct(tiff.tagnoformat)
-        offset_format = struct.Struct(tiff.offsetformat)
-        type_codes = [
-            struct.pack(tiff.byteorder + "H", code)
-            for code in (NEW_SUBFILE_TYPE, SUBFILE_TYPE)
-        ]
         typed_pages = set()
         offset = self.tif.pages.first.offset
         while offset:
             if offset in self._tag_counts:
                 raise ReadError("the list of pages has no end: the file is damaged")
-            file.seek(offset)
-            count = file.read(count_format.size)
-            if len(count) < count_format.size:
-                raise ReadError(DAMAGED_LIST)
-            (tag_count,) = count_format.unpack(count)
-            if tag_count > MAX_TAG_COUNT:
-                raise ReadError(DAMAGED_LIST)
-            entries = file.read(tag_count * tiff.tagsize)
-            next_offset = file.read(offset_format.size)
-            if len(next_offset) < offset_format.size:
-                raise ReadError(DAMAGED_LIST)
-            for start in range(0, len(entries), tiff.tagsize):
-                if entries[start : start + 2] in type_codes:
-                    # A short value is stored at the end of an entry.
-                    end = start + tiff.tagsize
-                    if any(entries[end - offset_format.size : end]):
-                        typed_pages.add(len(self._tag_counts))
-            self._tag_counts[offset] = tag_count
-            (offset,) = offset_format.unpack(next_offset)
+            entries, next_offset = self._read_directory(offset)
+            if self._has_type(entries):
+                typed_pages.add(len(self._tag_counts))
+            self._tag_counts[offset] = len(entries)
+            offset = next_offset
         return typed_pages
+
+    def _read_directory(self, offset: int) -> tuple[list[bytes], int]:
+        """Return the entries of a page, one per tag, and the offset of the next page.
+
+        The offset is 0 after the last page.
+        """
+        file, tiff = self.file, self.tif.tiff
+        count_format = struct.Struct(tiff.tagnoformat)
+        offset_format = struct.Struct(tiff.offsetformat)
+        file.seek(offset)
+        count_bytes = file.read(count_format.size)
+        if len(count_bytes) < count_format.size:
+            raise ReadError(DAMAGED_LIST)
+        (tag_count,) = count_format.unpack(count_bytes)
+        if tag_count > MAX_TAG_COUNT:
+            raise ReadError(DAMAGED_LIST)
+        size = tiff.tagsize
+        entries = file.read(tag_count * size)
+        offset_bytes = file.read(offset_format.size)
+        if len(offset_bytes) < offset_format.size:
+            raise ReadError(DAMAGED_LIST)
+        (next_offset,) = offset_format.unpack(offset_bytes)
+        starts = range(0, len(entries), size)
+        return [entries[start : start + size] for start in starts], next_offset
+
+    def _has_type(self, entries: list[bytes]) -> bool:
+        """Return whether the entries of a page state a type other than 0."""
+        tiff = self.tif.tiff
+        value_size = struct.calcsize(tiff.offsetformat)
+        for entry in entries:
+            (code,) = struct.unpack_from(tiff.byteorder + "H", entry)
+            # A short value is stored at the end of an entry.
+            if code in (NEW_SUBFILE_TYPE, SUBFILE_TYPE) and any(entry[-value_size:]):
+                return True
+        return False
 
     def load(self, number: int) -> "TiffPage":
         """Return a page. Raise ReadError if tifffile skipped one of its tags."""

@@ -1,13 +1,13 @@
 """Decode the strips and tiles (segments) of a TIFF page, and raise if one is damaged.
 
-tifffile reads the segments, unpacks and unpredicts their bytes and says where they
-belong. It ignores what some decoders notice, and some decoders notice nothing, so
-segments are decompressed or checked here:
+tifffile reads the segments, unpacks their bits, undoes predictors, and locates segments
+in the page. It ignores errors of some decoders, and others report none, so segments are
+decompressed or checked here:
 
 - JPEG is decoded by simplejpeg, for which every warning of libjpeg is an error, and PNG
   as PNG files are.
 - Deflate, LZMA and Zstandard verify the checksum of each segment.
-- LZW is decoded by libtiff, which is as strict as imagecodecs and faster.
+- LZW is decoded by libtiff, which is as strict as imagecodecs, and faster.
 - CCITT segments that end early are recognised; they have no checksums.
 - JPEG XR is refused: damaged data crash its decoder.
 """
@@ -27,7 +27,8 @@ from ..errors import ReadError
 from ..extras import require_extra
 from . import png
 from .decoded import Request
-from .tiff_tags import RGB, YCBCR
+from .jpeg_stream import END_OF_IMAGE, START_OF_IMAGE
+from .tiff_tags import JPEG, RGB, YCBCR
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 UNCOMPRESSED = 1
 CCITT_RLE, CCITT_FAX3, CCITT_FAX4 = 2, 3, 4
 LZW = 5
-JPEG = 7
 DEFLATES = (8, 32946, 50013)
 PACKBITS = 32773
 LZMA = 34925
@@ -51,12 +51,13 @@ HORIZONTAL_DIFFERENCES = 2
 # FillOrder: the first pixel is in the lowest bit of a byte.
 LOWEST_BIT_FIRST = 2
 
+# A tag of TIFF 6.0.
 ROWS_PER_STRIP = 278
 
 # A complete CCITT segment decodes to the same pixels whatever follows it. These bits,
 # repeated, continue an incomplete one with short runs of both colours. No single
-# pattern does so in every state of the decoder; of the cuts that change pixels, these
-# find all in RLE and Group 4 strips and 98 % in Group 3 strips.
+# pattern does so in every state of the decoder. Of the truncations that change pixels,
+# these three detect all in RLE and Group 4 strips, and 98 % in Group 3 strips.
 CCITT_ENDINGS = ("1", "01", "0001")
 
 # Bytes to read at once. Larger reads save nothing, and memory is reused for small ones.
@@ -67,6 +68,7 @@ READ_SIZE = 1 << 16
 Segment: TypeAlias = tuple[NDArray[Any], tuple[int, ...], tuple[int, ...]]
 Decoder: TypeAlias = Callable[[bytes, int], Segment]
 Decompressor: TypeAlias = Callable[[bytes, NDArray[np.uint8]], NDArray[np.uint8]]
+# Takes the data and the number of a segment, and writes its pixels into the page.
 Placer: TypeAlias = Callable[[tuple[bytes, int]], None]
 
 
@@ -94,7 +96,7 @@ def decode_page(page: "TiffPage", planes: Sequence[int] | None = None) -> NDArra
         Of many types, if a decoder notices other damage.
     """
     if page.is_contiguous and planes is None:
-        # Read into the array.
+        # tifffile reads the file into the array, without a copy.
         pixels: NDArray[Any] = page.asarray()
         return pixels
     plane_count, *image_shape = page.shaped
@@ -224,11 +226,12 @@ def _segment_decoder(page: "TiffPage", decompress: Decompressor | None) -> Decod
         return _png_decoder(page)
     if decompress is None:
         return _decode_as_tifffile(page)
-    # tifffile unpacks and unpredicts what is decompressed here like the segments of an
-    # uncompressed page.
+    # tifffile treats segments that are decompressed here like those of an uncompressed
+    # page: it unpacks their bits and undoes predictors.
     unpacked_page = copy(page)
     unpacked_page.compression = UNCOMPRESSED
     unpacked_page.fillorder = 1
+    # tifffile caches these properties, which depend on the compression.
     for cached in ("hash", "decode"):
         unpacked_page.__dict__.pop(cached, None)
     decode_unpacked = _decode_as_tifffile(unpacked_page)
@@ -261,8 +264,8 @@ def _decode_as_tifffile(page: "TiffPage") -> Decoder:
     if page.jpegtables is not None or page.jpegheader is not None:
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
 
-    # tifffile makes this function when it is first asked for, which here is not in one
-    # of the threads that call it.
+    # tifffile creates this function at the first access, which must not happen in
+    # several threads at once.
     decode_segment: Any = page.decode
 
     def decode(data: bytes, number: int) -> Segment:
@@ -303,10 +306,10 @@ def _row_size(page: "TiffPage", width: int, samples: int) -> int:
 
 
 def _padded_row_count(page: "TiffPage") -> int:
-    """Return the rows of a strip as RowsPerStrip says, also if the page has fewer."""
+    """Return the value of RowsPerStrip, even if the page has fewer rows."""
     rows: int = page.tags.valueof(ROWS_PER_STRIP, default=page.rowsperstrip)
-    # A huge number says that there is one strip, and is no number of rows to reserve
-    # memory for.
+    # A huge value means that there is a single strip. Allocating so many rows would
+    # exhaust the memory.
     if rows > 2 * page.imagelength:
         return page.rowsperstrip
     return rows
@@ -316,7 +319,7 @@ def _decode_lzma(data: bytes, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Fill an array from an LZMA segment, and verify the checksum of the segment."""
     import imagecodecs
 
-    # If imagecodecs decodes into an array, it stops before the checksum.
+    # When it decodes into an array, imagecodecs stops before the checksum.
     decompressed = np.frombuffer(imagecodecs.lzma_decode(data), np.uint8)[: out.size]
     out[: decompressed.size] = decompressed
     return out[: decompressed.size]
@@ -360,20 +363,14 @@ def _jpeg_decoder(page: "TiffPage") -> Decoder:
     # NDPI files store a header apart from the segments.
     is_regular = page.bitspersample == 8 and page.jpegheader is None
     if not is_regular or not (is_gray or is_colour):
-        decode_unchecked = _decode_as_tifffile(page)
-
-        def decode_other(data: bytes, number: int) -> Segment:
-            # simplejpeg has neither 12 bits nor extra samples. The marker EOI is what
-            # a segment that ends early lacks.
-            if b"\xff\xd9" not in data[-16:]:
-                raise ReadError("a JPEG strip or tile ends early: the file is damaged")
-            return decode_unchecked(data, number)
-
-        return decode_other
+        # simplejpeg decodes neither 12 bits nor extra samples.
+        return _lenient_jpeg_decoder(page)
     with require_extra("io", "simplejpeg"):
         import simplejpeg
     # JPEGTables holds the tables that all segments share, between SOI and EOI.
-    tables = (page.jpegtables or b"\xff\xd8").rpartition(b"\xff\xd9")[0] or b"\xff\xd8"
+    tables, _, _ = (page.jpegtables or b"").rpartition(END_OF_IMAGE)
+    # Each segment has an SOI of its own, which that of the tables replaces.
+    start = tables or START_OF_IMAGE
     # tifffile's rule: RGB without subsampling is stored as RGB, whatever the segments
     # say, and RGB with subsampling is in fact YCbCr.
     is_stored_as_rgb = is_colour and page.photometric == RGB and not page.is_jfif
@@ -383,9 +380,23 @@ def _jpeg_decoder(page: "TiffPage") -> Decoder:
     def decode(data: bytes, number: int) -> Segment:
         if is_stored_as_rgb:
             data = _declare_rgb(data)
-        pixels = simplejpeg.decode_jpeg(tables + data[2:], colour_space, strict=True)
+        jpeg = start + data[len(START_OF_IMAGE) :]
+        pixels = simplejpeg.decode_jpeg(jpeg, colour_space, strict=True)
         _, position, shape = locate(None, number)
         return _crop(page, pixels, position, shape), position, shape
+
+    return decode
+
+
+def _lenient_jpeg_decoder(page: "TiffPage") -> Decoder:
+    """Return a decoder of JPEG segments that detects no damage but an early end."""
+    decode_unchecked = _decode_as_tifffile(page)
+
+    def decode(data: bytes, number: int) -> Segment:
+        # A segment that ends early lacks the marker. Padding may follow it.
+        if END_OF_IMAGE not in data[-16:]:
+            raise ReadError("a JPEG strip or tile ends early: the file is damaged")
+        return decode_unchecked(data, number)
 
     return decode
 
@@ -396,7 +407,7 @@ def _crop(
     position: tuple[int, ...],
     shape: tuple[int, ...],
 ) -> NDArray[Any]:
-    """Return the pixels of a segment that are inside of the page.
+    """Return the pixels of a segment that are inside the page.
 
     Parameters
     ----------
@@ -409,9 +420,9 @@ def _crop(
     Raises
     ------
     ReadError
-        If the segment is too small, or has other samples than the page.
+        If the segment is too small, or its samples differ from those of the page.
     """
-    # Tiles at the edges may hold only what is inside of the image.
+    # Tiles at the edges may hold only the part inside the page.
     length = min(shape[1], page.imagelength - position[2])
     width = min(shape[2], page.imagewidth - position[3])
     expected = (length, width, shape[3])
@@ -442,23 +453,24 @@ def _png_decoder(page: "TiffPage") -> Decoder:
 def _declare_rgb(data: bytes) -> bytes:
     """Return JPEG data whose markers say that the components are RGB.
 
-    libjpeg takes three components for YCbCr, unless a marker of Adobe says otherwise.
-    Other APP markers, which could contradict it, are left out.
+    libjpeg interprets three components as YCbCr, unless a marker of Adobe says
+    otherwise. Other APP markers, which could contradict it, are removed.
     """
     adobe_rgb = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
-    kept = []
-    position = 2
+    kept_segments = []
+    position = len(START_OF_IMAGE)
     while data[position : position + 1] == b"\xff":
         marker = data[position + 1]
         size = 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         is_app = 0xE0 <= marker <= 0xEF
+        # DHT, DQT, DRI and COM.
         is_table_or_comment = marker in (0xC4, 0xDB, 0xDD, 0xFE)
         if not is_app and not is_table_or_comment:
             break
         if not is_app:
-            kept.append(data[position : position + size])
+            kept_segments.append(data[position : position + size])
         position += size
-    return data[:2] + adobe_rgb + b"".join(kept) + data[position:]
+    return START_OF_IMAGE + adobe_rgb + b"".join(kept_segments) + data[position:]
 
 
 def _ccitt_decoder(page: "TiffPage") -> Decoder:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..engine import limits
 from ..errors import ReadError
+from .decoded import bits_keyword
 from .exif import ORIENTATION, validate_orientation
 from .tiff_band_names import gdal_descriptions
 
@@ -199,8 +200,8 @@ def source_keywords(page: "TiffPage", dtype: np.dtype[Any]) -> dict[str, Any]:
                 "save it as BlackIsZero"
             )
         keywords["range"] = (2.0**bits - 1, 0.0)
-    elif dtype.kind == "u" and bits != 8 * dtype.itemsize:
-        keywords["bits"] = bits
+    else:
+        keywords.update(bits_keyword(bits, dtype))
     nodata = read_nodata(page, dtype)
     if nodata is not None:
         keywords["nodata"] = nodata
@@ -211,7 +212,7 @@ def read_orientation(page: "TiffPage") -> int | None:
     """Return the orientation of a page, 1 to 8, or None if it is invalid."""
     value = page.tags.valueof(ORIENTATION, default=1)
     if isinstance(value, bytes) and len(value) == 1:
-        # TIFF 6.0 asks for SHORT; some writers store BYTE.
+        # TIFF 6.0 requires SHORT; some writers store BYTE.
         value = value[0]
     if not isinstance(value, int):
         return None
