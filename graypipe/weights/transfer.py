@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, LayoutError
 from .casting import as_array, cast, fits_float64
 
@@ -308,6 +309,7 @@ def _apply_adapt(
         )
     adapted: dict[str, Array] = {}
     for key, function in adapt.items():
+        _check_is_function(key, function)
         names = _adapted_names(key, function)
         for position, name in enumerate(names):
             if name in adapted or name in names[:position]:
@@ -323,6 +325,34 @@ def _apply_adapt(
         for name, result in zip(names, results, strict=True):
             adapted[name] = _cast_result(result, name, targets[name])
     return adapted
+
+
+def _check_is_function(key: Any, function: Any) -> None:
+    """Raise DTypeError if ``function`` is a channel map or a plan.
+
+    Both can be called, but on images: nothing says which axes of a kernel are its
+    bands.
+    """
+    # Plan is in a higher layer (docs/architecture.md), so it is not imported here.
+    is_plan = hasattr(function, "unit_map")
+    if not is_plan and not isinstance(function, ChannelMap):
+        return
+    kind, text, channel_map = "channel map", "channel_map", function
+    if is_plan:
+        kind, text, channel_map = "plan", "plan.unit_map", function.unit_map
+    names = repr(key)
+    fold = f"lambda w: gp.weights.fold(w, None, {text}, layout='OIHW')[0]"
+    # An offset becomes a part of the bias.
+    if isinstance(key, tuple) or any(channel_map.offset):
+        fold = f"lambda w, b: gp.weights.fold(w, b, {text}, layout='OIHW')"
+        if isinstance(key, str):
+            names = f"({key!r}, <name of the bias>)"
+    raise DTypeError(
+        f"adapt takes functions of arrays, because a {kind} does not know the layout "
+        f"of a kernel, got one for {key!r}: pass\n    adapt={{{names}: {fold}}}\n"
+        "for torch, or layout='HWIO' for Keras; transfer_into of the adapters takes "
+        "plans and maps"
+    )
 
 
 def _adapted_names(key: Any, function: Any) -> tuple[str, ...]:

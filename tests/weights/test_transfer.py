@@ -86,6 +86,28 @@ def test_kernel_and_bias_are_adapted_together_by_a_map():
     assert report.untouched == ("up.weight",)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("encoder.0.weight", gp.plan("gray", "unit")),
+        ("encoder.0.weight", gp.plan("gray", "imagenet")),
+        (("encoder.0.weight", "encoder.0.bias"), gp.plan("gray", "imagenet")),
+        ("encoder.0.weight", gp.replicate()),
+    ],
+)
+def test_the_error_for_a_plan_or_map_shows_the_function_to_pass(key, value):
+    arguments = {"rename": renamed, "adapt": {key: value}}
+    with pytest.raises(gp.DTypeError, match="functions of arrays") as refused:
+        gp.weights.transfer(TARGET, SOURCE, **arguments)
+    assert len(str(refused.value)) < 600
+    cure = str(refused.value).splitlines()[1].strip().removeprefix("adapt=")
+    cure = cure.replace("<name of the bias>", "'encoder.0.bias'")
+    names = {"gp": gp, "plan": value, "channel_map": value}
+    adapt = eval(cure, names)
+    report = gp.weights.transfer(TARGET, SOURCE, rename=renamed, adapt=adapt)[1]
+    assert report.adapted[0] == "encoder.0.weight"
+
+
 def test_one_weight_is_adapted_by_its_name():
     summed = {"encoder.0.weight": lambda w: w.sum(1, keepdims=True, dtype="float64")}
     weights, report = gp.weights.transfer(TARGET, SOURCE, rename=renamed, adapt=summed)

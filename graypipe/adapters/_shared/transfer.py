@@ -1,14 +1,16 @@
-"""Support for channel maps in the ``adapt`` argument of ``transfer_into``."""
+"""Support for plans and channel maps in ``adapt`` of ``transfer_into``."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ... import weights
 from ...bands import format_bands
 from ...channel_map import ChannelMap
-from ...errors import ChannelError
+from ...errors import ChannelError, DTypeError, RangeError
+from ...plan import Plan
 from .plan_choice import format_band_count
 
 Array = NDArray[Any]
@@ -20,7 +22,9 @@ def resolve_adapt(
     kernel_layouts: Mapping[int, str],
     kernel_suffix: str,
 ) -> dict[Any, Any]:
-    """Return ``adapt`` with each ChannelMap replaced by a function that folds it.
+    """Return ``adapt`` with plans and channel maps replaced by functions that fold.
+
+    A plan is folded by its unit map.
 
     Parameters
     ----------
@@ -45,20 +49,36 @@ def resolve_adapt(
         If a map is given for a weight other than a kernel, or has an offset although
         the layer has no bias. The returned functions raise it if the number of input
         bands of the kernel is not the number of outputs of the map.
+    DTypeError
+        If ``adapt`` is not a mapping, or the target of a plan is not floating-point.
+    RangeError
+        If the source of a plan has nodata.
     """
+    if adapt is None:
+        return {}
+    if not isinstance(adapt, Mapping):
+        raise DTypeError(
+            "expected adapt to be a mapping from names of the model to functions, "
+            f"channel maps or plans, got {type(adapt).__name__}: name the kernel of "
+            "the layer that reads the image, as in "
+            f"adapt={{'...{kernel_suffix}': plan}}"
+        )
     resolved: dict[Any, Any] = {}
-    for name, value in (adapt or {}).items():
-        if not isinstance(value, ChannelMap):
+    for name, value in adapt.items():
+        if not isinstance(value, ChannelMap | Plan):
             resolved[name] = value
             continue
         if not isinstance(name, str) or not name.endswith(kernel_suffix):
+            kind = "plan" if isinstance(value, Plan) else "channel map"
             raise ChannelError(
-                "a channel map can only adapt the kernel of the layer that reads the "
-                f"image (a name ending in {kernel_suffix!r}), got one for {name!r}: "
-                "pass a function for other weights"
+                f"a {kind} can only adapt the kernel of the layer that "
+                f"reads the image (a name ending in {kernel_suffix!r}), got one for "
+                f"{name!r}: name the kernel alone, which adapts the bias too if "
+                "necessary, or pass a function for other weights"
             )
-        fold = _folding_function(name, value, kernel_layouts)
-        if not any(value.offset):
+        channel_map = _unit_map(value, name) if isinstance(value, Plan) else value
+        fold = _folding_function(name, channel_map, kernel_layouts)
+        if not any(channel_map.offset):
             resolved[name] = fold
             continue
         bias = f"{name.removesuffix(kernel_suffix)}bias"
@@ -66,10 +86,34 @@ def resolve_adapt(
             raise ChannelError(
                 f"the map that adapts {name!r} has an offset, which becomes part of "
                 "the bias of the layer, but the layer has none: build the target's "
-                "layer with a bias, or use a map without an offset"
+                "layer with a bias, or use a map without an offset, such as the via of "
+                "a plan"
             )
         resolved[name, bias] = fold
     return resolved
+
+
+def _unit_map(plan: Plan, name: str) -> ChannelMap:
+    """Return the map that folding ``plan`` into the kernel ``name`` means.
+
+    Raises
+    ------
+    DTypeError, RangeError
+        If the plan does more than its map: it rounds, or sets nodata to 0.
+    """
+    if np.dtype(plan.target.dtype).kind != "f":
+        raise DTypeError(
+            f"the plan that adapts {name!r} rounds to {plan.target.dtype}, which "
+            "weights cannot: give its target dtype='float32', or pass plan.unit_map to "
+            "fold the map without rounding"
+        )
+    if plan.source.nodata is not None:
+        raise RangeError(
+            f"the plan that adapts {name!r} sets pixels with nodata to 0 after the "
+            "map, which weights cannot: pass plan.unit_map if nodata may be read as "
+            "any other value, or fold the plan with fold_into(model, plan, exact=True)"
+        )
+    return plan.unit_map
 
 
 def _folding_function(

@@ -10,6 +10,7 @@ from ... import weights
 from ...channel_map import ChannelMap
 from ...errors import ChannelError, DTypeError, ReadError
 from ...extras import require_extra
+from ...plan import Plan
 from ...weights import Report
 from ...weights.transfer import Adapt, check_rename, resolve_tied_weights
 from .._shared.transfer import resolve_adapt
@@ -56,10 +57,12 @@ def transfer_into(
     freeze : bool, default False
         Set ``trainable`` to False for layers whose weights were all copied or adapted.
         Compile the model afterwards.
-    adapt : mapping of str to callable or ChannelMap, optional
+    adapt : mapping of str to callable, ChannelMap or Plan, optional
         Functions that compute weights, by the name of the weight in ``model``, as for
         `graypipe.weights.transfer`. Kernels have layout (H, W, I, O). A `ChannelMap` is
-        folded into the kernel: ``adapt={"conv1/kernel": gp.replicate()}``.
+        folded into the kernel: ``adapt={"conv1/kernel": gp.replicate()}``. A `Plan` is
+        folded by its ``unit_map``: the model then reads the unit intensities of its
+        source, which ``gp.plan(plan.source, gp.Target(plan.source.bands))`` returns.
 
     Returns
     -------
@@ -71,10 +74,13 @@ def transfer_into(
     ChannelError
         If a name does not exist or is not unique, if a weight would get two values,
         if a channel map adapts a depthwise kernel, or if ``model`` is not built.
-    LayoutError, RangeError
+    LayoutError
         As for `graypipe.weights.transfer`.
+    RangeError
+        As for `graypipe.weights.transfer`, and if a plan in ``adapt`` has nodata.
     DTypeError
-        If ``source`` has an unsupported type, or ``model`` is not a Keras model.
+        If ``source`` has an unsupported type, ``model`` is not a Keras model, or the
+        target of a plan in ``adapt`` is not floating-point.
     ReadError
         If the file is damaged, or has an unsupported format.
     FileNotFoundError
@@ -212,10 +218,10 @@ def _check_adapt(adapt: Adapt | None, depthwise_names: Collection[str | None]) -
     if not isinstance(adapt, Mapping):
         return
     for name, adapter in adapt.items():
-        if isinstance(adapter, ChannelMap) and name in depthwise_names:
+        if isinstance(adapter, ChannelMap | Plan) and name in depthwise_names:
             raise ChannelError(
                 f"{name!r} is a depthwise kernel, which does not sum over bands and "
-                "cannot be adapted by a channel map: pass a function, or fold "
+                "cannot be adapted by a plan or channel map: pass a function, or fold "
                 "kernel.reshape(H, W, 1, -1) with gp.weights.fold(..., groups=bands)"
             )
 

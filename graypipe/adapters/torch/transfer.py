@@ -58,7 +58,9 @@ def transfer_into(
         Mapping from names in the model to functions, as for
         `graypipe.weights.transfer`. The functions receive arrays; kernels of 2-D
         convolutions have the layout (O, I, H, W). A ChannelMap is folded into the
-        weight: ``adapt={"conv1.weight": gp.replicate()}``.
+        weight: ``adapt={"conv1.weight": gp.replicate()}``. A Plan is folded by its
+        ``unit_map``: the model then reads the unit intensities of its source, which
+        ``gp.plan(plan.source, gp.Target(plan.source.bands))`` returns.
 
     Returns
     -------
@@ -69,8 +71,9 @@ def transfer_into(
     Raises
     ------
     DTypeError
-        If ``model`` or ``source`` is of an unsupported type, or if a weight to transfer
-        cannot be converted to an array (lazy, meta, sparse or quantised tensors).
+        If ``model`` or ``source`` is of an unsupported type, if a weight to transfer
+        cannot be converted to an array (lazy, meta, sparse or quantised tensors), or if
+        the target of a plan in ``adapt`` is not floating-point.
     ReadError
         If a file contains objects other than weights, or is truncated.
     ChannelError
@@ -80,7 +83,8 @@ def transfer_into(
     LayoutError
         If an adapted weight has a shape that does not fit.
     RangeError
-        If a value is beyond the range of the model's dtype.
+        If a value is beyond the range of the model's dtype, or if a plan in ``adapt``
+        has nodata.
 
     Examples
     --------

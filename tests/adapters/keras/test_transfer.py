@@ -129,14 +129,15 @@ def test_rename_accepts_layer_indices():
     )
 
 
-def test_a_channel_map_folds_into_the_first_kernel():
+@pytest.mark.parametrize("as_map", [False, True])
+def test_a_plan_or_channel_map_folds_into_the_first_kernel(as_map):
     plan = gp.plan("gray", "keras-caffe")
     model = unet(bands=1)
     report = transfer_into(
         model,
         vgg16(),
         rename=TO_UNET,
-        adapt={"down0/kernel": plan.unit_map},
+        adapt={"down0/kernel": plan.unit_map if as_map else plan},
         freeze=True,
     )
     assert report.adapted == ("down0/kernel", "down0/bias")

@@ -32,12 +32,49 @@ def test_a_channel_map_adapts_kernel_and_bias():
     assert resolve_adapt(None, HELD, LAYOUTS, "weight") == {}
 
 
-def test_a_channel_map_adapts_only_kernels():
+def test_a_plan_adapts_by_its_unit_map():
+    bias = np.ones(5, "float32")
+    names = ("c.weight", "c.bias")
+    of_plan = resolve_adapt({"c.weight": PLAN}, HELD, LAYOUTS, "weight")
+    of_map = resolve_adapt({"c.weight": PLAN.unit_map}, HELD, LAYOUTS, "weight")
+    assert list(of_plan) == list(of_map) == [names]
+    for actual, expected in zip(
+        of_plan[names](KERNEL, bias), of_map[names](KERNEL, bias), strict=True
+    ):
+        np.testing.assert_array_equal(actual, expected)
+    without_offset = gp.plan("gray", "unit")
+    assert list(
+        resolve_adapt({"c.weight": without_offset}, ("c.weight",), LAYOUTS, "weight")
+    ) == ["c.weight"]
+
+
+def test_plans_that_do_more_than_their_map_are_refused():
+    nodata = gp.plan(gp.Source("gray", nodata=0), "imagenet")
+    with pytest.raises(
+        gp.RangeError,
+        match=r"'c.weight' sets pixels with nodata.*plan\.unit_map.*exact",
+    ):
+        resolve_adapt({"c.weight": nodata}, HELD, LAYOUTS, "weight")
+    with pytest.raises(
+        gp.DTypeError, match=r"rounds to uint8.*dtype='float32'.*plan\.unit_map"
+    ):
+        resolve_adapt({"c.weight": gp.plan("gray", "rgb8")}, HELD, LAYOUTS, "weight")
+
+
+@pytest.mark.parametrize("adapt", [PLAN, gp.replicate(), [PLAN]])
+def test_adapt_without_a_name_shows_the_mapping(adapt):
+    with pytest.raises(gp.DTypeError, match=r"as in adapt=\{'\.\.\.weight': plan\}"):
+        resolve_adapt(adapt, HELD, LAYOUTS, "weight")
+
+
+@pytest.mark.parametrize(("value", "kind"), [(gp.replicate(), "map"), (PLAN, "plan")])
+def test_plans_and_channel_maps_adapt_only_kernels(value, kind):
     for name in ("c.bias", ("c.weight", "c.bias")):
         with pytest.raises(
-            gp.ChannelError, match=r"name ending in 'weight'.*pass a function"
+            gp.ChannelError,
+            match=rf"{kind} can only .*ending in 'weight'.*alone.*pass a function",
         ):
-            resolve_adapt({name: gp.replicate()}, HELD, LAYOUTS, "weight")
+            resolve_adapt({name: value}, HELD, LAYOUTS, "weight")
 
 
 def test_an_offset_needs_a_bias():

@@ -92,9 +92,10 @@ def test_the_first_kernel_is_adapted_to_one_band():
     torch.testing.assert_close(unet.encoder.features[0].bias, vgg.features[0].bias)
 
 
-def test_a_map_with_an_offset_adapts_kernel_and_bias():
+@pytest.mark.parametrize("adapter", [GRAY, GRAY.unit_map])
+def test_a_plan_or_its_map_adapts_kernel_and_bias(adapter):
     big, small = encoder(3), encoder(1, seed=1)
-    report = transfer_into(small, big, adapt={"0.weight": GRAY.unit_map})
+    report = transfer_into(small, big, adapt={"0.weight": adapter})
     assert report.adapted == ("0.weight", "0.bias")
     image = np.random.default_rng(0).integers(0, 256, (8, 9), dtype=np.uint8)
     unit = gp.plan(GRAY.source, gp.Target("gray"))
