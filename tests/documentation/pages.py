@@ -9,6 +9,7 @@ FRAMEWORK_PAGES = [
     "docs/fitting.md",
     "docs/inspect.md",
     "docs/reading.md",
+    "docs/resizing.md",
     "docs/scale.md",
     "docs/tensorflow.md",
     "docs/torch.md",

@@ -105,6 +105,10 @@ def test_reading(folder, rng):
     assert names["x"].shape == (3, 12, 16)
 
 
+def test_resizing():
+    run("docs/resizing.md")
+
+
 def test_scale(folder):
     images(folder / "scans", 9, dtype="uint16")
     run("docs/scale.md")
