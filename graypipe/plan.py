@@ -29,7 +29,7 @@ from .errors import (
 )
 from .explain import explain
 from .source import Pair, Source
-from .target import Target, preset
+from .target import Target
 from .validation import set_fields
 
 Array = NDArray[Any]
@@ -632,7 +632,7 @@ class Plan:
 
 def plan(
     source: Source | Bands,
-    target: Target | str,
+    target: Any,
     via: ChannelMap | ViaWeights | None = None,
 ) -> Plan:
     """Build a plan that converts images described by a source to a target.
@@ -642,8 +642,9 @@ def plan(
     source : Source, str or sequence of str
         Description of the input images. Band names are shorthand for
         ``Source(bands)``.
-    target : Target or str
-        Description of the input that the backbone expects, or the name of a `preset`.
+    target : Target, str or object
+        Description of the input that the backbone expects, the name of a `preset`, or
+        another object that `Target.of` takes, such as a timm model.
     via : ChannelMap or mapping, optional
         How each target band is computed from the source bands, on unit intensities (0
         is black, 1 is white): a map, or the argument of `mix`, in which None marks a
@@ -680,12 +681,12 @@ def plan(
     """
     if not isinstance(source, Source):
         source = Source(source)
-    if isinstance(target, str):
-        target = preset(target)
-    if isinstance(via, Mapping) and isinstance(target, Target):
+    if not isinstance(target, Target):
+        target = Target.of(target)
+    if isinstance(via, Mapping):
         levels = dict(zip(target.bands, target._mean_intensities(), strict=True))
         via = map_with_missing_bands(via, source.bands, levels)
-    if via is None and isinstance(target, Target):
+    if via is None:
         via = default_map(source.bands, target.bands)
         if via is None:
             raise ChannelError(missing_map_message(source.bands, target.bands))

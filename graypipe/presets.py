@@ -38,6 +38,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "rgb8": {"layout": "HWC", "dtype": "uint8", "range": (0, 255)},
 }
 
+# Preset of the modules of keras.applications that are not named like a model. Names are
+# in lower case and without underscores.
+KERAS_MODULES = {
+    "resnet": "keras-caffe",
+    "resnetv2": "keras-tf",
+    "nasnet": "keras-tf",
+    "densenet": "keras-torch",
+    "efficientnet": "keras-efficientnet",
+    "efficientnetv2": "keras-efficientnet",
+    "mobilenetv3": "keras-efficientnet",
+    "convnext": "keras-efficientnet",
+}
+
 # Preset that corresponds to the `preprocess_input` of each keras.applications model.
 # Model names are in lower case and without underscores.
 KERAS_MODELS = {

@@ -11,7 +11,7 @@ from . import layouts, rational
 from .bands import format_bands, parse_bands
 from .engine import supported_dtype
 from .errors import ChannelError, RangeError
-from .presets import KERAS_MODELS, PRESETS
+from .presets import PRESETS
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
 Statistic = float | tuple[float, ...]
@@ -105,20 +105,21 @@ class Target:
 
         Parameters
         ----------
-        cfg : mapping or object
-            ``model.pretrained_cfg``, or the result of
-            ``timm.data.resolve_data_config``.
+        cfg : model, mapping or object
+            A model, its ``pretrained_cfg``, or the result of
+            ``timm.data.resolve_data_config``. The keys ``mean``, ``std``,
+            ``input_size``, ``input_space`` and ``input_range`` are used.
 
         Returns
         -------
         Target
-            Bands are RGB, or gray if the mean is a sequence of length 1; float32 in
-            CHW.
+            Bands are RGB, BGR if ``input_space`` says so, or gray if the mean is a
+            sequence of length 1; float32 in CHW.
 
         Raises
         ------
         ChannelError
-            If ``cfg`` is a model, has no statistics, or contradicts itself.
+            If ``cfg`` has no statistics, or contradicts itself.
 
         Examples
         --------
@@ -127,20 +128,9 @@ class Target:
         >>> gp.Target.from_timm(cfg).mean
         (0.5, 0.5, 0.5)
         """
-        if hasattr(cfg, "pretrained_cfg"):
-            raise ChannelError(
-                "expected a configuration, got a model: pass model.pretrained_cfg"
-            )
-        mean = _statistic(cfg, "mean", "cfg")
-        std = _statistic(cfg, "std", "cfg")
-        size = _get(cfg, "input_size")
-        if size is not None and is_ordered_iterable(mean) and len(mean) != size[0]:
-            raise ChannelError(
-                f"the configuration has {len(mean)} means but an input size of "
-                f"{tuple(size)}: build the target with gp.Target(bands, mean=..., "
-                "std=...)"
-            )
-        return cls(_infer_bands(mean), mean=mean, std=std)
+        from .interop.model_configs import timm_keywords
+
+        return cls(**timm_keywords(cfg))
 
     @classmethod
     def from_torchvision(cls, weights: Any) -> Self:
@@ -170,17 +160,9 @@ class Target:
         >>> gp.Target.from_torchvision(transforms).std
         (0.5, 0.5, 0.5)
         """
-        if isinstance(weights, type):
-            raise ChannelError(
-                f"expected weights such as {weights.__name__}.DEFAULT, got the class "
-                f"{weights.__name__}"
-            )
-        transforms = weights
-        if hasattr(weights, "transforms"):
-            transforms = weights.transforms()
-        mean = _statistic(transforms, "mean", "weights.transforms()")
-        std = _statistic(transforms, "std", "weights.transforms()")
-        return cls(_infer_bands(mean), mean=mean, std=std)
+        from .interop.model_configs import torchvision_keywords
+
+        return cls(**torchvision_keywords(weights))
 
     @classmethod
     def from_hf(cls, config: Any) -> Self:
@@ -201,58 +183,31 @@ class Target:
         Raises
         ------
         ChannelError
-            If the configuration has no statistics, normalises twice, or reverses the
-            order of bands whose statistics differ.
+            If the configuration has no statistics, does not say whether it normalises,
+            normalises twice, or reverses the order of bands whose statistics differ;
+            or if the processor is of a class that reverses bands without stating it.
 
         Examples
         --------
         >>> import graypipe as gp
-        >>> config = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+        >>> config = {"do_normalize": True, "image_mean": 0.5, "image_std": 0.5}
         >>> gp.Target.from_hf(config).range
         (0.0, 1.0)
         """
-        has_mean = _get(config, "image_mean") is not None
-        do_normalize = _get(config, "do_normalize")
-        if do_normalize is None and has_mean:
-            do_normalize = True
-        if do_normalize is None or (do_normalize and not has_mean):
-            raise ChannelError(
-                "the configuration has no statistics (do_normalize, image_mean, "
-                "image_std). Pass the processor of the model. If the model takes "
-                "input that is not normalised, set do_normalize=False. Or build the "
-                "target with gp.Target(mean=..., std=...)."
-            )
-        mean: Any = 0
-        std: Any = 1
-        if do_normalize:
-            mean = _statistic(config, "image_mean", "config")
-            std = _statistic(config, "image_std", "config")
-        if _get(config, "include_top", False):
-            # EfficientNetImageProcessor divides by the std a second time.
-            raise ChannelError(
-                "the configuration normalises twice (include_top): write "
-                "gp.Target(mean=..., std=...) for the model"
-            )
-        reverses_bands = bool(_get(config, "do_flip_channel_order", False))
-        if reverses_bands and (_differs_by_band(mean) or _differs_by_band(std)):
-            # Some processor classes flip before they normalise, others after it.
-            raise ChannelError(
-                "the configuration reverses the order of the bands and has statistics "
-                "per band, but does not state to which order they refer: write "
-                "gp.Target('BGR', mean=..., std=...)"
-            )
-        bands = "BGR" if reverses_bands else _infer_bands(mean)
-        return cls(bands, range=_hf_range(config), mean=mean, std=std)
+        from .interop.model_configs import hf_keywords
+
+        return cls(**hf_keywords(config))
 
     @classmethod
-    def from_keras(cls, name: str) -> "Target":
+    def from_keras(cls, name: Any) -> "Target":
         """Return the target of a model of ``keras.applications``.
 
         Parameters
         ----------
-        name : str
-            Name of the model, such as ``"ResNet50"`` or ``"efficientnet_b0"``. Case and
-            underscores are ignored.
+        name : str, function or module
+            Name of the model, such as ``"ResNet50"`` or ``"efficientnet_b0"`` (case and
+            underscores are ignored), or ``keras.applications.ResNet50`` itself, its
+            module, or the ``preprocess_input`` of that module.
 
         Returns
         -------
@@ -270,15 +225,61 @@ class Target:
         >>> gp.Target.from_keras("ResNet50") == gp.preset("keras-caffe")
         True
         """
-        plain_name = str(name).lower().replace("_", "")
-        for preset_name, models in KERAS_MODELS.items():
-            if plain_name in models:
-                return preset(preset_name)
-        raise ChannelError(
-            f"expected a model of keras.applications such as 'ResNet50', got {name!r}: "
-            "choose the preset that matches its preprocess_input from "
-            f"{sorted(KERAS_MODELS)}, as in gp.preset('keras-caffe')"
-        )
+        from .interop.model_configs import keras_preset
+
+        return preset(keras_preset(name))
+
+    @classmethod
+    def of(cls, x: Any) -> "Target":
+        """Return the target that ``x`` describes.
+
+        `plan` accepts the same objects. They are used through their attributes; no
+        library is imported.
+
+        Parameters
+        ----------
+        x : object
+            A target, the name of a `preset`, a function or module of
+            ``keras.applications``, a timm model or configuration, torchvision weights,
+            or a Hugging Face image processor or its configuration.
+
+        Returns
+        -------
+        Target
+
+        Raises
+        ------
+        ChannelError
+            If ``x`` is a string but not the name of a preset, or if it does not say
+            how the input is normalised. The name of a model alone is ambiguous:
+            libraries use the same names for models with different statistics.
+        DTypeError
+            If ``x`` is none of these objects.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> gp.Target.of("imagenet") == gp.preset("imagenet")
+        True
+        >>> gp.Target.of({"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}).std
+        (0.5, 0.5, 0.5)
+        """
+        if isinstance(x, Target):
+            return x
+        if isinstance(x, str):
+            return preset(x)
+        from .interop import model_configs
+
+        keras_name = model_configs.find_keras_preset(x)
+        if keras_name is not None:
+            return preset(keras_name)
+        if model_configs.is_torchvision(x):
+            return cls.from_torchvision(x)
+        if model_configs.is_hf(x):
+            return cls.from_hf(x)
+        if model_configs.is_timm(x):
+            return cls.from_timm(x)
+        return model_configs.refuse_unknown_model(x)
 
     def _mean_intensities(self) -> tuple[Fraction, ...]:
         """Return the unit intensity of every band that becomes exactly 0.0."""
@@ -333,9 +334,9 @@ def preset(name: str, **overrides: Any) -> Target:
     (0.406, 0.456, 0.485)
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise ChannelError(
-            f"expected one of the presets {sorted(PRESETS)}, got {name!r}"
-        )
+        from .interop.model_configs import unknown_preset_message
+
+        raise ChannelError(unknown_preset_message(name))
     arguments = dict(PRESETS[name])
     kept_statistics = [
         key for key in ("mean", "std") if key in arguments and key not in overrides
@@ -398,56 +399,3 @@ def _per_band(statistic: Statistic, count: int) -> tuple[float, ...]:
     if isinstance(statistic, tuple):
         return statistic
     return (statistic,) * count
-
-
-def _differs_by_band(statistic: Any) -> bool:
-    """Return whether ``statistic`` has different numbers for different bands."""
-    return isinstance(statistic, tuple) and len(set(statistic)) > 1
-
-
-def _get(config: Any, key: str, default: Any = None) -> Any:
-    """Return a mapping entry or attribute, or ``default`` if it is missing or None."""
-    if isinstance(config, Mapping):
-        value = config.get(key)
-    else:
-        value = getattr(config, key, None)
-    return default if value is None else value
-
-
-def _statistic(config: Any, key: str, name: str) -> Any:
-    """Return a required statistic of a configuration, with a sequence as a tuple."""
-    value = _get(config, key)
-    if value is None:
-        raise ChannelError(
-            f"{name} has no {key}, so the input that the model expects is unknown: for "
-            "a model that normalises internally, use gp.Target(range=...) with its "
-            "expected input range, or gp.preset('unit')"
-        )
-    return tuple(value) if is_ordered_iterable(value) else value
-
-
-def _infer_bands(mean: Any) -> str:
-    """Return the bands that ``mean`` implies: RGB for a scalar or 3, gray for 1."""
-    if not isinstance(mean, tuple) or len(mean) == 3:
-        return "RGB"
-    if len(mean) == 1:
-        return "gray"
-    raise ChannelError(
-        f"the configuration has {len(mean)} means but no band names: write "
-        'gp.Target(("B02", ...), mean=..., std=...)'
-    )
-
-
-def _hf_range(config: Any) -> tuple[float, float]:
-    """Return black and white after the rescaling of a Hugging Face processor."""
-    if not _get(config, "do_rescale", True):
-        return 0.0, 255.0
-    # `offset` (ViViT) and `rescale_offset` (EfficientNet): subtract 1 after rescaling.
-    subtracts_one = _get(config, "offset")
-    if subtracts_one is None:
-        subtracts_one = _get(config, "rescale_offset", False)
-    shift = 0.0
-    if subtracts_one:
-        shift = 1.0
-    factor = as_finite_float(_get(config, "rescale_factor", 1 / 255), "rescale_factor")
-    return 0.0 - shift, 255.0 * factor - shift

@@ -31,6 +31,7 @@ SIGNATURES = {
     "Source.from_dicom": "(dataset, *, window=None)",
     "Source.from_rasterio": "(dataset, *, physical=None, indexes=None, **source)",
     "Target": "(bands='RGB', layout='CHW', dtype='float32', *, range=(0, 1), mean=0, std=1)",
+    "Target.of": "(x)",
     "Target.from_timm": "(cfg)",
     "Target.from_torchvision": "(weights)",
     "Target.from_hf": "(config)",

@@ -194,7 +194,10 @@ HF = {
             {"do_normalize": False, "do_flip_channel_order": True},
             lambda v: v[..., ::-1] / 255,
         ),
-        ({"image_mean": 0.5, "image_std": 0.25}, lambda v: (v / 255 - 0.5) / 0.25),
+        (
+            {"do_normalize": True, "image_mean": 0.5, "image_std": 0.25},
+            lambda v: (v / 255 - 0.5) / 0.25,
+        ),
     ],
 )
 def test_hugging_face_configurations_become_targets(config, expected):

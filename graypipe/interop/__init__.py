@@ -1,5 +1,5 @@
-"""Derive the keywords of a `Source` from DICOM data sets and rasters.
+"""Derive a `Source` from DICOM data sets and rasters, and a `Target` from models.
 
-Data sets are read by pydicom, rasters by rasterio. Both are duck-typed: only their
-attributes are used, and neither library is imported.
+The objects of pydicom, rasterio, timm, torchvision, transformers and Keras are
+duck-typed: only their attributes are used, and no library is imported.
 """

@@ -14,7 +14,7 @@ HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 NORMALISED = list((np.array([1, 0, 0.2]) - MEAN) / STD)
 
 CONFIGS = {
-    "statistics alone": (IMAGENET, NORMALISED),
+    "normalisation alone": ({"do_normalize": True, **IMAGENET}, NORMALISED),
     "everything said": (
         {
             "do_rescale": True,
@@ -80,7 +80,7 @@ def test_a_configuration_without_statistics_is_refused(config):
 
 
 def test_a_flip_among_different_statistics_is_refused():
-    with pytest.raises(gp.ChannelError, match="reverses the bands"):
+    with pytest.raises(gp.ChannelError, match="reverses the order of the bands"):
         gp.Target.from_hf(
             {"do_flip_channel_order": True, "do_normalize": True, **IMAGENET}
         )

@@ -164,3 +164,16 @@ def test_rescaling_makes_channels_its_summary_does_not_show():
     assert layer.compute_output_shape((1, 4, 4, 1)) == (1, 4, 4, 1)
     with pytest.raises(gp.ChannelError, match=r"\(1\).*got 3"):
         gp.Target("gray", "HWC", mean=(0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_plan_takes_a_function_or_its_module(name):
+    module = sys.modules[MODELS[name].__module__]
+    expected = gp.plan("gray", gp.Target.from_keras(name))
+    for model in (MODELS[name], module, module.preprocess_input):
+        assert gp.plan("gray", model) == expected
+
+
+def test_a_plan_refuses_a_model_of_keras():
+    with pytest.raises(gp.ChannelError, match=r"keras\.applications\.ResNet50"):
+        gp.plan("gray", keras.Sequential())

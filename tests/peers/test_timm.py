@@ -124,3 +124,11 @@ def test_four_files_per_cell_become_a_batch_for_a_model(cells):
     np.testing.assert_allclose(batch, (merged - mean) / std, rtol=0, atol=4e-6)
     with torch.inference_mode():
         assert model(torch.from_numpy(batch)).shape == (3, 5)
+
+
+def test_a_plan_takes_a_model():
+    model = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+    expected = transformed(model.pretrained_cfg)
+    np.testing.assert_allclose(
+        gp.plan("gray", model)(GRAY), expected, rtol=0, atol=4e-6
+    )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from imagenet import MEAN, STD
 from PIL import Image
+from torchvision import models
 from torchvision.models import get_model_weights, list_models
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_tensor
@@ -152,3 +153,12 @@ def test_grayscale_returns_memory_that_cannot_be_written():
     x = gp.plan(gp.Source("gray", "CHW"), "unit")(gray)
     x += 1
     assert x.strides[0] > 0
+
+
+def test_a_plan_takes_weights_but_not_models():
+    weights = models.ResNet18_Weights.DEFAULT
+    expected = gp.plan("gray", gp.Target.from_torchvision(weights))
+    assert gp.plan("gray", weights) == expected
+    assert gp.plan("gray", weights.transforms()) == expected
+    with pytest.raises(gp.ChannelError, match=r"ResNet50_Weights\.DEFAULT"):
+        gp.plan("gray", models.resnet18(weights=None))
