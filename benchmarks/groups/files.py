@@ -1,4 +1,4 @@
-"""A file to its array, and to the normalised array: one file after the other, read from the file cache."""
+"""Reading a file into an array, and into a normalised array. The file is in the cache of the operating system."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,7 +29,7 @@ Decode = Callable[[Path], Any]
 CHAIN = "Pillow, convert, NumPy"
 QUALITY = 90
 JPEG_LEVELS = 3
-"""The most levels by which decoders differ: each rounds the cosine transform and the chroma in its own way."""
+"""The largest difference between decoders, which round the cosine transform and the chroma differently."""
 
 
 class Kind(NamedTuple):
@@ -63,7 +63,7 @@ KINDS = (
 
 
 def cases(scale: Scale) -> Iterator[Build]:
-    """Yield sizes and kinds of files to the array, and the gray ones of 256² to the normalised array."""
+    """Yield all kinds and sizes to the array, and gray files of 256 x 256 pixels to the normalised array."""
     for size in scale.sizes("256", "512", "2048"):
         for kind in KINDS:
             yield partial(_to_array, kind, size, scale.shape(size))
@@ -74,7 +74,7 @@ def cases(scale: Scale) -> Iterator[Build]:
 
 def _to_array(kind: Kind, size: str, shape: tuple[int, ...]) -> Case:
     image = photograph(shape, kind.dtype, kind.bands)
-    path = _written(kind, image)
+    path = _write_file(kind, image)
     return Case(
         f"{kind.name}, {size}, to the array",
         {"task": "array", "size": size, "format": kind.format},
@@ -85,7 +85,7 @@ def _to_array(kind: Kind, size: str, shape: tuple[int, ...]) -> Case:
 
 
 def _to_normalised(kind: Kind, shape: tuple[int, ...]) -> Case:
-    path = _written(kind, photograph(shape, kind.dtype, kind.bands))
+    path = _write_file(kind, photograph(shape, kind.dtype, kind.bands))
     with Image.open(path) as picture:
         levels = np.asarray(picture)
     unit = imagenet.oracle(levels * (255 / np.iinfo(kind.dtype).max))
@@ -93,7 +93,7 @@ def _to_normalised(kind: Kind, shape: tuple[int, ...]) -> Case:
 
     def check(name: str, result: Any) -> None:
         if name == CHAIN and kind.dtype == "uint16":
-            # Pillow's conversion to RGB saturates 16 bits at 255: only the work can be compared.
+            # Pillow's conversion to RGB saturates 16 bits at 255, so the values are wrong.
             assert result.shape == (3, *shape), name
         else:
             normalised(name, result)
@@ -116,7 +116,8 @@ def _normalised(plan: gp.Plan, path: Path) -> Array:
     return plan(image)
 
 
-def _written(kind: Kind, image: Array) -> Path:
+def _write_file(kind: Kind, image: Array) -> Path:
+    """Write a file of ``kind``, and return its path."""
     path = temporary_folder("files") / f"image.{kind.format.lower()}"
     if kind.format == "TIFF":
         tifffile.imwrite(path, image, compression=kind.compression)
@@ -148,21 +149,21 @@ def _decoders(kind: Kind) -> dict[str, Decode]:
 
 
 def _equals(image: Array) -> Check:
-    """Return the check for a lossless file of ``image``."""
+    """Return the check of results for a lossless file of ``image``."""
     equals = same_as(image)
     return lambda name, result: equals(name, _bands_last(result))
 
 
 def _is_near(path: Path) -> Check:
-    """Return the check for a JPEG file: Pillow's pixels, but for a few levels."""
+    """Return the check of results for a JPEG file: within `JPEG_LEVELS` of Pillow's pixels."""
     with Image.open(path) as picture:
-        wanted = np.asarray(picture)
+        expected = np.asarray(picture)
 
     def check(name: str, result: Any) -> None:
-        found = _bands_last(result)
-        assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype), name
-        off = int(np.abs(found.astype(int) - wanted).max())
-        assert off <= JPEG_LEVELS, f"{name} is off by {off} levels"
+        image = _bands_last(result)
+        assert (image.shape, image.dtype) == (expected.shape, expected.dtype), name
+        difference = int(np.abs(image.astype(int) - expected).max())
+        assert difference <= JPEG_LEVELS, f"{name} differs by {difference} levels"
 
     return check
 

@@ -36,9 +36,9 @@ __all__ = [
 
 ENGINES = ("numba", "numpy")
 
-# Combinations of shapes and strides that an Execution remembers. Crops of images of
-# many sizes come in ever new ones, so there must be a bound.
-REMEMBERED = 256
+# Most combinations of shapes and strides that an Execution caches. Without a bound, the
+# cache would grow with every new size of image.
+MAX_CACHED_RUNS = 256
 
 Run = Callable[[NDArray[Any], NDArray[Any]], None]
 
@@ -80,8 +80,8 @@ def name() -> str:
 class Execution:
     """A pass bound to a layout conversion and to dtypes.
 
-    Every decision that depends on these alone is taken here, so that a call costs
-    little more than the pass over the pixels.
+    Decisions that depend only on these are taken once, so that a call takes little more
+    time than the pass over the pixels.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Execution:
         )
         return bind
 
-    def __call__(  # noqa: C901, PLR0912  # every call costs small images time
+    def __call__(  # noqa: C901, PLR0912  # function calls slow down small images
         self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1
     ) -> NDArray[Any]:
         """Return the result for ``image``.
@@ -129,7 +129,7 @@ class Execution:
         image : numpy.ndarray
             An image of the source's layout and dtype, of any strides.
         out : numpy.ndarray, optional
-            Memory for the result, checked by `check_out`; fresh and C-contiguous if
+            Array for the result, checked by `check_out`; a new C-contiguous array if
             not given.
         threads : int
             The number of threads that share the pixels.
@@ -147,12 +147,12 @@ class Execution:
             key = image.shape, image.strides, out.strides
         else:
             key = None
-        # One look-up stands for most checks and decisions, because in a small image
-        # every 0.1 microseconds counts.
+        # One look-up replaces most checks and decisions: for a small image, every 0.1
+        # microseconds counts.
         bound = self._runs.get(key)
         if bound is None:
             bound = self._bind_arrays(image, out)
-            if len(self._runs) >= REMEMBERED:
+            if len(self._runs) >= MAX_CACHED_RUNS:
                 self._runs.clear()
             self._runs[key] = bound
         shape, run = bound
@@ -178,7 +178,7 @@ class Execution:
         return out
 
     def into(self, image: NDArray[Any], out: NDArray[Any], threads: int = 1) -> None:
-        """Write the result for ``image`` into ``out``, both of which fit the pass."""
+        """Write the result for ``image`` into ``out`` without checking either."""
         source = self._planes(image, self._source_order)
         target = self._planes(out, self._target_order)
         if threads == 1:

@@ -9,17 +9,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import DTypeError, LayoutError
 
-SUPPORTED = frozenset(
-    (
-        *("bool", "int8", "int16", "int32", "int64"),
-        *("uint8", "uint16", "uint32", "uint64"),
-        *("float16", "float32", "float64"),
-    )
-)
+INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+SUPPORTED = frozenset({"bool", *INTEGERS, "float16", "float32", "float64"})
 
 # Bound on the search of `numpy.shares_memory`, which is exponential in the worst case.
-# Arrays that it cannot decide on within this many steps count as overlapping.
-OVERLAP_WORK = 10_000
+# If it takes more steps than this, the arrays count as overlapping.
+MAX_OVERLAP_WORK = 10_000
 
 
 def supported_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -49,7 +44,7 @@ def supported_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 @cache
 def _is_supported(dtype: np.dtype[Any]) -> bool:
-    """Return whether ``dtype`` is in `SUPPORTED`. NumPy is slow to build the name."""
+    """Return whether ``dtype`` is supported; cached, as NumPy builds names slowly."""
     return dtype.name in SUPPORTED
 
 
@@ -63,12 +58,12 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether ``value`` is in the range of ``dtype``; a floating type holds any."""
+    """Return whether ``dtype`` can represent ``value``; true for any floating dtype."""
     if dtype.kind == "f":
         return True
     low, high = limits(dtype)
-    # Compare with the limit as a float: a caller's 2**64 - 1 as float64 is 2**64, and
-    # must be accepted.
+    # Compare with the limit as a float: 2**64 - 1 becomes 2**64 when a caller passes it
+    # as a float64, and must be accepted.
     return low <= value <= float(high)
 
 
@@ -102,7 +97,7 @@ def check_image(image: object) -> NDArray[Any]:
 def check_out(
     out: object, shape: tuple[int, ...], dtype: np.dtype[Any], image: NDArray[Any]
 ) -> None:
-    """Raise unless the result for ``image`` can be written into ``out``.
+    """Raise an error unless the result for ``image`` can be written into ``out``.
 
     Parameters
     ----------
@@ -137,7 +132,8 @@ def check_out(
                 f"out= overlaps itself (shape {out.shape}, strides {out.strides}): "
                 "pass an array whose elements do not share memory"
             )
-    # Two allocations cannot overlap; searching would take as long as a small image.
+    # Arrays that own their memory cannot overlap. The search would take as long as a
+    # small image.
     if flags.owndata and out is not image and image.flags.owndata:
         return
     if np.may_share_memory(out, image) and _overlap(out, image):
@@ -147,10 +143,10 @@ def check_out(
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    """Whether two elements may share a byte.
+    """Return whether two elements of ``array`` may share a byte.
 
-    False only if each axis steps over all shorter axes, which is so for every slice
-    of a contiguous array.
+    False only if the stride of each axis exceeds the extent of all axes of smaller
+    strides, as in every slice of a contiguous array.
     """
     axes = []
     for stride, size in zip(array.strides, array.shape, strict=True):
@@ -165,9 +161,9 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 
 
 def _overlap(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Whether two arrays share a byte, True if that takes too long to decide."""
+    """Return whether two arrays share a byte; true if deciding takes too long."""
     try:
-        # NumPy's type hints know the values 0 and -1 only.
-        return np.shares_memory(a, b, max_work=OVERLAP_WORK)  # type: ignore[arg-type]
+        # NumPy's type hints allow only the values 0 and -1.
+        return np.shares_memory(a, b, max_work=MAX_OVERLAP_WORK)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

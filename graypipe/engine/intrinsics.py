@@ -9,15 +9,15 @@ watches only the file of the kernel that it compiles.
 
 # mypy: ignore-errors
 # ruff: noqa: ARG001, PLR0917
-# numba calls an intrinsic with keyword arguments, so its arguments keep their names
-# even where unused; its type inference replaces annotations.
+# numba passes arguments to intrinsics by keyword, so unused ones must keep their names;
+# its type inference replaces annotations.
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-# Bytes of scratch memory on the stack, which the rows of a block share.
+# Bytes of scratch memory on the stack, for all rows of a block.
 SCRATCH_BYTES = 80 * 1024
 
 # Bytes of the vector register that every x86-64 and every 64-bit ARM processor has.
@@ -106,7 +106,7 @@ def copy_bytes(typing, source, start, target, at, size):
 
 @intrinsic
 def prefetch(typing, array, offset):
-    """Ask for the cache line ``offset`` bytes into ``array``, or outside of it."""
+    """Prefetch the cache line ``offset`` bytes into ``array``, or outside of it."""
 
     def emit(context, builder, signature, arguments):
         byte, flag = ir.IntType(8), ir.IntType(32)
@@ -149,6 +149,7 @@ class _Vectors:
 
 
 def _elements(dtype, width):
+    """Return how many elements of ``dtype`` fill ``width`` bytes."""
     return width // (dtype.bitwidth // 8)
 
 

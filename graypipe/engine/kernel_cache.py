@@ -1,7 +1,8 @@
-"""Machine code of the kernels, one piece for each combination of dtypes.
+"""Machine code of the kernels, compiled or loaded for each combination of dtypes.
 
 Compiling takes a second, so numba keeps the machine code on disk. This module makes
-that cache safe to share between versions of the package, and to lose.
+sure that versions of the package can share this cache, and that damage to it is
+harmless.
 """
 
 # mypy: disable-error-code="misc, no-untyped-call"
@@ -49,14 +50,15 @@ def general(
 ) -> Any:
     """Return `kernels.general` as machine code for native dtypes."""
     numbers = types.Array(numba.from_dtype(compute), 2, "C")
-    return _compile(kernels.general, _read(source), _written(target), BANDS, numbers)
+    planes = _source_type(source), _target_type(target)
+    return _compile(kernels.general, *planes, BANDS, numbers)
 
 
 @cache
 def one_to_three(source: np.dtype[Any], target: np.dtype[Any]) -> Any:
     """Return `kernels.one_to_three` as machine code for native dtypes."""
     numbers = types.Array(numba.from_dtype(target), 1, "C")
-    planes = _read(source), _written(target)
+    planes = _source_type(source), _target_type(target)
     return _compile(
         kernels.one_to_three, *planes, numbers, types.boolean, LAYOUT, LAYOUT
     )
@@ -66,7 +68,7 @@ def one_to_three(source: np.dtype[Any], target: np.dtype[Any]) -> Any:
 def copy_bands(itemsize: int) -> Any:
     """Return `kernels.copy_bands` as machine code for a size of elements."""
     unsigned = np.dtype(f"u{itemsize}")
-    planes = _read(unsigned), _written(unsigned)
+    planes = _source_type(unsigned), _target_type(unsigned)
     return _compile(kernels.copy_bands, *planes, SELECTED_BANDS, LAYOUT, LAYOUT)
 
 
@@ -74,7 +76,8 @@ def copy_bands(itemsize: int) -> Any:
 def transpose(itemsize: int) -> Any:
     """Return `kernels.transpose` as machine code for a size of elements."""
     unsigned = np.dtype(f"u{itemsize}")
-    return _compile(kernels.transpose, _read(unsigned), _written(unsigned))
+    planes = _source_type(unsigned), _target_type(unsigned)
+    return _compile(kernels.transpose, *planes)
 
 
 @cache
@@ -85,11 +88,13 @@ def undo_png_filters() -> Any:
     return _compile(kernels.undo_png_filters, coded, pixels, types.int64)
 
 
-def _read(dtype: np.dtype[Any]) -> types.Array:
+def _source_type(dtype: np.dtype[Any]) -> types.Array:
+    """Return numba's type of the planes that a kernel reads."""
     return types.Array(numba.from_dtype(dtype), 3, "A", readonly=True, aligned=False)
 
 
-def _written(dtype: np.dtype[Any]) -> types.Array:
+def _target_type(dtype: np.dtype[Any]) -> types.Array:
+    """Return numba's type of the planes that a kernel writes."""
     return types.Array(numba.from_dtype(dtype), 3, "A", aligned=False)
 
 
@@ -109,10 +114,9 @@ def _compile(kernel: Any, *signature: Any) -> Any:
 class KernelCache(FunctionCache):
     """Keep the machine code of a kernel in a folder named after the kernels' source.
 
-    numba identifies a source by the path of its file, and checks its time and size
-    only. Two versions of the package that share ``NUMBA_CACHE_DIR`` would overwrite
-    each other's files, or run each other's machine code. A folder for each source
-    rules that out.
+    numba identifies a source file by its path, time and size only. Two versions of the
+    package that share ``NUMBA_CACHE_DIR`` would overwrite each other's files, or run
+    each other's machine code. A folder for each source prevents that.
 
     Entries that cannot be read are compiled again and overwritten, with one warning
     per process. Entries that cannot be written stay in memory.
@@ -143,8 +147,8 @@ class KernelCache(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write the compiled function for ``sig`` to disk, if that is possible."""
-        # OSError: the disk is full, or the folder was removed. Anything else: the
-        # index is damaged and could not be replaced.
+        # OSError: the disk is full, or the folder was removed. Other errors: the index
+        # is damaged and could not be replaced.
         with contextlib.suppress(Exception):
             Path(self._cache_path).mkdir(parents=True, exist_ok=True)
             super().save_overload(sig, data)

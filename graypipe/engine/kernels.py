@@ -5,17 +5,16 @@ their elements alone; coefficients, sizes and strides are run-time values, so no
 is compiled per plan, layout or shape. Offsets and strides are counted in bytes.
 
 No flag relaxes arithmetic: every operation rounds once, in the order written, so a
-pixel's result depends on nothing but the pixel. ``fastmath`` and ``contract`` would
-make it depend on the position in a vector, as the sign of a sum of several NaN does.
+result depends only on the values of its pixel. With ``fastmath`` or ``contract`` it
+would depend on the position in a vector, as the sign of a sum of several NaN does.
 
 Gains noted at an optimisation are times saved on one thread of an AMD Zen 3, for
 images of about 224 x 224 pixels unless another size is given.
 
-numba's on-disk cache watches only the source file of the function it compiles: with
-helpers in other files, an edit there would silently keep running the stale machine
-code of the kernels that inline them. `kernel_cache` therefore names the cache folder
-after the contents of this file and of `intrinsics`, and these two files import nothing
-else from the package.
+numba's cache on disk depends only on the source file of the function it compiles: after
+an edit of a helper in another file, it would load old machine code. `kernel_cache`
+therefore names the cache folder after the contents of this file and of `intrinsics`,
+and these two files import nothing else from the package.
 """
 
 # mypy: ignore-errors
@@ -44,7 +43,7 @@ from .intrinsics import (
 
 
 class MemoryLayout(IntEnum):
-    """How the pixels of (bands, rows, columns) planes lie in memory."""
+    """How the pixels of (bands, rows, columns) planes are arranged in memory."""
 
     PLANAR = 1  # neighbouring columns of a band are adjacent
     INTERLEAVED = 2  # the bands of a pixel are adjacent, and so are the pixels
@@ -53,23 +52,24 @@ class MemoryLayout(IntEnum):
     STRIDED = 5  # anything else
 
 
-# Most pixels in a block of `one_to_three` and `copy_bands`: a row of float32 fills
-# 16 KiB, half of a first-level cache.
+# Maximum number of pixels in a block of `one_to_three` and `copy_bands`: a row of
+# float32 fills 16 KiB, half of a first-level cache.
 BLOCK_PIXELS = 4096
 
-# Most pixels in a block of `general`, so that the rows of a few bands stay in the
-# first-level cache; 2016 pixels take 5 % longer. Rows of 1024 would all fall into the
-# same lines of that cache: three of thirteen interleaved bands take 5-18 % longer.
+# Maximum number of pixels in a block of `general`, so that the rows of a few bands stay
+# in the first-level cache; 2016 pixels take 5 % longer. Rows of 1024 would all map to
+# the same lines of that cache: three of thirteen interleaved bands take 5-18 % longer.
 GENERAL_PIXELS = 1008
 
-# Bands read plus bands written; more would leave blocks of a few pixels.
+# Maximum number of bands read plus bands written. With more, blocks would have only a
+# few pixels.
 MAX_BANDS = 256
 
 # Flags of `general`. SAME_DTYPE: the target holds elements of the computing type.
 CLIP, IMPLIED_RANGE, NODATA, ROUND, SAME_DTYPE = 1, 2, 4, 8, 16
 
-# Bytes of a band that are copied at a time: further copies of the band find them in
-# the first-level cache.
+# Bytes of a band that are copied at a time, so that they are still in the first-level
+# cache if the band is copied again.
 COPIED_BYTES = 4096
 
 _kernel = numba.njit(nogil=True)
@@ -82,7 +82,7 @@ _inlined = numba.njit(inline="always")
 
 @_helper
 def _joined_rows(source, target):
-    """Return (rows, columns), one row where rows follow each other on both sides."""
+    """Return (rows, columns); a single row if rows are contiguous on both sides."""
     rows, columns = target.shape[1:]
     joined = target.strides[1] == columns * target.strides[2]
     if rows == 1 or (joined and source.strides[1] == columns * source.strides[2]):
@@ -94,7 +94,7 @@ def _joined_rows(source, target):
 def _cut(source, target, block):
     """Return (rows, columns, rows of a block, columns of a block).
 
-    A block holds at most ``block`` pixels, which follow each other in the target.
+    A block holds at most ``block`` pixels, which are equally spaced in the target.
     """
     rows, columns = _joined_rows(source, target)
     across = max(1, min(block, columns))
@@ -123,11 +123,11 @@ def _pixels_to_cache_line(target, columns):
 
 @_helper
 def _prefetch_row(source, start, length):
-    """Ask for the ``length`` bytes from ``start`` on.
+    """Prefetch the ``length`` bytes from ``start`` on.
 
-    Used for the next row of an image that is mirrored or upside down: the processor
-    loads ahead by itself only if addresses increase. For 1024 x 1024 pixels this saves
-    25-30 % of mirrored images, and 4-10 % of those that are upside down.
+    Used for the next row of an image that is mirrored or upside down, because the
+    processor prefetches by itself only if addresses increase. For 1024 x 1024 pixels,
+    this saves 25-30 % for mirrored images, and 4-10 % for those upside down.
     """
     for line in range(0, length, CACHE_LINE_BYTES):
         prefetch(source, start + line)
@@ -138,7 +138,8 @@ def _read(source, start, down, step, out, across):
     """Convert a block into contiguous ``out``.
 
     Its rows have ``across`` pixels, ``step`` bytes apart, and are ``down`` bytes
-    apart. A pixel stride that is a constant makes vector instructions possible.
+    apart. Each common pixel stride has a loop of its own, because a constant stride
+    allows vector instructions.
     """
     size, last = source.itemsize, across - 1
     pixel_stride = step // size if step % size == 0 else 0
@@ -217,11 +218,11 @@ def _interleave(a, b, c, out):
 
 @_helper
 def _out_of_range(a):
-    """Whether a value contradicts the implied range (0, 1)."""
-    found = False
+    """Return whether a value contradicts the implied range (0, 1)."""
+    outside = False
     for p in range(a.size):
-        found |= (a[p] > 2) | (a[p] < -1)
-    return found
+        outside |= (a[p] > 2) | (a[p] < -1)
+    return outside
 
 
 @_inlined
@@ -241,7 +242,7 @@ def _to_planes(a, reverse, k, x, y, z):
 
 @_inlined
 def _to_pixels(a, reverse, k, out):
-    """Write interleaved pixels: by vectors, which saves 45 %, if a vector is filled."""
+    """Write interleaved pixels, by vectors if there are enough, which saves 45 %."""
     number, last, count = out.dtype.type, a.size - 1, WIDE_BYTES // out.itemsize
     if a.size < count:
         for p in range(a.size):
@@ -259,11 +260,11 @@ def _to_pixels(a, reverse, k, out):
 
 @_kernel
 def one_to_three(source, target, numbers, check_range, source_layout, target_layout):
-    """Make three bands of one, without guards that change values.
+    """Compute three bands from one, without guards that change values.
 
     ``numbers`` holds the black level, three factors and three offsets. The source is
     PLANAR or REVERSED, the target PLANAR or INTERLEAVED. Returns whether a value
-    contradicts the implied range, which is tested with ``check_range``.
+    contradicts the implied range, which is tested if ``check_range``.
     """
     rows, columns = _joined_rows(source, target)
     _, down, step = source.strides
@@ -307,17 +308,17 @@ def one_to_three(source, target, numbers, check_range, source_layout, target_lay
 @_helper
 def _mark(x, nodata, is_nodata):
     """Mark the pixels that hold nodata, which may be NaN; return whether any does."""
-    found, absent, one = False, np.isnan(nodata), x.dtype.type(1)
+    any_nodata, nodata_is_nan, one = False, np.isnan(nodata), x.dtype.type(1)
     for p in range(x.size):
-        same = (x[p] == nodata) | (absent & (x[p] != x[p]))
-        found |= same
+        same = (x[p] == nodata) | (nodata_is_nan & (x[p] != x[p]))
+        any_nodata |= same
         is_nodata[p] = one if same else is_nodata[p]
-    return found
+    return any_nodata
 
 
 @_helper
 def _guard(x, black, low, high, is_nodata, any_nodata, flags):
-    """Erase nodata, test an implied range, clip and subtract the black level.
+    """Set nodata to 0, test an implied range, clip and subtract the black level.
 
     Returns whether a value contradicts the implied range.
     """
@@ -390,8 +391,8 @@ def _finish(y, low, high, ties, is_nodata, any_nodata, flags):
 def general(source, target, bands, numbers):
     """Execute any pass; return whether a value contradicts the implied range.
 
-    Bands are read into rows of scratch, guards and sums run over rows in the cache,
-    and the results are written where they belong.
+    For each block, bands are read into rows of scratch memory, guards and sums run over
+    these rows in the cache, and the results are written to the target.
 
     The first row of ``bands`` holds the flags, then the bands to read; row 1 + i the
     number of terms of output i, then their rows of scratch. With NODATA all bands are
@@ -472,7 +473,7 @@ def general(source, target, bands, numbers):
     return outside
 
 
-# Moves: elements keep every bit, so elements of any type are unsigned integers here
+# Copies without arithmetic: elements of any dtype are read as unsigned integers
 
 
 @_helper
@@ -578,10 +579,10 @@ def undo_png_filters(coded, pixels, step):
     PNG specification, third edition, section 9.2. A row of ``coded`` has the number of
     its filter in front. ``step`` is the number of bytes of a pixel.
 
-    The bytes of a pixel are independent of each other, so they are done one after the
-    other: the next pixel depends on little more than one comparison then. libpng, which
-    branches for each byte, takes 2.4 times as long for gray images, and 1.2 times for
-    RGB, for which it has vector instructions.
+    The bytes of a pixel are independent of each other, so each is decoded for a whole
+    row before the next one. A pixel then waits for little more than one comparison of
+    the pixel before. libpng, which branches for each byte, takes 2.4 times as long for
+    gray images, and 1.2 times for RGB, for which it has vector instructions.
     """
     rows, columns = pixels.shape
     above = np.zeros(columns, np.uint8)

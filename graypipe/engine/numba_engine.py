@@ -1,6 +1,6 @@
-"""The numba engine: the passes that compiled kernels run, and the choice of kernel.
+"""The numba engine: choose the compiled kernel of a pass, and run it.
 
-Passes that no kernel covers are left to the NumPy engine.
+The NumPy engine runs the passes for which there is no kernel.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,24 +23,24 @@ from .kernels import (
     SAME_DTYPE,
     MemoryLayout,
 )
-from .spec import TO_TIES, AffineSpec
+from .spec import TIE_SHIFT, AffineSpec
 
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]
 Bind = Callable[[Array, Array], Run]
 
-# What `kernels.one_to_three` reads and writes.
-SOURCES = (MemoryLayout.PLANAR, MemoryLayout.REVERSED)
-TARGETS = (MemoryLayout.PLANAR, MemoryLayout.INTERLEAVED)
+# The memory layouts that `kernels.one_to_three` reads and writes.
+ONE_TO_THREE_SOURCES = (MemoryLayout.PLANAR, MemoryLayout.REVERSED)
+ONE_TO_THREE_TARGETS = (MemoryLayout.PLANAR, MemoryLayout.INTERLEAVED)
 
-# A Fortran-ordered image is transposed in parts of at most this many bytes, so that a
-# part stays in the second-level cache until it is read again.
+# A Fortran-ordered image is transposed in blocks of at most this many bytes, so that a
+# block stays in the second-level cache until it is read again.
 TRANSPOSED_BYTES = 56 * 1024
 
 # An offset that changes no sum, the sign of a zero included.
 NO_OFFSET = -0.0
 
-# Pixels in a block of converted elements, whose copies stay in the cache.
+# Pixels in a block of converted elements, so that the copies stay in the cache.
 CONVERTED_PIXELS = 8192
 
 
@@ -119,9 +119,9 @@ def _layout_numbers(source: Array, target: Array) -> tuple[int, int]:
 def _kernel_dtype(
     dtype: np.dtype[Any], instead_of_half: np.dtype[Any]
 ) -> np.dtype[Any]:
-    """Return the native type that stands for ``dtype`` in a kernel.
+    """Return the native dtype to which ``dtype`` is converted for a kernel.
 
-    numba has no arithmetic for bool and float16, and no other byte order.
+    numba has no arithmetic for bool and float16, and supports no other byte order.
     """
     native = dtype.newbyteorder("=")
     if native == np.float16:
@@ -140,7 +140,7 @@ def _accept_any_planes(bind: Bind) -> Bind:
     def run_images(source: Array, target: Array) -> None:
         run = None
         for image, part in _images(source, target):
-            if run is None:  # the strides of all of them lead to the same kernel
+            if run is None:  # all images have the same strides, hence the same kernel
                 run = bind(image, part)
             run(image, part)
 
@@ -171,7 +171,7 @@ def _copy(selected_bands: tuple[int, ...], dtype: np.dtype[Any]) -> Bind:
 def _is_one_to_three(
     spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
 ) -> bool:
-    """Whether three bands are made of one, without guards that change values."""
+    """Return whether `kernels.one_to_three` can execute ``spec`` for these dtypes."""
     compute = spec.compute_dtype(source_dtype, target_dtype)
     return (
         len(spec.black_levels) == 1
@@ -186,7 +186,7 @@ def _is_one_to_three(
 def _one_to_three(
     spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
 ) -> Bind:
-    """Return a function that binds the making of three bands of one."""
+    """Return a function that binds a pass from one band to three."""
     compute = spec.compute_dtype(source_dtype, target_dtype)
     kernel = kernel_cache.one_to_three(
         _kernel_dtype(source_dtype, np.dtype(np.float32)), compute
@@ -197,17 +197,18 @@ def _one_to_three(
     check_range = spec.check_implied_range
 
     @cache
-    def bind_general() -> Bind:  # compiled when it is needed, which may be never
+    def bind_general() -> Bind:  # compiled only if a memory layout requires it
         return _general(spec, source_dtype, target_dtype)
 
     def bind(image: Array, out: Array) -> Run:
         image_layout, out_layout = _layout_numbers(image, out)
-        if image_layout not in SOURCES or out_layout not in TARGETS:
+        is_readable = image_layout in ONE_TO_THREE_SOURCES
+        if not is_readable or out_layout not in ONE_TO_THREE_TARGETS:
             return bind_general()(image, out)
 
         def run(image: Array, out: Array) -> None:
             if kernel(image, out, numbers, check_range, image_layout, out_layout):
-                _refuse(spec, source_dtype, image)
+                _raise_out_of_range(spec, source_dtype, image)
 
         return run
 
@@ -224,19 +225,19 @@ def _general(
         compute,
         _kernel_dtype(target_dtype, compute),
     )
-    bands, numbers = _program(spec, source_dtype, target_dtype)
+    bands, numbers = _general_arguments(spec, source_dtype, target_dtype)
 
     def run(image: Array, out: Array) -> None:
         if kernel(image, out, bands, numbers):
-            _refuse(spec, source_dtype, image)
+            _raise_out_of_range(spec, source_dtype, image)
 
     return _accept_any_planes(numpy_engine.bind_any_strides(run))
 
 
-def _program(
+def _general_arguments(
     spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
 ) -> tuple[NDArray[np.int64], Array]:
-    """Return what `kernels.general` takes as ``bands`` and ``numbers``."""
+    """Return the arguments ``bands`` and ``numbers`` of `kernels.general`."""
     compute = spec.compute_dtype(source_dtype, target_dtype)
     nodata = None
     if spec.nodata is not None:
@@ -255,7 +256,7 @@ def _program(
     if spec.clip is not None:
         for k, j in enumerate(reads):
             numbers[1:3, k + 1] = spec.clip[j]
-    numbers[3, 0] = TO_TIES
+    numbers[3, 0] = TIE_SHIFT
     for i, (terms, offset) in enumerate(zip(spec.terms, spec.offset, strict=True)):
         bands[i + 1, 0] = len(terms)
         numbers[i + 4, 0] = offset
@@ -281,7 +282,7 @@ def _flags(
     return sum(flag for flag, is_set in conditions.items() if is_set)
 
 
-def _refuse(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
+def _raise_out_of_range(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
     """Raise RangeError with the extremes of the bands read, nodata pixels excepted."""
     valid = np.ones(image.shape[1:], bool)
     if spec.nodata is not None:
@@ -298,8 +299,8 @@ def _refuse(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
 def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     """Yield views of one image each, (bands, rows, columns), that make up the planes.
 
-    There is one where the strides allow it. Parts of a FORTRAN image are transposed
-    first, which is a copy.
+    A single view, if the strides allow it. Blocks of a FORTRAN image are transposed
+    copies instead.
     """
     if source.ndim == 3:
         if memory_layout(source) == MemoryLayout.FORTRAN:
@@ -320,7 +321,7 @@ def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
 
 
 def _is_joined(planes: Array, axis: int) -> bool:
-    """Whether steps along ``axis`` continue those along the next axis without a gap."""
+    """Return whether one stride can step through ``axis`` and the next axis."""
     strides = planes.strides
     gapless: bool = strides[axis] == strides[axis + 1] * planes.shape[axis + 1]
     return gapless
@@ -336,13 +337,13 @@ def _join(planes: Array, axis: int) -> Array:
 def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
     """Yield C-ordered copies of blocks of a FORTRAN image, and where they belong.
 
-    Read in its own order, such an image would take a new cache line for every pixel.
+    Read row by row, such an image would need a new cache line for every pixel.
     """
     bands, rows, columns = source.shape
     kernel = kernel_cache.transpose(source.itemsize)
     size = bands * source.itemsize
     square = VECTOR_BYTES // source.itemsize
-    # Prefer parts of whole rows, which are contiguous in the target.
+    # Prefer blocks of whole rows, which are contiguous in the target.
     height = max(1, TRANSPOSED_BYTES // (columns * size) // square) * square
     width = min(columns, max(1, TRANSPOSED_BYTES // (height * size)))
     for r, c in product(range(0, rows, height), range(0, columns, width)):
@@ -353,7 +354,7 @@ def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Ar
 
 
 def _convert(bind: Bind, read: np.dtype[Any], written: np.dtype[Any]) -> Bind:
-    """Return ``bind`` for types that no kernel knows, on converted copies of blocks."""
+    """Return ``bind`` for dtypes without a kernel, on converted copies of blocks."""
 
     def run_converted(source: Array, target: Array) -> None:
         for pixels in numpy_engine.blocks(target.shape[1:], CONVERTED_PIXELS):

@@ -1,10 +1,9 @@
-"""The NumPy engine: a pass in blocks that stay in the cache.
+"""The NumPy engine: passes in blocks that fit the cache of the processor.
 
-It needs nothing but NumPy, and defines the results that the numba engine reproduces
-bit for bit.
+It defines the results that the numba engine reproduces bit for bit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import product
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import RangeError
 from .arrays import limits
-from .spec import TO_TIES, AffineSpec
+from .spec import TIE_SHIFT, AffineSpec
 
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]
@@ -80,10 +79,11 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
 
 def _copy_bands(bands: tuple[int, ...], source: Array, target: Array) -> None:
     """Copy ``bands`` of the source."""
-    areas: Iterator[Any] = blocks(target.shape[1:], SCRATCH_ELEMENTS)
+    indices: Iterable[Any] = blocks(target.shape[1:], SCRATCH_ELEMENTS)
     if target.flags.c_contiguous or len(bands) == 1:
-        areas = iter([...])  # each plane is written as a whole anyway
-    for block in areas:
+        # No cache line belongs to several bands, so blocks would gain nothing.
+        indices = [Ellipsis]
+    for block in indices:
         for i, j in enumerate(bands):
             target[i][block] = source[j][block]
 
@@ -138,14 +138,14 @@ class _Blocks:
                 self.store(y, plane)
 
     def _nodata_mask(self, source: Array) -> Array | None:
-        """Return the mask of the pixels with nodata in any band, None if not tested."""
+        """Return the mask of pixels with nodata in any band, or None without nodata."""
         if self.nodata is None:
             return None
         same = np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
         return np.asarray(np.logical_or.reduce(same, axis=0))
 
     def _input(self, source: Array, j: int, is_nodata: Array | None) -> Array:
-        """Return band ``j``, guarded, minus its black level."""
+        """Return band ``j`` after all guards, minus its black level."""
         x: Array = source[j].astype(self.dtype)
         if is_nodata is not None:
             x[is_nodata] = 0
@@ -182,8 +182,8 @@ def _store_integer(y: Array, plane: Array) -> None:
     low, high = limits(plane.dtype)
     top = float(high)
     if plane.itemsize <= 4:
-        y += TO_TIES
-        y -= TO_TIES
+        y += TIE_SHIFT
+        y -= TIE_SHIFT
     np.rint(y, out=y)
     y[np.isnan(y)] = 0
     over = y >= top

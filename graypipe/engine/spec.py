@@ -1,4 +1,4 @@
-"""What a pass over an image computes, in plain numbers, and its precision."""
+"""`AffineSpec`: what a pass over an image computes, and in which precision."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-# Rounding errors of a sum grow with its terms; beyond this number float32 misses the
-# guaranteed tolerance of 8 eps (docs/design.md).
-MOST_FLOAT32_TERMS = 16
+# The rounding error of a sum grows with the number of terms. Beyond this number,
+# float32 exceeds the guaranteed tolerance of 8 eps (docs/design.md).
+MAX_FLOAT32_TERMS = 16
 
 # Coefficients outside these magnitudes could overflow or lose bits as float32.
-FLOAT32_SPAN = (1e-30, 1e30)
+FLOAT32_MAGNITUDES = (1e-30, 1e30)
 
 # Adding this to a float64 and subtracting it again rounds the value to a multiple of
-# 2^-30, or of a coarser power of two for large values; integers and halves of the
-# 32-bit range never change. A value that the rounding of the coefficients moved
-# slightly away from a tie, such as 2.4999999999, becomes the tie 2.5 again and is
-# then rounded half to even.
-TO_TIES = 1.5 * 2.0**22
+# 2^-30, or of a higher power of two for large values. Integers and half-integers in the
+# 32-bit range do not change. A value that rounded coefficients moved slightly away from
+# a tie, such as 2.4999999999, becomes the tie 2.5 again and is then rounded half to
+# even.
+TIE_SHIFT = 1.5 * 2.0**22
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class AffineSpec:
         One value per output band, added last.
     black_levels : tuple of float
         The black level of each input band. It is subtracted first, so that a narrow
-        range far from zero keeps its digits.
+        range far from zero does not lose digits.
     clip : tuple of (float, float), optional
         The lowest and highest value of each input band.
     nodata : float, optional
@@ -58,14 +58,15 @@ class AffineSpec:
     @cached_property
     def terms(self) -> tuple[tuple[tuple[int, float], ...], ...]:
         """The (input band, factor) pairs of each output band, without zeros."""
-        return tuple(
-            tuple((j, m) for j, m in enumerate(row) if m) for row in self.matrix
-        )
+        return tuple(_nonzero_factors(row) for row in self.matrix)
 
     @cached_property
     def bands_read(self) -> tuple[int, ...]:
         """The input bands that at least one output band reads."""
-        return tuple(sorted({j for row in self.terms for j, _ in row}))
+        bands: set[int] = set()
+        for row in self.terms:
+            bands.update(j for j, _ in row)
+        return tuple(sorted(bands))
 
     @cached_property
     def selected_bands(self) -> tuple[int, ...] | None:
@@ -81,9 +82,9 @@ class AffineSpec:
     def only_copies(
         self, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
     ) -> bool:
-        """Whether elements of the source become elements of the target unchanged.
+        """Return whether the elements of the target are copies of those of the source.
 
-        An implied range may still have to be tested.
+        If so, ``check_implied_range`` may still require a test.
         """
         if source_dtype.newbyteorder("=") != target_dtype.newbyteorder("="):
             return False
@@ -98,20 +99,25 @@ class AffineSpec:
     ) -> np.dtype[Any]:
         """Return the precision of the affine part: float32 or float64.
 
-        float32 is used if it holds every input value, black level and clip bound
-        exactly, if the output is floating, and if sums are short.
+        float32 is used if it represents every input value, black level and clip bound
+        exactly, the output is float16 or float32, and sums have few terms.
         """
         bounds = chain.from_iterable(self.clip or ())
         levels = [*self.black_levels, *bounds]
         coefficients = [*self.offset, *levels]
         for row in self.terms:
             coefficients.extend(factor for _, factor in row)
-        low, high = FLOAT32_SPAN
+        low, high = FLOAT32_MAGNITUDES
         is_float32 = (
             (source_dtype.itemsize <= 2 or source_dtype.name == "float32")
             and target_dtype.name in ("float16", "float32")
-            and max(map(len, self.terms), default=0) <= MOST_FLOAT32_TERMS
+            and max(map(len, self.terms), default=0) <= MAX_FLOAT32_TERMS
             and all(x == 0 or low < abs(x) < high for x in coefficients)
             and all(float(np.float32(level)) == level for level in levels)
         )
         return np.dtype("float32" if is_float32 else "float64")
+
+
+def _nonzero_factors(row: tuple[float, ...]) -> tuple[tuple[int, float], ...]:
+    """Return (index, factor) for each factor of a row that is not 0."""
+    return tuple((j, factor) for j, factor in enumerate(row) if factor)

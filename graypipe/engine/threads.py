@@ -1,4 +1,4 @@
-"""Threads: the pixels of one call are split into parts."""
+"""Split the pixels of one call among threads."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,7 +16,7 @@ def split(
 ) -> None:
     """Execute ``run`` on parts of the pixels, in several threads.
 
-    Every pixel is computed alone, so the result depends neither on the split nor on
+    Each pixel is computed on its own, so the result depends neither on the split nor on
     the number of threads.
 
     Parameters
@@ -36,8 +36,9 @@ def split(
             axis = candidate
             break
     edges = [pixels[axis] * part // threads for part in range(threads + 1)]
-    lead = (slice(None),) * (axis + 1)
-    parts = [(*lead, slice(a, b)) for a, b in pairwise(edges) if a < b]
+    # All bands, and all of the axes before this one.
+    leading = (slice(None),) * (axis + 1)
+    parts = [(*leading, slice(a, b)) for a, b in pairwise(edges) if a < b]
 
     def run_part(part: tuple[slice, ...]) -> None:
         run(source[part], target[part])
@@ -50,14 +51,14 @@ def in_threads(
 ) -> None:
     """Call ``function`` on every item, in ``threads`` threads; raise the first error.
 
-    The threads end with the call, because a pool that outlives it does not survive a
-    fork.
+    The threads end with the call, because those of a permanent pool would be missing
+    after a fork.
     """
     if threads == 1:
         for item in items:
             function(item)
         return
-    # Imported here because it takes 8 ms, which `import graypipe` need not pay.
+    # Imported here because it would add 8 ms to `import graypipe`.
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(threads) as pool:

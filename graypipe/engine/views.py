@@ -1,4 +1,4 @@
-"""Views: maps that strides alone can express."""
+"""Return the result of a map as a view, if strides alone can express it."""
 
 from itertools import pairwise
 from typing import Any
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 from ..layouts import LayoutConversion
 
 
-def progression(picks: tuple[int, ...]) -> tuple[int, int] | None:
-    """Return (first band, step) if ``picks`` are in arithmetic progression, else None.
+def progression(bands: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return (first band, step) if ``bands`` are in arithmetic progression, else None.
 
     Step 0 repeats one band, a negative step reverses the order.
     """
     step = 0
-    if len(picks) > 1:
-        step = picks[1] - picks[0]
-    if any(b - a != step for a, b in pairwise(picks)):
+    if len(bands) > 1:
+        step = bands[1] - bands[0]
+    if any(b - a != step for a, b in pairwise(bands)):
         return None
-    return picks[0], step
+    return bands[0], step
 
 
 def view(
     image: NDArray[Any], conversion: LayoutConversion, first: int, step: int, count: int
 ) -> NDArray[Any]:
-    """View every ``step``-th band of ``image`` in the target layout.
+    """Return every ``step``-th band of ``image`` as a view in the target layout.
 
     Parameters
     ----------

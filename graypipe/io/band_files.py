@@ -15,6 +15,7 @@ from ..errors import ChannelError, ReadError
 from ..source import Source
 from ..validation import is_sequence_of_pairs
 from .image_file import read
+from .source_check import check_range_count
 
 Path = str | os.PathLike[str]
 
@@ -38,16 +39,16 @@ def read_bands(
     ----------
     files : mapping, str, path-like or sequence
         - Band name -> path, such as ``{"R": "17_red.png", "G": "17_green.png"}``.
-        - A path with one ``*``: ``read_bands("17_*.png")``. What ``*`` stands for is
-          the name of a band, here ``("green", "red")``. Bands are sorted by their
-          names, and numbers in them by value: ``B2`` comes before ``B10``.
+        - A path with one ``*``: ``read_bands("17_*.png")``. The text that ``*`` matches
+          is the name of the band, here "green" and "red". Bands are sorted by name, and
+          numbers in names by value: "B2" comes before "B10".
         - A list of paths, with their bands:
           ``read_bands([first, second], bands="RG")``.
         - If ``pattern`` is given: band name -> text to substitute for ``{}``, or just
           the band names: ``read_bands("RGBY", pattern="17_{}.png")``.
     bands : str or sequence of str, optional
-        The bands of a list of paths, in its order. With ``*``, the bands to read, in
-        this order, by their names in the files: ``bands=("red", "green")``.
+        The bands of a list of paths, in its order. For a path with ``*``, the bands to
+        read, in this order: ``bands=("red", "green")``.
     pattern : str or path-like, optional
         A path with one ``{}``: ``read_bands({"R": "red"}, pattern="17_{}.png")``.
     alpha, orientation, frame
@@ -71,7 +72,7 @@ def read_bands(
         from the first in size, dtype or the description of its values. The message
         names the files.
     ChannelError
-        If the band of a file is not known or contradicts the name of the file, if band
+        If the band of a file is unknown or contradicts the name of the file, if band
         names are not valid, if ``layout`` is passed, or if the number of ranges is not
         the number of files.
     DTypeError, LayoutError, RangeError, MissingExtraError
@@ -166,23 +167,24 @@ def _matching_files(path: str, bands: Any) -> dict[str, str]:
             "mapping from bands to files. gp.read reads a single file"
         )
     before, after = path.split("*")
-    # Only "*" is special: brackets and question marks occur in names of folders.
-    found = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")  # noqa: PTH207
+    # Only "*" is special: brackets and question marks are common in names of folders.
+    files = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}")  # noqa: PTH207
     paths = {}
-    for file in found:
-        paths[file[len(before) : len(file) - len(after)]] = file
+    for file in files:
+        name = file[len(before) : len(file) - len(after)]
+        paths[name] = file
     if not paths:
         raise ReadError(f"no file matches {path!r}: check the folder and the suffix")
-    in_order = sorted(paths, key=_natural_order)
+    sorted_names = sorted(paths, key=_natural_order)
     if bands is None:
-        return {name: paths[name] for name in parse_bands(in_order)}
+        return {name: paths[name] for name in parse_bands(sorted_names)}
     names = parse_bands(bands)
     missing = [name for name in names if name not in paths]
     if missing:
         template = path.replace("*", "{}")
         raise ChannelError(
             f"bands= names {_listed(missing)}, but {path!r} matches "
-            f"{_listed(in_order)}: name these, or say which of them each band is: "
+            f"{_listed(sorted_names)}: name these, or say which of them each band is: "
             f'gp.read_bands({{"{missing[0]}": "<one of these>", ...}}, '
             f"pattern={template!r})"
         )
@@ -249,11 +251,7 @@ def _keywords_per_file(keywords: Mapping[str, Any], count: int) -> list[dict[str
     ranges: Any = keywords.get("range")
     if not is_sequence_of_pairs(ranges):
         return [dict(keywords) for _ in range(count)]
-    if len(ranges) != count:
-        raise ChannelError(
-            f"range= must be one (black, white), or one per band: expected {count} "
-            f"pairs, got {len(ranges)}"
-        )
+    check_range_count(len(ranges), count)
     return [{**keywords, "range": pair} for pair in ranges]
 
 

@@ -1,4 +1,4 @@
-"""Walk the block structure of a GIF file; Pillow does not check it.
+"""Parse the blocks of a GIF file, whose structure Pillow does not check.
 
 Constants follow GIF89a, sections 17 to 27.
 """
@@ -16,9 +16,9 @@ TRAILER = 0x3B
 SCREEN_OFFSET = 6
 BLOCKS_OFFSET = 13
 
-# A frame of one transparent pixel, which is kept: a graphic control extension (disposal
-# method 1, transparent index 0), an image descriptor, a table of two colours and the
-# codes clear, 0 and end.
+# A frame of one transparent pixel: a graphic control extension (disposal method 1,
+# which leaves it in place, and transparent index 0), an image descriptor, a table of
+# two colours, and the codes clear, 0 and end.
 TRANSPARENT_FRAME = bytes.fromhex(
     "21f904 05 0000 00 00  2c 0000 0000 0100 0100 80  000000 000000  02 02 4401 00"
 )
@@ -26,7 +26,7 @@ TRANSPARENT_FRAME = bytes.fromhex(
 
 @dataclass(frozen=True)
 class GifBlocks:
-    """What the blocks of a GIF file say about its frames.
+    """The size, frames and colours of a GIF file, as its blocks declare them.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class GifBlocks:
     frame_count : int
         Number of frames.
     is_gray : bool
-        Whether all colours of all tables are gray.
+        Whether every colour of all tables is gray.
     offset : int
         Offset of the first block.
     """
@@ -54,8 +54,8 @@ class GifBlocks:
         return self.first_frame[2:] == self.screen
 
 
-def check_gif(data: bytes) -> GifBlocks:
-    """Return what the blocks of a GIF file say; raise ReadError if it is incomplete.
+def parse_gif(data: bytes) -> GifBlocks:
+    """Parse all blocks of a GIF file.
 
     Raises
     ------
@@ -88,8 +88,9 @@ def with_transparent_screen(data: bytes, blocks: GifBlocks) -> bytes:
     """Return a GIF file with a transparent first frame, which makes the others RGBA.
 
     Pillow composes the frames of such a file as browsers do, on a transparent screen.
-    Otherwise it fills what no frame covers with an arbitrary colour, and draws frames
-    with a table of colours onto a gray first frame as if their indices were gray.
+    Otherwise, it fills pixels that no frame covers with an arbitrary colour. If the
+    first frame is gray, it also draws indices of later frames as if they were gray
+    levels.
     """
     return data[: blocks.offset] + TRANSPARENT_FRAME + data[blocks.offset :]
 
@@ -97,7 +98,7 @@ def with_transparent_screen(data: bytes, blocks: GifBlocks) -> bytes:
 def _check_blocks(
     data: bytes, offset: int, screen: tuple[int, int]
 ) -> tuple[list[tuple[int, int, int, int]], bool]:
-    """Return the frames, and whether their own colours are gray.
+    """Return the frames, and whether the colour tables of all of them are gray.
 
     Raise ReadError if the blocks from ``offset`` on are damaged.
     """

@@ -218,15 +218,15 @@ def _read(
     request: Request,
     alpha: str,
     orientation: str,
-    source: dict[str, Any],
+    keywords: dict[str, Any],
     *,
     is_declared: bool = False,
 ) -> tuple[NDArray[Any], Source]:
     """Return the image of a file and its source, as `read` does.
 
-    ``source`` holds the keywords of `Source`. With ``is_declared``, these are all
-    fields of a source: its layout is ignored if the file has one, and black and white
-    may be unknown.
+    ``keywords`` are those of `Source`. With ``is_declared``, they are the fields of a
+    declared source: its layout is ignored if the file has one, and black and white may
+    be unknown.
     """
     _check_policy("alpha", alpha, ALPHA_POLICIES)
     _check_policy("orientation", orientation, ORIENTATION_POLICIES)
@@ -234,9 +234,9 @@ def _read(
     with _errors_name_file(name), open_input(file) as opened:
         module = _format_module(opened)
         if request.window is not None:
-            _check_window(module, source)
+            _check_window(module, keywords)
         decoded = module.decode(opened, request)
-        decoded = alpha_as_band(decoded, source.get("bands"))
+        decoded = alpha_as_band(decoded, keywords.get("bands"))
         image = resolve_alpha(decoded, alpha)
         if decoded.layout is not None:
             image = apply_orientation(
@@ -246,10 +246,10 @@ def _read(
     # keywords keep their class.
     try:
         if decoded.selected:
-            decoded, source = select_keywords(decoded, source, request.select)
+            decoded, keywords = select_keywords(decoded, keywords, request.select)
         if is_declared and decoded.layout is not None:
-            del source["layout"]
-        image_source = build_source(decoded, image, source, not is_declared)
+            del keywords["layout"]
+        image_source = build_source(decoded, image, keywords, not is_declared)
         if request.select is None or decoded.selected:
             return image, image_source
         return select_bands(image, image_source, request.select)

@@ -145,7 +145,9 @@ def facts(file: BinaryIO) -> dict[str, Any]:
     """
     data = file.read()
     header = _parse_header(_find_codestream(data))
-    band_count = header.sample_count - header.has_alpha
+    band_count = header.sample_count
+    if header.has_alpha:
+        band_count -= 1
     frame_count = 1
     if header.animated:
         frame_count = len(_decode_pixels(data, header))

@@ -28,7 +28,7 @@ from .decoded import (
     split_alpha,
 )
 from .exif import parse_orientation
-from .gif import GifBlocks, check_gif, with_transparent_screen
+from .gif import GifBlocks, parse_gif, with_transparent_screen
 from .ppm import check_ppm, declared_maximum, decode_unscaled, sample_dtype
 
 if TYPE_CHECKING:
@@ -71,35 +71,41 @@ def facts(file: BinaryIO) -> dict[str, Any]:
     fields = parse_bit_fields(data)
     if fields is not None:
         return _facts_of_bit_fields(fields)
-    blocks = check_gif(data) if data.startswith(b"GIF8") else None
+    blocks = parse_gif(data) if data.startswith(b"GIF8") else None
     with _open(data) as image:
         # Mode "I" has 32 bits, but the only format here that uses it is 16-bit PGM.
         mode = "I;16" if image.mode == "I" else image.mode
-        if blocks is not None and blocks.frame_count > 1:
-            is_gray = blocks.is_gray
-        elif mode == "P":
-            is_gray = is_gray_palette(_palette(image))
-        else:
-            is_gray = MODES[mode] == "gray"
         dtype = DTYPES.get(mode, "uint8")
         if image.format == "PPM":
             maximum = declared_maximum(image)
             if maximum is not None:
                 dtype = sample_dtype(maximum).name
         has_alpha = mode in ("LA", "RGBA") or "transparency" in image.info
-        if blocks is not None:
+        if blocks is None:
+            frame_count = _frame_count(image)
+        else:
+            frame_count = blocks.frame_count
             has_alpha = has_alpha or not blocks.covers_screen
         return {
             "format": str(image.format).replace("WEBP", "WebP"),
             "mode": mode,
             "width": image.width,
             "height": image.height,
-            "frames": _frame_count(image) if blocks is None else blocks.frame_count,
-            "bands": 1 if is_gray else 3,
+            "frames": frame_count,
+            "bands": 1 if _is_gray(image, mode, blocks) else 3,
             "dtype": dtype,
             "alpha": has_alpha,
             "orientation": _orientation(image),
         }
+
+
+def _is_gray(image: "ImageFile", mode: str, blocks: GifBlocks | None) -> bool:
+    """Return whether all frames of a file are gray; ``blocks`` are those of a GIF."""
+    if blocks is not None and blocks.frame_count > 1:
+        return blocks.is_gray
+    if mode == "P":
+        return is_gray_palette(_palette(image))
+    return MODES[mode] == "gray"
 
 
 def _facts_of_bit_fields(fields: BitFields) -> dict[str, Any]:
@@ -166,7 +172,7 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
 
 def _decode_gif(data: bytes, frame: object) -> DecodedImage:
     """Decode the requested frames of a GIF file."""
-    blocks = check_gif(data)
+    blocks = parse_gif(data)
     if blocks.frame_count > 1:
         with _open(with_transparent_screen(data, blocks)) as image:
             _check_size(image, data, frame, blocks.frame_count)

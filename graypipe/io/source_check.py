@@ -198,14 +198,19 @@ def select_keywords(
     selected = {**keywords, "bands": names}
     if is_sequence_of_pairs(keywords.get("range")):
         pairs = list(keywords["range"])
-        if len(pairs) != len(bands):
-            raise ChannelError(
-                f"range= must be one (black, white), or one per band: expected "
-                f"{len(bands)} pairs, got {len(pairs)}"
-            )
+        check_range_count(len(pairs), len(bands))
         positions = find_bands(names, bands)
         selected["range"] = [pairs[position] for position in positions]
     return replace(decoded, bands=names), selected
+
+
+def check_range_count(count: int, band_count: int) -> None:
+    """Raise ChannelError unless ``range=`` has one pair for each band."""
+    if count != band_count:
+        raise ChannelError(
+            "range= must be one (black, white), or one per band: expected "
+            f"{band_count} pairs, got {count}"
+        )
 
 
 def find_bands(names: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:

@@ -59,13 +59,7 @@ def facts(file: BinaryIO) -> dict[str, Any]:
     with _open(file) as tif:
         pages = PageList(file, tif)
         page = pages.load(pages.images[0])
-        frame_count, channel_count = len(pages.images), 1
-        series = find_series(tif)
-        if series is not None:
-            frames = SeriesFrames(series, pages)
-            frame_count = frames.count
-            sizes = zip(frames.image_axes, frames.image_shape, strict=True)
-            channel_count = prod(size for axis, size in sizes if axis == "C")
+        frame_count, channel_count = _count_frames_and_channels(pages)
         sample_count = page.samplesperpixel * channel_count
         has_alpha_sample = find_alpha_sample(page) is not None
         palette = read_palette(page)
@@ -91,6 +85,16 @@ def facts(file: BinaryIO) -> dict[str, Any]:
             "alpha": has_alpha_sample or bool(pages.masks) or palette_has_nodata,
             "orientation": read_orientation(page),
         }
+
+
+def _count_frames_and_channels(pages: PageList) -> tuple[int, int]:
+    """Return the number of frames, and of channels of a frame in separate pages."""
+    series = find_series(pages.tif)
+    if series is None:
+        return len(pages.images), 1
+    frames = SeriesFrames(series, pages)
+    sizes = zip(frames.image_axes, frames.image_shape, strict=True)
+    return frames.count, prod(size for axis, size in sizes if axis == "C")
 
 
 def decode(file: BinaryIO, request: Request) -> DecodedImage:

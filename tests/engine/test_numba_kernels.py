@@ -12,7 +12,7 @@ RNG = np.random.default_rng(11)
 ENGINES = {"numba": numba_engine, "numpy": numpy_engine}
 NAN = float("nan")
 
-JOBS = {
+SPECS = {
     "replicate": AffineSpec(((0.5,), (0.25,), (-1.5,)), (1.0, -2.0, 0.0), (3.0,)),
     "one band": AffineSpec(((0.1,),), (0.0,), (0.0,)),
     "pick": AffineSpec(
@@ -161,9 +161,9 @@ def reference(spec, source, target="float32"):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-@pytest.mark.parametrize("spec", JOBS)
+@pytest.mark.parametrize("spec", SPECS)
 def test_every_pass_is_what_float64_says(engine, source, target, spec):
-    spec = JOBS[spec]
+    spec = SPECS[spec]
     for interleaved in (False, True):
         x = planes(source, len(spec.black_levels), interleaved=interleaved)
         for layout in ("planar", "interleaved"):
@@ -175,7 +175,7 @@ def test_every_pass_is_what_float64_says(engine, source, target, spec):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("spec", JOBS)
+@pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize(
     ("source", "target"),
     [("uint8", "float32"), ("float32", "float32"), ("float32", "uint8")],
@@ -183,7 +183,7 @@ def test_every_pass_is_what_float64_says(engine, source, target, spec):
 def test_both_engines_agree_bit_for_bit_whatever_the_strides(
     source, target, spec, view
 ):
-    spec = JOBS[spec]
+    spec = SPECS[spec]
     for interleaved in (False, True):
         x = VIEWS[view](planes(source, len(spec.black_levels), interleaved=interleaved))
         for layout in TARGETS.values():
@@ -202,7 +202,7 @@ def test_both_engines_agree_bit_for_bit_whatever_the_strides(
     "width", [1, 2, 15, 16, 17, 63, 64, 65, 2047, 2049, 4099, 9000]
 )
 def test_vectors_and_their_remainders_give_the_same_pixels(pair, width):
-    for spec in (JOBS["repeats"], JOBS["replicate"]):
+    for spec in (SPECS["repeats"], SPECS["replicate"]):
         x = planes(pair[0], 1, (2, width))
         for layout in ("planar", "interleaved"):
             out = execute("numba", spec, x, TARGETS[layout]((3, 2, width), pair[1]))
@@ -234,7 +234,7 @@ def test_contiguous_columns_are_turned_whatever_their_number(dtype, shape):
 
 @pytest.mark.parametrize("rows", [1, 2, 3100])
 def test_planes_too_large_for_a_cache_are_copied_whole(rows):
-    spec = JOBS["moves"]
+    spec = SPECS["moves"]
     x = RNG.integers(0, 256, (3, rows, 3_300_000 // rows), np.uint8)
     np.testing.assert_array_equal(
         execute("numba", spec, x, np.zeros_like(x)), x[[2, 1, 2]]
@@ -247,7 +247,7 @@ def test_planes_too_large_for_a_cache_are_copied_whole(rows):
 
 @pytest.mark.parametrize("spec", ["replicate", "mix", "moves"])
 def test_frames_equal_their_singles_however_they_lie(spec):
-    spec = JOBS[spec]
+    spec = SPECS[spec]
     x = planes("uint8", len(spec.black_levels), (2, 3, 37, 41))
     for source in (
         x,
@@ -276,7 +276,7 @@ def test_frames_equal_their_singles_however_they_lie(spec):
 @pytest.mark.parametrize("spec", ["replicate", "mix", "guards", "repeats", "moves"])
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_nothing_around_the_target_is_touched(spec, kind):
-    spec = JOBS[spec]
+    spec = SPECS[spec]
     if not spec.selected_bands:
         kind = "float32"
     for height, width in ((1, 1), (3, 17), (5, 2100), (70, 61)):
@@ -361,7 +361,7 @@ def test_more_bands_than_a_kernel_holds_are_still_computed():
 def test_the_largest_integers_move_unchanged(dtype):
     x = np.array([[[np.iinfo(dtype).max, np.iinfo(dtype).min, 2**53 + 1]]], dtype)
     for layout in TARGETS.values():
-        out = execute("numba", JOBS["repeats"], x, layout((3, 1, 3), dtype))
+        out = execute("numba", SPECS["repeats"], x, layout((3, 1, 3), dtype))
         np.testing.assert_array_equal(out, np.repeat(x, 3, axis=0))
 
 
@@ -371,7 +371,7 @@ def test_memory_that_is_not_aligned_is_read_and_written():
     ).reshape(1, 9, 33)
     for layout in ("planar", "interleaved"):
         expected = execute(
-            "numpy", JOBS["replicate"], x, TARGETS[layout]((3, 9, 33), "float32")
+            "numpy", SPECS["replicate"], x, TARGETS[layout]((3, 9, 33), "float32")
         )
         memory = np.zeros(3 * 9 * 33 * 4 + 1, "uint8")[1:].view("float32")
         out = (
@@ -381,5 +381,5 @@ def test_memory_that_is_not_aligned_is_read_and_written():
         )
         assert not out.flags.aligned
         assert (
-            execute("numba", JOBS["replicate"], x, out).tobytes() == expected.tobytes()
+            execute("numba", SPECS["replicate"], x, out).tobytes() == expected.tobytes()
         )

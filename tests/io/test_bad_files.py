@@ -1,4 +1,4 @@
-"""Files that are no complete image: an error that names the file, no warning, no open handle."""
+"""Incomplete and unsupported files: an error that names the file, no warning, no open handle."""
 
 import struct
 import tracemalloc

@@ -90,7 +90,7 @@ WITHOUT_CHECKSUMS = {
 
 
 def damaged(data, random):
-    """Return `data` with up to three places deleted, changed or extended, a third early."""
+    """Return `data` after 1 to 3 deletions, changes or insertions, a third near its start."""
     data = bytearray(data)
     for _ in range(random.integers(1, 4)):
         reach = min(len(data), 300) if random.random() < 1 / 3 else len(data)

@@ -103,7 +103,7 @@ def test_every_way_to_pass_a_file_gives_the_same_image(name, tmp_path):
     header = facts(path)
     assert expected.flags.writeable
     with path.open("rb") as opened:
-        opened.seek(5)  # a file that was looked into is read from its start
+        opened.seek(5)  # files are read from the start, whatever their position
         ways = [
             str(path),
             content,
@@ -188,7 +188,7 @@ def test_frames_of_different_sizes_are_no_stack():
 
 
 @pytest.mark.parametrize("wrong", [None, 7, GRAY8, ["a.png"], io.StringIO("text")])
-def test_what_is_no_file_is_refused_with_what_would_be(wrong):
+def test_objects_that_are_no_file_are_refused(wrong):
     with pytest.raises(gp.ReadError, match=r"expected a .*(path|binary)"):
         gp.read(wrong)
 

@@ -182,7 +182,7 @@ def test_missing_tiles_are_not_filled_with_black():
     (length,) = struct.unpack_from(">I", data, start + 6)
     with pytest.raises(gp.ReadError, match="expected 6 tiles, got 5"):
         gp.read(data[:start] + data[start + length :])
-    # One more part of the first tile is announced than follows.
+    # The first tile declares one more part than it has.
     assert data[start + 11] == 1
     promised = data[: start + 11] + b"\2" + data[start + 12 :]
     with pytest.raises(gp.ReadError, match="expected 2 parts of tile 0, got 1"):

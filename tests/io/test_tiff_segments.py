@@ -1,4 +1,4 @@
-"""Strips and tiles of TIFF files: what a codec can notice is an error."""
+"""Strips and tiles of TIFF files: damage that a codec can detect is an error."""
 
 import io
 import zlib
