@@ -5,6 +5,7 @@ from doctests import run_examples
 
 MODULES = [
     "graypipe.adapters.albumentations",
+    "graypipe.adapters.jax",
     "graypipe.adapters.keras",  # ChannelLayer, whose __module__ is the public path
     "graypipe.adapters.keras.fold",
     "graypipe.adapters.keras.transfer",

@@ -24,6 +24,7 @@ SIGNATURES = {
     "keras.fold_into": FOLD,
     "keras.compare": "(model, plan, folded, folded_plan)",
     "keras.transfer_into": TRANSFER,
+    "jax.apply": "(plan)",
 }
 
 

@@ -8,6 +8,7 @@ FRAMEWORK_PAGES = [
     "docs/albumentations.md",
     "docs/fitting.md",
     "docs/inspect.md",
+    "docs/jax.md",
     "docs/reading.md",
     "docs/resizing.md",
     "docs/scale.md",

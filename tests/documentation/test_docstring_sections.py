@@ -19,6 +19,7 @@ PUBLIC_NAMES = {
     "graypipe": graypipe.__all__,
     "graypipe.weights": graypipe.weights.__all__,
     "graypipe.adapters.albumentations": ["ToBackbone"],
+    "graypipe.adapters.jax": ["apply"],
     "graypipe.adapters.keras": graypipe.adapters.keras.__all__,
     "graypipe.adapters.tf_data": ["ToBackbone"],
     "graypipe.adapters.torch": graypipe.adapters.torch.__all__,

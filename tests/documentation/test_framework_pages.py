@@ -68,6 +68,10 @@ def test_inspect(folder):
     run("docs/inspect.md")
 
 
+def test_jax(rng):
+    run("docs/jax.md", images=rng.integers(0, 256, (4, 12, 16), dtype=np.uint8))
+
+
 def test_reading(folder, rng):
     deep = rng.integers(0, 4096, (4, 12, 16), dtype=np.uint16)
     save_image(folder / "scan.png", (deep[0] // 16).astype(np.uint8))
