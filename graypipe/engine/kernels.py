@@ -342,7 +342,7 @@ def _guard(x, black, low, high, is_nodata, any_nodata, flags):
 def _mix(x, pitch, rows, weights, y):
     """Sum weighted rows of ``x``, then an offset, in this order.
 
-    An offset of -0.0 stands for none: it changes no sum, the sign of a zero included.
+    An offset of -0.0 means no offset: it changes no sum, not even the sign of a zero.
     """
     n, count, offset = y.size, rows[0], weights[0]
     if count == 0:

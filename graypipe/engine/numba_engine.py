@@ -37,7 +37,7 @@ ONE_TO_THREE_TARGETS = (MemoryLayout.PLANAR, MemoryLayout.INTERLEAVED)
 # block stays in the second-level cache until it is read again.
 TRANSPOSED_BYTES = 56 * 1024
 
-# An offset that changes no sum, the sign of a zero included.
+# An offset that changes no sum, not even the sign of a zero.
 NO_OFFSET = -0.0
 
 # Pixels in a block of converted elements, so that the copies stay in the cache.

@@ -17,14 +17,14 @@ from ..validation import is_sequence_of_pairs
 from .image_file import read
 from .source_check import check_range_count
 
-Path = str | os.PathLike[str]
+FilePath = str | os.PathLike[str]
 
 # Maximum number of names in a message.
 MAX_LISTED_NAMES = 6
 
 
 def read_bands(
-    files: Path | Sequence[Path] | Mapping[str, Path],
+    files: FilePath | Sequence[FilePath] | Mapping[str, FilePath],
     *,
     bands: str | Sequence[str] | None = None,
     pattern: str | os.PathLike[str] | None = None,
@@ -125,7 +125,7 @@ def read_bands(
     return image, _merge(tuple(paths), band_sources)
 
 
-def _paths(files: Any, bands: Any, pattern: Path | None) -> dict[str, str]:
+def _paths(files: Any, bands: Any, pattern: FilePath | None) -> dict[str, str]:
     """Return band name -> path for the arguments of `read_bands`."""
     if isinstance(files, Mapping):
         if bands is not None:
@@ -199,7 +199,7 @@ def _natural_order(name: str) -> tuple[list[str | int], str]:
     return parts, name
 
 
-def _names_of_files(files: Sequence[Path], bands: Any) -> tuple[str, ...]:
+def _names_of_files(files: Sequence[FilePath], bands: Any) -> tuple[str, ...]:
     """Return the bands of a list of files.
 
     Raises

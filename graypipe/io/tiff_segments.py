@@ -60,7 +60,7 @@ ROWS_PER_STRIP = 278
 # these three detect all in RLE and Group 4 strips, and 98 % in Group 3 strips.
 CCITT_ENDINGS = ("1", "01", "0001")
 
-# Bytes to read at once. Larger reads save nothing, and memory is reused for small ones.
+# Bytes to read at once. Larger reads are not faster, and small ones reuse memory.
 READ_SIZE = 1 << 16
 
 # What `TiffPage.decode` returns: the pixels of a segment, their position in the page

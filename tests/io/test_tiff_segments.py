@@ -66,9 +66,9 @@ def test_segments_at_offset_zero_are_missing(layout, compression):
         image = np.ascontiguousarray(RGB8.transpose(2, 0, 1))
     data = tiff(image, **keywords)
     np.testing.assert_array_equal(gp.read(data)[0], image)
-    page, found = segments(data)
+    page, locations = segments(data)
     offset_tag = 324 if page.is_tiled else 273
-    for number in (0, len(found) - 1):
+    for number in (0, len(locations) - 1):
         with pytest.raises(gp.ReadError, match="strips or tiles, got"):
             gp.read(with_tag(data, offset_tag, number, 0))
 
@@ -141,8 +141,8 @@ def test_segments_that_end_early_raise(codec, image, layout):
     data = tiff(image, photometric=photometric, compression=codec, **LAYOUTS[layout])
     expected = gp.read(data)[0]
     np.testing.assert_array_equal(expected, tifffile.imread(io.BytesIO(data)))
-    page, found = segments(data)
-    _, size = found[0]
+    page, locations = segments(data)
+    _, size = locations[0]
     for kept in (size // 4, size // 2, size * 7 // 8):
         with pytest.raises(gp.ReadError):
             gp.read(with_tag(data, size_tag(page), 0, kept))
