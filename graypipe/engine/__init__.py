@@ -1,7 +1,7 @@
 """The engine: affine passes over images, bound to layouts and dtypes.
 
-`Execution` is what plans and maps call. It picks the numba engine where numba is
-installed, else the NumPy engine; both give the same result, bit for bit.
+Plans and maps call `Execution`. It uses the numba engine if numba is installed, else
+the NumPy engine; both give the same result, bit for bit.
 """
 
 import os
@@ -36,8 +36,8 @@ __all__ = [
 
 ENGINES = ("numba", "numpy")
 
-# Most combinations of shapes and strides that an Execution caches. Without a bound, the
-# cache would grow with every new size of image.
+# Maximum number of combinations of shapes and strides that an Execution caches. Without
+# a bound, the cache would grow with every new size of image.
 MAX_CACHED_RUNS = 256
 
 Run = Callable[[NDArray[Any], NDArray[Any]], None]

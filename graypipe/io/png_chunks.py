@@ -76,7 +76,7 @@ UNIQUE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"acTL")
 # What a frame of an animation leaves behind: itself, nothing, or what was there before.
 DISPOSE_NONE, DISPOSE_BACKGROUND, DISPOSE_PREVIOUS = 0, 1, 2
 
-# Whether a frame replaces what is below it, or is laid over it.
+# Whether a frame replaces what is below it, or is composited over it.
 BLEND_SOURCE, BLEND_OVER = 0, 1
 
 
