@@ -386,8 +386,9 @@ def _check_adaptable(
     if name.endswith("bias"):
         # A layer without a bias is the usual reason. A bias of zeros is equivalent.
         message += (
-            "; for a layer without a bias, pass zeros: "
-            f"{{**source, {name!r}: np.zeros(outputs)}}"
+            "; for a layer without a bias, add zeros to the mapping of weights, such "
+            "as a state dict: pass "
+            f"{{**source, {name!r}: np.zeros({targets[name].shape})}}"
         )
     raise ChannelError(message)
 

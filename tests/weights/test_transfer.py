@@ -327,7 +327,7 @@ def test_a_missing_bias_is_requested_as_zeros():
     adapt = {first: lambda w, b: gp.weights.fold(w, b, channel_map, layout="OIHW")}
     with pytest.raises(
         gp.ChannelError,
-        match=r"contains 'encoder.0.bias', but no weight of the source.*pass zeros: \{\*\*source, 'encoder.0.b",
+        match=r"contains 'encoder.0.bias', but no weight of the source.*add zeros.*: pass \{\*\*source, 'encoder.0.b",
     ):
         gp.weights.transfer(TARGET, source, rename=renamed, adapt=adapt)
     source |= {"encoder.0.bias": np.zeros(8)}

@@ -69,13 +69,7 @@ def resolve_adapt(
             resolved[name] = value
             continue
         if not isinstance(name, str) or not name.endswith(kernel_suffix):
-            kind = "plan" if isinstance(value, Plan) else "channel map"
-            raise ChannelError(
-                f"a {kind} can only adapt the kernel of the layer that "
-                f"reads the image (a name ending in {kernel_suffix!r}), got one for "
-                f"{name!r}: name the kernel alone, which adapts the bias too if "
-                "necessary, or pass a function for other weights"
-            )
+            raise _not_a_kernel(name, value, target_names, kernel_suffix)
         channel_map = _unit_map(value, name) if isinstance(value, Plan) else value
         fold = _folding_function(name, channel_map, kernel_layouts)
         if not any(channel_map.offset):
@@ -91,6 +85,23 @@ def resolve_adapt(
             )
         resolved[name, bias] = fold
     return resolved
+
+
+def _not_a_kernel(
+    name: Any, value: ChannelMap | Plan, target_names: Collection[str], suffix: str
+) -> ChannelError:
+    """Return the error for ``value`` adapting ``name``, which is not a kernel."""
+    kind = "plan" if isinstance(value, Plan) else "channel map"
+    kernel = "the kernel alone"
+    # The name of a layer is a good guess: show the kernel of that layer.
+    for candidate in (f"{name}.{suffix}", f"{name}/{suffix}"):
+        if candidate in target_names:
+            kernel = repr(candidate)
+    return ChannelError(  # type: ignore[no-any-return]  # its constructor is that of Exception
+        f"a {kind} can only adapt the kernel of the layer that reads the image (a name "
+        f"ending in {suffix!r}), got one for {name!r}: name {kernel}, which adapts the "
+        "bias too if necessary, or pass a function for other weights"
+    )
 
 
 def _unit_map(plan: Plan, name: str) -> ChannelMap:

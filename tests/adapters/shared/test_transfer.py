@@ -75,6 +75,10 @@ def test_plans_and_channel_maps_adapt_only_kernels(value, kind):
             match=rf"{kind} can only .*ending in 'weight'.*alone.*pass a function",
         ):
             resolve_adapt({name: value}, HELD, LAYOUTS, "weight")
+    with pytest.raises(gp.ChannelError, match=r"got one for 'c': name 'c\.weight', "):
+        resolve_adapt({"c": value}, HELD, LAYOUTS, "weight")
+    with pytest.raises(gp.ChannelError, match="name 'c/kernel', "):
+        resolve_adapt({"c": value}, ("c/kernel",), LAYOUTS, "kernel")
 
 
 def test_an_offset_needs_a_bias():

@@ -106,6 +106,17 @@ def test_a_plan_or_its_map_adapts_kernel_and_bias(adapter):
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_error_for_a_source_without_bias_shows_the_zeros_to_add():
+    big = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False))
+    small = nn.Sequential(nn.Conv2d(1, 4, 3))
+    with pytest.raises(gp.ChannelError, match="a state dict: pass ") as refused:
+        transfer_into(small, big, adapt={"0.weight": GRAY})
+    cure = str(refused.value).partition(": pass ")[2]
+    source = eval(cure, {"source": big.state_dict(), "np": np})
+    report = transfer_into(small, source, adapt={"0.weight": GRAY})
+    assert report.adapted == ("0.weight", "0.bias")
+
+
 def test_a_kernel_of_other_bands_is_skipped_and_reported():
     small = encoder(1, seed=1)
     before = state(small)
