@@ -12,12 +12,16 @@ from numpy.typing import DTypeLike, NDArray
 from . import engine, layouts, rational, serialization
 from .bands import format_bands, parse_bands
 from .errors import ChannelError, CopyRequiredError, DTypeError
+from .messages import describe_value, did_you_mean
 from .validation import as_finite_float, is_ordered_iterable, set_fields
 
 Bands = str | Iterable[str]
 MixWeights = Mapping[str, str | Mapping[str, float]]
 # The mapping that `plan` takes as via: None marks an output band that is missing.
 ViaWeights = Mapping[str, str | Mapping[str, float] | None]
+
+# Bands that an error message lists
+MOST_SHOWN = 6
 
 # Weights of R, G and B in the luma signal of each video standard.
 LUMINANCE = {
@@ -403,8 +407,8 @@ def _positions(
     if requested is None:
         return list(range(len(own_bands)))
     if set(own_bands) != set(requested):
-        missing = sorted(set(requested) - set(own_bands))
-        unexpected = sorted(set(own_bands) - set(requested))
+        missing = sorted(set(requested) - set(own_bands))[:MOST_SHOWN]
+        unexpected = sorted(set(own_bands) - set(requested))[:MOST_SHOWN]
         raise ChannelError(
             f"the map has the {side} bands {format_bands(own_bands)}, expected "
             f"{format_bands(requested)} (missing from the map: {missing}, unexpected "
@@ -432,7 +436,7 @@ def _requested_view(
     if copy is not None and copy is not False:
         raise DTypeError(
             "expected copy to be True, None (a view if possible) or False (a view or "
-            f"an error), got {copy!r}"
+            f"an error), got {describe_value(copy)}"
         )
     view = execution.view(image)
     if view is None and copy is False:
@@ -493,7 +497,7 @@ def replicate(
     if len(factors) != len(outputs):
         raise ChannelError(
             "expected gains to be a sequence with one factor per output band "
-            f"{format_bands(outputs)}, got {gains!r}"
+            f"{format_bands(outputs)}, got {describe_value(gains)}"
         )
     return ChannelMap([(gain,) for gain in factors], inputs=inputs, outputs=outputs)
 
@@ -560,7 +564,7 @@ def mix(weights: MixWeights, *, of: Bands) -> ChannelMap:
     if not isinstance(weights, Mapping):
         raise ChannelError(
             'expected a mapping such as {"R": {"R": 0.5, "Y": 0.5}, "G": "G"}, '
-            f"got {weights!r}"
+            f"got {describe_value(weights)}"
         )
     rows = [_mix_row(band, terms, inputs) for band, terms in weights.items()]
     return ChannelMap(rows, inputs=inputs, outputs=tuple(weights))
@@ -584,13 +588,14 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
     if not isinstance(terms, Mapping):
         raise ChannelError(
             f"expected a band name or a mapping of weights for output band {band!r}, "
-            f"got {terms!r}"
+            f"got {describe_value(terms)}"
         )
     unknown = [name for name in terms if name not in inputs]
     if unknown:
         raise ChannelError(
-            f"output band {band!r} uses {unknown[0]!r}, which is not one of the input "
-            f"bands {format_bands(inputs)}: name one of these"
+            f"output band {band!r} uses {describe_value(unknown[0])}, which is not one "
+            f"of the input bands {format_bands(inputs)}: name one of these"
+            f"{did_you_mean(unknown[0], inputs)}"
         )
     return tuple(terms.get(name, 0.0) for name in inputs)
 
@@ -675,7 +680,8 @@ def luminance(standard: str = "rec601", *, of: Bands = "RGB") -> ChannelMap:
     """
     if standard not in LUMINANCE:
         raise ChannelError(
-            f"expected the standard to be one of {sorted(LUMINANCE)}, got {standard!r}"
+            f"expected the standard to be one of {sorted(LUMINANCE)}, got "
+            f"{describe_value(standard)}{did_you_mean(standard, LUMINANCE)}"
         )
     weights = dict(zip("RGB", LUMINANCE[standard], strict=True))
     return mix({"gray": weights}, of=of)
@@ -707,9 +713,11 @@ def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> st
         placeholder += ", ..."
     placeholder += ">"
     entries = []
-    for band in outputs:
+    for band in outputs[:MOST_SHOWN]:
         origin = band if band in inputs else placeholder
         entries.append(f'"{band}": "{origin}"')
+    if len(outputs) > MOST_SHOWN:
+        entries.append("...")
     complete = set(outputs) <= set(inputs)  # no placeholder is left
     message = (
         f"cannot infer a channel map from {format_bands(inputs)} to "
@@ -719,7 +727,7 @@ def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> st
     )
     unused = [band for band in inputs if band not in outputs]
     if unused and complete:
-        message += f"This ignores the input bands {unused}. "
+        message += f"This ignores the input bands {unused[:MOST_SHOWN]}. "
     message += 'A weighted sum is written as {"R": {"R": 0.5, "Y": 0.5}}'
     if complete:
         message += "."

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ChannelError, LayoutError
+from .messages import describe_value
 
 LETTERS = "NTDHWC"
 
@@ -26,13 +27,15 @@ def parse(layout: str) -> str:
         If ``layout`` is not a string of distinct `LETTERS` that includes H and W.
     """
     if not isinstance(layout, str):
-        raise LayoutError(f"expected a layout string such as 'HWC', got {layout!r}")
+        raise LayoutError(
+            f"expected a layout string such as 'HWC', got {describe_value(layout)}"
+        )
     letters = set(layout)
     distinct = len(letters) == len(layout)
     if not distinct or not letters <= set(LETTERS) or not {"H", "W"} <= letters:
         raise LayoutError(
             f"expected a layout of distinct letters from {LETTERS} that includes H and "
-            f"W (such as 'HW', 'HWC' or 'NCHW'), got {layout!r}"
+            f"W (such as 'HW', 'HWC' or 'NCHW'), got {describe_value(layout)}"
         )
     return str.__str__(layout)  # a member of a string Enum becomes a plain string
 
@@ -237,6 +240,10 @@ def _axes_message(shape: tuple[int, ...], layout: str, count: int) -> str:
     """Return the message for a wrong number of axes, with every plausible layout."""
     hint = "Declare the layout of the image."
     alternatives = _alternative_layouts(layout, len(shape))
+    for other in _single_band_layouts(layout, shape):
+        # An axis of size 1 is most probably the band axis: list that layout first.
+        alternatives = [each for each in alternatives if each[0] != other]
+        alternatives.insert(0, (other, f"declare layout={other!r} in the Source"))
     if alternatives:
         interpretations = [
             f"{other} ({describe(other, shape)}): {advice}"
@@ -247,6 +254,21 @@ def _axes_message(shape: tuple[int, ...], layout: str, count: int) -> str:
         f"expected {len(layout)} axes (layout {layout!r}, {_format_count(count)}), got "
         f"{len(shape)} axes of shape {shape}. {hint}"
     )
+
+
+def _single_band_layouts(layout: str, shape: tuple[int, ...]) -> list[str]:
+    """Return the layouts with C for ``shape`` if its first or last axis has size 1.
+
+    The last of them is the most probable.
+    """
+    if "C" in layout or len(shape) != len(layout) + 1:
+        return []
+    layouts = []
+    if shape[0] == 1:
+        layouts.append("C" + layout)
+    if shape[-1] == 1:
+        layouts.append(layout + "C")
+    return layouts
 
 
 def _alternative_layouts(layout: str, axes: int) -> list[tuple[str, str]]:

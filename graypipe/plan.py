@@ -1,10 +1,11 @@
 """Plans: a source, a target and the map between them, composed into one map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from os import PathLike
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -28,11 +29,14 @@ from .errors import (
     RangeError,
 )
 from .explain import explain
+from .messages import describe_value
+from .presets import PRESETS
 from .source import Pair, Source
 from .target import Target
 from .validation import set_fields
 
 Array = NDArray[Any]
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,9 @@ class Plan:
         Parameters
         ----------
         images : ndarray or list of ndarray
-            An array with a leading axis N, or a list of images of equal shape, which
-            are converted without stacking them first.
+            An array with a leading axis N (or where the source layout has it), or a
+            list of images of equal shape, which are converted without stacking them
+            first.
         out : ndarray, optional
             Array to write into, with the same requirements as for a single image.
         threads : int, default 1
@@ -149,8 +154,8 @@ class Plan:
         Raises
         ------
         LayoutError
-            If the layout of the source already has the axis N, if the shapes differ, or
-            if the list is empty.
+            If the shapes differ, if the list is empty, or if ``images`` is a list and
+            the layout of the source has the axis N.
         LayoutError, ChannelError, DTypeError, RangeError
             As for a single image.
 
@@ -162,16 +167,18 @@ class Plan:
         >>> plan.batch(np.zeros((8, 32, 32), np.uint8), threads=2).shape
         (8, 3, 32, 32)
         """
-        if "N" in self._conversion.target_layout:
-            raise LayoutError(
-                f"the source layout {self._conversion.source_layout!r} already has "
-                "the axis N: call the plan itself"
-            )
         engine.check_threads(threads)
+        has_batch_axis = "N" in self._conversion.target_layout
         if isinstance(images, list | tuple):
+            if has_batch_axis:
+                raise LayoutError(
+                    f"the source layout {self._conversion.source_layout!r} already has "
+                    "the axis N: pass one array, or remove N from the layout"
+                )
             return self._batch_of_list(images, out, threads)
         array = engine.check_image(images)
-        return self._batched._execution(array.dtype)(array, out, threads)
+        plan = self if has_batch_axis else self._batched
+        return plan._execution(array.dtype)(array, out, threads)
 
     def view(self, image: Array) -> Array:
         """Return the result as a view of the image.
@@ -630,6 +637,98 @@ class Plan:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+# What takes the arguments that `plan` does not have
+KEYWORD_CALLS = {
+    "gp.Source('gray', {}=...)": ("bits", "range", "clip", "nodata", "dtype"),
+    "gp.Source('gray', layout=...) or gp.preset('imagenet', layout=...)": ("layout",),
+    "gp.preset('imagenet', {}=...)": ("mean", "std"),
+    "plan(image, out=...)": ("out",),
+    "plan.batch(images, threads=...)": ("threads",),
+    "resize before or after the plan, because graypipe does not": (
+        "size",
+        "resize",
+        "crop",
+        "image_size",
+        "input_size",
+    ),
+}
+
+
+def _name_unknown_keywords(build: Callable[P, Plan]) -> Callable[P, Plan]:
+    """Let `plan` name the call that takes a keyword which it does not have."""
+
+    @wraps(build)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Plan:
+        for keyword in kwargs:
+            if keyword not in ("source", "target", "via"):
+                raise TypeError(_unknown_keyword_message(keyword))
+        return build(*args, **kwargs)
+
+    return checked
+
+
+def _unknown_keyword_message(keyword: str) -> str:
+    """Return the error message for a keyword that `plan` does not have."""
+    message = f"plan() got an unexpected keyword argument {describe_value(keyword)}"
+    for call, keywords in KEYWORD_CALLS.items():
+        if keyword in keywords:
+            return f"{message}: {call.format(keyword)}"
+    return f"{message}: it takes source, target and via"
+
+
+def _check_describes_images(source: Any, target: object) -> None:
+    """Raise ChannelError if ``source`` is an image, a file or a target."""
+    target_text = "target"
+    if isinstance(target, str):
+        target_text = describe_value(target)
+    expected = "expected a description of the images, such as 'gray' or 'RGB', got"
+    if _is_image(source):
+        bands = "RGB" if 3 in _axes_of_bands(source) else "gray"
+        raise ChannelError(
+            f"{expected} {describe_value(source)}: build the plan first and call it, "
+            f"as in gp.plan({bands!r}, {target_text})(image)"
+        )
+    if isinstance(source, list | tuple) and source and _is_image(source[0]):
+        raise ChannelError(
+            f"{expected} {describe_value(source)}: build the plan first, as in "
+            f"gp.plan('gray', {target_text}).batch(images)"
+        )
+    if _is_path(source):
+        raise ChannelError(
+            f"{expected} the path {describe_value(str(source))}: image, source = "
+            f"gp.read(path) reads the file; then gp.plan(source, {target_text})(image)"
+        )
+    if isinstance(source, Target) or (isinstance(source, str) and source in PRESETS):
+        raise ChannelError(
+            f"{expected} the target {describe_value(source)}: the source is the first "
+            "argument, as in gp.plan('gray', 'imagenet')"
+        )
+
+
+def _is_image(value: object) -> bool:
+    """Return whether ``value`` is an array, a tensor or a PIL image."""
+    return hasattr(value, "getbands") or len(getattr(value, "shape", ())) > 1
+
+
+def _axes_of_bands(image: Any) -> tuple[int, ...]:
+    """Return the sizes of the axes of an image that may be its bands."""
+    if hasattr(image, "getbands"):
+        return (len(image.getbands()),)
+    return (image.shape[0], image.shape[-1])
+
+
+def _is_path(value: object) -> bool:
+    """Return whether ``value`` is a path or looks like one."""
+    if isinstance(value, PathLike):
+        return True
+    if not isinstance(value, str):
+        return False
+    _, dot, suffix = value.rpartition(".")
+    has_suffix = bool(dot) and suffix.isalnum() and not suffix.isdigit()
+    return "/" in value or "\\" in value or has_suffix
+
+
+@_name_unknown_keywords
 def plan(
     source: Source | Bands,
     target: Any,
@@ -680,6 +779,7 @@ def plan(
     array([0., 1., 1.], dtype=float32)
     """
     if not isinstance(source, Source):
+        _check_describes_images(source, target)
         source = Source(source)
     if not isinstance(target, Target):
         target = Target.of(target)

@@ -9,6 +9,7 @@ from math import isnan, nan
 from typing import Any
 
 from .errors import ChannelError
+from .messages import describe_value
 
 # Version of the JSON format. Text with another version, or without one, is rejected.
 FORMAT = 1
@@ -71,7 +72,7 @@ def from_record(cls: Any, record: Any, *required: str) -> Any:
         optional = [name for name in field_names if name not in required]
         raise ChannelError(
             f"expected a JSON object for {cls.__name__} with the fields "
-            f"{list(required)} and optionally {optional}, got {record!r}"
+            f"{list(required)} and optionally {optional}, got {describe_value(record)}"
         )
     arguments = dict(record)
     if arguments.get("nodata") == "nan":

@@ -12,6 +12,7 @@ from . import layouts
 from .bands import format_bands, parse_bands
 from .engine import holds, limits, supported_dtype
 from .errors import ChannelError, DTypeError, RangeError
+from .messages import describe_value
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
 # (black, white) in stored values
@@ -378,7 +379,9 @@ def _validate_bits(bits: Any, range: object) -> int | None:
         )
     is_integer = isinstance(bits, int | np.integer) and not isinstance(bits, bool)
     if not is_integer or not 1 <= bits <= 64:
-        raise RangeError(f"expected bits to be an integer from 1 to 64, got {bits!r}")
+        raise RangeError(
+            f"expected bits to be an integer from 1 to 64, got {describe_value(bits)}"
+        )
     return int(bits)
 
 
@@ -407,8 +410,8 @@ def _validate_clip(clip: object) -> bool:
     """Return ``clip`` as a bool; reject numbers, which could be mistaken for bounds."""
     if not isinstance(clip, bool | np.bool_):
         raise RangeError(
-            f"expected clip to be True or False, got {clip!r}: the clip bounds are "
-            "given by range="
+            f"expected clip to be True or False, got {describe_value(clip)}: the clip "
+            "bounds are given by range="
         )
     return bool(clip)
 

@@ -11,6 +11,7 @@ from . import layouts, rational
 from .bands import format_bands, parse_bands
 from .engine import supported_dtype
 from .errors import ChannelError, RangeError
+from .messages import describe_value, did_you_mean
 from .presets import PRESETS
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
@@ -369,7 +370,8 @@ def _reorder(
     if unknown:
         raise ChannelError(
             f"preset {name!r} has a {key} for {format_bands(preset_bands)}, but none "
-            f"for {unknown[0]!r}: pass mean= and std= for your bands, or map your "
+            f"for {unknown[0]!r}{did_you_mean(unknown[0], preset_bands)}: pass mean= "
+            "and std= for your bands, or map your "
             f"bands to {format_bands(preset_bands)} with via="
         )
     return tuple(statistic[preset_bands.index(band)] for band in bands)
@@ -380,7 +382,7 @@ def _validate_statistic(value: Any, bands: tuple[str, ...], name: str) -> Statis
     if isinstance(value, Set | Mapping):
         raise RangeError(
             f"expected {name} to be a number, or a sequence with one number per band, "
-            f"got {value!r}"
+            f"got {describe_value(value)}"
         )
     if not is_ordered_iterable(value):
         return as_finite_float(value, name)

@@ -162,7 +162,7 @@ def test_batches_take_arrays_and_lists_of_equal_images():
     for wrong in (images[0], images[None]):
         with pytest.raises(gp.LayoutError):
             plan.batch(wrong)
-    with pytest.raises(gp.LayoutError, match="already has the axis N"):
+    with pytest.raises(gp.LayoutError, match="expected 3 axes"):
         gp.plan(gp.Source("gray", "NHW"), "imagenet").batch(images[None])
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from .. import Plan, Source, Target, preset
+from ..bands import parse_bands_and_bits
 from ..engine import supported_dtype
 from ..errors import GraypipeError
 
@@ -138,7 +139,10 @@ def parse_bands(text: str) -> tuple[str, ...]:
                 f"expected bands such as gray, RGBY or B02,B03,B04, got {text!r}: band "
                 "names must not contain spaces or any of : = * +"
             )
-    if "," in text or not re.fullmatch("[A-Z]+", names[0]):
+    if "," in text:
+        return tuple(names)
+    if not re.fullmatch("[A-Z]+", names[0]):
+        _check_spelling(text)
         return tuple(names)
     letters = tuple(names[0])
     if len(set(letters)) < len(letters):
@@ -147,6 +151,18 @@ def parse_bands(text: str) -> tuple[str, ...]:
             f"{text + ','!r} for a single band with that name"
         )
     return letters
+
+
+def _check_spelling(text: str) -> None:
+    """Raise ArgumentTypeError for a misspelling such as "gray12" or "rgb"."""
+    intended = parse_bands_and_bits(text)
+    if intended is None or text == "gray":
+        return
+    suggestion = ":".join(filter(None, intended))
+    raise ArgumentTypeError(
+        f"got the bands {text!r}: did you mean {suggestion}? For a single band of that "
+        f"name, write {text + ','!r}"
+    )
 
 
 def parse_target(text: str) -> Target:

@@ -2,12 +2,14 @@
 
 from contextlib import suppress
 from functools import cache
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import DTypeError, LayoutError
+from ..messages import LONGEST_VALUE, describe_value
 
 INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
 SUPPORTED = frozenset({"bool", *INTEGERS, "float16", "float32", "float64"})
@@ -36,9 +38,12 @@ def supported_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     hint = ""
     if parsed is not None and parsed.kind == "O":
         hint = ": pass images of several sizes as a list, or crop them first"
+    described = describe_value(dtype)
+    if parsed is not None:
+        described = str(parsed)[:LONGEST_VALUE]
     raise DTypeError(
         "expected bool, an integer of 8-64 bits or a float of 16-64 bits, "
-        f"got {parsed or dtype!r}{hint}"
+        f"got {described}{hint}"
     )
 
 
@@ -88,10 +93,38 @@ def check_image(image: object) -> NDArray[Any]:
             kind = type(image)
             raise DTypeError(
                 f"expected a NumPy array, got {kind.__module__}.{kind.__qualname__}: "
-                "convert it with np.asarray, or use the adapter of its framework"
+                f"{_array_advice(image)}"
             )
         image = np.asarray(image)
     return image
+
+
+# What converts the images of a framework, by the first part of the module of their type
+ADAPTERS = {
+    "torch": "ToBackbone(plan) of graypipe.adapters.torchvision",
+    "torchvision": "ToBackbone(plan) of graypipe.adapters.torchvision",
+    "tensorflow": "ToBackbone(plan) of graypipe.adapters.tf_data",
+    "keras": "ChannelLayer(plan) of graypipe.adapters.keras",
+    "PIL": "ToBackbone(plan) of graypipe.adapters.torchvision",
+}
+
+
+def _array_advice(image: object) -> str:
+    """Return what to do with an image that is no array."""
+    if isinstance(image, str | bytes | PathLike):
+        return (
+            "read the file first with image, source = gp.read(path), and build the "
+            "plan from that source"
+        )
+    package = type(image).__module__.split(".")[0]
+    if package in ADAPTERS:
+        return (
+            f"use {ADAPTERS[package]}, or convert it with np.asarray, in the layout of "
+            "the source"
+        )
+    if isinstance(image, list | tuple):
+        return "convert it with np.asarray; plan.batch takes a list of images"
+    return "convert it with np.asarray, or use the adapter of its framework"
 
 
 def check_out(

@@ -9,14 +9,9 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ..errors import ChannelError, DTypeError
+from ..messages import closest_name, describe_value, did_you_mean, plain_name
 from ..presets import KERAS_MODELS, KERAS_MODULES, PRESETS
-from ..validation import (
-    as_finite_float,
-    closest_name,
-    describe_value,
-    is_ordered_iterable,
-    plain_name,
-)
+from ..validation import as_finite_float, is_ordered_iterable
 
 # Presence of one of these marks the configuration of an image processor.
 HF_KEYS = ("image_mean", "do_normalize", "do_rescale", "image_processor")
@@ -107,10 +102,7 @@ def keras_preset(model: Any) -> str:
     found = find_keras_preset(model)
     if found is not None:
         return found
-    hint = ""
-    if isinstance(model, str):
-        closest = closest_name(model, KERAS_MODELS_BY_NAME)
-        hint = "" if closest is None else f" (did you mean {closest!r}?)"
+    hint = did_you_mean(model, KERAS_MODELS_BY_NAME)
     raise ChannelError(
         "expected a model of keras.applications such as 'ResNet50' or "
         f"keras.applications.ResNet50, got {describe_value(model)}{hint}: or choose "

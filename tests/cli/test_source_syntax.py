@@ -154,3 +154,21 @@ def test_dtypes_are_parsed():
 def test_a_wrong_dtype_is_refused(text):
     with pytest.raises(ArgumentTypeError, match="uint16"):
         source_syntax.parse_dtype(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("gray12", "gray:12"),
+        ("gray12:nodata=0", "gray:12"),
+        ("gray_16bit", "gray:16"),
+        ("Gray", "gray"),
+        ("rgb", "RGB"),
+        ("RGB16", "RGB:16"),
+    ],
+)
+def test_misspelt_sources_are_refused_with_the_right_one(text, meant):
+    with pytest.raises(ArgumentTypeError, match=f"did you mean {meant}[?]"):
+        source_syntax.parse_source(text)
+    bands = text.partition(":")[0]
+    assert source_syntax.parse_source(bands + ",").bands == (bands,)
