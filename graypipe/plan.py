@@ -90,9 +90,11 @@ class Plan:
 
         Parameters
         ----------
-        image : ndarray
+        image : ndarray or PIL.Image.Image
             Array with the layout and bands of the source, of any strides and byte
-            order. It is not modified.
+            order. It is not modified. The mode of a PIL image states its layout, bands
+            and dtype; the layout of the source is not used. If the image still refers
+            to its file, Pillow must have decoded it without loss.
         out : ndarray, optional
             Array to write into. It must have the shape and dtype of the result and be
             writable. It must not overlap ``image`` or have internal overlap. Any
@@ -110,6 +112,8 @@ class Plan:
         LayoutError, ChannelError, DTypeError, RangeError
             If the image does not match the source, or ``out`` does not match the
             result.
+        ReadError
+            If the file of a PIL image contains several frames.
 
         Examples
         --------
@@ -120,6 +124,8 @@ class Plan:
         [[[0.0, 1.0]], [[0.0, 1.0]], [[0.0, 1.0]]]
         """
         if type(image) is not np.ndarray:
+            if _is_picture(image):
+                return self._from_planes(self._picture_planes(image), out=out)
             image = engine.check_image(image)
         # Look up a known dtype here, without the overhead of another method call.
         execution = self._executions.get(image.dtype) or self._execution(image.dtype)
@@ -136,7 +142,7 @@ class Plan:
 
         Parameters
         ----------
-        images : ndarray or list of ndarray
+        images : ndarray, list of ndarray or list of PIL.Image.Image
             An array with a leading axis N (or where the source layout has it), or a
             list of images of equal shape, which are converted without stacking them
             first.
@@ -175,6 +181,9 @@ class Plan:
                     f"the source layout {self._conversion.source_layout!r} already has "
                     "the axis N: pass one array, or remove N from the layout"
                 )
+            if images and all(map(_is_picture, images)):
+                planes = [self._picture_planes(picture) for picture in images]
+                return self._from_planes._batch_of_list(planes, out, threads)
             return self._batch_of_list(images, out, threads)
         array = engine.check_image(images)
         plan = self if has_batch_axis else self._batched
@@ -521,6 +530,18 @@ class Plan:
         )
 
     @cached_property
+    def _from_planes(self) -> "Plan":
+        """The plan for arrays of shape (C, H, W)."""
+        return self.with_layouts("CHW")
+
+    def _picture_planes(self, picture: Any) -> Array:
+        """Return the pixels of a PIL image as an array of shape (C, H, W)."""
+        # Imported here because it imports Pillow.
+        from .io.pil_images import planes_for
+
+        return planes_for(picture, self.source.bands)
+
+    @cached_property
     def _inverses(self) -> dict[tuple[Pair, ...], ChannelMap]:
         """Cache of `invert`: inverse maps, by (black, white) of every band."""
         return {}
@@ -705,14 +726,19 @@ def _check_describes_images(source: Any, target: object) -> None:
         )
 
 
+def _is_picture(value: object) -> bool:
+    """Return whether ``value`` is a PIL image, without importing Pillow."""
+    return type(value) is not np.ndarray and hasattr(value, "getbands")
+
+
 def _is_image(value: object) -> bool:
     """Return whether ``value`` is an array, a tensor or a PIL image."""
-    return hasattr(value, "getbands") or len(getattr(value, "shape", ())) > 1
+    return _is_picture(value) or len(getattr(value, "shape", ())) > 1
 
 
 def _axes_of_bands(image: Any) -> tuple[int, ...]:
     """Return the sizes of the axes of an image that may be its bands."""
-    if hasattr(image, "getbands"):
+    if _is_picture(image):
         return (len(image.getbands()),)
     return (image.shape[0], image.shape[-1])
 

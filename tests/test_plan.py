@@ -14,7 +14,6 @@ import imagenet
 import numpy as np
 import pytest
 from imagenet import normalise_gray
-from PIL import Image
 
 import graypipe as gp
 
@@ -427,7 +426,6 @@ def test_a_batch_equals_its_single_images_bit_for_bit(shape, threads):
     [
         GRAY.tolist(),
         {"image": GRAY},
-        Image.fromarray(GRAY),
         Path("image.png"),
         None,
         7,

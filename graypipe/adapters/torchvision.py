@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ..bands import format_bands
 from ..errors import ChannelError, DTypeError, GraypipeError
 from ..extras import require_extra
+from ..io.pil_images import check_band_order, check_file, to_planes
 from ..plan import Plan
-from ._shared.pil import check_file, to_planes
 from ._shared.plan_choice import choose_plan, format_band_count, index_by_band_count
 from .torch.tensor_plan import TensorPlan, choose_tensor_plan, describe_plan, run_engine
 
@@ -301,17 +301,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
             )
         plans = {count: each.plan for count, each in self._tensor_plans.items()}
         plan = choose_plan(plans, len(bands), description)
-        # A plan may use other names for the bands of a PIL image, such as those of
-        # satellite bands, but must not use one of its names for a different band (R
-        # for its B).
-        for plan_name, image_name in zip(plan.source.bands, bands, strict=True):
-            if plan_name in bands and plan_name != image_name:
-                raise ChannelError(
-                    "the source of the plan declares the bands in the order "
-                    f"{format_bands(plan.source.bands)}, but {description} has the "
-                    f"order {format_bands(bands)}: declare the bands in the order "
-                    "of the image; the plan reorders them for its target"
-                )
+        check_band_order(plan.source.bands, bands, description)
         return plan
 
 

@@ -105,7 +105,6 @@ ADAPTERS = {
     "torchvision": "ToBackbone(plan) of graypipe.adapters.torchvision",
     "tensorflow": "ToBackbone(plan) of graypipe.adapters.tf_data",
     "keras": "ChannelLayer(plan) of graypipe.adapters.keras",
-    "PIL": "ToBackbone(plan) of graypipe.adapters.torchvision",
 }
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL.ExifTags import Base as Tag
 from PIL.Image import Image
 
-from ...bands import parse_bands
-from ...errors import ChannelError, DTypeError, ReadError
-from ...io.pillow_formats import MODES, from_pillow
+from ..bands import format_bands, parse_bands
+from ..errors import ChannelError, DTypeError, ReadError
+from .pillow_formats import MODES, from_pillow
 
 # Formats of Pillow whose files never have more than 8 bits per band.
 EIGHT_BIT_FORMATS = ("BMP", "GIF", "JPEG", "MPO", "QOI", "TGA", "WEBP")
@@ -224,6 +224,69 @@ def to_planes(
     if stored.layout != "HW":
         planes = np.moveaxis(stored.image, -1, 0)
     return planes, parse_bands(stored.bands or ())
+
+
+def check_band_order(
+    source_bands: tuple[str, ...], bands: tuple[str, ...], description: str
+) -> None:
+    """Check that no band of a source has the name of another band of the image.
+
+    A source may use other names for the bands of a PIL image, such as those of
+    satellite bands, but must not use one of its names for a different band (R for its
+    B).
+
+    Parameters
+    ----------
+    source_bands, bands : tuple of str
+        Bands of the source and of the image, equally many.
+    description : str
+        Description of the image for the error message.
+
+    Raises
+    ------
+    ChannelError
+        If the orders differ.
+    """
+    for source_name, image_name in zip(source_bands, bands, strict=True):
+        if source_name in bands and source_name != image_name:
+            raise ChannelError(
+                "the source of the plan declares the bands in the order "
+                f"{format_bands(source_bands)}, but {description} has the order "
+                f"{format_bands(bands)}: declare the bands in the order of the image; "
+                "the plan reorders them for its target"
+            )
+
+
+def planes_for(picture: Image, source_bands: tuple[str, ...]) -> NDArray[Any]:
+    """Return the pixels of ``picture`` for a source with these bands.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+    source_bands : tuple of str
+        Alpha is a band if one of them is called A; otherwise it must be opaque.
+
+    Returns
+    -------
+    ndarray of shape (C, H, W)
+        Stored values, without loss.
+
+    Raises
+    ------
+    DTypeError, ReadError, ChannelError
+        As for `to_planes`, and if the image has other bands.
+    """
+    alpha_band_counts = [len(source_bands)] if "A" in source_bands else []
+    planes, bands = to_planes(picture, alpha_band_counts)
+    description = f"a PIL image of mode {picture.mode!r}"
+    if len(bands) != len(source_bands):
+        raise ChannelError(
+            f"expected the bands {format_bands(source_bands)}, got {description}, "
+            f"whose bands are {format_bands(bands)}: build a plan for these bands, or "
+            "convert the image, for example with picture.convert('L')"
+        )
+    check_band_order(source_bands, bands, description)
+    return planes
 
 
 def _without_alpha(picture: Image) -> Image:
