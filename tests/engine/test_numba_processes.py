@@ -66,7 +66,12 @@ print(json.dumps([digest("u1"), count("cache_misses"), count("cache_hits")]))
 
 
 def start(code, cache=None, path=ROOT, **environment):
-    environment = {**os.environ, "PYTHONPATH": str(path), **environment}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(path),
+        "GRAYPIPE_ENGINE": "numba",  # also if the suite runs with the other engine
+        **environment,
+    }
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # bytecode may be as stale as a cache
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = str(cache)
