@@ -181,7 +181,9 @@ class Plan:
                     f"the source layout {self._conversion.source_layout!r} already has "
                     "the axis N: pass one array, or remove N from the layout"
                 )
-            if images and all(map(_is_picture, images)):
+            # The first test spares lists of arrays a call for every image.
+            may_be_pictures = bool(images) and type(images[0]) is not np.ndarray
+            if may_be_pictures and all(map(_is_picture, images)):
                 planes = [self._picture_planes(picture) for picture in images]
                 return self._from_planes._batch_of_list(planes, out, threads)
             return self._batch_of_list(images, out, threads)
