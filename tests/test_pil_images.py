@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from png_files import png
 
 import graypipe as gp
 
@@ -79,7 +80,6 @@ def test_a_declared_depth_is_compared_with_the_mode():
 
 
 def test_files_that_pillow_truncates_are_refused():
-    imagecodecs = pytest.importorskip("imagecodecs")
-    data = imagecodecs.png_encode(RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16))
+    data = png(RNG.integers(0, 65536, (5, 7, 3)), depth=16, colour=2)
     with pytest.raises(gp.DTypeError, match="16 bits per band"):
         gp.plan("RGB", "imagenet")(Image.open(io.BytesIO(data)))

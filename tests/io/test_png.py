@@ -128,8 +128,6 @@ KINDS += [(3, 4), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
 @pytest.fixture(params=["libpng", "kernel"])
 def filters(request, monkeypatch):
     """Undo filters in one of two ways."""
-    if request.param == "kernel":
-        pytest.importorskip("graypipe.engine.kernel_cache")
     monkeypatch.setattr(
         "graypipe.io.png._kernel_is_loaded", lambda: request.param == "kernel"
     )
