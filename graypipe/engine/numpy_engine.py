@@ -3,7 +3,7 @@
 It defines the results that the numba engine reproduces bit for bit.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from typing import Any
@@ -79,11 +79,12 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
 
 def _copy_bands(bands: tuple[int, ...], source: Array, target: Array) -> None:
     """Copy ``bands`` of the source."""
-    indices: Iterable[Any] = blocks(target.shape[1:], SCRATCH_ELEMENTS)
     if target.flags.c_contiguous or len(bands) == 1:
         # No cache line belongs to several bands, so blocks would gain nothing.
-        indices = [Ellipsis]
-    for block in indices:
+        for i, j in enumerate(bands):
+            target[i] = source[j]
+        return
+    for block in blocks(target.shape[1:], SCRATCH_ELEMENTS):
         for i, j in enumerate(bands):
             target[i][block] = source[j][block]
 
