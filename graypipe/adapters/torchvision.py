@@ -1,7 +1,7 @@
 """Adapter for torchvision: plans as a transform of `torchvision.transforms`."""
 
 from os import PathLike
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,20 @@ from ..extras import require_extra
 from ..io.pil_images import check_band_order, check_file, to_planes
 from ..plan import Plan
 from ._shared.plan_choice import choose_plan, format_band_count, index_by_band_count
-from .torch.tensor_plan import TensorPlan, choose_tensor_plan, describe_plan, run_engine
+from .torch.tensor_plan import (
+    TensorPlan,
+    choose_tensor_plan,
+    describe_plan,
+    refuse_scripting,
+    run_engine,
+    trace_as_module,
+)
 
 with require_extra("torch", "torch", "torchvision"):
     import PIL.Image
     import torch
     from PIL.Image import Image as PILImage
+    from torch.fx import Proxy
     from torchvision import tv_tensors
     from torchvision.transforms import v2
     from torchvision.transforms.v2.functional import is_pure_tensor
@@ -207,11 +215,17 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
             sample = inputs[0]
             if isinstance(sample, np.ndarray):
                 return self._transform_array(sample)
+            if isinstance(sample, Proxy):
+                return trace_as_module(self, sample)
             if _is_image(sample):
                 # Skip flattening the sample, which would take a quarter of the total
                 # time for a single image.
                 return self.transform(sample, {})
         return super().forward(*inputs)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse `torch.jit.script`, which calls this method."""
+        refuse_scripting(type(self).__name__)
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         """Check that a flattened sample contains images and no array.

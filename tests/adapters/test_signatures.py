@@ -15,7 +15,7 @@ TRANSFER = "(model, source, *, rename=None, freeze=False, adapt=None)"
 SIGNATURES = {
     "torchvision.ToBackbone": "(*plans)",
     "torchvision.open_picture": "(path)",
-    "torch.ChannelLayer": "(plan, *, trainable=False, kernel_size=1)",
+    "torch.ChannelLayer": "(plan, *, trainable=False, kernel_size=1, device=None, dtype=None)",
     "torch.fold_into": FOLD,
     "torch.compare": "(model, plan, folded, folded_plan, *, layer=None)",
     "torch.transfer_into": TRANSFER,

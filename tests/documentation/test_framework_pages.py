@@ -151,6 +151,7 @@ def test_torch(folder, rng):
         gray_file=folder / "a" / "1.png",
         stored=torch.from_numpy(rng.integers(0, 256, (6, 1, 32, 40), np.uint8)),
         labels=torch.arange(6),
+        checkpoint_file=folder / "last.ckpt",
     )
 
 

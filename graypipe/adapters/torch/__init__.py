@@ -4,9 +4,17 @@ Run a plan as a layer of a model, fold it into the first layer, or transfer weig
 between models.
 """
 
+from ...channel_map import ChannelMap
+from ...extras import require_extra
+from ...plan import Plan
+from ...source import Source
+from ...target import Target
 from .fold import compare, fold_into
 from .layer import ChannelLayer
 from .transfer import transfer_into
+
+with require_extra("torch", "torch"):
+    from torch.serialization import add_safe_globals
 
 __all__ = ["ChannelLayer", "compare", "fold_into", "transfer_into"]
 
@@ -16,3 +24,7 @@ __all__ = ["ChannelLayer", "compare", "fold_into", "transfer_into"]
 for _public in (ChannelLayer, compare, fold_into, transfer_into):
     _public.__module__ = __name__
 del _public
+
+# torch.load(weights_only=True), the default, builds objects of registered classes only.
+# Plans consist of numbers and strings, and loading one calls none of their methods.
+add_safe_globals([ChannelMap, Plan, Source, Target])

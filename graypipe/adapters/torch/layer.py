@@ -1,7 +1,7 @@
 """The torch layer that executes a plan on the device of the model."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 from ...errors import RangeError
 from ...extras import require_extra
@@ -13,11 +13,19 @@ from .._shared.layer import (
     largest_magnitude,
     unit_plan,
 )
-from .tensor_plan import TORCH_DTYPES, TensorPlan, choose_tensor_plan, describe_plan
+from .tensor_plan import (
+    TORCH_DTYPES,
+    TensorPlan,
+    choose_tensor_plan,
+    describe_plan,
+    refuse_scripting,
+    trace_as_module,
+)
 
 with require_extra("torch", "torch"):
     import torch
     from torch import Tensor, nn
+    from torch.fx import Proxy
     from torch.nn.functional import conv2d
 
 
@@ -45,6 +53,12 @@ class ChannelLayer(nn.Module):
         tap and all other taps are 0.
     kernel_size : int, default 1
         Odd number of taps on each axis of a trainable layer.
+    device : torch.device, optional
+        Device of the parameters. A layer on "meta" is materialised by ``to_empty`` and
+        `reset_parameters`.
+    dtype : torch.dtype, optional
+        Dtype of the parameters, by default float32, or float64 if the target is. The
+        result has the dtype of the target in any case.
 
     Raises
     ------
@@ -61,6 +75,8 @@ class ChannelLayer(nn.Module):
     In a trainable layer, nodata and clip are applied before the convolution. A nodata
     pixel is 0 in the result, and counts as black (0) in the windows of its neighbours.
     NaN that is not declared as nodata spreads to all pixels within reach of the kernel.
+
+    A batch in channels_last memory format stays in it.
 
     On CUDA, the convolution of a trainable layer may use TF32, depending on
     ``torch.backends.cudnn.allow_tf32``. A layer that is not trainable never uses it.
@@ -90,7 +106,13 @@ class ChannelLayer(nn.Module):
     """
 
     def __init__(
-        self, plan: Plan, *, trainable: bool = False, kernel_size: int = 1
+        self,
+        plan: Plan,
+        *,
+        trainable: bool = False,
+        kernel_size: int = 1,
+        device: torch.types.Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_layer(
@@ -106,9 +128,36 @@ class ChannelLayer(nn.Module):
         self._largest_magnitude = largest_magnitude(plan)
         self._tensor_plans = self._make_tensor_plans()
         if trainable:
-            kernel, bias = initial_weights(plan, kernel_size)
-            self.weight = nn.Parameter(torch.from_numpy(kernel))
-            self.bias = nn.Parameter(torch.from_numpy(bias))
+            weight, bias = self._initial_parameters()
+            self.weight = nn.Parameter(weight.to(device, dtype))
+            self.bias = nn.Parameter(bias.to(device, dtype))
+
+    def reset_parameters(self) -> None:
+        """Set the parameters to those of the plan, if the layer is trainable.
+
+        Call it after ``to_empty``, or to undo the training of the layer.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> from graypipe.adapters.torch import ChannelLayer
+        >>> plan = gp.plan(gp.Source("gray", range=(0, 255)), "unit")
+        >>> layer = ChannelLayer(plan, trainable=True, device="meta")
+        >>> layer.to_empty(device="cpu").reset_parameters()
+        >>> layer.bias.tolist()
+        [0.0, 0.0, 0.0]
+        """
+        if not self.trainable:
+            return
+        weight, bias = self._initial_parameters()
+        with torch.no_grad():
+            self.weight.copy_(weight)
+            self.bias.copy_(bias)
+
+    def _initial_parameters(self) -> tuple[Tensor, Tensor]:
+        """Return the weight and the bias that equal the affine part of the plan."""
+        kernel, bias = initial_weights(self.plan, self.kernel_size)
+        return torch.from_numpy(kernel), torch.from_numpy(bias)
 
     def _make_tensor_plans(self) -> dict[int, TensorPlan]:
         """Return the tensor plan that runs before the convolution, keyed by band count.
@@ -157,6 +206,8 @@ class ChannelLayer(nn.Module):
             If ``x`` is float16, which cannot represent the levels that the source
             declares, and the source does not declare that dtype.
         """
+        if isinstance(x, Proxy):
+            return trace_as_module(self, x)
         tensor_plan = choose_tensor_plan(self._tensor_plans, x)
         self._check_half_precision(x)
         y = tensor_plan(x)
@@ -164,6 +215,10 @@ class ChannelLayer(nn.Module):
             return y
         y = tensor_plan.zero_nodata(x, self._convolve(y))
         return y.to(TORCH_DTYPES[self.plan.target.dtype])
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse `torch.jit.script`, which calls this method."""
+        refuse_scripting(type(self).__name__)
 
     def _check_half_precision(self, x: Tensor) -> None:
         """Raise RangeError if ``x`` is float16 and the source has larger levels."""

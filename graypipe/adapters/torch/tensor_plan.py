@@ -5,7 +5,7 @@ other tensors are computed with elementwise operations of torch.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,10 @@ from .._shared.plan_choice import check_range_declared, no_plan_error
 
 with require_extra("torch", "torch"):
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
+    from torch.autograd import forward_ad
+    from torch.fx import Proxy
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode
     from torch.jit import is_tracing  # type: ignore[attr-defined]  # documented, but not in its __all__
 
 # Dtypes that plans accept: the NumPy dtype by torch dtype, and the torch dtype by NumPy
@@ -33,9 +36,10 @@ TORCH_DTYPES = {dtype.name: torch_dtype for torch_dtype, dtype in NUMPY_DTYPES.i
 class TensorPlan:
     """Run a plan on tensors of shape (..., C, H, W).
 
-    Results are new, C-contiguous tensors. The engine computes them if the tensor can be
-    viewed as a NumPy array. Otherwise (on other devices, with gradients, in graphs)
-    they are computed with elementwise operations of torch.
+    Results are new tensors. They are in channels_last memory format if the input is,
+    otherwise C-contiguous. The engine computes them if the tensor can be viewed as a
+    NumPy array. Otherwise (on other devices, with gradients, in graphs, for
+    subclasses) they are computed with elementwise operations of torch.
 
     Parameters
     ----------
@@ -97,7 +101,10 @@ class TensorPlan:
         spec = self._spec_for(x.dtype)
         y: Tensor = elementwise.run(spec, x, -3, TorchOps(x.device))
         if y is x:  # a plan that changes nothing still returns a new tensor
-            return y.clone(memory_format=torch.contiguous_format)
+            y = y.clone()
+        if _is_channels_last(x):
+            # Inside torch.vmap, memory_format=torch.channels_last is not supported.
+            return y.movedim(-3, -1).contiguous().movedim(-1, -3)
         return y.contiguous()
 
     def _spec_for(self, dtype: torch.dtype) -> ElementwiseSpec:
@@ -150,6 +157,8 @@ def choose_tensor_plan(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan
 def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
     """Return the result of the engine for ``image`` as a tensor that owns its memory.
 
+    It is in channels_last memory format if ``image`` is, otherwise C-contiguous.
+
     Parameters
     ----------
     execution : Execution
@@ -160,14 +169,57 @@ def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
     leading_ndim = image.ndim - 3
     leading_shape = image.shape[:leading_ndim]
     spatial_shape = image.shape[-2:]
-    result = np.empty(
-        (*leading_shape, len(execution.spec.matrix), *spatial_shape),
-        execution.target_dtype,
-    )
+    bands = len(execution.spec.matrix)
+    if (
+        image.ndim == 4
+        and not image.flags.c_contiguous
+        and image.transpose(0, 2, 3, 1).flags.c_contiguous
+    ):
+        memory = np.empty(
+            (*leading_shape, *spatial_shape, bands), execution.target_dtype
+        )
+        result = np.moveaxis(memory, -1, -3)
+    else:
+        result = np.empty(
+            (*leading_shape, bands, *spatial_shape), execution.target_dtype
+        )
     # Kernels take the bands on the first axis, and any number of axes after it.
     bands_first = (-3, *range(leading_ndim), -2, -1)
     execution.run(image.transpose(bands_first), result.transpose(bands_first))
     return torch.from_numpy(result)
+
+
+def trace_as_module(layer: nn.Module, x: Proxy) -> Proxy:
+    """Return the proxy of a call of ``layer`` in a graph of `torch.fx`.
+
+    The operations depend on the dtype of the pixels, which symbolic tracing does not
+    know, so the graph contains a call of the entire layer, as it does for layers of
+    torch. `make_fx`, which knows the dtype, records the operations.
+
+    Raises
+    ------
+    DTypeError
+        If ``layer`` is the root of the graph, which cannot call itself.
+    """
+    path = x.tracer.path_of_module(layer)  # type: ignore[attr-defined]  # every Tracer has it
+    if not path:
+        raise DTypeError(
+            f"torch.fx records a {type(layer).__name__} as one call in the graph of a "
+            "model, got the layer without a model: trace "
+            "torch.nn.Sequential(layer), or use make_fx(layer)(x), which records the "
+            "operations"
+        )
+    return x.tracer.create_proxy("call_module", path, (x,), {})
+
+
+def refuse_scripting(name: str) -> NoReturn:
+    """Raise the error for `torch.jit.script`."""
+    raise DTypeError(
+        f"torch.jit.script compiles Python code, but {name} chooses its operations by "
+        "the dtype and the bands of the pixels: use torch.jit.trace(model, example), "
+        "which records them for an example of the stored pixels, or "
+        "torch.export.export(model, (example,))"
+    )
 
 
 def describe_plan(plan: Plan) -> str:
@@ -199,25 +251,58 @@ def _as_numpy(x: Tensor) -> NDArray[Any] | None:
     """Return an array that shares the memory of ``x``, or None.
 
     The result is None for tensors on another device, tensors that require gradients,
-    tensors inside torch.func, and fake tensors.
+    tensors inside torch.func, and fake tensors. It is also None where the memory is
+    accessible but does not suffice:
+
+    - Subclasses of tensors may carry more than pixels, and define what operations do.
+    - In forward-mode automatic differentiation, a tensor carries a tangent.
+    - Operations are recorded, and the result of the engine would be a constant.
     """
+    if type(x) not in (Tensor, nn.Parameter) or _is_recorded(x):
+        return None
     try:
         array: NDArray[Any] = x.numpy()
     except (RuntimeError, TypeError):
         return None
+    if forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
+        return None
     return array
+
+
+def _is_recorded(x: Tensor) -> bool:
+    """Return whether make_fx or functionalize records the operations on ``x``.
+
+    Within functionalize, ``x.numpy()`` would return memory that was never initialised.
+    """
+    return get_proxy_mode() is not None or torch._is_functional_tensor(x)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Return whether ``x`` is in channels_last memory format, and not contiguous.
+
+    With one band or one pixel it is both, and operations of torch return contiguous
+    tensors.
+    """
+    if x.ndim != 4 or x.is_contiguous():
+        return False
+    # Inside torch.vmap, is_contiguous does not take a memory format.
+    return x.movedim(-3, -1).is_contiguous()
 
 
 def _check_implied_range(execution: Execution, x: Tensor) -> None:
     """Raise RangeError if the values of ``x`` are not in the implied range.
 
     Elementwise operations do not check the range. The values of a CPU tensor that
-    requires gradients are accessible, so the engine runs for the check only; its result
-    is discarded.
+    requires gradients, has a tangent or is of a subclass are accessible, so the engine
+    runs for the check only; its result is discarded.
     """
-    image = _as_numpy(x.detach())
-    if image is not None:
-        run_engine(execution, image)
+    if _is_recorded(x):  # graphs do not check the range
+        return
+    try:
+        image = x.detach().as_subclass(Tensor).numpy()
+    except (RuntimeError, TypeError):
+        return
+    run_engine(execution, image)
 
 
 class TorchOps:

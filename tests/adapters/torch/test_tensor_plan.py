@@ -9,9 +9,10 @@ import pytest
 import torch
 from imagenet import MEAN, STD
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.transforms import v2
 
 import graypipe as gp
-from graypipe.adapters.torch.tensor_plan import TensorPlan
+from graypipe.adapters.torch.tensor_plan import TORCH_DTYPES, TensorPlan
 
 RNG = np.random.default_rng(5)
 DTYPES = [
@@ -50,7 +51,7 @@ def stored(shape, dtype):
 
 
 def assert_right(kind, x, y):
-    """Assert that ``y`` is the result of plan ``kind`` for ``x``."""
+    """Assert that ``y`` is the result of plan ``kind`` for ``x``, in its memory format."""
     source, lead = PLANS[kind].source, x.shape[:-3]
     expected, scale = oracle.plan(
         x.detach().resolve_neg().reshape(lead.numel(), *x.shape[-3:]).numpy(),
@@ -67,7 +68,15 @@ def assert_right(kind, x, y):
         y.detach().numpy(),
         *(part.reshape(*lead, *part.shape[1:]) for part in (expected, scale)),
     )
-    assert y.is_contiguous()
+    assert y.is_contiguous(memory_format=memory_format(x))
+
+
+def memory_format(x):
+    if x.is_contiguous() or x.ndim != 4:
+        return torch.contiguous_format
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 @pytest.mark.parametrize("lead", LEADS, ids=str)
@@ -90,7 +99,7 @@ def test_elementwise_operations_follow_the_plan(kind, dtype):
 
 
 @pytest.mark.parametrize("kind", PLANS)
-def test_any_strides_are_accepted_and_results_are_contiguous(kind):
+def test_any_strides_are_accepted(kind):
     count = len(PLANS[kind].source.bands)
     whole = stored((3, 8, 10, count), "float32")
     for x in (
@@ -103,10 +112,33 @@ def test_any_strides_are_accepted_and_results_are_contiguous(kind):
         .conj()
         .imag.permute(0, 3, 1, 2),  # a lazily negated view
     ):
-        assert_right(kind, x, TensorPlan(PLANS[kind])(x))
-        assert_right(
-            kind, x, TensorPlan(PLANS[kind])(x.detach().clone().requires_grad_())
-        )
+        for value in (x, x.detach().clone().requires_grad_()):
+            assert_right(kind, value, TensorPlan(PLANS[kind])(value))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 4, 5), (2, 3, 1, 1)])
+def test_the_memory_format_is_that_of_normalize(shape, dtype):
+    plan = TensorPlan(gp.plan(gp.Source("RGB", bits=8), "imagenet"))
+    normalize = v2.Normalize(MEAN, STD)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x = torch.ones(shape, dtype=TORCH_DTYPES[dtype]).to(memory_format=memory_format)
+        expected = normalize(x / 255)
+        inputs = [x] if dtype == "uint8" else [x, x.clone().requires_grad_()]
+        for value in inputs:
+            y = plan(value)
+            for kind in (torch.contiguous_format, torch.channels_last):
+                assert y.is_contiguous(memory_format=kind) == expected.is_contiguous(
+                    memory_format=kind
+                )
+            torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("needs_gradients", [False, True])
+def test_a_repeated_band_is_contiguous_as_in_torch(needs_gradients):
+    x = torch.rand(2, 1, 4, 5).to(memory_format=torch.channels_last)
+    y = TensorPlan(PLANS["repeat"])(x.requires_grad_(needs_gradients))
+    assert y.stride() == x.repeat(1, 3, 1, 1).stride() == (60, 20, 5, 1)
 
 
 class Recorded(TorchDispatchMode):
