@@ -55,7 +55,7 @@ def case(random: np.random.Generator) -> str:
     for _ in range(random.integers(1, 4)):
         text = (
             _change_value(text, random)
-            if random.random() < 0.5
+            if random.random() < 0.8
             else _change_characters(text, random)
         )
     try:

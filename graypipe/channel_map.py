@@ -1,9 +1,10 @@
 """Channel maps: affine maps y = M · x + b between named bands."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,11 @@ LUMINANCE = {
     "rec709": (0.2126, 0.7152, 0.0722),  # ITU-R BT.709, item 3.2
     "rec2020": (0.2627, 0.6780, 0.0593),  # ITU-R BT.2020, table 4
 }
+
+
+# Maximum number of coefficients of a map: a thousand bands to a thousand bands, which
+# takes about a second. A hostile file could ask for billions.
+MAX_COEFFICIENTS = 2**20
 
 
 @dataclass(frozen=True, init=False)
@@ -58,7 +64,8 @@ class ChannelMap:
     Raises
     ------
     ChannelError
-        If the shapes do not match the band names, or if a number is not finite.
+        If the shapes do not match the band names, if a number is not finite, or if
+        there are more than 1,048,576 coefficients.
 
     Examples
     --------
@@ -83,6 +90,7 @@ class ChannelMap:
     ) -> None:
         input_names = parse_bands(inputs)
         output_names = parse_bands(outputs)
+        _check_size(input_names, output_names)
         rows = _rows(matrix)
         constants = _constants(offset, len(output_names))
         widths = [len(row) for row in rows]
@@ -96,10 +104,7 @@ class ChannelMap:
             )
         set_fields(
             self,
-            matrix=tuple(
-                tuple(as_finite_float(m, "a matrix entry", ChannelError) for m in row)
-                for row in rows
-            ),
+            matrix=tuple(_finite_row(row) for row in rows),
             offset=tuple(
                 as_finite_float(b, "an offset", ChannelError) for b in constants
             ),
@@ -198,9 +203,7 @@ class ChannelMap:
         Raises
         ------
         ChannelError
-            If the JSON does not describe a channel map.
-        ValueError
-            If ``text`` is not JSON.
+            If ``text`` is not the JSON of a channel map.
 
         Examples
         --------
@@ -372,6 +375,26 @@ class ChannelMap:
     def __getstate__(self) -> dict[str, Any]:
         # Cached executions hold compiled kernels, which cannot be pickled.
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _check_size(inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Raise ChannelError if a map between these bands has too many coefficients."""
+    if len(inputs) * len(outputs) > MAX_COEFFICIENTS:
+        raise ChannelError(
+            f"a map from {len(inputs)} to {len(outputs)} bands has more than "
+            f"{MAX_COEFFICIENTS} coefficients: select the bands that are needed, or "
+            "convert groups of bands with a plan each"
+        )
+
+
+def _finite_row(row: Sequence[Any]) -> tuple[float, ...]:
+    """Return the entries of a matrix row as finite floats, none of them -0.0."""
+    # Checking one by one takes six times as long, and a matrix can have a million.
+    if all(type(entry) is float for entry in row) and isfinite(sum(map(abs, row))):
+        return tuple(entry + 0.0 for entry in row)
+    return tuple(
+        as_finite_float(entry, "a matrix entry", ChannelError) for entry in row
+    )
 
 
 def _rows(matrix: Any) -> list[tuple[Any, ...]]:
@@ -566,6 +589,7 @@ def mix(weights: MixWeights, *, of: Bands) -> ChannelMap:
             'expected a mapping such as {"R": {"R": 0.5, "Y": 0.5}, "G": "G"}, '
             f"got {describe_value(weights)}"
         )
+    _check_size(inputs, weights)
     rows = [_mix_row(band, terms, inputs) for band, terms in weights.items()]
     return ChannelMap(rows, inputs=inputs, outputs=tuple(weights))
 
@@ -597,7 +621,10 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
             f"of the input bands {format_bands(inputs)}: name one of these"
             f"{did_you_mean(unknown[0], inputs)}"
         )
-    return tuple(terms.get(name, 0.0) for name in inputs)
+    row = [0.0] * len(inputs)
+    for name, weight in terms.items():
+        row[inputs.index(name)] = weight
+    return tuple(row)
 
 
 def map_with_missing_bands(

@@ -441,9 +441,7 @@ class Plan:
         Raises
         ------
         ChannelError
-            If the JSON does not describe a plan.
-        ValueError
-            If ``text`` is not JSON.
+            If ``text`` is not the JSON of a plan.
 
         Examples
         --------

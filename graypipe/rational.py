@@ -5,7 +5,7 @@ the end. In float64, (1/d)·d differs from 1 for 9,841 of the divisors d below 6
 so a map that only selects bands would no longer be recognised as one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -100,10 +100,7 @@ def rounded(affine: Affine) -> tuple[tuple[tuple[float, ...], ...], tuple[float,
         If a coefficient exceeds the range of float64.
     """
     try:
-        matrix = tuple(
-            tuple(float(row.get(j, 0)) for j in range(affine.input_count))
-            for row in affine.rows
-        )
+        matrix = tuple(_rounded_row(row, affine.input_count) for row in affine.rows)
         offset = tuple(float(constant) for constant in affine.offset)
     except OverflowError:
         raise ChannelError(
@@ -111,6 +108,14 @@ def rounded(affine: Affine) -> tuple[tuple[tuple[float, ...], ...], tuple[float,
             "check range=, mean= and std="
         ) from None
     return matrix, offset
+
+
+def _rounded_row(row: Mapping[int, Fraction], length: int) -> tuple[float, ...]:
+    """Return a sparse row as floats."""
+    coefficients = [0.0] * length
+    for j, coefficient in row.items():
+        coefficients[j] = float(coefficient)
+    return tuple(coefficients)
 
 
 def to_unit(pairs: Sequence[tuple[float, float]]) -> Affine:

@@ -104,15 +104,48 @@ def from_text(text: str) -> dict[str, Any]:
     Raises
     ------
     ChannelError
-        If the text is not an object with ``"format": 1``.
-    ValueError
-        If the text is not JSON.
+        If the text is not JSON, or not an object with ``"format": 1``.
     """
-    import json
-
-    record = json.loads(text)
+    record = parse(text)
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
         raise ChannelError(
             f'expected a JSON object with "format": {FORMAT}, as written by to_json'
         )
     return record
+
+
+def parse(text: str) -> Any:
+    """Return the value of strict JSON.
+
+    Unlike ``json.loads``, refuse NaN and infinities, and objects that repeat a key.
+
+    Raises
+    ------
+    ChannelError
+        If the text is not JSON. The message states the place, or what is repeated.
+    """
+    import json
+
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
+        )
+    except RecursionError:
+        problem = "it is nested too deeply"
+    # A ValueError also reports integers with thousands of digits.
+    except (TypeError, ValueError) as error:
+        problem = str(error)
+    raise ChannelError(f"expected JSON text, as written by to_json: {problem}")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object with these members, or raise ValueError for a repeated key."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key is repeated in an object")
+    return content
+
+
+def _refuse_constant(name: str) -> float:
+    """Raise ValueError for NaN, Infinity and -Infinity."""
+    raise ValueError(f"{name} is not JSON")

@@ -1,5 +1,6 @@
 """Channel maps: making them, composing them, inverting them, and applying them in an array's own units."""
 
+import json
 import pickle
 from fractions import Fraction
 
@@ -321,3 +322,39 @@ def test_replicate_keeps_dtype_and_values():
         rgb = gp.replicate()(image, layout="HW")
         assert rgb.dtype == image.dtype
         np.testing.assert_array_equal(rgb, np.stack([image] * 3, -1))
+
+
+def test_a_map_of_too_many_coefficients_is_refused_at_once():
+    names = tuple(f"b{i}" for i in range(3000))
+    text = gp.plan(
+        gp.Source(names, range=(0, 1)), gp.Target("R"), {"R": names[0]}
+    ).to_json()
+    record = json.loads(text)
+    record["target"]["bands"] = list(names)
+    del record["via"]
+    for build in (
+        lambda: gp.select(names, of=names),
+        lambda: gp.Plan.from_json(json.dumps(record)),
+    ):
+        with pytest.raises(
+            gp.ChannelError, match="3000 to 3000 bands .* select the bands"
+        ):
+            build()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"format":1,,}', "line 1 column 13"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"format":1,"offset":NaN}', "NaN is not JSON"),
+        ('{"format":1,"format":1}', "a key is repeated"),
+        ('{"format":' + "1" * 5000 + "}", "integer"),
+        (None, "must be str"),
+    ],
+)
+@pytest.mark.parametrize("cls", [gp.ChannelMap, gp.Plan, gp.BandStats])
+def test_text_that_is_not_json_is_refused_with_the_place(cls, text, place):
+    with pytest.raises(gp.ChannelError, match=place) as caught:
+        cls.from_json(text)
+    assert len(str(caught.value)) < 600

@@ -635,9 +635,7 @@ class BandStats:
         Raises
         ------
         ChannelError
-            If the JSON does not contain consistent statistics.
-        ValueError
-            If the text is not JSON.
+            If the text is not the JSON of consistent statistics.
 
         Notes
         -----
