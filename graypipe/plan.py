@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property, wraps
 from os import PathLike
-from typing import Any, ParamSpec
+from typing import Any, Never, ParamSpec
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -85,7 +85,7 @@ class Plan:
         layouts.conversion(self.source.layout, self.target.layout)
         rational.rounded(self._unit_to_target)
 
-    def __call__(self, image: Array, *, out: Array | None = None) -> Array:
+    def __call__(self, image: Array, *more: Never, out: Array | None = None) -> Array:
         """Convert one image.
 
         Parameters
@@ -95,6 +95,9 @@ class Plan:
             order. It is not modified. The mode of a PIL image states its layout, bands
             and dtype; the layout of the source is not used. If the image still refers
             to its file, Pillow must have decoded it without loss.
+        *more
+            Not supported. `Dataset.map` of TensorFlow passes an image and its label,
+            which raises an error that names the adapter.
         out : ndarray, optional
             Array to write into. It must have the shape and dtype of the result and be
             writable. It must not overlap ``image`` or have internal overlap. Any
@@ -123,6 +126,8 @@ class Plan:
         >>> plan(np.array([[0, 255]], np.uint8)).tolist()
         [[[0.0, 1.0]], [[0.0, 1.0]], [[0.0, 1.0]]]
         """
+        if more:
+            raise _several_arguments_error(image, *more)
         if type(image) is not np.ndarray:
             if _is_picture(image):
                 return self._from_planes(self._picture_planes(image), out=out)
@@ -656,6 +661,17 @@ class Plan:
     def __getstate__(self) -> dict[str, Any]:
         # Cached executions hold compiled kernels, which cannot be pickled.
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _several_arguments_error(*arguments: object) -> DTypeError:
+    """Return the error for a plan that is called with more than an image."""
+    kinds = " and ".join(type(argument).__name__ for argument in arguments[:3])
+    return DTypeError(  # type: ignore[no-any-return]  # its constructor is that of Exception
+        f"expected one image, got {len(arguments)} arguments ({kinds}): pass the image "
+        "alone, plan(image), or an array to write into as out=; in Dataset.map use "
+        "dataset.map(ToBackbone(plan)) of graypipe.adapters.tf_data, which returns "
+        "labels unchanged, with key= if the image is part of a dict"
+    )
 
 
 # What takes the arguments that `plan` does not have

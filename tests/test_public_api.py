@@ -38,7 +38,7 @@ SIGNATURES = {
     "Target.from_keras": "(name)",
     "preset": "(name, **overrides)",
     "plan": "(source, target, via=None)",
-    "Plan.__call__": "(self, image, *, out=None)",
+    "Plan.__call__": "(self, image, *more, out=None)",
     "Plan.batch": "(self, images, *, out=None, threads=1)",
     "Plan.view": "(self, image)",
     "Plan.invert": "(self, x, *, dtype=None)",

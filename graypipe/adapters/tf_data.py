@@ -16,6 +16,7 @@ from ..engine.arrays import SUPPORTED
 from ..errors import ChannelError, DTypeError, LayoutError
 from ..extras import require_extra
 from ..layouts import describe
+from ..messages import describe_value
 from ..plan import Plan
 from ._shared import elementwise
 from ._shared.data_format import image_layout
@@ -47,8 +48,9 @@ class ToBackbone:
         The plan is selected by the static number of bands of the image. Each source
         must declare its range, because loaders may cast the pixels. The layouts of the
         plans are replaced according to ``data_format``.
-    key : str, optional
-        The key of the image in elements that are dicts.
+    key : str or int, optional
+        The key of the image in elements that are dicts, its field in named tuples, or
+        its position in tuples. The default is the first component of a tuple.
     data_format : {"channels_last", "channels_first"}, default "channels_last"
         Whether images are (..., H, W, C) or (..., C, H, W).
 
@@ -95,7 +97,10 @@ class ToBackbone:
     """
 
     def __init__(
-        self, *plans: Plan, key: str | None = None, data_format: str = "channels_last"
+        self,
+        *plans: Plan,
+        key: str | int | None = None,
+        data_format: str = "channels_last",
     ) -> None:
         self.layout, self.axis = image_layout(data_format)
         self.data_format = data_format
@@ -118,17 +123,17 @@ class ToBackbone:
 
         Parameters
         ----------
-        image : tensor, ndarray or dict
+        image : tensor, ndarray, dict or named tuple
             An image or a batch of shape (..., H, W, C), or (..., C, H, W) for
-            channels first; sizes may be unknown. With ``key``, a dict that contains
-            the image.
+            channels first; sizes may be unknown. With ``key``, a dict or a named tuple
+            that contains the image, or the first component of a tuple.
         *rest
             The other components of the element, such as labels and masks.
             `Dataset.map` unpacks a tuple into separate arguments.
 
         Returns
         -------
-        tensor, dict or tuple
+        tensor, dict, named tuple or tuple
             The element with only the image replaced. The new image has the bands and
             dtype of the target; static sizes are preserved.
 
@@ -137,14 +142,21 @@ class ToBackbone:
         LayoutError, ChannelError, DTypeError, RangeError
             If no plan can convert the element; see `ToBackbone`.
         """
+        components = [image, *rest]
         if self.key is None:
-            result = self._convert(image)
+            components[0] = self._convert(image)
+        elif isinstance(image, dict) and self.key in image:
+            components[0] = {**image, self.key: self._convert(image[self.key])}
+        elif isinstance(self.key, str) and self.key in getattr(image, "_fields", ()):
+            converted = self._convert(getattr(image, self.key))
+            components[0] = image._replace(**{self.key: converted})
+        elif isinstance(self.key, int) and self.key in range(len(components)):
+            components[self.key] = self._convert(components[self.key])
         else:
-            _check_key(image, self.key)
-            result = {**image, self.key: self._convert(image[self.key])}
+            raise _missing_key_error(components, self.key)
         if rest:
-            return (result, *rest)
-        return result
+            return tuple(components)
+        return components[0]
 
     def __repr__(self) -> str:
         plans = ", ".join(
@@ -189,8 +201,15 @@ class ToBackbone:
                 "tf.ensure_shape(x, [None, None, 1])"
             )
         if shape.rank < 3:
+            advice = ""
+            if shape.rank < 2:  # a label, or a batch of labels
+                advice = (
+                    ". If the image is another component of the element, pass its "
+                    "position as key="
+                )
             raise LayoutError(
                 f"{expected}, got fewer than 3 axes: {_describe(shape, self.layout)}"
+                f"{advice}"
             )
         count = shape[self.axis]
         if count is not None:
@@ -205,18 +224,37 @@ class ToBackbone:
         return plan
 
 
-def _check_key(element: Element, key: str) -> None:
-    """Raise DTypeError unless ``element`` is a dict that has ``key``."""
-    if not isinstance(element, dict):
-        received = type(element).__name__
-    elif key not in element:
-        received = f"a dict with the keys {sorted(element)}"
+def _missing_key_error(components: list[Any], key: object) -> DTypeError:
+    """Return the error for an element that has no image at ``key``."""
+    keys = _keys(components[0])
+    if keys:
+        advice = f"pass one of {describe_value(keys)} as key="
+    elif len(components) > 1:
+        advice = (
+            "omit key= if the image is the first component, or pass its position, such "
+            "as key=1"
+        )
     else:
-        return
-    raise DTypeError(
-        f"expected a dict with the image under the key {key!r}, got {received}: pass "
-        "the key of the image as key="
+        advice = "omit key= if the element is the image"
+    return DTypeError(  # type: ignore[no-any-return]  # its constructor is that of Exception
+        f"expected an element with the image under the key {key!r}, got "
+        f"{_describe_element(components)}: {advice}"
     )
+
+
+def _keys(element: Any) -> list[Any]:
+    """Return the keys of a dict or the fields of a named tuple, otherwise nothing."""
+    if isinstance(element, dict):
+        return list(element)
+    return list(getattr(element, "_fields", ()))
+
+
+def _describe_element(components: list[Any]) -> str:
+    """Return the kinds of the components of an element, for errors."""
+    kinds = ", ".join(type(component).__name__ for component in components[:4])
+    if len(components) == 1:
+        return kinds
+    return f"a tuple of {len(components)} components ({kinds})"
 
 
 def _as_tensor(image: Any) -> Tensor:
@@ -228,10 +266,15 @@ def _as_tensor(image: Any) -> Tensor:
         If ``image`` is not an array or a dense tensor, or its dtype is not supported.
     """
     if isinstance(image, dict | tuple):
-        raise DTypeError(
-            f"expected an image, got a {type(image).__name__}: pass key= for the image "
-            "in a dict; in a tuple, the image itself must be the first component"
-        )
+        keys = _keys(image)
+        if keys:
+            advice = f"pass the key of the image as key=, one of {describe_value(keys)}"
+        else:
+            advice = (
+                "the image itself must be a component of the element, the first one or "
+                "the one whose position is key="
+            )
+        raise DTypeError(f"expected an image, got a {type(image).__name__}: {advice}")
     if not tf.is_tensor(image):
         image = check_image(image)
         # TensorFlow accepts only arrays in native byte order.

@@ -121,6 +121,12 @@ def _array_advice(image: object) -> str:
             f"use {ADAPTERS[package]}, or convert it with np.asarray, in the layout of "
             "the source"
         )
+    if isinstance(image, dict) or hasattr(image, "_fields"):
+        return (
+            "pass the image of the sample; for datasets, ToBackbone of the adapters "
+            "finds the image: graypipe.adapters.torchvision, or "
+            "graypipe.adapters.tf_data with key="
+        )
     if isinstance(image, list | tuple):
         return "convert it with np.asarray; plan.batch takes a list of images"
     return "convert it with np.asarray, or use the adapter of its framework"

@@ -20,7 +20,7 @@ SIGNATURES = {
     "torch.compare": "(model, plan, folded, folded_plan, *, layer=None)",
     "torch.transfer_into": TRANSFER,
     "tf_data.ToBackbone": "(*plans, key=None, data_format='channels_last')",
-    "keras.ChannelLayer": "(plan, trainable=False, kernel_size=1, data_format=None, name=None)",
+    "keras.ChannelLayer": "(plan, trainable=False, kernel_size=1, data_format=None, name=None, *, dtype=None)",
     "keras.fold_into": FOLD,
     "keras.compare": "(model, plan, folded, folded_plan)",
     "keras.transfer_into": TRANSFER,

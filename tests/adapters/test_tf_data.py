@@ -1,6 +1,7 @@
 """ToBackbone in Dataset.map: elements, static shapes, errors and compilation."""
 
 import pickle
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -226,12 +227,12 @@ REFUSED = {
     "a dict": (
         gp.DTypeError,
         {"image": GRAY},
-        "got a dict: pass key= for the image",
+        r"got a dict: pass the key of the image as key=, one of \['image'\]",
     ),
     "a tuple": (
         gp.DTypeError,
         ((GRAY, GRAY), 3),
-        "got a tuple.*must be the first component",
+        "got a tuple.*must be a component of the element, the first one",
     ),
     "ragged": (
         gp.DTypeError,
@@ -276,11 +277,73 @@ def test_an_unknown_band_count_is_checked_at_run_time():
 def test_a_missing_key_is_refused():
     with pytest.raises(
         gp.DTypeError,
-        match=r"under the key 'image', got a dict with the keys \['scan'\]",
+        match=r"under the key 'image', got dict: pass one of \['scan'\] as key=",
     ):
         Dataset.from_tensors({"scan": GRAY}).map(ToBackbone(PLAN, key="image"))
-    with pytest.raises(gp.DTypeError, match="under the key 'image', got"):
+    with pytest.raises(
+        gp.DTypeError, match=r"got S\w+Tensor: omit key= if the element"
+    ):
         Dataset.from_tensors(GRAY).map(ToBackbone(PLAN, key="image"))
+    for key in ("image", 2, -1):
+        with pytest.raises(
+            gp.DTypeError, match=r"tuple of 2 components.*its position, such as key=1"
+        ):
+            Dataset.from_tensors((3, GRAY)).map(ToBackbone(PLAN, key=key))
+    with pytest.raises(
+        gp.DTypeError, match=r"pass one of \['image', 'label'\] as key="
+    ):
+        Dataset.from_tensors(Sample(GRAY, 3)).map(ToBackbone(PLAN, key="scan"))
+
+
+class Sample(NamedTuple):
+    image: object
+    label: object
+
+
+SAMPLES = {
+    "dict": ({"label": 3, "image": GRAY}, "image"),
+    "named tuple": (Sample(GRAY, 3), "image"),
+    "tuple": ((3, GRAY), 1),
+    "first of a tuple": ((GRAY, 3), 0),
+    "dict with a label": (({"image": GRAY}, 3), "image"),
+    "named tuple with weights": ((Sample(GRAY, 3), 0.5), "image"),
+    "image alone": (GRAY, 0),
+    "dict with integer keys": ({1: GRAY, 0: 3}, 1),
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_key_finds_the_image_and_keeps_the_rest(kind):
+    sample, key = SAMPLES[kind]
+    before = Dataset.from_tensors(sample)
+    after = before.map(ToBackbone(PLAN, key=key))
+    tf.nest.assert_same_structure(before.element_spec, after.element_spec)
+    pairs = zip(
+        tf.nest.flatten(only(before)), tf.nest.flatten(only(after)), strict=True
+    )
+    for stored, result in pairs:
+        if stored.shape == GRAY.shape:
+            assert_near(result, EXPECTED)
+        else:
+            assert stored == result
+
+
+def test_a_label_in_place_of_the_image_leads_to_key():
+    for labels in (3, [3, 4]):
+        with pytest.raises(
+            gp.LayoutError, match=r"another component.*position as key="
+        ):
+            Dataset.from_tensors((labels, GRAY)).map(MAP)
+
+
+def test_mapping_a_plan_names_the_adapter():
+    for element in (GRAY, (GRAY, 3), {"image": GRAY}, Sample(GRAY, 3)):
+        with pytest.raises(
+            gp.DTypeError, match=r"ToBackbone.*graypipe\.adapters\.tf_data"
+        ):
+            Dataset.from_tensors(element).map(PLAN)
+    with pytest.raises(gp.DTypeError, match=r"got 2 arguments.*labels unchanged.*key="):
+        Dataset.from_tensors((GRAY, 3)).map(PLAN)
 
 
 @pytest.mark.parametrize("image", [[[1, 2]], np.ma.masked_equal(GRAY, 3), None])

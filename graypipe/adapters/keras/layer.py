@@ -30,6 +30,10 @@ with require_extra("tensorflow", "keras", "tensorflow"):
 Tensor = Any
 Shape = tuple[int | None, ...]
 
+# The first entry of a saved layer. Keras does not import the module of a layer when it
+# loads a model, and its error ends with the saved entries.
+LOADING_HINT = "import graypipe.adapters.keras before loading the model"
+
 # Advice in errors for inputs that only the tf.data adapter accepts.
 USE_TF_DATA = "in Dataset.map, use graypipe.adapters.tf_data.ToBackbone"
 
@@ -66,6 +70,9 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
         value of `keras.config.image_data_format` when the layer is created.
     name : str, optional
         The name of the layer in its model.
+    dtype : str or keras.DTypePolicy, optional
+        The dtype policy, by default the global one. It is saved with the layer, but
+        does not change the result, see the notes.
 
     Raises
     ------
@@ -86,7 +93,9 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
     -----
     The result has the dtype of the plan's target under every dtype policy. The layer
     computes in float32, or in float64 if the plan does, even under mixed precision;
-    the next layer casts its own input.
+    the next layer casts its own input. Masks are passed on.
+
+    To load a saved model, import this module first: Keras does not import it.
 
     Examples
     --------
@@ -122,15 +131,13 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
         kernel_size: int = 1,
         data_format: str | None = None,
         name: str | None = None,
+        *,
+        dtype: Any = None,
     ) -> None:
         _check_plan(plan, trainable, kernel_size)
-        # With `autocast=False`, Keras does not cast the input. The layer keeps the
-        # global dtype policy although it does not compute in its dtype: a Sequential
-        # model without a keras.Input casts its input to the dtype of the model's
-        # policy and then to the dtype of its first layer's policy. A float32 policy
-        # would cast half precision back to float32, and `_upcast_half` could not
-        # detect that levels were lost.
-        super().__init__(name=name, trainable=trainable, autocast=False)
+        # With `autocast=False`, Keras does not cast the input.
+        super().__init__(name=name, trainable=trainable, dtype=dtype, autocast=False)
+        self.supports_masking = True
         self.data_format = data_format or keras.config.image_data_format()
         layout, self._axis = image_layout(self.data_format)
         self.plan = plan.with_layouts(layout, layout)
@@ -143,6 +150,19 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
             self.plan, target=replace(self.plan.target, dtype=layer_dtype(plan))
         )
         self._unit_plan = unit_plan(self.plan)
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype to which a Sequential model without a keras.Input casts its input.
+
+        Such a model first casts its input to the dtype of the global policy. If that
+        is half precision, so is this dtype, even for a layer with another policy:
+        casting back to float32 would hide from `call` that levels were lost.
+        """
+        dtype = keras.config.dtype_policy().compute_dtype
+        if dtype not in MAX_EXACT_INTEGER:
+            dtype = super().compute_dtype
+        return str(dtype)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Check the shape of the input, and create the weights of a trainable layer.
@@ -317,7 +337,9 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
         Saved models contain these keys and values, so they must not change.
         """
         return {
+            "hint": LOADING_HINT,
             "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "plan": self.plan.to_json(),
             "trainable": self._has_weights,
             "kernel_size": self.kernel_size,
@@ -329,6 +351,7 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Return the layer described by ``config``, a result of `get_config`."""
         arguments = dict(config)
+        arguments.pop("hint", None)
         frozen = arguments.pop("frozen", False)
         layer = cls(Plan.from_json(arguments.pop("plan")), **arguments)
         if frozen:

@@ -301,6 +301,8 @@ def check_the_config_is_json_and_restores_the_layer():
         {},
         {"trainable": True, "kernel_size": 5},
         {"data_format": "channels_first", "name": "expand"},
+        {"dtype": "mixed_bfloat16"},
+        {"dtype": keras.DTypePolicy("float64")},
     ):
         layer = ChannelLayer(plan, **options)
         config = layer.get_config()
@@ -309,6 +311,7 @@ def check_the_config_is_json_and_restores_the_layer():
         assert again.plan == layer.plan
         assert again.plan.fingerprint == plan.fingerprint
         assert again.name == layer.name
+        assert again.dtype_policy == layer.dtype_policy
         assert keras.saving.get_registered_name(type(again)) == "graypipe>ChannelLayer"
 
 
@@ -373,6 +376,84 @@ def check_mixed_precision_keeps_16_bit_images_exact():
                 assert_close(kept(image.astype(np.float32)), imagenet(image / 65535))
         finally:
             keras.config.set_dtype_policy("float32")
+
+
+def check_a_dtype_policy_is_kept_and_does_not_change_the_result():
+    image = RNG.integers(0, 65536, (2, 6, 5, 1), np.uint16).astype(np.float32)
+    for policy in ("float32", "mixed_float16", "bfloat16", "float64"):
+        for options in ({}, {"trainable": True}):
+            layer = ChannelLayer(gp.plan(SIXTEEN, "imagenet"), dtype=policy, **options)
+            assert layer.dtype_policy.name == policy
+            inputs = keras.Input((6, 5, 1))
+            model = keras.Model(inputs, layer(inputs))
+            with tempfile.TemporaryDirectory() as folder:
+                model.save(Path(folder) / "model.keras")
+                loaded = keras.models.load_model(Path(folder) / "model.keras")
+            assert loaded.layers[-1].dtype_policy.name == policy
+            for result in (layer(image), model(image), loaded(image)):
+                assert keras.backend.standardize_dtype(result.dtype) == "float32"
+                assert_close(result, imagenet(image / 65535))
+
+
+def check_a_saved_policy_does_not_follow_the_global_one():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        config = ChannelLayer(gp.plan(EIGHT, "imagenet")).get_config()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert ChannelLayer.from_config(config).dtype_policy.name == "mixed_float16"
+
+
+def check_a_full_precision_layer_detects_a_cast_of_its_model():
+    image = np.full((2, 6, 5, 1), 65535, np.float32)
+    early = ChannelLayer(gp.plan(SIXTEEN, "imagenet"))
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        explicit = ChannelLayer(gp.plan(SIXTEEN, "imagenet"), dtype="float32")
+        for layer in (early, explicit):
+            model = keras.Sequential([layer])
+            assert_raises(gp.RangeError, partial(model, image), "float16")
+            model = keras.Sequential([ChannelLayer.from_config(layer.get_config())])
+            assert_raises(
+                gp.RangeError, partial(model.predict, image, verbose=0), "float16"
+            )
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+class Frames(keras.Layer):
+    """Pass frames on with a mask of those that are not empty, as Masking does."""
+
+    def compute_mask(self, inputs, previous=None):  # noqa: ARG002  # the signature of Keras
+        return keras.ops.any(keras.ops.not_equal(inputs, 0), axis=(-3, -2, -1))
+
+    def call(self, inputs):
+        return inputs
+
+
+class KeepMask(keras.Layer):
+    """Return the mask of the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, inputs, mask=None):  # noqa: ARG002  # the signature of Keras
+        return keras.ops.cast(mask, "int32")
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[:2]
+
+
+def check_masks_are_passed_on():
+    video = np.ones((2, 3, 6, 5, 1), np.float32)
+    video[1, 2] = 0
+    inputs = keras.Input((3, 6, 5, 1))
+    for options in ({}, {"trainable": True, "kernel_size": 3}):
+        layer = ChannelLayer(gp.plan(EIGHT, "imagenet"), **options)
+        model = keras.Model(inputs, KeepMask()(layer(Frames()(inputs))))
+        mask = to_numpy(model(video))
+        np.testing.assert_array_equal(mask, [[1, 1, 1], [1, 1, 0]])
 
 
 def check_half_precision_input_must_hold_the_range():

@@ -165,6 +165,29 @@ def test_saved_models_name_the_public_module():
     assert saved["class_name"] == "ChannelLayer"
 
 
+LOAD = """
+import sys
+import keras
+try:
+    keras.models.load_model(sys.argv[1])
+except TypeError as error:
+    print(error, file=sys.stderr)
+import graypipe.adapters.keras
+print(keras.models.load_model(sys.argv[1]).layers[1].plan.fingerprint)
+"""
+
+
+def test_the_error_for_an_unknown_layer_says_what_to_import(tmp_path):
+    plan = gp.plan(EIGHT, "imagenet")
+    inputs = keras.Input((4, 5, 1))
+    keras.Model(inputs, ChannelLayer(plan)(inputs)).save(tmp_path / "model.keras")
+    process = python("-c", LOAD, tmp_path / "model.keras", KERAS_BACKEND="tensorflow")
+    out, err = process.communicate()
+    assert out.splitlines()[-1] == plan.fingerprint, err
+    expected = "'hint': 'import graypipe.adapters.keras before loading the model'"
+    assert expected in err
+
+
 def test_the_repr_shows_the_plan_and_the_kernel_size():
     layer = ChannelLayer(
         gp.plan(EIGHT, "imagenet"), trainable=True, kernel_size=3, name="expand"
