@@ -24,7 +24,7 @@ from .errors import (
 )
 from .plan import Plan, plan
 from .source import Source
-from .target import Target, preset
+from .target import Target, preset, presets
 
 if TYPE_CHECKING:
     from . import weights
@@ -49,6 +49,7 @@ __all__ = [
     "mix",
     "plan",
     "preset",
+    "presets",
     "read",
     "read_bands",
     "replicate",

@@ -30,7 +30,7 @@ from .errors import (
 )
 from .explain import explain
 from .messages import describe_value
-from .presets import PRESETS
+from .preset_definitions import PRESETS
 from .source import Pair, Source
 from .target import Target
 from .validation import set_fields

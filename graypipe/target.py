@@ -12,7 +12,7 @@ from .bands import format_bands, parse_bands
 from .engine import supported_dtype
 from .errors import ChannelError, RangeError
 from .messages import describe_value, did_you_mean
-from .presets import PRESETS
+from .preset_definitions import PRESETS
 from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
 
 Statistic = float | tuple[float, ...]
@@ -310,9 +310,9 @@ def preset(name: str, **overrides: Any) -> Target:
     Parameters
     ----------
     name : str
-        ``"imagenet"`` (torchvision and timm), ``"keras-caffe"``, ``"keras-tf"``,
-        ``"keras-torch"``, ``"keras-efficientnet"``, ``"inception"``, ``"openai-clip"``,
-        ``"unit"`` (0 to 1) or ``"rgb8"`` (uint8 in HWC).
+        One of `presets`, such as ``"imagenet"`` (torchvision and timm),
+        ``"keras-caffe"``, ``"openai-clip"``, ``"prithvi-eo-2"``, ``"unit"`` (0 to 1) or
+        ``"rgb8"`` (uint8 in HWC).
     **overrides
         Fields of `Target` to replace. With ``bands``, each mean and standard deviation
         stays with its band.
@@ -354,6 +354,22 @@ def preset(name: str, **overrides: Any) -> Target:
         for key in kept_statistics:
             arguments[key] = _reorder(name, key, arguments[key], preset_bands, bands)
     return Target(**{**arguments, **overrides})
+
+
+def presets() -> tuple[str, ...]:
+    """Return the names that `preset` takes, sorted.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> import graypipe as gp
+    >>> [name for name in gp.presets() if name.startswith("prithvi")]
+    ['prithvi-eo-1', 'prithvi-eo-2']
+    """
+    return tuple(sorted(PRESETS))
 
 
 def _reorder(

@@ -337,7 +337,7 @@ def test_a_map_of_too_many_coefficients_is_refused_at_once():
         lambda: gp.Plan.from_json(json.dumps(record)),
     ):
         with pytest.raises(
-            gp.ChannelError, match="3000 to 3000 bands .* select the bands"
+            gp.ChannelError, match=r"3000 to 3000 bands .* select the bands"
         ):
             build()
 

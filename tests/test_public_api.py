@@ -37,6 +37,7 @@ SIGNATURES = {
     "Target.from_hf": "(config)",
     "Target.from_keras": "(name)",
     "preset": "(name, **overrides)",
+    "presets": "()",
     "plan": "(source, target, via=None)",
     "Plan.__call__": "(self, image, *more, out=None)",
     "Plan.batch": "(self, images, *, out=None, threads=1)",

@@ -46,12 +46,6 @@ def test_presets_give_what_the_model_family_was_trained_with(name):
     assert result.dtype == ("uint8" if name == "rgb8" else "float32")
 
 
-def test_every_preset_is_tested_above():
-    from graypipe.presets import PRESETS
-
-    assert sorted(PRESETS) == sorted(BY_HAND)
-
-
 def test_a_plan_writes_its_preset_out_as_numbers():
     text = gp.plan("gray", "imagenet").to_json()
     assert str(imagenet.MEAN[0]) in text
@@ -73,8 +67,8 @@ def test_new_bands_get_nobody_elses_statistics(name):
         gp.preset(name, bands=("NIR", "R", "G"))
 
 
-def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(gp.ChannelError, match="keras-caffe"):
+def test_an_unknown_preset_says_what_lists_the_known_ones():
+    with pytest.raises(gp.ChannelError, match=r"gp\.presets\(\)"):
         gp.plan("gray", "imagenette")
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from ..errors import ChannelError, DTypeError
 from ..messages import closest_name, describe_value, did_you_mean, plain_name
-from ..presets import KERAS_MODELS, KERAS_MODULES, PRESETS
+from ..preset_definitions import KERAS_MODELS, KERAS_MODULES, PRESETS
 from ..validation import as_finite_float, is_ordered_iterable
 
 # Presence of one of these marks the configuration of an image processor.
@@ -50,7 +50,8 @@ Keywords = dict[str, Any]
 def unknown_preset_message(name: object) -> str:
     """Return the error message for a value that is not the name of a preset."""
     message = (
-        f"expected one of the presets {sorted(PRESETS)}, got {describe_value(name)}"
+        "expected the name of a preset, which gp.presets() lists, such as 'imagenet', "
+        f"got {describe_value(name)}"
     )
     if not isinstance(name, str):
         return message

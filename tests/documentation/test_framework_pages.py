@@ -72,6 +72,10 @@ def test_jax(rng):
     run("docs/jax.md", images=rng.integers(0, 256, (4, 12, 16), dtype=np.uint8))
 
 
+def test_presets():
+    run("docs/presets.md")
+
+
 def test_reading(folder, rng):
     deep = rng.integers(0, 4096, (4, 12, 16), dtype=np.uint16)
     save_image(folder / "scan.png", (deep[0] // 16).astype(np.uint8))
@@ -123,6 +127,10 @@ def test_scale(folder):
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy"  # Keras 3.15
 )
+def test_sum():
+    run("docs/sum.md")
+
+
 def test_tensorflow(folder, rng):
     for number in range(5):
         path = folder / "scans" / "ab"[number % 2] / f"{number}.png"

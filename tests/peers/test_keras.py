@@ -11,7 +11,7 @@ from keras.applications import imagenet_utils
 from PIL import Image
 
 import graypipe as gp
-from graypipe.presets import KERAS_MODELS
+from graypipe.preset_definitions import KERAS_MODELS
 
 RNG = np.random.default_rng(315)
 GRAY = RNG.integers(0, 256, (31, 17), np.uint8)
