@@ -115,7 +115,10 @@ def _plan_arguments(
         if source_dtype.kind != "f":
             black, white = round(black), round(white)
         ranges.append((black, white) if black != white else (low, high))
-    nodata = random.choice([None, None, low, float("nan")])
+    values = [None, None, low, float("nan")]
+    nodata = random.choice(values)
+    if random.random() < 0.5:
+        nodata = [random.choice(values) for _ in range(band_count)]
     via = random.uniform(-1, 1, (output_count, band_count)) * random.integers(
         0, 2, (output_count, band_count)
     )

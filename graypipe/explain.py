@@ -88,7 +88,14 @@ def _describe_guards(
 ) -> str:
     """Return the steps that are not part of the affine map."""
     guards = []
-    if source.nodata is not None:
+    if isinstance(source.nodata, tuple):
+        values = zip(source.bands, source.nodata, strict=True)
+        listed = [f"{band} {value:g}" for band, value in values if value is not None]
+        guards.append(
+            "outputs that read a band without data are set to 0 (nodata: "
+            f"{', '.join(listed)})"
+        )
+    elif source.nodata is not None:
         guards.append(f"pixels equal to {source.nodata:g} in any band are set to 0")
     if source.clip:
         guards.append("values are clipped to the range")
@@ -147,8 +154,9 @@ def _describe_memory(execution: engine.Execution, shape: tuple[int, ...]) -> str
     spec = execution.spec
     result_shape = execution.shape(shape)
     input_count = len(spec.black_levels)
-    # The nodata test reads every band; the map reads only bands with a non-zero weight.
-    bands_read = len(spec.bands_read) if spec.nodata is None else input_count
+    # A single nodata value is tested in every band; the map reads only bands with a
+    # non-zero weight.
+    bands_read = len({*spec.bands_read, *spec.bands_tested})
     pixels = prod(shape) // input_count
     bytes_read = pixels * bands_read * execution.source_dtype.itemsize
     bytes_written = prod(result_shape) * execution.target_dtype.itemsize

@@ -34,10 +34,26 @@ def to_record(value: Any) -> dict[str, Any]:
         content = getattr(value, field.name)
         if field.name != "bands" and content == getattr(default, field.name):
             continue
-        if isinstance(content, float) and isnan(content):
-            content = "nan"
-        record[field.name] = content
+        record[field.name] = without_nan(content)
     return record
+
+
+def without_nan(value: Any) -> Any:
+    """Return ``value`` with "nan" in place of NaN, also inside a tuple."""
+    if isinstance(value, tuple):
+        return tuple(without_nan(item) for item in value)
+    if isinstance(value, float) and isnan(value):
+        return "nan"
+    return value
+
+
+def _with_nan(value: Any) -> Any:
+    """Return ``value`` with NaN in place of "nan", also inside a list."""
+    if isinstance(value, list):
+        return [_with_nan(item) for item in value]
+    if value == "nan":
+        return nan
+    return value
 
 
 def from_record(cls: Any, record: Any, *required: str) -> Any:
@@ -75,8 +91,8 @@ def from_record(cls: Any, record: Any, *required: str) -> Any:
             f"{list(required)} and optionally {optional}, got {describe_value(record)}"
         )
     arguments = dict(record)
-    if arguments.get("nodata") == "nan":
-        arguments["nodata"] = nan
+    if "nodata" in arguments:
+        arguments["nodata"] = _with_nan(arguments["nodata"])
     return cls(**arguments)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import layouts
+from . import layouts, serialization
 from .bands import format_bands, parse_bands
 from .engine import holds, limits, supported_dtype
 from .errors import ChannelError, DTypeError, RangeError
@@ -50,9 +50,11 @@ class Source:
         do not imply a range.
     clip : bool, default False
         Whether to clip each band to its range before the map is applied.
-    nodata : float, optional
-        Stored value that marks missing data; may be NaN. If any band of a pixel has
-        this value, all output bands of the pixel are set to 0.0.
+    nodata : float, or one float or None per band, optional
+        Stored value that marks missing data; may be NaN. With a single value, all
+        output bands of a pixel are set to 0.0 if any band of the pixel has this value.
+        With one value per band, an output band is set to 0.0 where a band that it reads
+        has its own nodata value; None marks bands without one.
 
     Raises
     ------
@@ -67,6 +69,9 @@ class Source:
     'HW'
     >>> ct = gp.Source("gray", range=(-160, 240), clip=True)  # a CT window
     >>> s2 = gp.Source(("B02", "B03", "B04"), "CHW", range=(1000, 11000), nodata=0)
+    >>> rgbd = gp.Source(
+    ...     ("R", "G", "B", "depth"), range=(0, 65535), nodata=(None, None, None, 0)
+    ... )
     """
 
     bands: tuple[str, ...]
@@ -75,7 +80,7 @@ class Source:
     bits: int | None
     range: Pair | tuple[Pair, ...] | None
     clip: bool
-    nodata: float | None
+    nodata: float | tuple[float | None, ...] | None
 
     def __init__(
         self,
@@ -86,7 +91,7 @@ class Source:
         bits: int | None = None,
         range: Sequence[float] | Sequence[Sequence[float]] | None = None,
         clip: bool = False,
-        nodata: float | None = None,
+        nodata: float | Sequence[float | None] | None = None,
     ) -> None:
         band_names = parse_bands(bands)
         set_fields(
@@ -97,7 +102,7 @@ class Source:
             bits=_validate_bits(bits, range),
             range=_validate_range(range, len(band_names)),
             clip=_validate_clip(clip),
-            nodata=_validate_nodata(nodata),
+            nodata=_validate_nodata(nodata, len(band_names)),
         )
         if self.dtype is not None:
             self._check_representable(
@@ -168,8 +173,9 @@ class Source:
         """Describe ``dataset.read(indexes)`` of a raster.
 
         The raster is used through its attributes; rasterio is not imported. Band
-        descriptions become band names, ``nodatavals`` becomes ``nodata``, and the NBITS
-        of GDAL becomes ``bits``. Separate mask bands are ignored.
+        descriptions become band names, ``nodatavals`` becomes ``nodata`` (one value
+        per band if they differ), and the NBITS of GDAL becomes ``bits``. Separate mask
+        bands are ignored.
 
         Parameters
         ----------
@@ -201,7 +207,7 @@ class Source:
             If the raster has a palette, if the band names do not match, or if
             ``indexes`` names bands that the raster lacks.
         RangeError
-            If bands differ in dtype or nodata, or if the range is ambiguous.
+            If bands differ in dtype, or if the range is ambiguous.
 
         Examples
         --------
@@ -263,8 +269,7 @@ class Source:
     def _comparison_key(self) -> tuple[object, ...]:
         """Return the fields, with NaN replaced by a value that equals itself."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.nodata is not None and isnan(self.nodata):
-            values["nodata"] = "nan"
+        values["nodata"] = serialization.without_nan(self.nodata)
         return tuple(values.values())
 
     def _pairs(self, dtype: DTypeLike | None) -> tuple[Pair, ...]:
@@ -295,6 +300,13 @@ class Source:
         """Whether the range is declared rather than implied by a dtype."""
         return self.range is not None or self.bits is not None
 
+    @property
+    def _nodata_values(self) -> tuple[float | None, ...]:
+        """The nodata value of every band."""
+        if isinstance(self.nodata, tuple):
+            return self.nodata
+        return (self.nodata,) * len(self.bands)
+
     def _declared_pairs(self) -> tuple[Pair, ...] | None:
         """Return the declared (black, white) of every band, or None."""
         if self.bits is not None:
@@ -308,8 +320,8 @@ class Source:
     ) -> None:
         """Raise RangeError if ``dtype`` cannot represent ``pairs`` or nodata."""
         values = [value for pair in pairs for value in pair]
-        if self.nodata is not None and not isnan(self.nodata):
-            values.append(self.nodata)
+        declared = [value for value in self._nodata_values if value is not None]
+        values += [value for value in declared if not isnan(value)]
         for value in values:
             if not holds(dtype, value):
                 low, high = limits(dtype)
@@ -416,7 +428,26 @@ def _validate_clip(clip: object) -> bool:
     return bool(clip)
 
 
-def _validate_nodata(value: Any) -> float | None:
+def _validate_nodata(
+    declared: Any, count: int
+) -> float | tuple[float | None, ...] | None:
+    """Return one nodata value, or one per band if they are declared separately."""
+    if not is_ordered_iterable(declared):
+        return _validate_nodata_value(declared)
+    values = tuple(_validate_nodata_value(value) for value in declared)
+    if len(values) != count:
+        raise ChannelError(
+            f"expected nodata to be one value, or {count} values, one per band (None "
+            f"for bands without one), got {len(values)}"
+        )
+    if all(value is None for value in values):
+        return None
+    if count == 1:
+        return values[0]
+    return values
+
+
+def _validate_nodata_value(value: Any) -> float | None:
     """Return a float, or an int if float64 cannot represent the value exactly."""
     if value is None:
         return None

@@ -21,6 +21,11 @@ def arrange(bands_first, layout):
     )
 
 
+def equals(stored, nodata):
+    """Return where stored values equal nodata, which may be NaN."""
+    return np.isnan(stored) if np.isnan(nodata) else stored == nodata
+
+
 def affine(x, matrix, offset, centre=None):
     """Return (y, scale): M · (x - c) + b over bands-first ``x``; a zero in M is not read. `allowed` takes ``scale``."""
     matrix, offset = np.asarray(matrix, np.float64), np.asarray(offset, np.float64)
@@ -54,10 +59,14 @@ def plan(
     stored = planes(image, layout)
     black = np.array([pair[0] for pair in ranges], np.float64)
     white = np.array([pair[1] for pair in ranges], np.float64)
-    empty = np.zeros(stored.shape[1:], bool)
-    if nodata is not None:
-        same = np.isnan(stored) if np.isnan(nodata) else stored == nodata
-        empty = same.any(axis=0)
+    empty = np.zeros((len(via), *stored.shape[1:]), bool)
+    if isinstance(nodata, tuple):
+        for i, row in enumerate(np.asarray(via)):
+            for j, factor in enumerate(row):
+                if factor != 0 and nodata[j] is not None:
+                    empty[i] |= equals(stored[j], nodata[j])
+    elif nodata is not None:
+        empty[:] = equals(stored, nodata).any(axis=0)
     x = stored.copy()
     if clip:
         for j, pair in enumerate(ranges):
@@ -75,7 +84,7 @@ def plan(
     )
     with np.errstate(invalid="ignore"):
         y, scale = affine(x, matrix, offset, black)
-    y[:, empty], scale[:, empty] = 0, 0
+    y[empty], scale[empty] = 0, 0
     return arrange(y, out_layout), arrange(scale, out_layout)
 
 

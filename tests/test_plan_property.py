@@ -48,7 +48,10 @@ def cases(draw):
     shape = draws.shape_of(layout, count, rng)
     low, high = min(map(min, ranges)), max(map(max, ranges))
     image = draws.stored(rng, shape, dtype, low, high)
-    nodata = draw(st.sampled_from([None, None, image.ravel()[0].item(), float("nan")]))
+    values = [None, None, image.ravel()[0].item(), float("nan")]
+    nodata = draw(st.sampled_from(values))
+    if draw(st.booleans()):
+        nodata = tuple(draw(st.sampled_from(values)) for _ in range(count))
     if np.dtype(dtype).kind == "f" and draw(st.booleans()):
         image.ravel()[rng.integers(0, image.size)] = np.nan
     image = draws.strided(

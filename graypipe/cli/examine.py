@@ -15,6 +15,7 @@ from .. import Source
 from ..errors import GraypipeError, ReadError
 from ..io import facts, read
 from ..serialization import to_record
+from ..stats.accumulators import missing_pixels
 from .image_files import has_image_suffix
 
 Record = dict[str, Any]
@@ -158,17 +159,12 @@ def _finite_or_none(value: float) -> float | None:
 
 def _valid_pixels(image: NDArray[Any], source: Source) -> NDArray[Any]:
     """Return the pixels that are not nodata in any band: shape (n,) or (n, C)."""
-    nodata: Any = source.nodata
-    is_nodata = image == nodata
-    # NaN is not equal to itself.
-    if isnan(nodata):
-        is_nodata = np.isnan(image)
     band_axis = source.layout.find("C")
     if band_axis < 0:
-        flat: NDArray[Any] = image[~is_nodata]
+        flat: NDArray[Any] = image[~missing_pixels(image[None], source)]
         return flat
-    bands_last = np.moveaxis(image, band_axis, -1)
-    valid: NDArray[Any] = bands_last[~is_nodata.any(axis=band_axis)]
+    planes = np.moveaxis(image, band_axis, 0)
+    valid: NDArray[Any] = np.moveaxis(planes, 0, -1)[~missing_pixels(planes, source)]
     return valid
 
 

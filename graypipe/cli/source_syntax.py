@@ -8,6 +8,7 @@
                gray:-160..240            black and white in stored values
                gray:-160..240:clip       clip the values to this range
                gray:16:nodata=0          0 marks missing pixels
+               R,G,B,depth:16:nodata=none,none,none,0  one value per band
                gray:layout=CHW           the layout of .npy files
                gray:dtype=uint16         reject files of other dtypes
     --target   imagenet                  the name of a preset
@@ -35,6 +36,8 @@ from ..engine import supported_dtype
 from ..errors import GraypipeError
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
+NODATA = f"(?:{NUMBER}|nan)"
+NODATA_PER_BAND = f"(?:{NODATA}|none)(?:,(?:{NODATA}|none))+"
 BAND_NAME = r"[^\s:,=*+]+"
 
 # "12" or "-160..240"
@@ -108,8 +111,9 @@ def _parse_source_part(part: str) -> tuple[str, Any]:
     if bits_or_range:
         return "range", (float(bits_or_range["black"]), float(bits_or_range["white"]))
     name, _, value = part.partition("=")
-    if name == "nodata" and re.fullmatch(f"{NUMBER}|nan", value):
-        return "nodata", _parse_number(value)
+    if name == "nodata" and re.fullmatch(f"{NODATA}|{NODATA_PER_BAND}", value):
+        values = [_parse_nodata(number) for number in value.split(",")]
+        return "nodata", values[0] if len(values) == 1 else values
     if name == "layout":
         return "layout", value
     if name == "dtype":
@@ -118,6 +122,13 @@ def _parse_source_part(part: str) -> tuple[str, Any]:
         "after the colon, expected bits (gray:12), black..white (gray:-160..240), "
         f"clip, nodata=0, layout=CHW or dtype=uint16, got {part!r}"
     )
+
+
+def _parse_nodata(text: str) -> float | None:
+    """Return a number, or None for "none"."""
+    if text == "none":
+        return None
+    return _parse_number(text)
 
 
 def _parse_number(text: str) -> float:

@@ -66,7 +66,8 @@ GENERAL_PIXELS = 1008
 MAX_BANDS = 256
 
 # Flags of `general`. SAME_DTYPE: the target holds elements of the computing type.
-CLIP, IMPLIED_RANGE, NODATA, ROUND, SAME_DTYPE = 1, 2, 4, 8, 16
+# NODATA: one nodata value for all bands; BAND_NODATA: one for each band that has any.
+CLIP, IMPLIED_RANGE, NODATA, ROUND, SAME_DTYPE, BAND_NODATA = 1, 2, 4, 8, 16, 32
 
 # Bytes of a band that are copied at a time, so that they are still in the first-level
 # cache if the band is copied again.
@@ -317,6 +318,19 @@ def _mark(x, nodata, is_nodata):
 
 
 @_helper
+def _unite(x, pitch, first_mask, rows, is_nodata):
+    """Mark the pixels without data in any band that an output reads.
+
+    ``rows`` are the rows of scratch of these bands, after their number.
+    """
+    is_nodata[:] = 0
+    for k in range(1, rows[0] + 1):
+        mask = memory(x, (first_mask + rows[k]) * pitch, is_nodata.size, x)
+        for p in range(is_nodata.size):
+            is_nodata[p] = max(is_nodata[p], mask[p])
+
+
+@_helper
 def _guard(x, black, low, high, is_nodata, any_nodata, flags):
     """Set nodata to 0, test an implied range, clip and subtract the black level.
 
@@ -395,18 +409,23 @@ def general(source, target, bands, numbers):
     these rows in the cache, and the results are written to the target.
 
     The first row of ``bands`` holds the flags, then the bands to read; row 1 + i the
-    number of terms of output i, then their rows of scratch. With NODATA all bands are
-    read, those with a factor first. The rows of ``numbers``, of the computing type:
-    0: nodata, then the black levels of the bands read
+    number of terms of output i, then their rows of scratch; the last row which bands
+    read have a nodata value. With NODATA all bands are read, those with a factor first.
+    The rows of ``numbers``, of the computing type:
+    0: unused, then the black levels of the bands read
     1: lowest value of the target, then the lower clip bounds
     2: highest value of the target, then the upper clip bounds
     3: the number that restores ties
-    4 + i: the offset of output i, then its factors
+    4: nodata of all bands, then of each band read
+    5 + i: the offset of output i, then its factors
     """
     output_count, read_count = len(target), numbers.shape[1] - 1
+    has_nodata = bands[output_count + 1]
     flags, width = bands[0, 0], numbers.itemsize
     band, down, step = source.strides
     row_count = read_count + output_count + 2
+    mask_count = read_count if bands[0, 0] & BAND_NODATA else 0
+    row_count += mask_count
     block = SCRATCH_BYTES // (width * row_count + VECTOR_BYTES)
     block = min(GENERAL_PIXELS, block)
     rows, columns, lines, part = _cut(source, target, block)
@@ -414,6 +433,7 @@ def general(source, target, bands, numbers):
     x, pitch = stack(numbers), block * width
     # Of the computing type, because vectors of mixed widths compile slowly.
     is_nodata = memory(x, (row_count - 1) * pitch, block, x)
+    first_mask = read_count + output_count + 1
     input_count = len(source) if flags & NODATA else read_count
     # Neighbouring bands of interleaved pixels, such as three of thirteen, are read
     # VECTOR_BYTES at a time, which takes 40 % less than element by element.
@@ -436,6 +456,8 @@ def general(source, target, bands, numbers):
             any_nodata = False
             if flags & NODATA:
                 is_nodata[:] = 0
+            for k in range(mask_count):
+                memory(x, (first_mask + k) * pitch, n, x)[:] = 0
             start = r * down + q * step
             by_vectors = reads_vectors and across >= neighbours
             if by_vectors:
@@ -452,16 +474,24 @@ def general(source, target, bands, numbers):
                 else:
                     _read(source, start + number * band, down, step, row, across)
                 if flags & NODATA:
-                    any_nodata |= _mark(row, numbers[0, 0], is_nodata)
+                    any_nodata |= _mark(row, numbers[4, 0], is_nodata)
+                elif mask_count > 0 and has_nodata[k + 1] != 0:
+                    mask = memory(x, (first_mask + k) * pitch, n, x)
+                    any_nodata |= _mark(row, numbers[4, k + 1], mask)
             for k in range(1, read_count + 1):
                 row = memory(x, (k - 1) * pitch, n, x)
                 black, low, high = numbers[0, k], numbers[1, k], numbers[2, k]
-                outside |= _guard(row, black, low, high, is_nodata, any_nodata, flags)
+                mask = is_nodata
+                if mask_count > 0:
+                    mask = memory(x, (first_mask + k - 1) * pitch, n, x)
+                outside |= _guard(row, black, low, high, mask, any_nodata, flags)
             low, high, ties = numbers[1, 0], numbers[2, 0], numbers[3, 0]
             for i in range(output_count):
                 row = memory(x, (read_count + 1 + i) * pitch, n, x)
                 y = memory(target, i * tband + at, n, x) if direct else row
-                _mix(x, pitch, bands[i + 1], numbers[i + 4], y)
+                _mix(x, pitch, bands[i + 1], numbers[i + 5], y)
+                if mask_count > 0 and any_nodata:
+                    _unite(x, pitch, first_mask, bands[i + 1], is_nodata)
                 _finish(y, low, high, ties, is_nodata, any_nodata, flags)
                 if not direct and not interleaved:
                     _write(y, target, i * tband + at, tstep)

@@ -15,6 +15,7 @@ from . import kernel_cache, numpy_engine
 from .arrays import limits
 from .intrinsics import VECTOR_BYTES
 from .kernels import (
+    BAND_NODATA,
     CLIP,
     IMPLIED_RANGE,
     MAX_BANDS,
@@ -239,17 +240,19 @@ def _general_arguments(
 ) -> tuple[NDArray[np.int64], Array]:
     """Return the arguments ``bands`` and ``numbers`` of `kernels.general`."""
     compute = spec.compute_dtype(source_dtype, target_dtype)
-    nodata = None
-    if spec.nodata is not None:
-        nodata = numpy_engine.stored_nodata(spec.nodata, source_dtype)
+    nodata = spec.stored_nodata(source_dtype)
     reads = spec.bands_read
     unread = [j for j in range(len(spec.black_levels)) if j not in reads]
 
-    bands = np.zeros((1 + len(spec.matrix), 1 + len(spec.black_levels)), np.int64)
+    bands = np.zeros((2 + len(spec.matrix), 1 + len(spec.black_levels)), np.int64)
     bands[0] = [_flags(spec, nodata, compute, target_dtype), *reads, *unread]
-    numbers = np.zeros((4 + len(spec.matrix), 1 + len(reads)), compute)
-    if nodata is not None:
-        numbers[0, 0] = nodata
+    numbers = np.zeros((5 + len(spec.matrix), 1 + len(reads)), compute)
+    for k, j in enumerate(reads):
+        if j in nodata:
+            bands[-1, k + 1] = 1
+            numbers[4, k + 1] = nodata[j]
+    if nodata:  # the same value for every band, with the flag NODATA
+        numbers[4, 0] = next(iter(nodata.values()))
     numbers[0, 1:] = [spec.black_levels[j] for j in reads]
     if target_dtype.kind in "iub":
         numbers[1:3, 0] = limits(target_dtype)
@@ -259,23 +262,27 @@ def _general_arguments(
     numbers[3, 0] = TIE_SHIFT
     for i, (terms, offset) in enumerate(zip(spec.terms, spec.offset, strict=True)):
         bands[i + 1, 0] = len(terms)
-        numbers[i + 4, 0] = offset
+        numbers[i + 5, 0] = offset
         if terms and not offset:
-            numbers[i + 4, 0] = NO_OFFSET
+            numbers[i + 5, 0] = NO_OFFSET
         for k, (j, factor) in enumerate(terms):
             bands[i + 1, k + 1] = reads.index(j)
-            numbers[i + 4, k + 1] = factor
+            numbers[i + 5, k + 1] = factor
     return bands, numbers
 
 
 def _flags(
-    spec: AffineSpec, nodata: Any, compute: np.dtype[Any], target_dtype: np.dtype[Any]
+    spec: AffineSpec,
+    nodata: dict[int, Any],
+    compute: np.dtype[Any],
+    target_dtype: np.dtype[Any],
 ) -> int:
     """Return the sum of the flags of `kernels.general` that are set."""
     conditions = {
         CLIP: spec.clip is not None,
         IMPLIED_RANGE: spec.check_implied_range,
-        NODATA: nodata is not None,
+        NODATA: bool(nodata) and not isinstance(spec.nodata, tuple),
+        BAND_NODATA: bool(nodata) and isinstance(spec.nodata, tuple),
         ROUND: target_dtype.kind in "iub",
         SAME_DTYPE: _kernel_dtype(target_dtype, compute) == compute,
     }
@@ -284,13 +291,12 @@ def _flags(
 
 def _raise_out_of_range(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
     """Raise RangeError with the extremes of the bands read, nodata pixels excepted."""
-    valid = np.ones(image.shape[1:], bool)
-    if spec.nodata is not None:
-        nodata = numpy_engine.stored_nodata(spec.nodata, dtype)
-        if nodata is not None:
-            empty: Any = np.isnan(image) if np.isnan(nodata) else image == nodata
-            valid = ~empty.any(axis=0)
-    values = [image[j][valid] for j in spec.bands_read]
+    empty = np.zeros(image.shape, bool)
+    for j, nodata in spec.stored_nodata(dtype).items():
+        empty[j] = numpy_engine.is_nodata(image[j], nodata)
+    if not isinstance(spec.nodata, tuple):
+        empty[:] = empty.any(axis=0)
+    values = [image[j][~empty[j]] for j in spec.bands_read]
     lowest = min(np.fmin.reduce(band) for band in values)
     highest = max(np.fmax.reduce(band) for band in values)
     numpy_engine.check_implied(lowest, highest)

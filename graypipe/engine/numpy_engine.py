@@ -103,9 +103,7 @@ class _Blocks:
         self.clip = [
             (dtype.type(low), dtype.type(high)) for low, high in spec.clip or ()
         ]
-        self.nodata = (
-            None if spec.nodata is None else stored_nodata(spec.nodata, source)
-        )
+        self.nodata = spec.stored_nodata(source)
         self.rows = [
             ([(j, dtype.type(m)) for j, m in row], dtype.type(b))
             for row, b in zip(spec.terms, spec.offset, strict=True)
@@ -123,8 +121,13 @@ class _Blocks:
 
     def _block(self, source: Array, target: Array) -> None:
         """Execute the pass on the planes of one block."""
-        is_nodata = self._nodata_mask(source)
-        inputs = {j: self._input(source, j, is_nodata) for j in self.spec.bands_read}
+        masks = self._nodata_masks(source)
+        any_band: Array | None = None
+        if masks and not isinstance(self.spec.nodata, tuple):
+            union: Array = np.logical_or.reduce(list(masks.values()))
+            any_band = union
+            masks = dict.fromkeys(masks, union)
+        inputs = {j: self._input(source, j, masks.get(j)) for j in self.spec.bands_read}
         # Contiguous planes of the computing type are written without a copy.
         direct = target.dtype == self.dtype and target.strides[-1] == target.itemsize
         if not direct:
@@ -133,23 +136,27 @@ class _Blocks:
             if direct:
                 y = plane
             _mix(inputs, terms, offset, y)
-            if is_nodata is not None:
-                y[is_nodata] = 0
+            if any_band is not None:
+                y[any_band] = 0
+            else:
+                for j, _ in terms:
+                    if j in masks:
+                        y[masks[j]] = 0
             if not direct:
                 self.store(y, plane)
 
-    def _nodata_mask(self, source: Array) -> Array | None:
-        """Return the mask of pixels with nodata in any band, or None without nodata."""
-        if self.nodata is None:
-            return None
-        same = np.isnan(source) if np.isnan(self.nodata) else source == self.nodata
-        return np.asarray(np.logical_or.reduce(same, axis=0))
+    def _nodata_masks(self, source: Array) -> dict[int, Array]:
+        """Return the mask of the pixels that hold nodata, for each tested band."""
+        return {j: is_nodata(source[j], value) for j, value in self.nodata.items()}
 
-    def _input(self, source: Array, j: int, is_nodata: Array | None) -> Array:
-        """Return band ``j`` after all guards, minus its black level."""
+    def _input(self, source: Array, j: int, mask: Array | None) -> Array:
+        """Return band ``j`` after all guards, minus its black level.
+
+        ``mask`` marks the pixels without data, if there are any.
+        """
         x: Array = source[j].astype(self.dtype)
-        if is_nodata is not None:
-            x[is_nodata] = 0
+        if mask is not None:
+            x[mask] = 0
         if self.spec.check_implied_range:
             check_implied(np.fmin.reduce(x, axis=None), np.fmax.reduce(x, axis=None))
         if self.clip:
@@ -195,17 +202,11 @@ def _store_integer(y: Array, plane: Array) -> None:
     plane[over] = high
 
 
-def stored_nodata(nodata: float, dtype: np.dtype[Any]) -> Any:
-    """Return ``nodata`` as ``dtype`` stores it, or None if no pixel can equal it."""
-    native = dtype.newbyteorder("=").type
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            stored = native(nodata)
-        return None if np.isinf(stored) else stored
-    low, high = limits(dtype)
-    if np.isnan(nodata) or not low <= nodata <= high or nodata != int(nodata):
-        return None
-    return native(int(nodata))
+def is_nodata(plane: Array, nodata: Any) -> Array:
+    """Return the mask of the pixels that equal ``nodata``, which may be NaN."""
+    if np.isnan(nodata):
+        return np.asarray(np.isnan(plane))
+    return np.asarray(plane == nodata)
 
 
 def check_implied(low: float, high: float) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import limits
+
 # The rounding error of a sum grows with the number of terms. Beyond this number,
 # float32 exceeds the guaranteed tolerance of 8 eps (docs/design.md).
 MAX_FLOAT32_TERMS = 16
@@ -42,8 +44,11 @@ class AffineSpec:
         range far from zero does not lose digits.
     clip : tuple of (float, float), optional
         The lowest and highest value of each input band.
-    nodata : float, optional
-        A pixel is 0 in every output band if any input band holds this stored value.
+    nodata : float or tuple of (float or None), optional
+        If a number, a pixel is 0 in every output band if any input band holds this
+        stored value. If a tuple with one value per input band, a pixel is 0 in the
+        output bands that read an input band which holds its own value; None stands for
+        bands without nodata.
     check_implied_range : bool
         Whether values outside [-1, 2] raise, because the range (0, 1) was implied.
     """
@@ -52,7 +57,7 @@ class AffineSpec:
     offset: tuple[float, ...]
     black_levels: tuple[float, ...]
     clip: tuple[tuple[float, float], ...] | None = None
-    nodata: float | None = None
+    nodata: float | tuple[float | None, ...] | None = None
     check_implied_range: bool = False
 
     @cached_property
@@ -67,6 +72,28 @@ class AffineSpec:
         for row in self.terms:
             bands.update(j for j, _ in row)
         return tuple(sorted(bands))
+
+    @cached_property
+    def bands_tested(self) -> tuple[int, ...]:
+        """The input bands that are compared with a nodata value."""
+        if isinstance(self.nodata, tuple):
+            return tuple(j for j in self.bands_read if self.nodata[j] is not None)
+        if self.nodata is None:
+            return ()
+        return tuple(range(len(self.black_levels)))
+
+    def stored_nodata(self, dtype: np.dtype[Any]) -> dict[int, Any]:
+        """Return the nodata value of each tested band, as ``dtype`` stores it.
+
+        Bands are left out if no pixel of ``dtype`` can equal their value.
+        """
+        values = {}
+        for j in self.bands_tested:
+            value = self.nodata[j] if isinstance(self.nodata, tuple) else self.nodata
+            stored = None if value is None else stored_value(value, dtype)
+            if stored is not None:
+                values[j] = stored
+        return values
 
     @cached_property
     def selected_bands(self) -> tuple[int, ...] | None:
@@ -121,3 +148,16 @@ class AffineSpec:
 def _nonzero_factors(row: tuple[float, ...]) -> tuple[tuple[int, float], ...]:
     """Return (index, factor) for each factor of a row that is not 0."""
     return tuple((j, factor) for j, factor in enumerate(row) if factor)
+
+
+def stored_value(nodata: float, dtype: np.dtype[Any]) -> Any:
+    """Return ``nodata`` as ``dtype`` stores it, or None if no pixel can equal it."""
+    native = dtype.newbyteorder("=").type
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            stored = native(nodata)
+        return None if np.isinf(stored) else stored
+    low, high = limits(dtype)
+    if np.isnan(nodata) or not low <= nodata <= high or nodata != int(nodata):
+        return None
+    return native(int(nodata))

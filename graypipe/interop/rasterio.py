@@ -50,7 +50,7 @@ def source_keywords(
         If ``dataset`` is not a raster, has a palette, lacks a band of ``indexes``, or
         its bands lack usable names.
     RangeError
-        If the bands differ in dtype or nodata, or if black and white are ambiguous.
+        If the bands differ in dtype, or if black and white are ambiguous.
 
     See Also
     --------
@@ -69,11 +69,11 @@ def source_keywords(
         **declared,
         "bands": _source_bands(dataset, numbers, declared.get("bands")),
     }
-    # GDAL stores a dtype and a nodata value per band, but a Source has one of each.
+    # GDAL stores a dtype per band, but a Source has one.
     if "dtype" not in declared:
         source["dtype"] = _common_value(_pick(dataset.dtypes, numbers), "dtype")
     if "nodata" not in declared:
-        source["nodata"] = _common_value(_pick(dataset.nodatavals, numbers), "nodata")
+        source["nodata"] = _nodata(_pick(dataset.nodatavals, numbers))
     range_declared = (
         declared.get("range") is not None or declared.get("bits") is not None
     )
@@ -221,6 +221,14 @@ def _common_value(values: Sequence[Any], name: str) -> Any:
             f"the bands differ in {name}, got {tuple(values)}: pass {name}= for the "
             "array returned by dataset.read()"
         )
+    return values[0]
+
+
+def _nodata(values: Sequence[float | None]) -> Any:
+    """Return the nodata value that all bands share, or one per band if they differ."""
+    # Compare by repr, because NaN is a common nodata value and does not equal itself.
+    if len({repr(value) for value in values}) > 1:
+        return tuple(values)
     return values[0]
 
 

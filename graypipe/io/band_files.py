@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ..bands import format_bands, parse_bands
 from ..errors import ChannelError, ReadError
 from ..source import Source
-from ..validation import is_sequence_of_pairs
+from ..validation import is_ordered_iterable, is_sequence_of_pairs
 from .image_file import read
-from .source_check import check_range_count
+from .source_check import check_nodata_count, check_range_count
 
 FilePath = str | os.PathLike[str]
 
@@ -248,11 +248,18 @@ def _listed(names: Sequence[str]) -> str:
 
 def _keywords_per_file(keywords: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """Return a new dictionary of `Source` keywords for each file."""
+    per_file = [dict(keywords) for _ in range(count)]
     ranges: Any = keywords.get("range")
-    if not is_sequence_of_pairs(ranges):
-        return [dict(keywords) for _ in range(count)]
-    check_range_count(len(ranges), count)
-    return [{**keywords, "range": pair} for pair in ranges]
+    if is_sequence_of_pairs(ranges):
+        check_range_count(len(ranges), count)
+        for file_keywords, pair in zip(per_file, ranges, strict=True):
+            file_keywords["range"] = pair
+    if is_ordered_iterable(keywords.get("nodata")):
+        values = list(keywords["nodata"])
+        check_nodata_count(len(values), count)
+        for file_keywords, value in zip(per_file, values, strict=True):
+            file_keywords["nodata"] = value
+    return per_file
 
 
 def _check_compatible(
@@ -261,7 +268,7 @@ def _check_compatible(
 ) -> None:
     """Raise ReadError if two files, (path, shape, source), cannot form one image.
 
-    They may differ in their band, and in the range if it is known for both.
+    They may differ in their band, in nodata, and in the range if it is known for both.
     """
     first_path, first_shape, first_source = first
     other_path, other_shape, other_source = other
@@ -279,10 +286,22 @@ def _check_compatible(
 
 def _without_band(source: Source) -> Source:
     """Return the source without the fields that may differ between bands."""
-    return replace(source, bands=("any",), range=None)
+    return replace(source, bands=("any",), range=None, nodata=None)
 
 
 def _merge(bands: tuple[str, ...], sources: list[Source]) -> Source:
     """Return the source of the stacked bands."""
     ranges: Any = [source.range for source in sources if source.range is not None]
-    return replace(sources[0], bands=bands, layout="CHW", range=ranges or None)
+    first, *others = sources
+    nodata: Any = first.nodata
+    # Sources are compared because NaN does not equal itself.
+    if any(_only_nodata(other) != _only_nodata(first) for other in others):
+        nodata = [source.nodata for source in sources]
+    return replace(
+        first, bands=bands, layout="CHW", range=ranges or None, nodata=nodata
+    )
+
+
+def _only_nodata(source: Source) -> Source:
+    """Return a source that declares nothing but the nodata value."""
+    return Source(nodata=source.nodata)

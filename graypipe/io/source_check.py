@@ -12,7 +12,7 @@ from .. import layouts
 from ..bands import format_bands, number_bands, parse_bands
 from ..errors import ChannelError, RangeError, ReadError
 from ..source import Source
-from ..validation import is_sequence_of_pairs
+from ..validation import is_ordered_iterable, is_sequence_of_pairs
 from .decoded import DecodedImage
 
 
@@ -165,7 +165,10 @@ def select_bands(
     pairs: Any = source.range
     if pairs is not None and isinstance(pairs[0], tuple):  # one pair per band
         pairs = [pairs[position] for position in positions]
-    return image, replace(source, bands=names, range=pairs)
+    nodata = source.nodata
+    if isinstance(nodata, tuple):
+        nodata = tuple(nodata[position] for position in positions)
+    return image, replace(source, bands=names, range=pairs, nodata=nodata)
 
 
 def select_keywords(
@@ -196,12 +199,25 @@ def select_keywords(
     """
     bands = parse_bands(decoded.bands or names)
     selected = {**keywords, "bands": names}
+    positions = find_bands(names, bands)
     if is_sequence_of_pairs(keywords.get("range")):
         pairs = list(keywords["range"])
         check_range_count(len(pairs), len(bands))
-        positions = find_bands(names, bands)
         selected["range"] = [pairs[position] for position in positions]
+    if is_ordered_iterable(keywords.get("nodata")):
+        values = list(keywords["nodata"])
+        check_nodata_count(len(values), len(bands))
+        selected["nodata"] = [values[position] for position in positions]
     return replace(decoded, bands=names), selected
+
+
+def check_nodata_count(count: int, band_count: int) -> None:
+    """Raise ChannelError unless ``nodata=`` has one value for each band."""
+    if count != band_count:
+        raise ChannelError(
+            f"expected nodata to be one value, or {band_count} values, one per band "
+            f"(None for bands without one), got {count}"
+        )
 
 
 def check_range_count(count: int, band_count: int) -> None:

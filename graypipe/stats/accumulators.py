@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .. import layouts
 from ..engine import numpy_engine
+from ..engine.spec import stored_value
 from ..errors import ChannelError
 from ..source import Source
 from .exact import ExactAccumulator
@@ -63,29 +64,41 @@ def valid_blocks(
     ------
     ndarray of shape (bands, pixels)
         Pixels in the order of the axes N, T, D, H and W, in the dtype of the image.
-        Pixels that are nodata in any band are left out; a plan sets the same pixels to
-        0.
+        Pixels that are nodata in any band are left out, also if every band has a nodata
+        value of its own: covariances need complete pixels.
     """
     conversion = layouts.conversion(source.layout, source.layout)
     # A view of shape (bands, *other axes).
     planes = conversion.source_planes(image)
-    # None also if the dtype cannot represent the declared value, so that no pixel can
-    # equal it.
-    nodata = None
-    if source.nodata is not None:
-        nodata = numpy_engine.stored_nodata(source.nodata, image.dtype)
     block_size = max(1, BLOCK_VALUES // rows)
     for block in numpy_engine.blocks(planes.shape[1:], block_size):
         pixels = planes[(slice(None), *block)].reshape(len(planes), -1)
-        if nodata is not None:
-            # NaN is not equal to itself.
-            is_nodata = pixels == nodata
-            if np.isnan(nodata):
-                is_nodata = np.isnan(pixels)
-            pixels = pixels[:, ~is_nodata.any(axis=0)]
+        if source.nodata is not None:
+            pixels = pixels[:, ~missing_pixels(pixels, source)]
         # Accumulators compute extremes, which an empty block does not have.
         if pixels.size:
             yield pixels
+
+
+def missing_pixels(planes: NDArray[Any], source: Source) -> NDArray[np.bool_]:
+    """Return the mask of the pixels in which any band equals its nodata value.
+
+    Parameters
+    ----------
+    planes : ndarray of shape (bands, *pixels)
+        Pixels of ``source``.
+    source : Source
+        The source, which declares nodata.
+    """
+    mask = np.zeros(planes.shape[1:], bool)
+    for plane, nodata in zip(planes, source._nodata_values, strict=True):
+        stored = None
+        if nodata is not None:
+            stored = stored_value(nodata, planes.dtype)
+        # None also if the dtype cannot represent the value, so that no pixel equals it.
+        if stored is not None:
+            mask |= numpy_engine.is_nodata(plane, stored)
+    return mask
 
 
 def load_record(accumulator: Accumulator, record: Any) -> None:

@@ -572,7 +572,7 @@ class BandStats:
         if not self.count:
             reason = "all images so far are empty"
             if self.source.nodata is not None:
-                reason = f"every pixel so far is nodata ({self.source.nodata:g})"
+                reason = "every pixel so far is nodata in a band"
             raise RangeError(
                 f"no valid pixels have been added, {reason}: call update(image) with "
                 "valid pixels first"

@@ -102,6 +102,15 @@ def test_indexes_describe_the_bands_that_are_read():
             gp.Source.from_rasterio(mixed, indexes=wrong)
 
 
+def test_nodata_values_that_differ_are_one_per_band():
+    assert gp.Source.from_rasterio(raster(nodatavals=(0.0, None))).nodata == (0, None)
+    source = gp.Source.from_rasterio(raster(nodatavals=(0.0, nan)), dtype="float32")
+    assert source == gp.Source.from_rasterio(
+        raster(), dtype="float32", nodata=(0.0, nan)
+    )
+    assert gp.Source.from_rasterio(raster(nodatavals=(0.0, 0.0))).nodata == 0
+
+
 def nbits(*counts):
     """Return the method ``tags`` of a raster with these values of NBITS."""
 
@@ -142,8 +151,6 @@ def test_nbits_of_gdal_is_the_range_of_the_samples():
             "palette",
         ),
         ({"dtypes": ("uint8", "uint16")}, {}, gp.RangeError, "differ in dtype"),
-        ({"nodatavals": (0.0, None)}, {}, gp.RangeError, "differ in nodata"),
-        ({"nodatavals": (0.0, nan)}, {}, gp.RangeError, "differ in nodata"),
         ({"scales": (0.0001, 0.0001)}, {}, gp.RangeError, "physical="),
         ({"offsets": (0.0, 5.0)}, {"range": None}, gp.RangeError, "physical="),
         ({"scales": (0.0, 1.0)}, {"physical": (0, 1)}, gp.RangeError, "slope"),

@@ -11,10 +11,10 @@ affected.
 """
 
 from collections.abc import Iterable
+from math import isnan
 from typing import Any, NamedTuple
 
 from ...engine import Execution, limits
-from ...engine.numpy_engine import stored_nodata
 from ...errors import DTypeError
 
 # A tensor of any library.
@@ -57,8 +57,11 @@ class ElementwiseSpec(NamedTuple):
         Number subtracted from each input band before the multiplication.
     clip : tuple of (float, float) or None
         Lower and upper bound of each input band.
-    nodata : float or None
-        The nodata value, in the dtype of the pixels; None if no pixel can equal it.
+    nodata : tuple of (int, float)
+        The pairs (input band, nodata value in the dtype of the pixels) of the bands in
+        which a pixel can equal a nodata value.
+    nodata_is_per_band : bool
+        Whether nodata of a band concerns only the output bands that read it.
     source_is_64_bit_integer : bool
         Whether the pixels are 64-bit integers, many of which float64 cannot represent
         exactly.
@@ -75,7 +78,8 @@ class ElementwiseSpec(NamedTuple):
     offset: tuple[float, ...]
     black_levels: tuple[float, ...]
     clip: tuple[tuple[float, float], ...] | None
-    nodata: float | None
+    nodata: tuple[tuple[int, float], ...]
+    nodata_is_per_band: bool
     source_is_64_bit_integer: bool
     compute_dtype: str
     target_dtype: str
@@ -107,11 +111,9 @@ def make_spec(execution: Execution) -> ElementwiseSpec:
     else:
         low, high = limits(target)
         target_limits = (float(low), float(high))
-    nodata = None
-    if spec.nodata is not None:
-        stored = stored_nodata(spec.nodata, source)
-        if stored is not None:
-            nodata = stored.item()
+    nodata = tuple(
+        (band, stored.item()) for band, stored in spec.stored_nodata(source).items()
+    )
     return ElementwiseSpec(
         copies_only=copies_only,
         copied_bands=spec.selected_bands,
@@ -121,6 +123,7 @@ def make_spec(execution: Execution) -> ElementwiseSpec:
         black_levels=spec.black_levels,
         clip=spec.clip,
         nodata=nodata,
+        nodata_is_per_band=isinstance(spec.nodata, tuple),
         source_is_64_bit_integer=source.kind in "iu" and source.itemsize == 8,
         compute_dtype=execution.compute_dtype.name,
         target_dtype=target.name,
@@ -162,10 +165,11 @@ def run(
 def zero_nodata(
     execution: Execution | ElementwiseSpec, x: Tensor, y: Tensor, axis: int, ops: Ops
 ) -> Tensor:
-    """Return ``y`` with 0 in all bands of pixels where any band of ``x`` is nodata.
+    """Return ``y`` with 0 where ``x`` has no data.
 
-    The other parameters are those of `run`; ``y`` is the result computed from ``x`` so
-    far.
+    With one nodata value, these are all bands of a pixel in which any band of ``x`` is
+    nodata; with one value per band, the bands that read such a band. The other
+    parameters are those of `run`; ``y`` is the result computed from ``x`` so far.
     """
     mask = _nodata_mask(_as_spec(execution), x, axis, ops)
     if mask is None:
@@ -290,21 +294,49 @@ def _weighted_sum(
 def _nodata_mask(
     spec: ElementwiseSpec, x: Tensor, axis: int, ops: Ops
 ) -> Tensor | None:
-    """Return a mask of the pixels in which any band of ``x`` is nodata.
+    """Return a mask of the result that is set where ``x`` has no data.
 
-    Its length along ``axis`` is 1. The result is None if no pixel can be nodata.
+    Its length along ``axis`` is 1 if nodata of any band concerns all output bands. The
+    result is None if no pixel can be nodata.
     """
-    if spec.nodata is None:
+    if not spec.nodata:
         return None
-    if spec.source_is_64_bit_integer:
-        return ops.any(x == spec.nodata, axis, True)
+    values = x
     # Few libraries can compare arrays of every dtype; uint16 and float16 are often
     # missing. The compute dtype represents each stored value exactly, except for
-    # 64-bit integers (above).
-    values = ops.cast(x, spec.compute_dtype)
-    if spec.nodata != spec.nodata:  # NaN
-        return ops.any(ops.isnan(values), axis, True)
-    return ops.any(values == spec.nodata, axis, True)
+    # 64-bit integers.
+    if not spec.source_is_64_bit_integer:
+        values = ops.cast(x, spec.compute_dtype)
+    if spec.nodata_is_per_band:
+        return _nodata_mask_per_output(spec, values, axis, ops)
+    _, nodata = spec.nodata[0]  # all bands have the same value
+    return ops.any(_equals(values, nodata, ops), axis, True)
+
+
+def _nodata_mask_per_output(
+    spec: ElementwiseSpec, values: Tensor, axis: int, ops: Ops
+) -> Tensor:
+    """Return the mask that is set where a band that an output reads is nodata."""
+    masks = {
+        band: _equals(ops.take(values, band, axis), nodata, ops)
+        for band, nodata in spec.nodata
+    }
+    has_data = ops.zeros_like(next(iter(masks.values())))
+    rows = []
+    for terms in spec.terms:
+        mask = has_data
+        for band, _ in terms:
+            if band in masks:
+                mask = mask | masks[band]
+        rows.append(mask)
+    return ops.stack(rows, axis)
+
+
+def _equals(values: Tensor, nodata: float, ops: Ops) -> Tensor:
+    """Return the mask of the values that equal ``nodata``, which may be NaN."""
+    if isnan(nodata):
+        return ops.isnan(values)
+    return values == nodata
 
 
 def _cast_to_target(y: Tensor, spec: ElementwiseSpec, ops: Ops) -> Tensor:

@@ -81,6 +81,12 @@ def check_foldable(plan: Plan, *, exact: bool) -> None:
             "expected a plan with a floating-point target, because folded weights "
             f"cannot round, got {plan.target.dtype}: use dtype='float32' for the target"
         )
+    if isinstance(plan.source.nodata, tuple):
+        raise RangeError(
+            "the plan sets single output bands to zero where a band that they read is "
+            "nodata, which weights cannot: keep the plan in front of the original "
+            "model, or declare one nodata value for all bands"
+        )
     if plan.source.nodata is not None and not exact:
         # At nodata pixels the original model reads y = 0. In general no x has
         # M·x + b = 0 in all bands, but a constant band can be 0 at these pixels, as in

@@ -65,7 +65,8 @@ def check_layer(
 def largest_magnitude(plan: Plan) -> float:
     """Return the largest magnitude among black, white and nodata of the source."""
     pairs = plan.source._pairs(None)
-    values = [*chain.from_iterable(pairs), plan.source.nodata or 0]
+    nodata = [value or 0 for value in plan.source._nodata_values]
+    values = [*chain.from_iterable(pairs), *nodata]
     # nodata may be NaN, which every floating-point dtype represents.
     return float(np.nanmax(np.abs(values)))
 

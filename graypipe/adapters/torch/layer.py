@@ -126,7 +126,7 @@ class ChannelLayer(nn.Module):
         self.trainable = trainable
         self.kernel_size = kernel_size
         self._largest_magnitude = largest_magnitude(plan)
-        self._tensor_plans = self._make_tensor_plans()
+        self._make_tensor_plans()
         if trainable:
             weight, bias = self._initial_parameters()
             self.weight = nn.Parameter(weight.to(device, dtype))
@@ -159,27 +159,30 @@ class ChannelLayer(nn.Module):
         kernel, bias = initial_weights(self.plan, self.kernel_size)
         return torch.from_numpy(kernel), torch.from_numpy(bias)
 
-    def _make_tensor_plans(self) -> dict[int, TensorPlan]:
-        """Return the tensor plan that runs before the convolution, keyed by band count.
+    def _make_tensor_plans(self) -> None:
+        """Set the tensor plans, which are derived from the plan.
 
-        If the layer is not trainable, the tensor plan runs alone.
+        The one that runs first is keyed by its band count. In a trainable layer, it
+        computes unit intensities, and the convolution follows; the other one knows
+        which results are 0 because pixels have no data.
         """
-        plan = self.plan
+        self._whole_plan = TensorPlan(self.plan)
+        first = self._whole_plan
         if self.trainable:
-            plan = unit_plan(plan)
-        tensor_plan = TensorPlan(plan)
-        return {tensor_plan.band_count: tensor_plan}
+            first = TensorPlan(unit_plan(self.plan))
+        self._tensor_plans = {first.band_count: first}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tensor plans are derived from the plan. They are left out, so that saved
-        # layers refer only to public import paths.
+        # Tensor plans are left out, so that saved layers refer only to public import
+        # paths.
         state = self.__dict__.copy()
         del state["_tensor_plans"]
+        del state["_whole_plan"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._tensor_plans = self._make_tensor_plans()
+        self._make_tensor_plans()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the result of the plan for ``x``.
@@ -213,7 +216,7 @@ class ChannelLayer(nn.Module):
         y = tensor_plan(x)
         if not self.trainable:
             return y
-        y = tensor_plan.zero_nodata(x, self._convolve(y))
+        y = self._whole_plan.zero_nodata(x, self._convolve(y))
         return y.to(TORCH_DTYPES[self.plan.target.dtype])
 
     def __prepare_scriptable__(self) -> NoReturn:
