@@ -279,7 +279,8 @@ def test_json_of_something_else_is_refused(change):
     record = json.loads(gather("RGB", images("float32")).to_json())
     change(record["statistics"])
     with pytest.raises(
-        gp.ChannelError, match=r"expected statistics written by gp\.BandStats\.to_json"
+        gp.ChannelError,
+        match=r"expected (statistics written by gp\.BandStats|JSON text)",
     ):
         gp.BandStats.from_json(json.dumps(record))
 
