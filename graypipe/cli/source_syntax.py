@@ -14,6 +14,7 @@
     --target   imagenet                  the name of a preset
     --via      R=B04,G=B03,B=B02         output=input
                R=0.5*R+0.5*Y,G=G,B=B     output=weighted sum of inputs
+               R=,G=gray,B=gray          R is missing: the mean of the target
     --shape    480x640
     --dtype    uint16
 
@@ -48,6 +49,9 @@ TERM = re.compile(
     rf"\s*(?:(?P<weight>{NUMBER})\s*\*\s*)?(?P<band>{BAND_NAME})\s*(?:\+(?!$)|$)"
 )
 
+# A channel map as `graypipe.plan` takes it
+Via = dict[str, str | dict[str, float] | None]
+
 # In bytes; no dtype has larger elements.
 MAX_ITEM_SIZE = 16
 
@@ -77,8 +81,9 @@ def add_plan_options(parser: ArgumentParser, required: bool) -> None:
     parser.add_argument(
         "--via",
         type=parse_via,
-        help="the input band or weighted sum for each output band, for example "
-        "R=B04,G=B03,B=B02 or R=0.5*R+0.5*Y,G=G,B=B",
+        help="the input band or weighted sum for each output band, and nothing for a "
+        "band that is missing, for example R=B04,G=B03,B=B02, R=0.5*R+0.5*Y,G=G,B=B or "
+        "R=,G=gray,B=gray",
     )
 
 
@@ -184,7 +189,7 @@ def parse_target(text: str) -> Target:
         raise ArgumentTypeError(str(error)) from None
 
 
-def parse_via(text: str) -> dict[str, str | dict[str, float]]:
+def parse_via(text: str) -> Via:
     """Parse a channel map.
 
     Parameters
@@ -195,15 +200,15 @@ def parse_via(text: str) -> dict[str, str | dict[str, float]]:
     Returns
     -------
     dict
-        The argument of `graypipe.mix`: for each output, the name of an input or the
-        weights of several inputs.
+        The argument ``via`` of `graypipe.plan`: for each output, the name of an input,
+        the weights of several inputs, or None if nothing follows the equals sign.
 
     Raises
     ------
     ArgumentTypeError
         If the text is not a channel map.
     """
-    mapping: dict[str, str | dict[str, float]] = {}
+    mapping: Via = {}
     for part in text.split(","):
         output, equals, terms = (piece.strip() for piece in part.partition("="))
         if not equals or not re.fullmatch(BAND_NAME, output):
@@ -215,7 +220,9 @@ def parse_via(text: str) -> dict[str, str | dict[str, float]]:
                 f"the output {output!r} is defined twice: write one sum, such as "
                 "R=0.5*R+0.5*Y"
             )
-        if re.fullmatch(BAND_NAME, terms):
+        if not terms:
+            mapping[output] = None
+        elif re.fullmatch(BAND_NAME, terms):
             mapping[output] = terms
         else:
             mapping[output] = _parse_sum(terms)

@@ -54,6 +54,14 @@ def test_explain_prints_the_explanation_of_the_plan():
     assert "H=480 W=640" in expected
 
 
+def test_explain_shows_a_missing_band_as_the_mean(capsys):
+    argv = ["explain", "--source", "gray:8", "--target", "imagenet"]
+    assert main([*argv, "--via", "R=,G=gray,B=gray"]) == 0
+    via = {"R": None, "G": "gray", "B": "gray"}
+    plan = gp.plan(gp.Source("gray", bits=8), "imagenet", via)
+    assert capsys.readouterr().out.strip() == plan.explain().strip()
+
+
 def test_explain_shows_a_weighted_sum(capsys):
     assert (
         main(

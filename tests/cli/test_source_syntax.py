@@ -64,6 +64,7 @@ VIAS = {
     "R=1.5*R+-0.5*Y": {"R": {"R": 1.5, "Y": -0.5}},
     "gray=2e+0*Re+Y": {"gray": {"Re": 2.0, "Y": 1.0}},
     "R=B8-A": {"R": "B8-A"},
+    "R=,G=gray,B= ": {"R": None, "G": "gray", "B": None},
 }
 
 BAD_VIAS = {
@@ -71,7 +72,6 @@ BAD_VIAS = {
     "R": "output=bands",
     "=R": "output=bands",
     "R=R,": "output=bands",
-    "R=": "expected a band",
     "R=2*": "expected a band",
     "R=*Y": "expected a band",
     "R=R+": "expected a band",
