@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..engine import check_image
 from ..errors import DTypeError, LayoutError, RangeError
 from ..extras import require_extra
+from ..messages import describe_value
 from ..plan import Plan
 from ._shared.plan_choice import choose_plan, index_by_band_count
 
@@ -235,4 +236,11 @@ def _to_record(plan: Plan | Record) -> Record:
 
 def _to_bands_last_plan(record: Record) -> Plan:
     """Return the plan that ``record`` describes, with the layouts of albumentations."""
-    return Plan.from_json(json.dumps(record)).with_layouts("HWC", "HWC")
+    try:
+        text = json.dumps(record)
+    except (TypeError, ValueError):
+        raise DTypeError(
+            "expected a dict that json.loads(plan.to_json()) returns, got "
+            f"{describe_value(record)}: pass the plan itself"
+        ) from None
+    return Plan.from_json(text).with_layouts("HWC", "HWC")

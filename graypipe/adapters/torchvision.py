@@ -10,6 +10,7 @@ from ..bands import format_bands
 from ..errors import ChannelError, DTypeError, GraypipeError
 from ..extras import require_extra
 from ..io.pil_images import check_band_order, check_file, to_planes
+from ..messages import describe_value
 from ..plan import Plan
 from ._shared.plan_choice import choose_plan, format_band_count, index_by_band_count
 from .torch.tensor_plan import (
@@ -78,6 +79,11 @@ def open_picture(path: "str | PathLike[str]") -> PILImage:
     ('I;16', (6, 4), 40000)
     >>> folder.cleanup()
     """
+    if not isinstance(path, str | bytes | PathLike) and not hasattr(path, "read"):
+        raise DTypeError(
+            f"expected the path of a file, got {describe_value(path)}: pass it to "
+            "ToBackbone if it is an image"
+        )
     with PIL.Image.open(path) as picture:
         try:
             check_file(picture)

@@ -35,6 +35,7 @@ from .. import Plan, Source, Target, preset
 from ..bands import parse_bands_and_bits
 from ..engine import supported_dtype
 from ..errors import GraypipeError
+from ..messages import describe_value
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 NODATA = f"(?:{NUMBER}|nan)"
@@ -125,7 +126,7 @@ def _parse_source_part(part: str) -> tuple[str, Any]:
         return "dtype", parse_dtype(value)
     raise ArgumentTypeError(
         "after the colon, expected bits (gray:12), black..white (gray:-160..240), "
-        f"clip, nodata=0, layout=CHW or dtype=uint16, got {part!r}"
+        f"clip, nodata=0, layout=CHW or dtype=uint16, got {describe_value(part)}"
     )
 
 

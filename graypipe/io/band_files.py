@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bands import format_bands, parse_bands
-from ..errors import ChannelError, ReadError
+from ..errors import ChannelError, DTypeError, ReadError
+from ..messages import describe_value
 from ..source import Source
 from ..validation import is_ordered_iterable, is_sequence_of_pairs
 from .image_file import read
@@ -125,6 +126,17 @@ def read_bands(
     return image, _merge(tuple(paths), band_sources)
 
 
+def _file(file: Any) -> Any:
+    """Return a path as text, or the bytes of a file, or raise DTypeError."""
+    if not isinstance(file, str | bytes | os.PathLike):
+        raise DTypeError(
+            f"expected the path of a file of one band, got {describe_value(file)}: "
+            "stack arrays with np.stack([red, green, blue], axis=-1), and declare "
+            "their bands in a Source"
+        )
+    return os.fspath(file)
+
+
 def _paths(files: Any, bands: Any, pattern: FilePath | None) -> dict[str, str]:
     """Return band name -> path for the arguments of `read_bands`."""
     if isinstance(files, Mapping):
@@ -133,7 +145,7 @@ def _paths(files: Any, bands: Any, pattern: FilePath | None) -> dict[str, str]:
                 "bands= is not allowed with a mapping: its keys are the bands"
             )
         names = parse_bands(tuple(files))
-        texts = [os.fspath(file) for file in files.values()]
+        texts = [_file(file) for file in files.values()]
     elif pattern is not None:
         names = parse_bands(files if bands is None else bands)
         texts = list(parse_bands(files))
@@ -142,7 +154,7 @@ def _paths(files: Any, bands: Any, pattern: FilePath | None) -> dict[str, str]:
         return _matching_files(os.fspath(files), bands)
     elif isinstance(files, list | tuple):
         names = _names_of_files(files, bands)
-        texts = [os.fspath(file) for file in files]
+        texts = [_file(file) for file in files]
     else:
         # An iterator such as Path.glob has no defined order.
         raise ChannelError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ReadError
+from ..messages import describe_value
 
 # Pillow limits the number of pixels, `check_size` the number of bytes. 8-bit RGBA has 4
 # bytes per pixel.
@@ -295,7 +296,9 @@ def choose_frame(frame: object, count: int) -> int:
     # A bool is an int in Python, but frame=True is a mistake rather than frame 1.
     if isinstance(frame, bool) or not 0 <= chosen < count:
         valid = "0" if count == 1 else f"an integer from 0 to {count - 1}"
-        raise ReadError(f"frame= must be {valid} for this file, got {frame!r}")
+        raise ReadError(
+            f"frame= must be {valid} for this file, got {describe_value(frame)}"
+        )
     return int(chosen)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .. import layouts
 from ..bands import parse_bands
 from ..errors import GraypipeError, MissingExtraError, ReadError
+from ..messages import describe_value
 from ..source import Source
 from .decoded import Request
 from .input_file import File, input_name, open_input
@@ -310,8 +311,10 @@ def facts(file: File) -> dict[str, Any]:
 
 def _check_policy(name: str, policy: str, policies: tuple[str, ...]) -> None:
     """Raise ReadError if ``policy`` is not one of ``policies``."""
-    if policy not in policies:
-        raise ReadError(f"{name}= must be one of {policies}, got {policy!r}")
+    if not isinstance(policy, str) or policy not in policies:
+        raise ReadError(
+            f"{name}= must be one of {policies}, got {describe_value(policy)}"
+        )
 
 
 def _check_window(module: ModuleType, keywords: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..bands import format_bands
 from ..channel_map import ChannelMap
 from ..errors import ChannelError, DTypeError, LayoutError
+from ..messages import describe_value
 from .casting import as_array, cast, fits_float64
 
 # The axis orders of torch and of Keras, for two-, one- and three-dimensional
@@ -211,10 +212,10 @@ def _check_arguments(
             f"channel_map must be a gp.ChannelMap, got {type(channel_map).__name__}: "
             "pass plan.unit_map to fold a plan"
         )
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         raise LayoutError(
             f"expected the layout of the kernel to be one of {', '.join(LAYOUTS)}, got "
-            f"{layout!r}"
+            f"{describe_value(layout)}"
         )
     weights = _as_floating(kernel, "the kernel")
     if weights.ndim != len(layout):

@@ -156,3 +156,34 @@ def test_batches_can_be_converted_to_tensors():
     for images in (crops, crops[:1]):
         result = A.Compose([ToBackbone(plan), ToTensorV2()])(images=images)["images"]
         assert result.numpy().tobytes() == plan.batch(images).tobytes()
+
+
+def test_additional_targets_are_converted_like_the_image():
+    rng = np.random.default_rng(3)
+    image, second = (rng.integers(0, 256, (6, 7), np.uint8) for _ in range(2))
+    plan = gp.plan("gray", "imagenet")
+    chain = A.Compose(
+        [ToBackbone(plan)], additional_targets={"second": "image", "labels": "mask"}
+    )
+    sample = chain(image=image, second=second, mask=image, labels=second)
+    for name, pixels in (("image", image), ("second", second)):
+        np.testing.assert_array_equal(
+            sample[name], plan.with_layouts(target="HWC")(pixels)
+        )
+    np.testing.assert_array_equal(sample["mask"], image)
+    np.testing.assert_array_equal(sample["labels"], second)
+
+
+def test_augmenting_some_channels_works_around_and_after_rgb8():
+    image = np.random.default_rng(4).integers(0, 256, (6, 7, 3), np.uint8)
+    to_rgb8 = ToBackbone(gp.plan("RGB", "rgb8"))
+    flip = A.HorizontalFlip(p=1)
+    expected = image.copy()
+    expected[..., 1] = image[:, ::-1, 1]
+    for chain in (
+        [A.SelectiveChannelTransform([flip], channels=(1,), p=1), to_rgb8],
+        [to_rgb8, A.SelectiveChannelTransform([flip], channels=(1,), p=1)],
+    ):
+        np.testing.assert_array_equal(A.Compose(chain)(image=image)["image"], expected)
+    around = A.SelectiveChannelTransform([to_rgb8], channels=(0, 1, 2), p=1)
+    np.testing.assert_array_equal(A.Compose([around])(image=image)["image"], image)

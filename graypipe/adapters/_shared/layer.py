@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DTypeError, LayoutError
+from ...messages import describe_value
 from ...plan import Plan
 from ...plan import plan as build_plan
 from ...target import Target
@@ -53,7 +54,7 @@ def check_layer(
     if not is_integer or kernel_size < 1 or kernel_size % 2 == 0:
         raise LayoutError(
             "expected kernel_size to be an odd positive integer, which preserves "
-            f"height and width, got {kernel_size!r}: pass 1, 3 or 5"
+            f"height and width, got {describe_value(kernel_size)}: pass 1, 3 or 5"
         )
     if kernel_size > 1 and not trainable:
         raise LayoutError(

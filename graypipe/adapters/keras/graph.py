@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ChannelError, DTypeError
 from ...extras import require_extra
+from ...messages import describe_value
 
 with require_extra("tensorflow", "keras", "tensorflow"):
     import keras
@@ -123,8 +124,8 @@ def find_stem(model: Model, layer: str | None = None) -> Stem:
     full_name = "/".join(path)
     if layer not in (None, reader.name, full_name):
         raise ChannelError(
-            f"the image is read by {full_name!r}, not by {layer!r}: omit layer=, or "
-            f"pass layer={full_name!r}"
+            f"the image is read by {full_name!r}, not by {describe_value(layer)}: omit "
+            f"layer=, or pass layer={full_name!r}"
         )
     if _count_occurrences(model, reader) > 1:
         raise ChannelError(_shared_message(reader))

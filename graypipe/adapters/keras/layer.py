@@ -138,8 +138,10 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
         # With `autocast=False`, Keras does not cast the input.
         super().__init__(name=name, trainable=trainable, dtype=dtype, autocast=False)
         self.supports_masking = True
-        self.data_format = data_format or keras.config.image_data_format()
-        layout, self._axis = image_layout(self.data_format)
+        if data_format is None:
+            data_format = keras.config.image_data_format()
+        layout, self._axis = image_layout(data_format)
+        self.data_format = data_format
         self.plan = plan.with_layouts(layout, layout)
         self.kernel_size = kernel_size
         # Users may change `trainable` later to freeze the weights, so it does not tell
@@ -149,7 +151,8 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
         self._compute_plan = replace(
             self.plan, target=replace(self.plan.target, dtype=layer_dtype(plan))
         )
-        self._unit_plan = unit_plan(self.plan)
+        if trainable:
+            self._unit_plan = unit_plan(self.plan)
 
     @property
     def compute_dtype(self) -> str:

@@ -10,6 +10,7 @@ from ... import weights
 from ...channel_map import ChannelMap
 from ...errors import ChannelError, DTypeError, ReadError
 from ...extras import require_extra
+from ...messages import describe_value
 from ...plan import Plan
 from ...weights import Report
 from ...weights.transfer import Adapt, check_rename, resolve_tied_weights
@@ -236,8 +237,9 @@ def _load_source(source: Any) -> tuple[Mapping[str, Any], Model | None]:
             return _read_weights_file(path), None
         if path.suffix != ".keras":
             raise ReadError(
-                f"expected a .keras or .weights.h5 file, got {path}: load it into its "
-                f"model and pass the model"
+                "expected a .keras or .weights.h5 file, got "
+                f"{describe_value(str(path))}: load it into its model and pass the "
+                "model"
             )
         source = _load_keras_file(path)
     if not isinstance(source, keras.Model):

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ...errors import ChannelError
 from ...extras import require_extra
+from ...messages import describe_value
 from .._shared.plan_choice import format_band_count
 from .evaluation import (
     candidate_sizes,
@@ -285,9 +286,10 @@ def _choose_call(
                 "otherwise put a ChannelLayer in front of the model"
             )
         return next(iter(readers.values()))
-    if layer not in readers:
+    if not isinstance(layer, str) or layer not in readers:
         raise ChannelError(
-            f"{layer!r} does not read the image: omit layer=, or pass one of {names}"
+            f"{describe_value(layer)} does not read the image: omit layer=, or pass "
+            f"one of {names}"
         )
     return readers[layer]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ... import weights
 from ...errors import ChannelError, DTypeError, RangeError, ReadError
 from ...extras import require_extra
+from ...messages import describe_value
 from ...weights import Report
 from ...weights.transfer import Adapt, Rename, resolve_tied_weights
 from .._shared.transfer import resolve_adapt
@@ -202,8 +203,9 @@ def _load(path: Path) -> Any:
     if path.suffix not in PICKLE_SUFFIXES:
         *others, last = (".safetensors", *PICKLE_SUFFIXES)
         raise ReadError(
-            f"expected a file with suffix {', '.join(others)} or {last}, got {path}: "
-            "save model.state_dict() in one of these formats"
+            f"expected a file with suffix {', '.join(others)} or {last}, got "
+            f"{describe_value(str(path))}: save model.state_dict() in one of these "
+            "formats"
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
