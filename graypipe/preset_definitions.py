@@ -263,7 +263,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         ),
     },
     # The same file: _ssl4eo_s12_transforms_s1, in dB. The range is that of
-    # gp.sensor("sentinel-1-db").
+    # olmoearth_pretrain 0.1.2, data/norm_configs/predefined.json.
     "ssl4eo-s12-s1": {
         "bands": ("VV", "VH"),
         "range": (-50, 0),
