@@ -5,6 +5,7 @@ import pytest
 from imagenet import normalise
 
 import graypipe as gp
+from graypipe.engine import threads
 
 RNG = np.random.default_rng(19)
 GRAY = RNG.integers(0, 256, (6, 8), np.uint8)
@@ -128,3 +129,26 @@ def test_any_memory_layout_gives_an_owned_contiguous_result(dtype, way):
         wanted = normalise(stack / white) if target == "imagenet" else stack
         np.testing.assert_allclose(x, wanted, rtol=0, atol=4e-6)
     np.testing.assert_array_equal(image, kept)
+
+
+class Upended(np.ndarray):
+    """An array whose methods lie about its shape."""
+
+    def transpose(self, *_axes):
+        return np.zeros((1, 1, 1), self.dtype)
+
+
+def test_a_subclass_as_out_cannot_mislead_the_engine():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    plan = gp.plan("gray", gp.preset("imagenet", layout="HWC"))
+    out = np.zeros((3, 4, 3), np.float32).view(Upended)
+    assert plan(image, out=out) is out
+    np.testing.assert_array_equal(np.asarray(out), plan(image))
+
+
+def test_an_absurd_number_of_threads_is_bounded():
+    parts = []
+    planes = np.zeros((1, 3, 100_000), np.uint8)
+    threads.split(lambda source, _: parts.append(source.size), planes, planes, 10**8)
+    assert len(parts) <= threads.MAX_THREADS
+    assert sum(parts) == planes.size

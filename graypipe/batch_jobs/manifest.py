@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import GraypipeError
 from .files import UNFINISHED_SUFFIX, remove_unfinished, write_error, write_file
+from .lock import LOCK_NAME
 
 MANIFEST_NAME = "graypipe-manifest.jsonl"
 
@@ -174,13 +175,17 @@ def source_state(source: Path) -> tuple[int, int]:
 
 
 def _unexpected_entry(out: Path) -> str | None:
-    """Return an entry of ``out`` other than the manifest and temporary files."""
+    """Return an entry of ``out`` other than the manifest and temporary files.
+
+    The lock of this job is one of the temporary files.
+    """
     if not out.exists():
         return None
     if not out.is_dir():
         raise GraypipeError(f"{out} is not a folder: choose a new or empty folder")
     for entry in out.iterdir():
-        if entry.name != MANIFEST_NAME and not entry.name.endswith(UNFINISHED_SUFFIX):
+        is_ours = entry.name in (MANIFEST_NAME, LOCK_NAME)
+        if not is_ours and not entry.name.endswith(UNFINISHED_SUFFIX):
             return entry.name
     return None
 

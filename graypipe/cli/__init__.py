@@ -21,6 +21,9 @@ from typing import NoReturn
 from ..errors import GraypipeError
 from . import convert, demo, explain, inspect, stats
 
+# The exit code of a command that Ctrl-C ended: 128 + SIGINT, as in shells.
+INTERRUPTED = 130
+
 # Each command is a module with the functions add_arguments(parser) and run(options).
 COMMANDS = {
     "convert": (convert, "convert all images of a folder with a plan"),
@@ -80,7 +83,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
     except (GraypipeError, ImportError, OSError, UnicodeError) as error:
         return _report_failure(error, 1)
     except KeyboardInterrupt:
-        return _report_failure("interrupted", 1)
+        return _report_failure("interrupted", INTERRUPTED)
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from .. import Plan, plan
 from ..batch_jobs import files, manifest
 from ..batch_jobs.encode import SUFFIXES, check_encodable, with_file_layout
+from ..batch_jobs.lock import locked
 from ..batch_jobs.work import Conversion, FailedFile, convert_files
 from ..errors import ReadError
 from . import file_batches, source_syntax
@@ -66,8 +67,8 @@ def run(options: Namespace) -> None:
     Raises
     ------
     GraypipeError
-        If the job cannot start, if a file fails, or if files were skipped. Finished
-        outputs are kept.
+        If another process writes to the folder, if the job cannot start, if a file
+        fails, or if files were skipped. Finished outputs are kept.
     """
     # Run all checks that need no pixels before anything is written.
     file_batches.check_options(options)
@@ -80,6 +81,29 @@ def run(options: Namespace) -> None:
     for path in _find_images(folder, out, options.to):
         sources[files.output_name(path, options.to)] = path
 
+    with locked(out):
+        _convert(options, conversion_plan, folder, out, sources)
+
+
+def _convert(
+    options: Namespace,
+    conversion_plan: Plan,
+    folder: Path,
+    out: Path,
+    sources: dict[str, str],
+) -> None:
+    """Convert the images that are not finished yet, with the output folder locked.
+
+    Parameters
+    ----------
+    options : Namespace
+        The options of the command.
+    conversion_plan : Plan
+    folder, out : Path
+        Absolute paths of the images and of the outputs.
+    sources : dict
+        The path of the image of each output, both relative.
+    """
     settings = _job_settings(conversion_plan, options)
     finished = manifest.prepare_folder(out, settings, options.resume)
     remaining = {

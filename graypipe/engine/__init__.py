@@ -109,17 +109,19 @@ class Execution:
         self._source_order = _order(conversion.source_order)
         self._target_order = _order(conversion.target_order)
         self._runs: dict[Any, tuple[tuple[int, ...], Run]] = {}
+        self._bind: Callable[[NDArray[Any], NDArray[Any]], Run] | None = None
 
-    @cached_property
-    def _bind_planes(self) -> Callable[[NDArray[Any], NDArray[Any]], Run]:
-        """The engine's function that binds the pass to the strides of planes.
+    def _bind_planes(self, source: NDArray[Any], target: NDArray[Any]) -> Run:
+        """Bind the pass to the strides of planes; the first call may compile a kernel.
 
-        Its first use may compile a kernel.
+        Not a cached property: in Python 3.11, these hold a lock while they compute. If
+        another thread forks meanwhile, the child would wait for the lock forever.
         """
-        bind: Callable[[NDArray[Any], NDArray[Any]], Run] = engine().prepare(
-            self.spec, self.source_dtype, self.target_dtype
-        )
-        return bind
+        if self._bind is None:
+            self._bind = engine().prepare(
+                self.spec, self.source_dtype, self.target_dtype
+            )
+        return self._bind(source, target)
 
     def __call__(  # noqa: C901, PLR0912  # function calls slow down small images
         self, image: NDArray[Any], out: NDArray[Any] | None = None, threads: int = 1
@@ -143,6 +145,10 @@ class Execution:
         RangeError
             If values contradict an implied range.
         """
+        if isinstance(out, np.ndarray) and type(out) is not np.ndarray:
+            # A subclass may define its methods in another way.
+            self(image, np.asarray(out), threads)
+            return out
         if out is None:
             key: Any = image.shape, image.strides
         elif isinstance(out, np.ndarray):

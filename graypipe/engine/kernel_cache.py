@@ -10,6 +10,7 @@ harmless.
 
 import contextlib
 import hashlib
+import os
 import pickle
 import warnings
 from functools import cache
@@ -20,6 +21,7 @@ import numba
 import numpy as np
 from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.compiler_lock import global_compiler_lock
 
 from . import intrinsics, kernels
 
@@ -38,6 +40,15 @@ def _source_hash() -> str:
 # Read right after the import of the kernels: if the file is replaced later, the hash
 # must remain that of the source in memory.
 SOURCE_HASH = _source_hash()
+
+# A process that is forked while another thread compiles would inherit numba's lock, but
+# not the thread that releases it. Forking therefore waits until nothing is compiled.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 SELECTED_BANDS = types.Array(types.int64, 1, "C")
 BANDS = types.Array(types.int64, 2, "C")

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# More threads than this are never started: they would only take memory and time.
+MAX_THREADS = 256
+
 
 def split(
     run: Callable[[NDArray[Any], NDArray[Any]], None],
@@ -26,8 +29,9 @@ def split(
     source, target : numpy.ndarray
         Planes of shape (bands, pixel axes...).
     threads : int
-        The number of parts, and of threads.
+        The number of parts, and of threads. Numbers above `MAX_THREADS` count as that.
     """
+    threads = min(threads, MAX_THREADS)
     pixels = target.shape[1:]
     # The first axis that is long enough keeps the parts contiguous.
     axis = int(np.argmax(pixels))
@@ -61,7 +65,7 @@ def in_threads(
     # Imported here because it would add 8 ms to `import graypipe`.
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
         list(pool.map(function, items))
 
 

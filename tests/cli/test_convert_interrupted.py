@@ -18,6 +18,7 @@ from image_sets import HANGING, ROOT, images, process, save, tree
 
 from graypipe.batch_jobs.chunks import MAX_FILES
 from graypipe.batch_jobs.files import UNFINISHED_SUFFIX
+from graypipe.batch_jobs.lock import LOCK_NAME
 from graypipe.batch_jobs.manifest import MANIFEST_NAME
 from graypipe.cli import main
 
@@ -165,11 +166,33 @@ def test_ctrl_c_is_one_line_and_resume_continues(undisturbed, tmp_path, moment, 
     os.killpg(running.pid, signal.SIGINT)
     errors = wait_for_all_processes(running)
 
-    assert (running.returncode, errors) == (1, "graypipe: error: interrupted\n")
+    assert (running.returncode, errors) == (130, "graypipe: error: interrupted\n")
     assert unfinished(out) == []
     assert finished(out) == MAX_FILES
     assert convert(folder, out, *TO_PNG, "--resume") == 0
     assert tree(out) == tree(expected)
+
+
+def test_a_second_job_is_refused_until_the_first_has_ended(
+    undisturbed, tmp_path, capsys
+):
+    folder, expected = undisturbed
+    out = tmp_path / "out"
+    running = start_and_wait_until_paused("after", 1, folder, out, *TO_PNG)
+    before = tree(out)
+
+    assert convert(folder, out, *TO_PNG, "--resume") == 1
+    error = capsys.readouterr().err
+    assert f"{out} is in use by process {running.pid} on " in error
+    assert set(before) <= set(tree(out))
+
+    # The lock of a process that was killed is taken over.
+    running.kill()
+    wait_for_all_processes(running)
+    assert (out / LOCK_NAME).exists()
+    assert convert(folder, out, *TO_PNG, "--resume") == 0
+    assert tree(out) == tree(expected)
+    assert not (out / LOCK_NAME).exists()
 
 
 def limit_file_size(size):

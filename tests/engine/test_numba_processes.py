@@ -317,3 +317,41 @@ if __name__ == "__main__":
     )
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout.splitlines()[-1]) == expected
+
+
+FORKING = """
+import json, os, sys, threading, time
+import numpy as np
+import graypipe as gp
+from numba.core.compiler_lock import global_compiler_lock
+from graypipe.engine import kernel_cache
+
+compiling = threading.Event()
+
+def compile_slowly():
+    # As a thread that compiles, which takes the lock again and again.
+    with global_compiler_lock:
+        compiling.set()
+        time.sleep(1)
+
+thread = threading.Thread(target=compile_slowly)
+thread.start()
+compiling.wait()
+child = os.fork()
+if child == 0:
+    plan = gp.plan(gp.Source("gray", range=(0, 255)), "unit")
+    os._exit(int(plan(np.full((2, 2), 255, np.uint8)).sum()))
+deadline = time.monotonic() + 60
+pid = 0
+while pid == 0 and time.monotonic() < deadline:
+    pid, status = os.waitpid(child, os.WNOHANG)
+    time.sleep(0.05)
+if pid == 0:
+    os.kill(child, 9)
+    status = -1
+print(json.dumps(os.waitstatus_to_exitcode(status) if pid else "hung"))
+"""
+
+
+def test_a_process_forked_while_a_thread_compiles_does_not_hang(tmp_path):
+    assert answer(start(FORKING, tmp_path)) == 12

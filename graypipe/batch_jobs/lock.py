@@ -1,0 +1,91 @@
+"""A lock on an output folder, so that two jobs never write to it at the same time."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import GraypipeError
+from .files import write_error
+
+LOCK_NAME = "graypipe.lock"
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the lock of an output folder, which is created if it does not exist.
+
+    The operating system releases the lock when the process ends, however it ends. The
+    lock file of a job that was killed is therefore taken over.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+
+    Raises
+    ------
+    GraypipeError
+        If another process holds the lock, which the message names, or if the lock file
+        cannot be written.
+    """
+    path = out / LOCK_NAME
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor = _acquire(path)
+    except BlockingIOError:
+        raise GraypipeError(
+            f"{out} is in use by {_read_holder(path)}: wait until it has finished, or "
+            "choose another folder"
+        ) from None
+    except OSError as error:
+        raise write_error(path, error) from None
+    try:
+        yield
+    finally:
+        # Remove the file while the lock is held: nobody else can have acquired it.
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    """Lock the file at ``path`` and return its descriptor.
+
+    Raise BlockingIOError if another process has locked it.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The former holder may have removed the file after it was opened here; the
+            # lock of a removed file protects nothing.
+            if _is_file_at(path, descriptor):
+                holder = {"pid": os.getpid(), "host": socket.gethostname()}
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_file_at(path: Path, descriptor: int) -> bool:
+    """Return whether ``path`` is still the file that is open as ``descriptor``."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _read_holder(path: Path) -> str:
+    """Describe the process that holds the lock."""
+    try:
+        holder = json.loads(path.read_text())
+        return f"process {holder['pid']} on {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        # The other process has not written it yet, or has just ended.
+        return "another process"
