@@ -99,12 +99,24 @@ def _describe_guards(
         guards.append(f"pixels equal to {source.nodata:g} in any band are set to 0")
     if source.clip:
         guards.append("values are clipped to the range")
-    may_be_floating = execution is None or execution.source_dtype.kind == "f"
-    if may_be_floating and not source._declares_range:
-        guards.append("floating values above 2 or below -1 are rejected")
+    guards.extend(_describe_tests(source, execution))
     if np.dtype(target.dtype).kind in "iub":
         guards.append("values are rounded half to even and saturated")
     return "; ".join(guards) or "none"
+
+
+def _describe_tests(source: Source, execution: engine.Execution | None) -> list[str]:
+    """Return which values raise an error."""
+    if execution is None and source._declares_range:
+        return []
+    if execution is None or execution.spec.check_implied_range:
+        return ["floating values above 2 or below -1 are rejected"]
+    spec = execution.spec
+    if spec.highest is not None:
+        return [f"integers above {min(spec.highest):g} are rejected"]
+    if spec.undivided_bands:
+        return ["images that an earlier step has divided are rejected"]
+    return []
 
 
 def _describe_units(pairs: tuple[Pair, ...] | None) -> str:
@@ -144,8 +156,8 @@ def _describe_execution(execution: engine.Execution) -> str:
     if execution.progression is None:
         return f"one fused pass in {execution.compute_dtype}{engine_note}"
     work = "copies bands without arithmetic"
-    if execution.spec.check_implied_range:
-        work = "checks the implied range and copies bands"
+    if execution.spec.tests_values:
+        work = "tests the values and copies bands"
     return f"{work}{engine_note}; plan.view returns the same values without a copy"
 
 

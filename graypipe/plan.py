@@ -583,6 +583,12 @@ class Plan:
             clip=clip_bounds,
             nodata=source.nodata,
             check_implied_range=not source._declares_range and dtype.kind == "f",
+            highest=source._highest_integers(dtype),
+            undivided_bands=tuple(
+                band
+                for band in source._undivided_bands(dtype)
+                if band in spec.bands_read
+            ),
         )
         return engine.Execution(spec, self._conversion, dtype, self.target.dtype)
 

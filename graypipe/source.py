@@ -315,6 +315,34 @@ class Source:
             return self.range
         return (self.range,) * len(self.bands)
 
+    def _highest_integers(self, dtype: np.dtype[Any]) -> tuple[float, ...] | None:
+        """Return the highest value that integers of every band may have, or None.
+
+        Twice the white of ``bits``, or of the range (0, 1): an image with higher values
+        has more bits than declared. Any other declared range is trusted.
+        """
+        if self.clip or dtype.kind not in "iu" or not self._declares_range:
+            return None
+        top = float(limits(dtype)[1])
+        highest = []
+        for black, white in self._pairs(dtype):
+            is_depth = self.bits is not None or {black, white} == {0, 1}
+            highest.append(min(top, 2 * max(black, white)) if is_depth else top)
+        if min(highest) == top:
+            return None
+        return tuple(highest)
+
+    def _undivided_bands(self, dtype: np.dtype[Any]) -> tuple[int, ...]:
+        """Return the bands whose values an earlier step must not have divided.
+
+        These are the bands of a declared range wider than 2, of floating images. A
+        declared dtype states that such floats are stored values.
+        """
+        if not self._declares_range or dtype.kind != "f" or self.dtype is not None:
+            return ()
+        pairs = enumerate(self._pairs(dtype))
+        return tuple(j for j, (black, white) in pairs if abs(white - black) > 2)
+
     def _check_representable(
         self, dtype: np.dtype[Any], pairs: tuple[Pair, ...]
     ) -> None:

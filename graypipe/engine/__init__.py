@@ -40,7 +40,7 @@ ENGINES = ("numba", "numpy")
 # a bound, the cache would grow with every new size of image.
 MAX_CACHED_RUNS = 256
 
-Run = Callable[[NDArray[Any], NDArray[Any]], None]
+Run = Callable[[NDArray[Any], NDArray[Any]], bool]
 
 
 @cache
@@ -108,6 +108,9 @@ class Execution:
         self._cached_shape = lru_cache(maxsize=MAX_CACHED_RUNS)(self.shape)
         self._source_order = _order(conversion.source_order)
         self._target_order = _order(conversion.target_order)
+        # Each image of a leading N is tested by itself.
+        pixel_axes = conversion.source_layout.replace("C", "")
+        self._batch_ndim = int(pixel_axes.startswith("N"))
         self._runs: dict[Any, tuple[tuple[int, ...], Run]] = {}
         self._bind: Callable[[NDArray[Any], NDArray[Any]], Run] | None = None
 
@@ -143,7 +146,7 @@ class Execution:
         LayoutError, ChannelError
             If the shape of ``image`` does not fit the layout and bands.
         RangeError
-            If values contradict an implied range.
+            If values contradict the source.
         """
         if isinstance(out, np.ndarray) and type(out) is not np.ndarray:
             # A subclass may define its methods in another way.
@@ -180,19 +183,18 @@ class Execution:
         elif order:
             target = out.transpose(order)
         if threads == 1:
-            run(source, target)
+            is_reported = run(source, target)
         else:
-            split(self.run, source, target, threads)
+            is_reported = split(self._run, source, target, threads)
+        if is_reported:
+            self._check_values(source, self._batch_ndim)
         return out
 
     def into(self, image: NDArray[Any], out: NDArray[Any], threads: int = 1) -> None:
         """Write the result for ``image`` into ``out`` without checking either."""
         source = self._planes(image, self._source_order)
         target = self._planes(out, self._target_order)
-        if threads == 1:
-            self.run(source, target)
-        else:
-            split(self.run, source, target, threads)
+        self.run(source, target, self._batch_ndim, threads)
 
     def _bind_arrays(
         self, image: NDArray[Any], out: NDArray[Any] | None
@@ -207,9 +209,35 @@ class Execution:
         target = self._planes(out, self._target_order)
         return shape, self._bind_planes(source, target)
 
-    def run(self, source: NDArray[Any], target: NDArray[Any]) -> None:
-        """Execute the pass on planes, (bands, pixel axes...), of any strides."""
-        self._bind_planes(source, target)(source, target)
+    def run(
+        self,
+        source: NDArray[Any],
+        target: NDArray[Any],
+        batch_ndim: int,
+        threads: int = 1,
+    ) -> None:
+        """Execute the pass on planes, (bands, pixel axes...), of any strides.
+
+        The first ``batch_ndim`` pixel axes count images. Raises RangeError if values
+        contradict the source.
+        """
+        if threads == 1:
+            is_reported = self._run(source, target)
+        else:
+            is_reported = split(self._run, source, target, threads)
+        if is_reported:
+            self._check_values(source, batch_ndim)
+
+    def _run(self, source: NDArray[Any], target: NDArray[Any]) -> bool:
+        """Execute the pass on planes; return whether their values must be checked."""
+        return self._bind_planes(source, target)(source, target)
+
+    def _check_values(self, source: NDArray[Any], batch_ndim: int) -> None:
+        """Raise RangeError if the values of planes contradict the source."""
+        # Imported here, because almost no image is reported.
+        from .value_tests import check_values
+
+        check_values(self.spec, self.source_dtype, source, batch_ndim)
 
     @staticmethod
     def _planes(array: NDArray[Any], order: tuple[int, ...] | None) -> NDArray[Any]:
@@ -247,8 +275,8 @@ class Execution:
     def view(self, image: NDArray[Any]) -> NDArray[Any] | None:
         """Return the result as a read-only view of ``image``.
 
-        Returns None if strides cannot express it. An implied range is not tested,
-        because that would read every value.
+        Returns None if strides cannot express it. Values are not tested, because that
+        would read all of them.
 
         Raises
         ------

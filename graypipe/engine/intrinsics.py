@@ -164,6 +164,22 @@ def _to_float(builder, vector, dtype, vector_type):
 
 
 @intrinsic
+def higher(typing, value, highest):
+    """Return the higher of two integers; for floats ``highest``, unchanged.
+
+    In a loop over floats, a maximum would prevent vector instructions, because of NaN.
+    """
+
+    def emit(context, builder, signature, arguments):
+        if not isinstance(value, types.Integer):
+            return arguments[1]
+        compare = builder.icmp_signed if value.signed else builder.icmp_unsigned
+        return builder.select(compare(">", *arguments), *arguments)
+
+    return value(value, value), emit
+
+
+@intrinsic
 def transpose_square(typing, source, start, step, target, at, pitch):
     """Copy n columns of n elements, ``step`` bytes apart, as rows ``pitch`` apart.
 

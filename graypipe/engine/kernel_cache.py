@@ -53,6 +53,7 @@ if hasattr(os, "register_at_fork"):
 SELECTED_BANDS = types.Array(types.int64, 1, "C")
 BANDS = types.Array(types.int64, 2, "C")
 LAYOUT = types.int64
+TESTS = types.int64
 
 
 @cache
@@ -70,9 +71,7 @@ def one_to_three(source: np.dtype[Any], target: np.dtype[Any]) -> Any:
     """Return `kernels.one_to_three` as machine code for native dtypes."""
     numbers = types.Array(numba.from_dtype(target), 1, "C")
     planes = _source_type(source), _target_type(target)
-    return _compile(
-        kernels.one_to_three, *planes, numbers, types.boolean, LAYOUT, LAYOUT
-    )
+    return _compile(kernels.one_to_three, *planes, numbers, TESTS, LAYOUT, LAYOUT)
 
 
 @cache

@@ -34,6 +34,7 @@ from .intrinsics import (
     VECTOR_BYTES,
     WIDE_BYTES,
     copy_bytes,
+    higher,
     memory,
     prefetch,
     repeat_vector,
@@ -67,7 +68,19 @@ MAX_BANDS = 256
 
 # Flags of `general`. SAME_DTYPE: the target holds elements of the computing type.
 # NODATA: one nodata value for all bands; BAND_NODATA: one for each band that has any.
-CLIP, IMPLIED_RANGE, NODATA, ROUND, SAME_DTYPE, BAND_NODATA = 1, 2, 4, 8, 16, 32
+CLIP, NODATA, ROUND, SAME_DTYPE, BAND_NODATA = 1, 2, 4, 8, 16
+
+# Tests of values, which are flags of `general` too; at most one is set. A kernel
+# reports floats that contradict the implied range (0, 1), integers above a limit, or
+# images of floats that an earlier step may have divided. DIVIDED_ROWS: every row of
+# the planes is an image of its own.
+IMPLIED_RANGE, LIMIT, DIVIDED, DIVIDED_ROWS = 32, 64, 128, 256
+
+# Pixels after which the search for DIVIDED stops if one of them contradicts it.
+SEARCHED_PIXELS = 128
+
+# Result of `_excess_of_fractions` for values that contradict DIVIDED.
+NOT_DIVIDED = -(2**62)
 
 # Bytes of a band that are copied at a time, so that they are still in the first-level
 # cache if the band is copied again.
@@ -82,9 +95,11 @@ _inlined = numba.njit(inline="always")
 
 
 @_helper
-def _joined_rows(source, target):
+def _joined_rows(source, target, tests):
     """Return (rows, columns); a single row if rows are contiguous on both sides."""
     rows, columns = target.shape[1:]
+    if tests & DIVIDED_ROWS:
+        return rows, columns
     joined = target.strides[1] == columns * target.strides[2]
     if rows == 1 or (joined and source.strides[1] == columns * source.strides[2]):
         return 1, rows * columns
@@ -92,13 +107,15 @@ def _joined_rows(source, target):
 
 
 @_helper
-def _cut(source, target, block):
+def _cut(source, target, block, tests):
     """Return (rows, columns, rows of a block, columns of a block).
 
     A block holds at most ``block`` pixels, which are equally spaced in the target.
     """
-    rows, columns = _joined_rows(source, target)
+    rows, columns = _joined_rows(source, target, tests)
     across = max(1, min(block, columns))
+    if tests & DIVIDED_ROWS:
+        return rows, columns, 1, across
     if rows == 1 or target.strides[1] == columns * target.strides[2]:
         return rows, columns, max(1, min(rows, block // across)), across
     return rows, columns, 1, across
@@ -135,8 +152,10 @@ def _prefetch_row(source, start, length):
 
 
 @_helper
-def _read(source, start, down, step, out, across):
+def _read(source, start, down, step, out, across, highest):
     """Convert a block into contiguous ``out``.
+
+    Returns the higher of ``highest`` and the elements read, if they are integers.
 
     Its rows have ``across`` pixels, ``step`` bytes apart, and are ``down`` bytes
     apart. Each common pixel stride has a loop of its own, because a constant stride
@@ -152,23 +171,33 @@ def _read(source, start, down, step, out, across):
         x = memory(out, i * across * out.itemsize, across, out)
         if pixel_stride == 1:
             for p in range(across):
+                highest = higher(row[p], highest)
                 x[p] = row[p]
         elif pixel_stride == 3:
             for p in range(across):
+                highest = higher(row[3 * p], highest)
                 x[p] = row[3 * p]
         elif pixel_stride == 4:
             for p in range(across):
+                highest = higher(row[4 * p], highest)
                 x[p] = row[4 * p]
         elif pixel_stride == -1:
             _prefetch_row(source, leftmost + down, length * size)
             for p in range(across):
-                x[p] = row[np.uintp(last - p)]
+                v = row[np.uintp(last - p)]
+                highest = higher(v, highest)
+                x[p] = v
         elif pixel_stride == -3:
             for p in range(across):
-                x[p] = row[np.uintp(3 * (last - p))]
+                v = row[np.uintp(3 * (last - p))]
+                highest = higher(v, highest)
+                x[p] = v
         else:
             for p in range(across):
-                x[p] = memory(source, origin + p * step, 1, source)[0]
+                v = memory(source, origin + p * step, 1, source)[0]
+                highest = higher(v, highest)
+                x[p] = v
+    return highest
 
 
 @_helper
@@ -187,10 +216,15 @@ def _deinterleave(source, start, down, step, across, lines, out, pitch):
 
 
 @_helper
-def _convert(a, x):
-    """Convert a row of elements to the computing type."""
+def _convert(a, x, highest):
+    """Convert a row of elements to the computing type.
+
+    Returns the higher of ``highest`` and the elements, if they are integers.
+    """
     for p in range(x.size):
+        highest = higher(a[p], highest)
         x[p] = a[p]
+    return highest
 
 
 @_helper
@@ -214,7 +248,7 @@ def _interleave(a, b, c, out):
         out[3 * p + 2] = c[p]
 
 
-# Three bands of one, without guards
+# Tests of values
 
 
 @_helper
@@ -224,6 +258,49 @@ def _out_of_range(a):
     for p in range(a.size):
         outside |= (a[p] > 2) | (a[p] < -1)
     return outside
+
+
+@_helper
+def _is_above(x, limit):
+    """Return whether a value is above ``limit``."""
+    above = False
+    for p in range(x.size):
+        above |= x[p] > limit
+    return above
+
+
+@_helper
+def _highest(a, highest):
+    """Return the higher of ``highest`` and the elements, which are integers."""
+    for p in range(a.size):
+        highest = higher(a[p], highest)
+    return highest
+
+
+@_helper
+def _excess_of_fractions(a):
+    """Return how many values lie between 0 and 1, less those that are 0 or 1.
+
+    NOT_DIVIDED if a finite value lies outside of [0, 1]. In most images, one of the
+    first values does, so that no others are read.
+    """
+    if a.dtype.type(0.5) == 0:  # integers, for which LLVM then compiles no loop
+        return NOT_DIVIDED
+    excess = 0
+    for start in range(0, a.size, SEARCHED_PIXELS):
+        outside = False
+        for p in range(start, min(start + SEARCHED_PIXELS, a.size)):
+            v = a[p]
+            is_finite = v - v == 0
+            outside |= is_finite & ((v < 0) | (v > 1))
+            excess += (v > 0) & (v < 1)
+            excess -= (v == 0) | (v == 1)
+        if outside:
+            return NOT_DIVIDED
+    return excess
+
+
+# Three bands of one, without guards that change values
 
 
 @_inlined
@@ -260,20 +337,24 @@ def _to_pixels(a, reverse, k, out):
 
 
 @_kernel
-def one_to_three(source, target, numbers, check_range, source_layout, target_layout):
+def one_to_three(source, target, numbers, tests, source_layout, target_layout):
     """Compute three bands from one, without guards that change values.
 
-    ``numbers`` holds the black level, three factors and three offsets. The source is
-    PLANAR or REVERSED, the target PLANAR or INTERLEAVED. Returns whether a value
-    contradicts the implied range, which is tested if ``check_range``.
+    ``numbers`` holds the black level, three factors, three offsets and the value of
+    LIMIT. The source is PLANAR or REVERSED, the target PLANAR or INTERLEAVED. Returns
+    whether ``tests``, one of these or 0, reports the values.
     """
-    rows, columns = _joined_rows(source, target)
+    rows, columns = _joined_rows(source, target, tests)
     _, down, step = source.strides
     band, tdown, tstep = target.strides
     reverse = source_layout == MemoryLayout.REVERSED
     planar = target_layout == MemoryLayout.PLANAR
     coefficients = to_fixed_tuple(numbers, 7)
     head = _pixels_to_cache_line(target, columns) if rows == 1 else 0
+    # Of the type of the elements, as comparing wider numbers would take longer.
+    limit = source.dtype.type(numbers[7])
+    highest = limit
+    is_reported, may_be_divided, excess = False, tests >= DIVIDED, 0
     # With a head, `edge` starts below 0: the first block has only `head` pixels, and
     # all others start on a cache line.
     for r in range(rows):
@@ -284,8 +365,11 @@ def one_to_three(source, target, numbers, check_range, source_layout, target_lay
             a = memory(source, start, n, source)
             if reverse or down < 0:
                 _prefetch_row(source, start + down, n * source.itemsize)
-            if check_range and _out_of_range(a):
+            if tests == IMPLIED_RANGE and _out_of_range(a):
                 return True
+            if may_be_divided:
+                excess += _excess_of_fractions(a)
+                may_be_divided = excess > NOT_DIVIDED // 2
             if planar:
                 x = memory(target, at, n, target)
                 y = memory(target, at + band, n, target)
@@ -300,7 +384,14 @@ def one_to_three(source, target, numbers, check_range, source_layout, target_lay
                     _to_pixels(a, True, coefficients, out)
                 else:
                     _to_pixels(a, False, coefficients, out)
-    return False
+            if tests == LIMIT:  # last, when the block is in the cache
+                highest = _highest(a, highest)
+        if tests == DIVIDED_ROWS:
+            is_reported |= may_be_divided and excess >= 0
+            may_be_divided, excess = True, 0
+    if tests == LIMIT:
+        return highest > limit
+    return is_reported or (tests == DIVIDED and may_be_divided and excess >= 0)
 
 
 # Any bands, any strides, with guards
@@ -331,17 +422,17 @@ def _unite(x, pitch, first_mask, rows, is_nodata):
 
 
 @_helper
-def _guard(x, black, low, high, is_nodata, any_nodata, flags):
-    """Set nodata to 0, test an implied range, clip and subtract the black level.
+def _discard(x, is_nodata):
+    """Set nodata to NaN, which no test of values reports."""
+    nan = x.dtype.type(np.nan)
+    for p in range(x.size):
+        x[p] = nan if is_nodata[p] != 0 else x[p]
 
-    Returns whether a value contradicts the implied range.
-    """
-    n, zero, outside = x.size, x.dtype.type(0), False
-    if any_nodata:
-        for p in range(n):
-            x[p] = zero if is_nodata[p] != 0 else x[p]
-    if flags & IMPLIED_RANGE:
-        outside = _out_of_range(x)
+
+@_helper
+def _guard(x, black, low, high, flags):
+    """Clip and subtract the black level."""
+    n = x.size
     if flags & CLIP:
         for p in range(n):
             v = low if x[p] < low else x[p]
@@ -349,7 +440,6 @@ def _guard(x, black, low, high, is_nodata, any_nodata, flags):
     if black != 0:
         for p in range(n):
             x[p] -= black
-    return outside
 
 
 @_helper
@@ -403,7 +493,7 @@ def _finish(y, low, high, ties, is_nodata, any_nodata, flags):
 
 @_kernel
 def general(source, target, bands, numbers):
-    """Execute any pass; return whether a value contradicts the implied range.
+    """Execute any pass; return whether a test reports the values.
 
     For each block, bands are read into rows of scratch memory, guards and sums run over
     these rows in the cache, and the results are written to the target.
@@ -417,7 +507,9 @@ def general(source, target, bands, numbers):
     2: highest value of the target, then the upper clip bounds
     3: the number that restores ties
     4: nodata of all bands, then of each band read
-    5 + i: the offset of output i, then its factors
+    5: an unused number, then the limits of the bands read; for DIVIDED, 1 for each band
+       that is tested
+    6 + i: the offset of output i, then its factors
     """
     output_count, read_count = len(target), numbers.shape[1] - 1
     has_nodata = bands[output_count + 1]
@@ -428,7 +520,7 @@ def general(source, target, bands, numbers):
     row_count += mask_count
     block = SCRATCH_BYTES // (width * row_count + VECTOR_BYTES)
     block = min(GENERAL_PIXELS, block)
-    rows, columns, lines, part = _cut(source, target, block)
+    rows, columns, lines, part = _cut(source, target, block, flags)
     tband, tdown, tstep = target.strides
     x, pitch = stack(numbers), block * width
     # Of the computing type, because vectors of mixed widths compile slowly.
@@ -447,7 +539,11 @@ def general(source, target, bands, numbers):
     reads_vectors = band == source.itemsize and input_count > 1 and are_neighbours
     direct = flags & SAME_DTYPE and tstep == width
     interleaved = output_count == 3 and tband == target.itemsize and tstep == 3 * tband
-    outside = False
+    # The maximum for LIMIT is part of the loops that read, where it takes no time. Only
+    # with nodata must the values be tested later, when nodata are out of the way.
+    exceeds_limit, skips_nodata = False, (flags & (NODATA | BAND_NODATA)) != 0
+    tests_valid_only = skips_nodata and (flags & LIMIT) != 0
+    is_reported, may_be_divided, excess = False, flags >= DIVIDED, 0
     for r in range(0, rows, lines):
         for q in range(0, columns, part):
             across = min(part, columns - q)
@@ -468,11 +564,15 @@ def general(source, target, bands, numbers):
             for k in range(input_count):
                 row = memory(x, min(k, read_count) * pitch, n, x)
                 number = bands[0, k + 1]
+                limit = source.dtype.type(numbers[5, min(k + 1, read_count)])
                 if by_vectors:
                     at_band = (number - first) * stored_pitch
-                    _convert(memory(stored, at_band, n, stored), row)
+                    a = memory(stored, at_band, n, stored)
+                    highest = _convert(a, row, limit)
                 else:
-                    _read(source, start + number * band, down, step, row, across)
+                    origin = start + number * band
+                    highest = _read(source, origin, down, step, row, across, limit)
+                exceeds_limit |= highest > limit
                 if flags & NODATA:
                     any_nodata |= _mark(row, numbers[4, 0], is_nodata)
                 elif mask_count > 0 and has_nodata[k + 1] != 0:
@@ -480,16 +580,24 @@ def general(source, target, bands, numbers):
                     any_nodata |= _mark(row, numbers[4, k + 1], mask)
             for k in range(1, read_count + 1):
                 row = memory(x, (k - 1) * pitch, n, x)
-                black, low, high = numbers[0, k], numbers[1, k], numbers[2, k]
-                mask = is_nodata
-                if mask_count > 0:
-                    mask = memory(x, (first_mask + k - 1) * pitch, n, x)
-                outside |= _guard(row, black, low, high, mask, any_nodata, flags)
+                if any_nodata:
+                    mask = is_nodata
+                    if mask_count > 0:
+                        mask = memory(x, (first_mask + k - 1) * pitch, n, x)
+                    _discard(row, mask)
+                if flags & IMPLIED_RANGE:
+                    is_reported |= _out_of_range(row)
+                if tests_valid_only:
+                    is_reported |= _is_above(row, numbers[5, k])
+                if may_be_divided and numbers[5, k] == 1:
+                    excess += _excess_of_fractions(row)
+                    may_be_divided = excess > NOT_DIVIDED // 2
+                _guard(row, numbers[0, k], numbers[1, k], numbers[2, k], flags)
             low, high, ties = numbers[1, 0], numbers[2, 0], numbers[3, 0]
             for i in range(output_count):
                 row = memory(x, (read_count + 1 + i) * pitch, n, x)
                 y = memory(target, i * tband + at, n, x) if direct else row
-                _mix(x, pitch, bands[i + 1], numbers[i + 5], y)
+                _mix(x, pitch, bands[i + 1], numbers[i + 6], y)
                 if mask_count > 0 and any_nodata:
                     _unite(x, pitch, first_mask, bands[i + 1], is_nodata)
                 _finish(y, low, high, ties, is_nodata, any_nodata, flags)
@@ -500,7 +608,13 @@ def general(source, target, bands, numbers):
                 b = memory(x, (read_count + 2) * pitch, n, x)
                 c = memory(x, (read_count + 3) * pitch, n, x)
                 _interleave(a, b, c, memory(target, at, 3 * n, target))
-    return outside
+        if flags & DIVIDED_ROWS:
+            is_reported |= may_be_divided and excess >= 0
+            may_be_divided, excess = True, 0
+    if flags & LIMIT and not skips_nodata:
+        return exceeds_limit
+    is_single = (flags & DIVIDED) != 0
+    return is_reported or (is_single and may_be_divided and excess >= 0)
 
 
 # Copies without arithmetic: elements of any dtype are read as unsigned integers
@@ -536,14 +650,14 @@ def copy_bands(source, target, selected, source_layout, target_layout):
     interleaved = target_layout == MemoryLayout.INTERLEAVED and len(selected) == 3
     equal = interleaved and selected[0] == selected[1] == selected[2]
     block = min(BLOCK_PIXELS, SCRATCH_BYTES // (size * 3))
-    rows, columns, lines, part = _cut(source, target, block)
+    rows, columns, lines, part = _cut(source, target, block, 0)
     head = 0
     if straight:  # rows are used where they are, without a copy in scratch
         lines, part = 1, COPIED_BYTES // size
         if interleaved:
             part = max(1, columns)
             head = _pixels_to_cache_line(target, columns) if rows == 1 else 0
-    x, pitch = stack(target), block * size
+    x, pitch, zero = stack(target), block * size, source.dtype.type(0)
     for r in range(0, rows, lines):
         for edge in range(head - part if head else 0, columns, part):
             q = max(0, edge)
@@ -568,7 +682,7 @@ def copy_bands(source, target, selected, source_layout, target_layout):
                     y = c
                 else:
                     y = memory(x, i % 3 * pitch, n, x)
-                    _read(source, start, down, step, y, across)
+                    _read(source, start, down, step, y, across, zero)
                 a, b, c = b, c, y
                 if not interleaved:
                     _write(y, target, i * tband + at, tstep)

@@ -17,7 +17,10 @@ from .intrinsics import VECTOR_BYTES
 from .kernels import (
     BAND_NODATA,
     CLIP,
+    DIVIDED,
+    DIVIDED_ROWS,
     IMPLIED_RANGE,
+    LIMIT,
     MAX_BANDS,
     NODATA,
     ROUND,
@@ -27,7 +30,7 @@ from .kernels import (
 from .spec import TIE_SHIFT, AffineSpec
 
 Array = NDArray[Any]
-Run = Callable[[Array, Array], None]
+Run = Callable[[Array, Array], bool]
 Bind = Callable[[Array, Array], Run]
 
 # The memory layouts that `kernels.one_to_three` reads and writes.
@@ -66,11 +69,10 @@ def prepare(
         ``bind(source, target)`` for planes, which are views of shape (bands, pixel
         axes...) with equal pixel axes and any strides. It reads no element, and
         returns the function that executes ``spec`` on planes of the same shapes and
-        strides.
+        strides. That function returns whether `value_tests.check_values` must decide
+        about the values; for values that it refuses, it always does so.
     """
-    copies_only = (
-        spec.only_copies(source_dtype, target_dtype) and not spec.check_implied_range
-    )
+    copies_only = spec.only_copies(source_dtype, target_dtype) and not spec.tests_values
     if copies_only and spec.selected_bands is not None and source_dtype == target_dtype:
         return _copy(spec.selected_bands, source_dtype)
     # The NumPy engine does what the kernels cannot: copies that change the byte order,
@@ -81,10 +83,16 @@ def prepare(
     )
     if copies_only or wide or len(spec.bands_read) + len(spec.matrix) > MAX_BANDS:
         return numpy_engine.prepare(spec, source_dtype, target_dtype)
+    bind_images = _general
     if _is_one_to_three(spec, source_dtype, target_dtype):
-        bind = _one_to_three(spec, source_dtype, target_dtype)
-    else:
-        bind = _general(spec, source_dtype, target_dtype)
+        bind_images = _one_to_three
+    tests = _tests(spec)
+    bind_rows = None
+    if tests == DIVIDED:
+        bind_rows = bind_images(spec, source_dtype, target_dtype, DIVIDED_ROWS)
+    bind = _accept_any_planes(
+        bind_images(spec, source_dtype, target_dtype, tests), bind_rows
+    )
     read = _kernel_dtype(source_dtype, np.dtype(np.float32))
     written = _kernel_dtype(
         target_dtype, spec.compute_dtype(source_dtype, target_dtype)
@@ -132,22 +140,42 @@ def _kernel_dtype(
     return native
 
 
-def _accept_any_planes(bind: Bind) -> Bind:
+def _accept_any_planes(bind: Bind, bind_rows: Bind | None = None) -> Bind:
     """Return ``bind`` for planes of any axes and strides.
 
-    ``bind`` itself takes (bands, rows, columns) of any layout but FORTRAN.
+    Parameters
+    ----------
+    bind : callable
+        Takes (bands, rows, columns) of any layout but FORTRAN.
+    bind_rows : callable, optional
+        The same for planes whose rows are images. If it is given, images along the
+        first pixel axis are kept apart. Otherwise ``bind`` may get several as one.
     """
 
-    def run_images(source: Array, target: Array) -> None:
+    def run_images(source: Array, target: Array) -> bool:
         run = None
+        is_reported = False
         for image, part in _images(source, target):
             if run is None:  # all images have the same strides, hence the same kernel
                 run = bind(image, part)
-            run(image, part)
+            is_reported |= run(image, part)
+        return is_reported
+
+    def run_separate_images(source: Array, target: Array) -> bool:
+        assert bind_rows is not None
+        rows = _images_as_rows(source, target)
+        if rows is not None:
+            return bind_rows(*rows)(*rows)
+        is_reported = False
+        for image, part in _along_first_axis(source, target):
+            is_reported |= bind_planes(image, part)(image, part)
+        return is_reported
 
     def bind_planes(source: Array, target: Array) -> Run:
         if source.ndim == 3 and memory_layout(source) != MemoryLayout.FORTRAN:
             return bind(source, target)
+        if bind_rows is not None and source.ndim > 3:
+            return run_separate_images
         return run_images
 
     return bind_planes
@@ -161,12 +189,24 @@ def _copy(selected_bands: tuple[int, ...], dtype: np.dtype[Any]) -> Bind:
         kernel = kernel_cache.copy_bands(dtype.itemsize)
         source_layout, target_layout = _layout_numbers(source, target)
 
-        def run(source: Array, target: Array) -> None:
+        def run(source: Array, target: Array) -> bool:
             kernel(source, target, bands, source_layout, target_layout)
+            return False
 
         return run
 
     return _accept_any_planes(bind)
+
+
+def _tests(spec: AffineSpec) -> int:
+    """Return the test of values that a kernel makes of a single image, or 0."""
+    if spec.check_implied_range:
+        return IMPLIED_RANGE
+    if spec.highest is not None:
+        return LIMIT
+    if spec.undivided_bands:
+        return DIVIDED
+    return 0
 
 
 def _is_one_to_three(
@@ -185,7 +225,10 @@ def _is_one_to_three(
 
 
 def _one_to_three(
-    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
+    spec: AffineSpec,
+    source_dtype: np.dtype[Any],
+    target_dtype: np.dtype[Any],
+    tests: int,
 ) -> Bind:
     """Return a function that binds a pass from one band to three."""
     compute = spec.compute_dtype(source_dtype, target_dtype)
@@ -194,12 +237,12 @@ def _one_to_three(
     )
     factors = [row[0] for row in spec.matrix]
     offsets = [offset or NO_OFFSET for offset in spec.offset]
-    numbers = np.array([*spec.black_levels, *factors, *offsets], compute)
-    check_range = spec.check_implied_range
+    limit = 0.0 if spec.highest is None else spec.highest[0]
+    numbers = np.array([*spec.black_levels, *factors, *offsets, limit], compute)
 
     @cache
     def bind_general() -> Bind:  # compiled only if a memory layout requires it
-        return _general(spec, source_dtype, target_dtype)
+        return _general(spec, source_dtype, target_dtype, tests)
 
     def bind(image: Array, out: Array) -> Run:
         image_layout, out_layout = _layout_numbers(image, out)
@@ -207,17 +250,22 @@ def _one_to_three(
         if not is_readable or out_layout not in ONE_TO_THREE_TARGETS:
             return bind_general()(image, out)
 
-        def run(image: Array, out: Array) -> None:
-            if kernel(image, out, numbers, check_range, image_layout, out_layout):
-                _raise_out_of_range(spec, source_dtype, image)
+        def run(image: Array, out: Array) -> bool:
+            is_reported: bool = kernel(
+                image, out, numbers, tests, image_layout, out_layout
+            )
+            return is_reported
 
         return run
 
-    return _accept_any_planes(bind)
+    return bind
 
 
 def _general(
-    spec: AffineSpec, source_dtype: np.dtype[Any], target_dtype: np.dtype[Any]
+    spec: AffineSpec,
+    source_dtype: np.dtype[Any],
+    target_dtype: np.dtype[Any],
+    tests: int,
 ) -> Bind:
     """Return a function that binds any pass."""
     compute = spec.compute_dtype(source_dtype, target_dtype)
@@ -227,12 +275,13 @@ def _general(
         _kernel_dtype(target_dtype, compute),
     )
     bands, numbers = _general_arguments(spec, source_dtype, target_dtype)
+    bands[0, 0] += tests
 
-    def run(image: Array, out: Array) -> None:
-        if kernel(image, out, bands, numbers):
-            _raise_out_of_range(spec, source_dtype, image)
+    def run(image: Array, out: Array) -> bool:
+        is_reported: bool = kernel(image, out, bands, numbers)
+        return is_reported
 
-    return _accept_any_planes(numpy_engine.bind_any_strides(run))
+    return numpy_engine.bind_any_strides(run)
 
 
 def _general_arguments(
@@ -246,7 +295,7 @@ def _general_arguments(
 
     bands = np.zeros((2 + len(spec.matrix), 1 + len(spec.black_levels)), np.int64)
     bands[0] = [_flags(spec, nodata, compute, target_dtype), *reads, *unread]
-    numbers = np.zeros((5 + len(spec.matrix), 1 + len(reads)), compute)
+    numbers = np.zeros((6 + len(spec.matrix), 1 + len(reads)), compute)
     for k, j in enumerate(reads):
         if j in nodata:
             bands[-1, k + 1] = 1
@@ -260,15 +309,23 @@ def _general_arguments(
         for k, j in enumerate(reads):
             numbers[1:3, k + 1] = spec.clip[j]
     numbers[3, 0] = TIE_SHIFT
+    numbers[5, 1:] = [_limit(spec, j) for j in reads]
     for i, (terms, offset) in enumerate(zip(spec.terms, spec.offset, strict=True)):
         bands[i + 1, 0] = len(terms)
-        numbers[i + 5, 0] = offset
+        numbers[i + 6, 0] = offset
         if terms and not offset:
-            numbers[i + 5, 0] = NO_OFFSET
+            numbers[i + 6, 0] = NO_OFFSET
         for k, (j, factor) in enumerate(terms):
             bands[i + 1, k + 1] = reads.index(j)
-            numbers[i + 5, k + 1] = factor
+            numbers[i + 6, k + 1] = factor
     return bands, numbers
+
+
+def _limit(spec: AffineSpec, band: int) -> float:
+    """Return the limit of a band; for DIVIDED, 1 if the band is tested; else 0."""
+    if spec.highest is not None:
+        return spec.highest[band]
+    return float(band in spec.undivided_bands)
 
 
 def _flags(
@@ -277,29 +334,15 @@ def _flags(
     compute: np.dtype[Any],
     target_dtype: np.dtype[Any],
 ) -> int:
-    """Return the sum of the flags of `kernels.general` that are set."""
+    """Return the sum of the flags of `kernels.general` that are set, without tests."""
     conditions = {
         CLIP: spec.clip is not None,
-        IMPLIED_RANGE: spec.check_implied_range,
         NODATA: bool(nodata) and not isinstance(spec.nodata, tuple),
         BAND_NODATA: bool(nodata) and isinstance(spec.nodata, tuple),
         ROUND: target_dtype.kind in "iub",
         SAME_DTYPE: _kernel_dtype(target_dtype, compute) == compute,
     }
     return sum(flag for flag, is_set in conditions.items() if is_set)
-
-
-def _raise_out_of_range(spec: AffineSpec, dtype: np.dtype[Any], image: Array) -> None:
-    """Raise RangeError with the extremes of the bands read, nodata pixels excepted."""
-    empty = np.zeros(image.shape, bool)
-    for j, nodata in spec.stored_nodata(dtype).items():
-        empty[j] = numpy_engine.is_nodata(image[j], nodata)
-    if not isinstance(spec.nodata, tuple):
-        empty[:] = empty.any(axis=0)
-    values = [image[j][~empty[j]] for j in spec.bands_read]
-    lowest = min(np.fmin.reduce(band) for band in values)
-    highest = max(np.fmax.reduce(band) for band in values)
-    numpy_engine.check_implied(lowest, highest)
 
 
 def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
@@ -322,8 +365,26 @@ def _images(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
         if _is_joined(source, axis) and _is_joined(target, axis):
             yield from _images(_join(source, axis), _join(target, axis))
             return
-    for image, part in zip(source.swapaxes(0, 1), target.swapaxes(0, 1), strict=True):
+    for image, part in _along_first_axis(source, target):
         yield from _images(image, part)
+
+
+def _along_first_axis(source: Array, target: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield the planes of each index of the first pixel axis."""
+    yield from zip(source.swapaxes(0, 1), target.swapaxes(0, 1), strict=True)
+
+
+def _images_as_rows(source: Array, target: Array) -> tuple[Array, Array] | None:
+    """View planes as (bands, images, pixels), with images along the first pixel axis.
+
+    Returns None if the strides do not allow it.
+    """
+    while source.ndim > 3:
+        axis = source.ndim - 2
+        if not (_is_joined(source, axis) and _is_joined(target, axis)):
+            return None
+        source, target = _join(source, axis), _join(target, axis)
+    return source, target
 
 
 def _is_joined(planes: Array, axis: int) -> bool:
@@ -362,12 +423,14 @@ def _transposed_blocks(source: Array, target: Array) -> Iterator[tuple[Array, Ar
 def _convert(bind: Bind, read: np.dtype[Any], written: np.dtype[Any]) -> Bind:
     """Return ``bind`` for dtypes without a kernel, on converted copies of blocks."""
 
-    def run_converted(source: Array, target: Array) -> None:
+    def run_converted(source: Array, target: Array) -> bool:
+        is_reported = False
         for pixels in numpy_engine.blocks(target.shape[1:], CONVERTED_PIXELS):
             block = (slice(None), *pixels)
             converted = source[block].astype(read)
             result = np.empty(target[block].shape, written)
-            bind(converted, result)(converted, result)
+            is_reported |= bind(converted, result)(converted, result)
             target[block] = result
+        return is_reported
 
     return numpy_engine.bind_any_strides(run_converted)

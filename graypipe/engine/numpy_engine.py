@@ -4,19 +4,18 @@ It defines the results that the numba engine reproduces bit for bit.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RangeError
 from .arrays import limits
-from .spec import TIE_SHIFT, AffineSpec
+from .spec import IMPLIED_LIMITS, TIE_SHIFT, AffineSpec
 
 Array = NDArray[Any]
-Run = Callable[[Array, Array], None]
+Run = Callable[[Array, Array], bool]
 Bind = Callable[[Array, Array], Run]
 
 # Elements of temporary arrays per block: 256 KiB of float32, which the second-level
@@ -42,13 +41,15 @@ def prepare(
     callable
         ``bind(source, target)`` for planes, which are views of shape (bands, pixel
         axes...) with equal pixel axes. It returns the function that executes ``spec``
-        on such planes; here it is the same for all strides.
+        on such planes; here it is the same for all strides. That function returns
+        whether `value_tests.check_values` must decide about the values; for values
+        that it refuses, it always does so.
     """
     bands = spec.selected_bands
     if (
         bands is not None
         and spec.only_copies(source_dtype, target_dtype)
-        and not spec.check_implied_range
+        and not spec.tests_values
     ):
         run: Run = partial(_copy_bands, bands)
     else:
@@ -77,16 +78,17 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[Any, ...]]:
             yield (*lead, slice(start, start + step))
 
 
-def _copy_bands(bands: tuple[int, ...], source: Array, target: Array) -> None:
+def _copy_bands(bands: tuple[int, ...], source: Array, target: Array) -> bool:
     """Copy ``bands`` of the source."""
     if target.flags.c_contiguous or len(bands) == 1:
         # No cache line belongs to several bands, so blocks would gain nothing.
         for i, j in enumerate(bands):
             target[i] = source[j]
-        return
+        return False
     for block in blocks(target.shape[1:], SCRATCH_ELEMENTS):
         for i, j in enumerate(bands):
             target[i][block] = source[j][block]
+    return False
 
 
 class _Blocks:
@@ -109,25 +111,36 @@ class _Blocks:
             for row, b in zip(spec.terms, spec.offset, strict=True)
         ]
 
-    def run(self, source: Array, target: Array) -> None:
-        """Execute the pass on planes."""
+    def run(self, source: Array, target: Array) -> bool:
+        """Execute the pass on planes; return whether values must be checked.
+
+        Always true if images may have been divided: blocks do not show that.
+        """
         if not target.size:
-            return
+            return False
+        is_reported = bool(self.spec.undivided_bands)
         with np.errstate(all="ignore"):
             for block in blocks(target.shape[1:], self.block):
-                self._block(
+                is_reported |= self._block(
                     source[(slice(None), *block)], target[(slice(None), *block)]
                 )
+        return is_reported
 
-    def _block(self, source: Array, target: Array) -> None:
-        """Execute the pass on the planes of one block."""
+    def _block(self, source: Array, target: Array) -> bool:
+        """Execute the pass on the planes of one block.
+
+        Returns whether values are out of range.
+        """
         masks = self._nodata_masks(source)
         any_band: Array | None = None
         if masks and not isinstance(self.spec.nodata, tuple):
-            union: Array = np.logical_or.reduce(list(masks.values()))
-            any_band = union
-            masks = dict.fromkeys(masks, union)
-        inputs = {j: self._input(source, j, masks.get(j)) for j in self.spec.bands_read}
+            any_band = reduce(np.logical_or, masks.values())
+            masks = dict.fromkeys(masks, any_band)
+        inputs, out_of_range = {}, False
+        for j in self.spec.bands_read:
+            x = self._valid_values(source[j], masks.get(j))
+            out_of_range |= self._is_out_of_range(x, j)
+            inputs[j] = self._guard(x, j)
         # Contiguous planes of the computing type are written without a copy.
         direct = target.dtype == self.dtype and target.strides[-1] == target.itemsize
         if not direct:
@@ -144,21 +157,32 @@ class _Blocks:
                         y[masks[j]] = 0
             if not direct:
                 self.store(y, plane)
+        return out_of_range
 
     def _nodata_masks(self, source: Array) -> dict[int, Array]:
         """Return the mask of the pixels that hold nodata, for each tested band."""
         return {j: is_nodata(source[j], value) for j, value in self.nodata.items()}
 
-    def _input(self, source: Array, j: int, mask: Array | None) -> Array:
-        """Return band ``j`` after all guards, minus its black level.
-
-        ``mask`` marks the pixels without data, if there are any.
-        """
-        x: Array = source[j].astype(self.dtype)
+    def _valid_values(self, band: Array, mask: Array | None) -> Array:
+        """Return a copy in the precision of the computation, with nodata as NaN."""
+        x: Array = band.astype(self.dtype)
         if mask is not None:
-            x[mask] = 0
+            x[mask] = np.nan
+        return x
+
+    def _is_out_of_range(self, x: Array, j: int) -> bool:
+        """Return whether a value of band ``j`` contradicts the range of the source."""
+        # If all values are NaN, the extremes are NaN, and all comparisons false.
         if self.spec.check_implied_range:
-            check_implied(np.fmin.reduce(x, axis=None), np.fmax.reduce(x, axis=None))
+            low, high = IMPLIED_LIMITS
+            lowest = np.fmin.reduce(x, axis=None)
+            return bool(lowest < low or np.fmax.reduce(x, axis=None) > high)
+        if self.spec.highest is not None:
+            return bool(np.fmax.reduce(x, axis=None) > self.spec.highest[j])
+        return False
+
+    def _guard(self, x: Array, j: int) -> Array:
+        """Clip the values of band ``j`` in place, and subtract the black level."""
         if self.clip:
             np.clip(x, *self.clip[j], out=x)
         if self.black_levels[j]:
@@ -207,21 +231,3 @@ def is_nodata(plane: Array, nodata: Any) -> Array:
     if np.isnan(nodata):
         return np.asarray(np.isnan(plane))
     return np.asarray(plane == nodata)
-
-
-def check_implied(low: float, high: float) -> None:
-    """Raise RangeError if values from ``low`` to ``high`` contradict the range (0, 1).
-
-    The range of a floating image is implied if its source declares none.
-    """
-    # If all values are NaN, both extremes are NaN, and no error is raised.
-    if not (low < -1 or high > 2):
-        return
-    guess = ""
-    if low >= 0 and 2 < high <= 255:
-        guess = ", which looks like 0-255"
-    raise RangeError(
-        "a floating image without a declared range is read as 0 to 1, but holds values "
-        f"from {low:g} to {high:g}{guess}: declare range= in the source, such as "
-        "gp.Source(..., range=(0, 255))"
-    )

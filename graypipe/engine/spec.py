@@ -23,6 +23,10 @@ FLOAT32_MAGNITUDES = (1e-30, 1e30)
 # even.
 TIE_SHIFT = 1.5 * 2.0**22
 
+# Floating values beyond these limits contradict an implied range (0, 1). Between them,
+# they may be overshoots of an interpolation or an augmentation.
+IMPLIED_LIMITS = (-1, 2)
+
 
 @dataclass(frozen=True)
 class AffineSpec:
@@ -50,7 +54,13 @@ class AffineSpec:
         output bands that read an input band which holds its own value; None stands for
         bands without nodata.
     check_implied_range : bool
-        Whether values outside [-1, 2] raise, because the range (0, 1) was implied.
+        Whether values outside of `IMPLIED_LIMITS` raise, because the range (0, 1) was
+        implied. This and the other tests skip bands that are not read, and nodata.
+    highest : tuple of float, optional
+        Integers above this value raise, one for each input band.
+    undivided_bands : tuple of int
+        Input bands, of those read, whose values an earlier step must not have divided.
+        An image raises if `value_tests` finds that this has happened.
     """
 
     matrix: tuple[tuple[float, ...], ...]
@@ -59,6 +69,8 @@ class AffineSpec:
     clip: tuple[tuple[float, float], ...] | None = None
     nodata: float | tuple[float | None, ...] | None = None
     check_implied_range: bool = False
+    highest: tuple[float, ...] | None = None
+    undivided_bands: tuple[int, ...] = ()
 
     @cached_property
     def terms(self) -> tuple[tuple[tuple[int, float], ...], ...]:
@@ -72,6 +84,15 @@ class AffineSpec:
         for row in self.terms:
             bands.update(j for j, _ in row)
         return tuple(sorted(bands))
+
+    @property
+    def tests_values(self) -> bool:
+        """Whether some values raise."""
+        return (
+            self.check_implied_range
+            or self.highest is not None
+            or bool(self.undivided_bands)
+        )
 
     @cached_property
     def bands_tested(self) -> tuple[int, ...]:
@@ -111,7 +132,7 @@ class AffineSpec:
     ) -> bool:
         """Return whether the elements of the target are copies of those of the source.
 
-        If so, ``check_implied_range`` may still require a test.
+        If so, the values may still have to be tested.
         """
         if source_dtype.newbyteorder("=") != target_dtype.newbyteorder("="):
             return False

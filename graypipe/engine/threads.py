@@ -2,21 +2,23 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Result = TypeVar("Result")
 
 # More threads than this are never started: they would only take memory and time.
 MAX_THREADS = 256
 
 
 def split(
-    run: Callable[[NDArray[Any], NDArray[Any]], None],
+    run: Callable[[NDArray[Any], NDArray[Any]], bool],
     source: NDArray[Any],
     target: NDArray[Any],
     threads: int,
-) -> None:
+) -> bool:
     """Execute ``run`` on parts of the pixels, in several threads.
 
     Each pixel is computed on its own, so the result depends neither on the split nor on
@@ -25,11 +27,16 @@ def split(
     Parameters
     ----------
     run : callable
-        A function ``(source planes, target planes) -> None``.
+        A function ``(source planes, target planes) -> bool``.
     source, target : numpy.ndarray
         Planes of shape (bands, pixel axes...).
     threads : int
         The number of parts, and of threads. Numbers above `MAX_THREADS` count as that.
+
+    Returns
+    -------
+    bool
+        Whether ``run`` returned True for any part.
     """
     threads = min(threads, MAX_THREADS)
     pixels = target.shape[1:]
@@ -44,29 +51,29 @@ def split(
     leading = (slice(None),) * (axis + 1)
     parts = [(*leading, slice(a, b)) for a, b in pairwise(edges) if a < b]
 
-    def run_part(part: tuple[slice, ...]) -> None:
-        run(source[part], target[part])
+    def run_part(part: tuple[slice, ...]) -> bool:
+        return run(source[part], target[part])
 
-    in_threads(run_part, parts, threads)
+    return any(in_threads(run_part, parts, threads))
 
 
 def in_threads(
-    function: Callable[[Any], object], items: list[Any], threads: int
-) -> None:
-    """Call ``function`` on every item, in ``threads`` threads; raise the first error.
+    function: Callable[[Any], Result], items: list[Any], threads: int
+) -> list[Result]:
+    """Return ``function`` of every item, called in ``threads`` threads.
+
+    Raises the first error.
 
     The threads end with the call, because those of a permanent pool would be missing
     after a fork.
     """
     if threads == 1:
-        for item in items:
-            function(item)
-        return
+        return [function(item) for item in items]
     # Imported here because it would add 8 ms to `import graypipe`.
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(min(threads, MAX_THREADS)) as pool:
-        list(pool.map(function, items))
+        return list(pool.map(function, items))
 
 
 def check_threads(threads: int) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .. import engine, layouts, serialization
 from ..bands import format_bands
 from ..channel_map import Bands, ChannelMap
-from ..engine import numpy_engine
+from ..engine import value_tests
 from ..errors import ChannelError, DTypeError, GraypipeError, RangeError
 from ..io.image_file import read_declared
 from ..io.input_file import File, input_name, is_file
@@ -542,12 +542,7 @@ class BandStats:
         """
         accumulator = self._valid_accumulator()
         pairs = self.source._pairs(self.dtype)
-        implied = not self.source._declares_range
-        if implied and np.dtype(self.dtype).kind == "f":
-            # The check that a plan applies to floating-point images with the implied
-            # range.
-            minimum, maximum = accumulator.extremes()
-            numpy_engine.check_implied(minimum.min(), maximum.max())
+        self._check_extremes(*accumulator.extremes())
         mean, covariance = accumulator.moments(clipped=True)
         flat_names = self._describe_bands(np.diagonal(covariance) <= 0)
         if flat_names:
@@ -564,6 +559,16 @@ class BandStats:
         # from the moments of stored values. A reversed range has a negative scale.
         scale = white - black
         return (mean - black) / scale, covariance / np.outer(scale, scale)
+
+    def _check_extremes(self, minimum: Floats, maximum: Floats) -> None:
+        """Raise RangeError for extremes that a plan refuses."""
+        dtype = np.dtype(self.dtype)
+        if not self.source._declares_range and dtype.kind == "f":
+            value_tests.check_implied_range(minimum.min(), maximum.max())
+        limits = self.source._highest_integers(dtype)
+        if limits is not None:
+            for highest, limit in zip(maximum, limits, strict=True):
+                value_tests.check_highest(highest, limit)
 
     def _valid_accumulator(self) -> Accumulator:
         """Return the accumulator, or raise RangeError if it has no valid pixels."""

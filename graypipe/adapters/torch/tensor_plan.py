@@ -5,6 +5,7 @@ other tensors are computed with elementwise operations of torch.
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -85,8 +86,8 @@ class TensorPlan:
         image = _as_numpy(x)
         if image is not None:
             return run_engine(execution, image)
-        if execution.spec.check_implied_range and x.device.type == "cpu":
-            _check_implied_range(execution, x)
+        if execution.spec.tests_values and x.device.type == "cpu":
+            _check_values(execution, x)
         return self._run_elementwise(x)
 
     def zero_nodata(self, x: Tensor, y: Tensor) -> Tensor:
@@ -166,8 +167,13 @@ def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
     image : ndarray of shape (..., C, H, W)
         Stored values, whose shape was checked.
     """
-    leading_ndim = image.ndim - 3
-    leading_shape = image.shape[:leading_ndim]
+    leading_shape = image.shape[:-3]
+    if len(leading_shape) > 1:
+        # The engine takes one axis of images, each of which it tests by itself.
+        images = image.reshape(prod(leading_shape), *image.shape[-3:])
+        converted = run_engine(execution, images)
+        return converted.reshape(*leading_shape, *converted.shape[1:])
+    leading_ndim = len(leading_shape)
     spatial_shape = image.shape[-2:]
     bands = len(execution.spec.matrix)
     if (
@@ -185,7 +191,9 @@ def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:
         )
     # Kernels take the bands on the first axis, and any number of axes after it.
     bands_first = (-3, *range(leading_ndim), -2, -1)
-    execution.run(image.transpose(bands_first), result.transpose(bands_first))
+    execution.run(
+        image.transpose(bands_first), result.transpose(bands_first), leading_ndim
+    )
     return torch.from_numpy(result)
 
 
@@ -289,14 +297,14 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.movedim(-3, -1).is_contiguous()
 
 
-def _check_implied_range(execution: Execution, x: Tensor) -> None:
-    """Raise RangeError if the values of ``x`` are not in the implied range.
+def _check_values(execution: Execution, x: Tensor) -> None:
+    """Raise RangeError if the values of ``x`` contradict the source.
 
-    Elementwise operations do not check the range. The values of a CPU tensor that
+    Elementwise operations do not test values. The values of a CPU tensor that
     requires gradients, has a tangent or is of a subclass are accessible, so the engine
     runs for the check only; its result is discarded.
     """
-    if _is_recorded(x):  # graphs do not check the range
+    if _is_recorded(x):  # graphs do not test values
         return
     try:
         image = x.detach().as_subclass(Tensor).numpy()
