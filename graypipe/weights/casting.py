@@ -38,8 +38,8 @@ def as_array(value: Any, name: str) -> NDArray[Any]:
     except (TypeError, ValueError, RuntimeError) as error:
         raise DTypeError(
             f"{name} must convert to a NumPy array, got {type(value).__name__} "
-            f"({error}): move it to the CPU, and convert it to float32 if NumPy has no "
-            "such dtype"
+            f"({error}): pass weight.float().cpu(), because NumPy reads memory of the "
+            "CPU only and has no bfloat16"
         ) from error
     if array.dtype.kind not in "biufc" and not fits_float64(array.dtype):
         raise DTypeError(

@@ -21,10 +21,13 @@ reads y = 0, so W[k]·b must not be added there, but β' contains it. Two remedi
 
       e = Σ_{k in P} (W[k]·(M·c + b))
 
-  with one component per output channel, which is linear in c. Least squares gives the
-  c that minimises the sum of e² over all outputs. One number per band cannot make e
-  zero in every output channel, but it makes e small: M·c + b is close to zero if c is
-  the mean that the plan subtracts.
+  with one component per output channel. e is small if M·c + b is, so least squares
+  gives the c that minimises the sum of (M·c + b)² over the target bands: close to the
+  mean that the plan subtracts. One number per band cannot make M·c + b zero in every
+  target band. Kernels that weight the target bands unequally have a slightly better c
+  of their own, but a centre that depends on the plan alone means that all models
+  folded with a plan have the same feed: the weights of one, loaded into another, get
+  the input that they were folded for.
 - Append a constant band "one" to x: 1 inside the image, and 0 in the padding like
   every band. W·b becomes the kernel of that band instead of a part of the bias, so it
   is added exactly at the taps inside the image. e is zero, at the cost of one band.
@@ -107,7 +110,6 @@ def fold(
     plan: Plan,
     kernel: ArrayLike,
     bias: ArrayLike | None,
-    taps_inside: Array,
     *,
     layout: str,
     groups: int = 1,
@@ -123,9 +125,6 @@ def fold(
         Plan that converts images to the input of the original layer.
     kernel, bias, layout, groups
         The original layer, as for `graypipe.weights.fold`.
-    taps_inside : ndarray of bool, shape (taps, outputs)
-        Which taps of the kernel lie inside the image rather than in zero padding, for
-        each output position. Taps and positions are in C order.
     exact : bool
         Append a constant band instead of centring the bands.
 
@@ -136,8 +135,8 @@ def fold(
     feed : Plan
         Plan from the same source (including its nodata and clip) to unit intensities
         minus a centre per band, in the layout and dtype of the target of ``plan``.
-        With ``exact`` the centres are 0 and "one" is the last band; without zero
-        padding the centres are 0 as well.
+        With ``exact`` the centres are 0 and "one" is the last band. It depends on
+        ``plan`` and ``exact`` alone.
 
     Raises
     ------
@@ -150,8 +149,7 @@ def fold(
             kernel, bias, plan.unit_map, layout=layout, groups=groups
         )
         return folded_kernel, folded_bias, _plan_with_constant_band(plan)
-    centre = _least_error_centre(kernel, plan.unit_map, taps_inside, layout, groups)
-    feed = _plan_to_centred_units(plan, centre)
+    feed = _plan_to_centred_units(plan, _least_error_centre(plan.unit_map))
     # What remains for the model: undo the centring, then apply the map of the plan.
     remaining_map = feed.unit_map.inverse() >> plan.unit_map
     folded_kernel, folded_bias = weights.fold(
@@ -160,41 +158,18 @@ def fold(
     return folded_kernel, folded_bias, feed
 
 
-def _least_error_centre(
-    kernel: ArrayLike,
-    channel_map: ChannelMap,
-    taps_inside: Array,
-    layout: str,
-    groups: int,
-) -> list[float]:
-    """Return the centre c of each band that minimises the sum of e² over outputs.
-
-    For output channel o at one output position, e = A·c + r, where A is the sum of
-    (W·M)[o, k] over the taps k in the padding, and r is the sum of (W·b)[o, k] over the
-    same taps. There is one such row for every output channel and output position.
-    """
-    # The input bands of W·M, followed by W·b as the last band.
-    kernel_with_offset, _ = weights.fold_exact(
-        kernel, None, channel_map, layout=layout, groups=groups
-    )
-    channels_first = np.moveaxis(
-        kernel_with_offset, (layout.index("O"), layout.index("I")), (0, 1)
-    )
-    by_tap = channels_first.astype(np.float64).reshape(*channels_first.shape[:2], -1)
-    # Positions with the same taps in the padding give the same row. n equal rows have
-    # the same effect as one row multiplied by sqrt(n): all interior positions, for
-    # example, become one row of zeros.
-    padded, counts = np.unique(~taps_inside, axis=1, return_counts=True)
-    rows = np.einsum("ojk,kp->poj", by_tap, padded * np.sqrt(counts))
-    rows = rows.reshape(-1, by_tap.shape[1])
+def _least_error_centre(channel_map: ChannelMap) -> list[float]:
+    """Return the centre c of each band that minimises the sum of (M·c + b)²."""
     # rcond: a band with little influence on the output has a singular value near 0.
     # Dividing by it would move the centre of that band far outside the range of
     # intensities for a negligible reduction of the error. The centre therefore stays at
     # 0 in directions with less than a hundredth of the largest singular value.
-    solution = np.linalg.lstsq(rows[:, :-1], -rows[:, -1], rcond=0.01)[0]
+    matrix = np.array(channel_map.matrix)
+    solution = np.linalg.lstsq(matrix, -np.array(channel_map.offset), rcond=0.01)[0]
     # Round to four decimals so that the repr of the plan is readable. The fold uses the
     # rounded centres, so e changes slightly and the result inside the image does not.
-    return [round(float(value), 4) for value in solution]
+    # Adding 0 turns -0.0 into 0.0.
+    return [round(float(value), 4) + 0.0 for value in solution]
 
 
 def _plan_to_centred_units(plan: Plan, centre: list[float]) -> Plan:
@@ -335,7 +310,8 @@ def compare_layer_outputs(
     actual, expected : ndarray of shape (N, *spatial, channels)
         Outputs of the folded and of the original layer.
     taps_inside : ndarray of bool, shape (taps, outputs)
-        As for `fold`.
+        Which taps of the kernel lie inside the image rather than in zero padding, for
+        each output position. Taps and positions are in C order.
 
     Raises
     ------

@@ -74,7 +74,8 @@ def fold_into(
     feed : Plan
         The plan that converts images to the input of ``folded``: the unit intensities
         of the source bands minus a constant per band, in the layout that the model
-        reads. It clips if the source does.
+        reads. It clips if the source does. It depends on ``plan``, ``exact`` and that
+        layout alone, so it also fits weights that were folded earlier and are loaded.
 
     Raises
     ------
@@ -128,12 +129,10 @@ def fold_into(
     rank = len(stem.layer.kernel_size)
     plan = _with_target_layout(plan, rank, stem.layer.data_format)
     kernel, bias, groups = _plain_weights(stem.layer)
-    taps_inside = _find_taps_inside(stem, _image_size(model, stem))
     kernel, bias, feed = folding.fold(
         plan,
         kernel,
         bias,
-        taps_inside,
         layout=KERNEL_LAYOUTS[rank],
         groups=groups,
         exact=exact,

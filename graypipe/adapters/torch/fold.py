@@ -10,6 +10,7 @@ from ...extras import require_extra
 from ...plan import Plan
 from .._shared import folding
 from .._shared.folding import Comparison
+from .declarations import check_bias_is_saved, declare_bands
 from .evaluation import copy_model, evaluation_copy, match_model, run_model
 from .trace import CONVOLUTIONS, ImageLayer, find_image_layer
 from .transfer import KERNEL_LAYOUTS, to_array, to_dtype
@@ -61,18 +62,23 @@ def fold_into(
     folded : torch.nn.Module
         Copy of ``model``. The convolution reads different bands, and has one group, and
         a bias if the plan has an offset. Stride, padding, dilation, dtype, device and
-        ``requires_grad`` are unchanged.
+        ``requires_grad`` are unchanged. Where modules around the layer and their
+        configurations declare the number of bands (``num_channels`` of Hugging Face),
+        it is replaced, so that ``save_pretrained`` and ``from_pretrained`` work.
     feed : Plan
         Plan that converts images to the input of ``folded``: from the source of
         ``plan``, with its nodata and clip, to unit intensities minus a centre for each
-        band, in layout CHW (or CDHW). The centres minimise the error at zero padding.
+        band, in layout CHW (or CDHW). The centres keep the error at zero padding small.
+        ``feed`` depends on ``plan`` and ``exact`` alone: it is the same for every
+        model, so it also fits weights that were folded earlier and are loaded.
 
     Raises
     ------
     ChannelError
         If no convolution reads the unmodified image, if other parts of the model read
         it too, if the layer is not a plain convolution with its weight, if layers are
-        lazy, or if no output of the model is finite, so that nothing can be compared.
+        lazy, if no output of the model is finite, so that nothing can be compared, or
+        if a bias is added that `from_pretrained` would not load.
     RangeError
         If the source declares no range, if it has nodata and ``exact`` is False, or if
         a folded weight overflows the dtype of the weights.
@@ -119,16 +125,19 @@ def fold_into(
         plan.with_layouts(target=_target_layout(plan, len(image_layer.size))),
         to_array(convolution.weight),
         bias,
-        image_layer.taps_inside,
         layout=KERNEL_LAYOUTS[convolution.weight.ndim],
         groups=convolution.groups,
         exact=exact,
     )
+    bands = len(plan.target.bands)
+    if convolution.bias is None and bias is not None:
+        check_bias_is_saved(model, image_layer.name, bands)
     folded = copy_model(model)
     _replace_weights(
         folded.get_submodule(image_layer.name), kernel, bias, image_layer.name
     )
-    check_only_reader(folded, image_layer, len(feed.target.bands))
+    declare_bands(folded, image_layer.name, bands, len(feed.target.bands))
+    check_only_reader(model, folded, image_layer, len(feed.target.bands))
     _check_layer_outputs((model, folded), (plan, feed), image_layer, exact)
     return folded, feed
 

@@ -15,6 +15,7 @@ multiple of their stride or patch size.
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import prod
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -182,7 +183,7 @@ def _run_at_first_size(
     raise ChannelError(
         f"the model does not accept images of {format_band_count(bands)} (the output "
         f"of the plan) at any of the sizes {tried}; for the first size it raises "
-        f"{type(first_error).__name__}: {first_error}"
+        f"{type(first_error).__name__}: {shorten(str(first_error), 200)}"
     ) from first_error
 
 

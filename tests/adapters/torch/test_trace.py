@@ -188,7 +188,7 @@ NEARLY = {
     ),
     "scaled where wide": (
         before(lambda x: x / 255 if x.max() > 2000 else x),
-        "does not reproduce its original outputs",
+        "become Python numbers",
     ),
     "other padding at other sizes": (
         before(lambda x: functional.pad(x, (0, -x.shape[3] % 8, 0, 0), value=0.5)),
