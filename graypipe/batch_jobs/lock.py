@@ -42,7 +42,11 @@ def locked(out: Path) -> Iterator[None]:
             "choose another folder"
         ) from None
     except OSError as error:
-        raise write_error(path, error) from None
+        if out.is_file():
+            raise GraypipeError(
+                f"{out} is not a folder: choose a new or empty folder"
+            ) from None
+        raise write_error(out, error) from None
     try:
         yield
     finally:

@@ -135,7 +135,9 @@ def test_resume_converts_again_after_another_source(
         if killed:
             # The output is written, but its line is not.
             patch.setattr(manifest, "append_records", interrupt)
-        assert convert(tmp_path / "in", out, *PLAN, "--resume") == int(killed)
+        assert convert(tmp_path / "in", out, *PLAN, "--resume") == (
+            130 if killed else 0
+        )
     np.testing.assert_array_equal(np.load(out / "a.npy"), plan(second))
     bmp.unlink()
     # Renaming keeps the modification time.

@@ -239,7 +239,7 @@ def test_other_sources_and_targets_are_refused(tmp_path):
         (
             "weights.h5",
             gp.ReadError,
-            r"suffix .safetensors, .pt, .pth, .bin or .ckpt, got weights.h5: save",
+            r"suffix .safetensors, .pt, .pth, .bin or .ckpt, got 'weights.h5': save",
         ),
     ):
         with pytest.raises(raises, match=message):
