@@ -122,7 +122,7 @@ def from_text(text: str) -> dict[str, Any]:
     ChannelError
         If the text is not JSON, or not an object with ``"format": 1``.
     """
-    record = parse(text)
+    record = _parse(text)
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
         raise ChannelError(
             f'expected a JSON object with "format": {FORMAT}, as written by to_json'
@@ -130,7 +130,7 @@ def from_text(text: str) -> dict[str, Any]:
     return record
 
 
-def parse(text: str) -> Any:
+def _parse(text: str) -> Any:
     """Return the value of strict JSON.
 
     Unlike ``json.loads``, refuse NaN and infinities, and objects that repeat a key.

@@ -13,7 +13,13 @@ from .bands import format_bands, parse_bands
 from .engine import holds, limits, supported_dtype
 from .errors import ChannelError, DTypeError, RangeError
 from .messages import describe_value
-from .validation import as_finite_float, as_pair, is_ordered_iterable, set_fields
+from .validation import (
+    as_finite_float,
+    as_pair,
+    check_nodata_count,
+    is_ordered_iterable,
+    set_fields,
+)
 
 # (black, white) in stored values
 Pair = tuple[float, float]
@@ -463,11 +469,7 @@ def _validate_nodata(
     if not is_ordered_iterable(declared):
         return _validate_nodata_value(declared)
     values = tuple(_validate_nodata_value(value) for value in declared)
-    if len(values) != count:
-        raise ChannelError(
-            f"expected nodata to be one value, or {count} values, one per band (None "
-            f"for bands without one), got {len(values)}"
-        )
+    check_nodata_count(len(values), count)
     if all(value is None for value in values):
         return None
     if count == 1:

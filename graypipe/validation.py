@@ -1,10 +1,10 @@
 """Validate arguments, and set fields of frozen dataclasses."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from math import isfinite
 from typing import Any
 
-from .errors import GraypipeError, RangeError
+from .errors import ChannelError, GraypipeError, RangeError
 from .messages import describe_value
 
 
@@ -95,6 +95,23 @@ def as_pair(value: object, name: str) -> tuple[float, float]:
             f"expected {name} to be two distinct values, got {first:g} twice"
         )
     return first, second
+
+
+def check_nodata_count(count: int, band_count: int) -> None:
+    """Raise ChannelError unless ``nodata`` has one value for each band."""
+    if count != band_count:
+        raise ChannelError(
+            f"expected nodata to be one value, or {band_count} values, one per band "
+            f"(None for bands without one), got {count}"
+        )
+
+
+def merge_nodata(values: Sequence[Any]) -> Any:
+    """Return the nodata value that all bands share, or one per band if they differ."""
+    # Compare by repr, because NaN is a common nodata value and does not equal itself.
+    if len({repr(value) for value in values}) > 1:
+        return tuple(values)
+    return values[0]
 
 
 def set_fields(instance: object, **fields: Any) -> None:

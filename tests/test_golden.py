@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden.write import CONVERT_OPTIONS
 
 import graypipe as gp
 from graypipe.cli import main
@@ -79,18 +80,8 @@ def test_an_old_folder_is_resumed_without_converting_again(release, tmp_path, ca
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in outputs]
     assert len(outputs) == 2
 
-    arguments = [
-        "--source",
-        "gray",
-        "--target",
-        "imagenet",
-        "--to",
-        "npy",
-        "--workers",
-        "1",
-    ]
     folders = [str(tmp_path / "images"), str(tmp_path / "converted")]
-    assert main(["convert", *folders, *arguments, "--resume"]) == 0
+    assert main(["convert", *folders, *CONVERT_OPTIONS, "--resume"]) == 0
 
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in outputs] == before
     assert "0 files converted, 2 were already up to date" in capsys.readouterr().out

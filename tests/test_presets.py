@@ -2,25 +2,12 @@
 
 import numpy as np
 import pytest
+import sentinel2
 
 import graypipe as gp
 from graypipe.preset_definitions import PRESETS
 
-S2_L1C = [
-    "B01",
-    "B02",
-    "B03",
-    "B04",
-    "B05",
-    "B06",
-    "B07",
-    "B08",
-    "B8A",
-    "B09",
-    "B10",
-    "B11",
-    "B12",
-]
+S2_L1C = list(sentinel2.L1C)
 S2_L2A = [band for band in S2_L1C if band != "B10"]
 PRITHVI = ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"]
 

@@ -148,14 +148,14 @@ class Execution:
         RangeError
             If values contradict the source.
         """
-        if isinstance(out, np.ndarray) and type(out) is not np.ndarray:
+        if out is None:
+            key: Any = image.shape, image.strides
+        elif type(out) is np.ndarray:
+            key = image.shape, image.strides, out.strides
+        elif isinstance(out, np.ndarray):
             # A subclass may define its methods in another way.
             self(image, np.asarray(out), threads)
             return out
-        if out is None:
-            key: Any = image.shape, image.strides
-        elif isinstance(out, np.ndarray):
-            key = image.shape, image.strides, out.strides
         else:
             key = None
         # One look-up replaces most checks and decisions: for a small image, every 0.1

@@ -12,7 +12,12 @@ from typing import Any
 from ..bands import number_bands, parse_bands
 from ..engine import limits, supported_dtype
 from ..errors import ChannelError, RangeError
-from ..validation import as_pair, is_ordered_iterable, is_sequence_of_pairs
+from ..validation import (
+    as_pair,
+    is_ordered_iterable,
+    is_sequence_of_pairs,
+    merge_nodata,
+)
 from .rescale import (
     IDENTITY,
     Rescaling,
@@ -73,7 +78,7 @@ def source_keywords(
     if "dtype" not in declared:
         source["dtype"] = _common_value(_pick(dataset.dtypes, numbers), "dtype")
     if "nodata" not in declared:
-        source["nodata"] = _nodata(_pick(dataset.nodatavals, numbers))
+        source["nodata"] = merge_nodata(_pick(dataset.nodatavals, numbers))
     range_declared = (
         declared.get("range") is not None or declared.get("bits") is not None
     )
@@ -221,14 +226,6 @@ def _common_value(values: Sequence[Any], name: str) -> Any:
             f"the bands differ in {name}, got {tuple(values)}: pass {name}= for the "
             "array returned by dataset.read()"
         )
-    return values[0]
-
-
-def _nodata(values: Sequence[float | None]) -> Any:
-    """Return the nodata value that all bands share, or one per band if they differ."""
-    # Compare by repr, because NaN is a common nodata value and does not equal itself.
-    if len({repr(value) for value in values}) > 1:
-        return tuple(values)
     return values[0]
 
 

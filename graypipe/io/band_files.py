@@ -14,9 +14,14 @@ from ..bands import format_bands, parse_bands
 from ..errors import ChannelError, DTypeError, ReadError
 from ..messages import describe_value
 from ..source import Source
-from ..validation import is_ordered_iterable, is_sequence_of_pairs
+from ..validation import (
+    check_nodata_count,
+    is_ordered_iterable,
+    is_sequence_of_pairs,
+    merge_nodata,
+)
 from .image_file import read
-from .source_check import check_nodata_count, check_range_count
+from .source_check import check_range_count
 
 FilePath = str | os.PathLike[str]
 
@@ -304,16 +309,7 @@ def _without_band(source: Source) -> Source:
 def _merge(bands: tuple[str, ...], sources: list[Source]) -> Source:
     """Return the source of the stacked bands."""
     ranges: Any = [source.range for source in sources if source.range is not None]
-    first, *others = sources
-    nodata: Any = first.nodata
-    # Sources are compared because NaN does not equal itself.
-    if any(_only_nodata(other) != _only_nodata(first) for other in others):
-        nodata = [source.nodata for source in sources]
+    nodata: Any = merge_nodata([source.nodata for source in sources])
     return replace(
-        first, bands=bands, layout="CHW", range=ranges or None, nodata=nodata
+        sources[0], bands=bands, layout="CHW", range=ranges or None, nodata=nodata
     )
-
-
-def _only_nodata(source: Source) -> Source:
-    """Return a source that declares nothing but the nodata value."""
-    return Source(nodata=source.nodata)

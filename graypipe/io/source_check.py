@@ -12,7 +12,11 @@ from .. import layouts
 from ..bands import format_bands, number_bands, parse_bands
 from ..errors import ChannelError, RangeError, ReadError
 from ..source import Source
-from ..validation import is_ordered_iterable, is_sequence_of_pairs
+from ..validation import (
+    check_nodata_count,
+    is_ordered_iterable,
+    is_sequence_of_pairs,
+)
 from .decoded import DecodedImage
 
 
@@ -209,15 +213,6 @@ def select_keywords(
         check_nodata_count(len(values), len(bands))
         selected["nodata"] = [values[position] for position in positions]
     return replace(decoded, bands=names), selected
-
-
-def check_nodata_count(count: int, band_count: int) -> None:
-    """Raise ChannelError unless ``nodata=`` has one value for each band."""
-    if count != band_count:
-        raise ChannelError(
-            f"expected nodata to be one value, or {band_count} values, one per band "
-            f"(None for bands without one), got {count}"
-        )
 
 
 def check_range_count(count: int, band_count: int) -> None:

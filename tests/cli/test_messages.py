@@ -1,7 +1,9 @@
 """Messages of io, stats, weights and commands: short whatever is passed, without data."""
 
+import hostile_values
 import numpy as np
 import pytest
+from hostile_values import error_of
 
 import graypipe as gp
 from graypipe.cli.source_syntax import parse_source
@@ -13,16 +15,7 @@ STATS.update(GRAY)
 MANY = tuple(f"X{number}" for number in range(1000))
 
 HUGE = [
-    np.zeros((300, 300)),
-    np.zeros((2, 300, 300, 7), np.uint8),
-    np.array(["x" * 5000] * 9),
-    [0.5] * 10_000,
-    ["x"] * 10_000,
-    {f"k{i}": i for i in range(5000)},
-    {f"k{i}": np.zeros(9) for i in range(5000)},
-    [np.zeros((50, 50))],
-    10**400,
-    None,
+    *hostile_values.HUGE,
     object(),
     STATS,
 ]
@@ -61,15 +54,6 @@ CALLS = {
         {"w": KERNEL}, {"w": KERNEL}, adapt={"w": x}
     ),
 }
-
-
-def error_of(call, value):
-    """Return what ``call(value)`` raises, or None."""
-    try:
-        call(value)
-    except Exception as error:
-        return error
-    return None
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -21,6 +21,12 @@ FOLDER = Path(__file__).parent
 # The modification time of the images from which a folder is converted, in ns.
 MTIME = 1_700_000_000_000_000_000
 
+# The options of the command that converts the folder of images
+CONVERT_OPTIONS = [
+    *("--source", "gray", "--target", "imagenet"),
+    *("--to", "npy", "--workers", "1"),
+]
+
 YELLOW = {"R": {"R": 0.5, "Y": 0.5}, "G": {"G": 0.5, "Y": 0.5}, "B": "B"}
 
 
@@ -106,17 +112,9 @@ def write_converted_folder(folder):
         path = images / f"{number}.pgm"
         Image.fromarray(pixels).save(path)
         os.utime(path, ns=(MTIME, MTIME))
-    arguments = [
-        "--source",
-        "gray",
-        "--target",
-        "imagenet",
-        "--to",
-        "npy",
-        "--workers",
-        "1",
-    ]
-    assert main(["convert", str(images), str(folder / "converted"), *arguments]) == 0
+    assert (
+        main(["convert", str(images), str(folder / "converted"), *CONVERT_OPTIONS]) == 0
+    )
 
 
 def write(folder):

@@ -4,6 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 import rasterio
+import sentinel2
 from PIL import Image
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -11,21 +12,6 @@ from recipes.imagenet import assert_ready, colour, gray
 
 import graypipe as gp
 
-BANDS = (
-    "B01",
-    "B02",
-    "B03",
-    "B04",
-    "B05",
-    "B06",
-    "B07",
-    "B08",
-    "B8A",
-    "B09",
-    "B10",
-    "B11",
-    "B12",
-)
 TRUE, FALSE = ("B04", "B03", "B02"), ("B08", "B04", "B03")
 
 
@@ -67,12 +53,16 @@ def picked(pixels, bands, names, black, white):
 def test_thirteen_bands_become_true_and_false_colour(run_recipe, tmp_path, rng):
     pixels = rng.integers(900, 12000, (13, 12, 16), dtype=np.uint16)
     pixels[:, :3, :5] = 0
-    geotiff(tmp_path / "scene.tif", pixels, BANDS)
+    geotiff(tmp_path / "scene.tif", pixels, sentinel2.L1C)
 
     names = run_recipe("Sentinel-2 in true and false colour")
 
-    assert_ready(names["true_colour"], *picked(pixels, BANDS, TRUE, 1000, 11000))
-    assert_ready(names["false_colour"], *picked(pixels, BANDS, FALSE, 1000, 11000))
+    assert_ready(
+        names["true_colour"], *picked(pixels, sentinel2.L1C, TRUE, 1000, 11000)
+    )
+    assert_ready(
+        names["false_colour"], *picked(pixels, sentinel2.L1C, FALSE, 1000, 11000)
+    )
     assert not names["true_colour"][:, :3, :5].any()
 
 
