@@ -23,6 +23,7 @@ from .errors import (
     ReadError,
 )
 from .plan import Plan, plan
+from .sensor import Sensor, sensor, sensors
 from .source import Source
 from .target import Target, preset, presets
 
@@ -43,6 +44,7 @@ __all__ = [
     "Plan",
     "RangeError",
     "ReadError",
+    "Sensor",
     "Source",
     "Target",
     "luminance",
@@ -54,6 +56,8 @@ __all__ = [
     "read_bands",
     "replicate",
     "select",
+    "sensor",
+    "sensors",
     "weights",
 ]
 

@@ -14,6 +14,7 @@ from . import engine, layouts, rational, serialization
 from .bands import format_bands, parse_bands
 from .errors import ChannelError, CopyRequiredError, DTypeError
 from .messages import describe_value, did_you_mean
+from .sensor import Sensor
 from .validation import as_finite_float, is_ordered_iterable, set_fields
 
 Bands = str | Iterable[str]
@@ -730,29 +731,37 @@ def default_map(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ChannelMap
     return None
 
 
-def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
+def missing_map_message(
+    inputs: tuple[str, ...], outputs: tuple[str, ...], sensor: Sensor | None = None
+) -> str:
     """Return the error message for bands for which `default_map` returns None.
 
-    It suggests a mapping in which bands with equal names are already filled in.
+    It suggests a mapping in which bands with equal names are already filled in, and, if
+    the inputs are bands of ``sensor``, those whose output is an alias of an input.
     """
     placeholder = "<one of " + ", ".join(inputs[:4])
     if len(inputs) > 4:
         placeholder += ", ..."
     placeholder += ">"
-    entries = []
-    for band in outputs[:MOST_SHOWN]:
-        origin = band if band in inputs else placeholder
-        entries.append(f'"{band}": "{origin}"')
+    origins = _known_origins(inputs, outputs, sensor)
+    entries = [
+        f'"{band}": "{origins.get(band, (None, placeholder))[1]}"'
+        for band in outputs[:MOST_SHOWN]
+    ]
+    complete = len(origins) == len(outputs)  # no placeholder is left
     if len(outputs) > MOST_SHOWN:
         entries.append("...")
-    complete = set(outputs) <= set(inputs)  # no placeholder is left
+    mapping = f"{{{', '.join(entries)}}}"
+    if complete and len(outputs) > MOST_SHOWN:
+        mapping = "{band: band for band in target.bands}"
     message = (
         f"cannot infer a channel map from {format_bands(inputs)} to "
         f"{format_bands(outputs)}: specify the input of each output band, "
         "for example\n"
-        f"    via={{{', '.join(entries)}}}\n"
+        f"    via={mapping}\n"
     )
-    unused = [band for band in inputs if band not in outputs]
+    used = {origin for origin, _ in origins.values()}
+    unused = [band for band in inputs if band not in used]
     if unused and complete:
         message += f"This ignores the input bands {unused[:MOST_SHOWN]}. "
     message += 'A weighted sum is written as {"R": {"R": 0.5, "Y": 0.5}}'
@@ -771,3 +780,21 @@ def missing_map_message(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> st
             f"({joined_names!r},)."
         )
     return message
+
+
+def _known_origins(
+    inputs: tuple[str, ...], outputs: tuple[str, ...], sensor: Sensor | None
+) -> dict[str, tuple[str, str]]:
+    """Return the input of the outputs that are named like one, and the name to print.
+
+    An input is named like an output if their names are equal, or if the output is an
+    alias of the input in ``sensor``.
+    """
+    origins = {band: (band, band) for band in outputs if band in inputs}
+    if sensor is None:
+        return origins
+    for band in outputs:
+        origin = sensor._find(band)
+        if band not in origins and origin in inputs:
+            origins[band] = (origin, sensor._common_name(origin))
+    return origins

@@ -62,6 +62,8 @@ def closest_name(name: str, known: Iterable[str]) -> str | None:
 
     names = {plain_name(each): each for each in known}
     plain = plain_name(name)[:99]
+    if plain in names:
+        return names[plain]
     longer_names = [each for each in names if plain in each]
     if len(plain) > 2 and longer_names:
         # Several longer names are equally probable.

@@ -31,6 +31,7 @@ from .errors import (
 from .explain import explain
 from .messages import describe_value
 from .preset_definitions import PRESETS
+from .sensor import resolve_aliases, sensor
 from .source import Pair, Source
 from .target import Target
 from .validation import set_fields
@@ -495,6 +496,8 @@ class Plan:
         record = self._record()
         for part in ("source", "target"):
             record[part].pop("layout", None)
+        # The sensor names bands; it changes no value.
+        record["source"].pop("sensor", None)
         return sha256(serialization.to_text(record).encode()).hexdigest()
 
     def _record(self) -> dict[str, Any]:
@@ -798,7 +801,8 @@ def plan(
         band that is missing. It is set to 0.0 after normalisation, the mean of the
         target. By default one band is repeated, and equal sets of bands are matched by
         name. In all other cases ``via`` is required, so that no band is dropped or
-        invented by accident.
+        invented by accident. In a mapping, the source bands may have the aliases of the
+        sensor if the source was made by `Source.from_sensor`.
 
     Returns
     -------
@@ -832,12 +836,15 @@ def plan(
     if not isinstance(target, Target):
         target = Target.of(target)
     if isinstance(via, Mapping):
+        if source.sensor is not None:
+            via = resolve_aliases(via, source.sensor)
         levels = dict(zip(target.bands, target._mean_intensities(), strict=True))
         via = map_with_missing_bands(via, source.bands, levels)
     if via is None:
         via = default_map(source.bands, target.bands)
         if via is None:
-            raise ChannelError(missing_map_message(source.bands, target.bands))
+            facts = None if source.sensor is None else sensor(source.sensor)
+            raise ChannelError(missing_map_message(source.bands, target.bands, facts))
     return Plan(source, target, via)
 
 

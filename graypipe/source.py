@@ -13,6 +13,7 @@ from .bands import format_bands, parse_bands
 from .engine import holds, limits, supported_dtype
 from .errors import ChannelError, DTypeError, RangeError
 from .messages import describe_value
+from .sensor import check_source, source_keywords
 from .validation import (
     as_finite_float,
     as_pair,
@@ -61,6 +62,10 @@ class Source:
         output bands of a pixel are set to 0.0 if any band of the pixel has this value.
         With one value per band, an output band is set to 0.0 where a band that it reads
         has its own nodata value; None marks bands without one.
+    sensor : str, optional
+        Name of the sensor whose images these are, as `from_sensor` sets it. The bands
+        must have its official names, and the range must be declared. It lets a ``via``
+        mapping of `plan` use the aliases of the bands, and changes nothing else.
 
     Raises
     ------
@@ -87,6 +92,7 @@ class Source:
     range: Pair | tuple[Pair, ...] | None
     clip: bool
     nodata: float | tuple[float | None, ...] | None
+    sensor: str | None
 
     def __init__(
         self,
@@ -98,6 +104,7 @@ class Source:
         range: Sequence[float] | Sequence[Sequence[float]] | None = None,
         clip: bool = False,
         nodata: float | Sequence[float | None] | None = None,
+        sensor: str | None = None,
     ) -> None:
         band_names = parse_bands(bands)
         set_fields(
@@ -109,7 +116,10 @@ class Source:
             range=_validate_range(range, len(band_names)),
             clip=_validate_clip(clip),
             nodata=_validate_nodata(nodata, len(band_names)),
+            sensor=sensor,
         )
+        if sensor is not None:
+            check_source(sensor, self.bands, self._declares_range)
         if self.dtype is not None:
             self._check_representable(
                 np.dtype(self.dtype), self._declared_pairs() or ()
@@ -230,6 +240,48 @@ class Source:
         from .interop import rasterio
 
         return cls(**rasterio.source_keywords(dataset, physical, indexes, source))
+
+    @classmethod
+    def from_sensor(
+        cls, name: str, bands: str | Iterable[str] | None = None, **source: Any
+    ) -> Self:
+        """Describe images of a sensor, as its publisher delivers them.
+
+        Parameters
+        ----------
+        name : str
+            Name of a `sensor`, such as ``"sentinel-2-l2a"``.
+        bands : str or sequence of str, optional
+            The bands of the images, in this order, as official names or aliases:
+            ``("red", "green", "B08")``, or ``"RGB"``. By default, all bands of the
+            sensor in the order of its files.
+        **source
+            Fields of `Source` that take precedence over the facts about the sensor,
+            such as ``layout="CHW"``, or ``range=(0, 1)`` for values that were rescaled.
+
+        Returns
+        -------
+        Source
+            ``bands`` are official names. ``range`` and ``nodata`` are those of the
+            sensor. No dtype is required, so that values that were cast are accepted;
+            declare ``dtype=`` to refuse them.
+
+        Raises
+        ------
+        ChannelError
+            If the sensor is unknown, or has no such band.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> source = gp.Source.from_sensor("sentinel-2-l2a", ("red", "green", "blue"))
+        >>> source.bands, source.range, source.nodata
+        (('B04', 'B03', 'B02'), (1000.0, 11000.0), 0.0)
+        >>> plan = gp.plan(source, "unit", via={"R": "red", "G": "green", "B": "blue"})
+        >>> plan.source.sensor
+        'sentinel-2-l2a'
+        """
+        return cls(**source_keywords(name, bands, source))
 
     @property
     def black(self) -> float | tuple[float, ...]:

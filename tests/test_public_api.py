@@ -27,7 +27,12 @@ SIGNATURES = {
     "select": "(bands, *, of)",
     "mix": "(weights, *, of)",
     "luminance": "(standard='rec601', *, of='RGB')",
-    "Source": "(bands='gray', layout=None, *, dtype=None, bits=None, range=None, clip=False, nodata=None)",
+    "Source": "(bands='gray', layout=None, *, dtype=None, bits=None, range=None, clip=False, nodata=None, sensor=None)",
+    "Source.from_sensor": "(name, bands=None, **source)",
+    "Sensor": "(name, bands, aliases, wavelengths, range, nodata, dtype)",
+    "Sensor.band": "(self, name)",
+    "sensor": "(name)",
+    "sensors": "()",
     "Source.from_dicom": "(dataset, *, window=None)",
     "Source.from_rasterio": "(dataset, *, physical=None, indexes=None, **source)",
     "Target": "(bands='RGB', layout='CHW', dtype='float32', *, range=(0, 1), mean=0, std=1)",
@@ -56,7 +61,17 @@ SIGNATURES = {
 
 FIELDS = {
     "ChannelMap": ["matrix", "offset", "inputs", "outputs"],
-    "Source": ["bands", "layout", "dtype", "bits", "range", "clip", "nodata"],
+    "Sensor": ["name", "bands", "aliases", "wavelengths", "range", "nodata", "dtype"],
+    "Source": [
+        "bands",
+        "layout",
+        "dtype",
+        "bits",
+        "range",
+        "clip",
+        "nodata",
+        "sensor",
+    ],
     "Target": ["bands", "layout", "dtype", "range", "mean", "std"],
     "Plan": ["source", "target", "via"],
 }

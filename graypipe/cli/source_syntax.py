@@ -11,6 +11,8 @@
                R,G,B,depth:16:nodata=none,none,none,0  one value per band
                gray:layout=CHW           the layout of .npy files
                gray:dtype=uint16         reject files of other dtypes
+               naip                      the bands, range and nodata of a sensor
+               naip:bands=red,green      some of its bands, by any of their names
     --target   imagenet                  the name of a preset
     --via      R=B04,G=B03,B=B02         output=input
                R=0.5*R+0.5*Y,G=G,B=B     output=weighted sum of inputs
@@ -31,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import Plan, Source, Target, preset
+from .. import Plan, Source, Target, preset, sensors
 from ..bands import parse_bands_and_bits
 from ..engine import supported_dtype
 from ..errors import GraypipeError
@@ -63,10 +65,11 @@ def add_source_option(parser: ArgumentParser, required: bool) -> None:
         "--source",
         type=parse_source,
         required=required,
-        help="the bands of the images and, separated by colons, their bits or "
-        "black..white, clip, nodata=, layout= (of .npy files) and dtype=; RGBY is one "
-        "band per capital letter and NIR, (trailing comma) is a single band; for "
-        "example gray:12, RGBY:16:nodata=0 or B02,B03,B04:1000..11000",
+        help="the bands of the images, or a sensor, and, separated by colons, their "
+        "bits or black..white, clip, nodata=, layout= (of .npy files) and dtype=; RGBY "
+        "is one band per capital letter and NIR, (trailing comma) is a single band; "
+        "for example gray:12, RGBY:16:nodata=0, B02,B03,B04:1000..11000 or "
+        "sentinel-2-l2a:bands=red,green,blue",
     )
 
 
@@ -102,6 +105,13 @@ def parse_source(text: str) -> Source:
             f"expected either bits or black..white, got both in {text!r}"
         )
     try:
+        if band_text in sensors():
+            return Source.from_sensor(band_text, **declared)
+        if "bands" in declared:
+            raise ArgumentTypeError(
+                f"bands= selects bands of a sensor, got {describe_value(band_text)}: "
+                "name the bands before the first colon"
+            )
         return Source(parse_bands(band_text), **declared)
     except GraypipeError as error:
         raise ArgumentTypeError(str(error)) from None
@@ -120,6 +130,8 @@ def _parse_source_part(part: str) -> tuple[str, Any]:
     if name == "nodata" and re.fullmatch(f"{NODATA}|{NODATA_PER_BAND}", value):
         values = [_parse_nodata(number) for number in value.split(",")]
         return "nodata", values[0] if len(values) == 1 else values
+    if name == "bands":
+        return "bands", parse_bands(value)
     if name == "layout":
         return "layout", value
     if name == "dtype":

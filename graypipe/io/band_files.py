@@ -128,7 +128,7 @@ def read_bands(
         )
         image[len(band_sources)] = plane
         band_sources.append(band_source)
-    return image, _merge(tuple(paths), band_sources)
+    return image, _merge(band_sources)
 
 
 def _file(file: Any) -> Any:
@@ -303,11 +303,12 @@ def _check_compatible(
 
 def _without_band(source: Source) -> Source:
     """Return the source without the fields that may differ between bands."""
-    return replace(source, bands=("any",), range=None, nodata=None)
+    return replace(source, bands=("any",), range=None, nodata=None, sensor=None)
 
 
-def _merge(bands: tuple[str, ...], sources: list[Source]) -> Source:
+def _merge(sources: list[Source]) -> Source:
     """Return the source of the stacked bands."""
+    bands = tuple(source.bands[0] for source in sources)
     ranges: Any = [source.range for source in sources if source.range is not None]
     nodata: Any = merge_nodata([source.nodata for source in sources])
     return replace(

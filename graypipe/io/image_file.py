@@ -13,6 +13,7 @@ from .. import layouts
 from ..bands import parse_bands
 from ..errors import GraypipeError, MissingExtraError, ReadError
 from ..messages import describe_value
+from ..sensor import sensor, source_keywords
 from ..source import Source
 from .decoded import Request
 from .input_file import File, input_name, open_input
@@ -103,7 +104,8 @@ def read(
     **source
         Keywords of `Source`, such as ``bits=12``, ``range=(1000, 11000)`` or
         ``bands=("B04", "B03", "B02")``. They supplement the metadata of the file and
-        must not contradict them. For a DICOM file also ``window``, as for
+        must not contradict them. With ``sensor="sentinel-2-l2a"``, those of
+        `Source.from_sensor`. For a DICOM file also ``window``, as for
         `Source.from_dicom`.
 
     Returns
@@ -145,9 +147,15 @@ def read(
     (3, 1, 3)
     >>> folder.cleanup()
     """
+    names = None if select is None else parse_bands(select)
+    if source.get("sensor") is not None:
+        facts = sensor(source.pop("sensor"))
+        source = source_keywords(facts.name, source.pop("bands", None), source)
+        if names is not None:
+            names = tuple(facts.band(name) for name in names)
     request = Request(
         frame=frame,
-        select=None if select is None else parse_bands(select),
+        select=names,
         bands=source.get("bands"),
         window=source.pop("window", None),
     )

@@ -172,3 +172,19 @@ def test_misspelt_sources_are_refused_with_the_right_one(text, meant):
         source_syntax.parse_source(text)
     bands = text.partition(":")[0]
     assert source_syntax.parse_source(bands + ",").bands == (bands,)
+
+
+def test_a_sensor_stands_for_its_bands():
+    assert source_syntax.parse_source("sentinel-2-l2a") == gp.Source.from_sensor(
+        "sentinel-2-l2a"
+    )
+    some = source_syntax.parse_source(
+        "sentinel-2-l2a-before-04.00:bands=red,B03:layout=CHW"
+    )
+    assert some == gp.Source.from_sensor(
+        "sentinel-2-l2a-before-04.00", ("B04", "B03"), layout="CHW"
+    )
+    with pytest.raises(ArgumentTypeError, match="no band 'cirrus'"):
+        source_syntax.parse_source("sentinel-2-l2a:bands=cirrus")
+    with pytest.raises(ArgumentTypeError, match="before the first colon"):
+        source_syntax.parse_source("gray:bands=red,green")

@@ -13,6 +13,7 @@ FRAMEWORK_PAGES = [
     "docs/reading.md",
     "docs/resizing.md",
     "docs/scale.md",
+    "docs/sensors.md",
     "docs/sum.md",
     "docs/tensorflow.md",
     "docs/torch.md",

@@ -124,6 +124,15 @@ def test_scale(folder):
     assert len(tree(folder / "pictures")) == 10
 
 
+def test_sensors(folder, rng):
+    scene = rng.integers(1001, 11001, (12, 16, 12), dtype=np.uint16)
+    tifffile.imwrite(
+        folder / "scene.tif", scene, photometric="minisblack", planarconfig="contig"
+    )
+    names = run("docs/sensors.md")
+    assert names["x"].shape == (3, 12, 16)
+
+
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy"  # Keras 3.15
 )
