@@ -23,6 +23,7 @@ from .errors import (
     ReadError,
 )
 from .plan import Plan, plan
+from .plans import Plans
 from .sensor import Sensor, sensor, sensors
 from .source import Source
 from .target import Target, preset, presets
@@ -42,6 +43,7 @@ __all__ = [
     "LayoutError",
     "MissingExtraError",
     "Plan",
+    "Plans",
     "RangeError",
     "ReadError",
     "Sensor",

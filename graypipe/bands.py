@@ -135,3 +135,10 @@ def format_bands(bands: tuple[str, ...]) -> str:
     if len(text) > LONGEST_TEXT and len(bands) > 4:
         return f"({', '.join(map(repr, bands[:3]))}, ..., {bands[-1]!r})"
     return text
+
+
+def format_band_count(count: int) -> str:
+    """Return ``count`` with its noun: "1 band" or "3 bands"."""
+    if count == 1:
+        return "1 band"
+    return f"{count} bands"

@@ -353,6 +353,14 @@ class Source:
             self._check_representable(image_dtype, pairs)
         return pairs
 
+    def _accepts(self, dtype: DTypeLike) -> bool:
+        """Return whether images of ``dtype`` can have the values of the source."""
+        try:
+            self._pairs(dtype)
+        except (DTypeError, RangeError):
+            return False
+        return True
+
     @property
     def _declares_range(self) -> bool:
         """Whether the range is declared rather than implied by a dtype."""

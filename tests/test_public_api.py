@@ -52,6 +52,9 @@ SIGNATURES = {
     "Plan.with_layouts": "(self, source=None, target=None)",
     "Plan.to_json": "(self)",
     "Plan.from_json": "(text)",
+    "Plans": "(*plans)",
+    "Plans.__call__": "(self, image, *more, out=None)",
+    "Plans.batch": "(self, images, *, out=None, threads=1)",
     "read": "(file, *, select=None, frame=None, alpha='error', orientation='error', **source)",
     "read_bands": "(files, *, bands=None, pattern=None, alpha='error', orientation='error', frame=None, **source)",
     "weights.fold": "(kernel, bias, channel_map, *, layout, groups=1)",
@@ -74,6 +77,7 @@ FIELDS = {
     ],
     "Target": ["bands", "layout", "dtype", "range", "mean", "std"],
     "Plan": ["source", "target", "via"],
+    "Plans": ["plans"],
 }
 
 

@@ -16,7 +16,7 @@ from ..errors import DTypeError, LayoutError, RangeError
 from ..extras import require_extra
 from ..messages import describe_value
 from ..plan import Plan
-from ._shared.plan_choice import choose_plan, index_by_band_count
+from ..plans import Plans
 
 with require_extra("albumentations", "albumentations"):
     from albumentations import ImageOnlyTransform  # type: ignore[import-untyped]
@@ -56,10 +56,10 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
     Parameters
     ----------
     *positional_plans : Plan or dict
-        One or more plans with the same target and different numbers of source bands.
-        The plan is selected by the number of bands of the image. The layouts of the
-        plans are replaced with the layouts of albumentations. A plan may also be given
-        as a dict, the parsed result of `Plan.to_json`.
+        Plans that share one target, as in `graypipe.Plans`: each image selects the plan
+        that takes its number of bands and its dtype. The layouts of the plans are
+        replaced with the layouts of albumentations. A plan may also be given as a dict,
+        the parsed result of `Plan.to_json`.
     plans : iterable of Plan or dict, optional
         Further plans. Saved pipelines and the repr use this keyword for all plans.
     **arguments
@@ -69,9 +69,9 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
     Raises
     ------
     ChannelError
-        If no plan is given, or if two plans have different targets or the same number
-        of source bands. When called, if no plan accepts the number of bands of the
-        image.
+        If no plan is given, or if two plans have different targets or take images of
+        the same number of bands and the same dtype. When called, if no plan accepts the
+        number of bands of the image.
     DTypeError
         If an argument is not a plan. When called, if an image is not an array, or its
         plan does not accept its dtype.
@@ -118,11 +118,9 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
                 "unconverted, in the units of the source: omit p, and give the "
                 "augmentations their own p, such as A.Sequential([...], p=0.5)"
             )
-        self._plans = index_by_band_count(
-            tuple(_to_bands_last_plan(record) for record in plans)
-        )
+        self._plans = Plans(*map(_to_bands_last_plan, plans))
         # albumentations saves the attributes that have the names of arguments.
-        self.plans = [_to_record(plan) for plan in self._plans.values()]
+        self.plans = [_to_record(plan) for plan in self._plans.plans]
 
     def apply(self, img: Array, **params: Any) -> Array:  # noqa: ARG002  # albumentations passes the shape
         """Return one image, converted by its plan.
@@ -217,8 +215,7 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
                 "volume=, a batch of volumes as volumes="
             )
         description = f"an array of shape {pixels.shape} in layout {layout!r}"
-        plan = choose_plan(self._plans, pixels.shape[-1], description)
-        return plan, pixels
+        return self._plans._choose(pixels.shape[-1], pixels.dtype, description), pixels
 
 
 def _to_record(plan: Plan | Record) -> Record:

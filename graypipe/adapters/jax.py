@@ -16,9 +16,10 @@ from ..engine import check_image, supported_dtype
 from ..errors import DTypeError, RangeError
 from ..extras import require_extra
 from ..plan import Plan
+from ..plans import check_plan
 from ._shared import elementwise
+from ._shared.declared_range import check_range_declared
 from ._shared.layer import MAX_EXACT_INTEGER, largest_magnitude
-from ._shared.plan_choice import check_range_declared, index_by_band_count
 
 with require_extra("jax", "jax"):
     import jax
@@ -78,7 +79,7 @@ def apply(plan: Plan) -> Callable[[Array], Array]:
     >>> bool(np.allclose(x, plan.batch(batch), atol=1e-6))
     True
     """
-    index_by_band_count((plan,))
+    check_plan(plan)
     check_range_declared(
         plan, "a JAX function may receive pixels that other code has cast"
     )

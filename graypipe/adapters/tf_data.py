@@ -18,9 +18,10 @@ from ..extras import require_extra
 from ..layouts import describe
 from ..messages import describe_value
 from ..plan import Plan
+from ..plans import Plans
 from ._shared import elementwise
 from ._shared.data_format import image_layout
-from ._shared.plan_choice import check_range_declared, choose_plan, index_by_band_count
+from ._shared.declared_range import check_range_declared
 
 with require_extra("tensorflow", "tensorflow"):
     import tensorflow as tf
@@ -44,10 +45,10 @@ class ToBackbone:
     Parameters
     ----------
     *plans : Plan
-        One or more plans with the same target and different numbers of source bands.
-        The plan is selected by the static number of bands of the image. Each source
-        must declare its range, because loaders may cast the pixels. The layouts of the
-        plans are replaced according to ``data_format``.
+        Plans that share one target, as in `graypipe.Plans`: each image selects the plan
+        that takes its static number of bands and its dtype. Each source must declare
+        its range, because loaders may cast the pixels. The layouts of the plans are
+        replaced according to ``data_format``.
     key : str or int, optional
         The key of the image in elements that are dicts, its field in named tuples, or
         its position in tuples. The default is the first component of a tuple.
@@ -60,9 +61,10 @@ class ToBackbone:
         If a source does not declare its range. In `Dataset.map`, if the dtype of the
         image cannot represent the declared range.
     ChannelError
-        If no plan is given, or if two plans have different targets or the same number
-        of source bands. In `Dataset.map`, if no plan accepts the number of bands of
-        the image, or if that number is unknown and there are several plans.
+        If no plan is given, or if two plans have different targets or take images of
+        the same number of bands and the same dtype. In `Dataset.map`, if no plan
+        accepts the number of bands of the image, or if that number is unknown and the
+        plans take different ones.
     LayoutError
         If ``data_format`` is invalid. In `Dataset.map`, if the image has fewer than 3
         axes or an unknown number of axes.
@@ -105,10 +107,7 @@ class ToBackbone:
         self.layout, self.axis = image_layout(data_format)
         self.data_format = data_format
         self.key = key
-        self.plans = {
-            count: plan.with_layouts(self.layout, self.layout)
-            for count, plan in index_by_band_count(plans).items()
-        }
+        self.plans = Plans(*plans)._with_layouts(self.layout, self.layout)
         for plan in plans:
             check_range_declared(
                 plan,
@@ -160,7 +159,7 @@ class ToBackbone:
 
     def __repr__(self) -> str:
         plans = ", ".join(
-            f"{plan.source} -> {plan.target}" for plan in self.plans.values()
+            f"{plan.source} -> {plan.target}" for plan in self.plans.plans
         )
         return (
             f"ToBackbone({plans}, key={self.key!r}, data_format={self.data_format!r})"
@@ -169,7 +168,7 @@ class ToBackbone:
     def _convert(self, image: Any) -> Tensor:
         """Return ``image``, a tensor or an array, converted by its plan."""
         x = _as_tensor(image)
-        plan = self._choose_plan(x.shape)
+        plan = self._choose_plan(x.shape, DTYPES[x.dtype])
         execution = plan._execution(DTYPES[x.dtype])
         if x.shape[self.axis] is None:
             x = _check_bands_at_run_time(x, self.axis, plan)
@@ -178,8 +177,8 @@ class ToBackbone:
         result.set_shape(_with_band_count(x, self.axis, len(plan.target.bands)))
         return result
 
-    def _choose_plan(self, shape: tf.TensorShape) -> Plan:
-        """Return the plan for an image of static shape ``shape``.
+    def _choose_plan(self, shape: tf.TensorShape, dtype: np.dtype[Any]) -> Plan:
+        """Return the plan for an image of static shape ``shape`` and of ``dtype``.
 
         Raises
         ------
@@ -187,7 +186,9 @@ class ToBackbone:
             If the rank is unknown or less than 3.
         ChannelError
             If no plan accepts the number of bands, or if that number is unknown and
-            there are several plans.
+            the plans take different ones.
+        DTypeError
+            If several plans accept the number of bands, but none of them the dtype.
         """
         expected = (
             f"expected images of shape (..., {', '.join(self.layout)}) for "
@@ -212,16 +213,16 @@ class ToBackbone:
                 f"{advice}"
             )
         count = shape[self.axis]
-        if count is not None:
-            return choose_plan(self.plans, count, _describe(shape, self.layout))
-        if len(self.plans) > 1:
+        counts = {len(plan.source.bands) for plan in self.plans.plans}
+        if count is None and len(counts) > 1:
             raise ChannelError(
                 f"{expected} with a static number of bands, which selects one of "
-                f"{len(self.plans)} plans, got shape {shape}: pass channels= to the "
-                "decoder, or map each dataset with its own plan"
+                f"{len(self.plans.plans)} plans, got shape {shape}: pass channels= to "
+                "the decoder, or map each dataset with its own plan"
             )
-        (plan,) = self.plans.values()
-        return plan
+        if count is None:
+            (count,) = counts
+        return self.plans._choose(count, dtype, _describe(shape, self.layout))
 
 
 def _missing_key_error(components: list[Any], key: object) -> DTypeError:

@@ -6,17 +6,18 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bands import format_bands
+from ..bands import format_band_count
 from ..errors import ChannelError, DTypeError, GraypipeError
 from ..extras import require_extra
-from ..io.pil_images import check_band_order, check_file, to_planes
+from ..io.pil_images import check_file, to_planes
 from ..messages import describe_value
 from ..plan import Plan
-from ._shared.plan_choice import choose_plan, format_band_count, index_by_band_count
+from ..plans import Plans
 from .torch.tensor_plan import (
-    TensorPlan,
+    TensorPlans,
     choose_tensor_plan,
     describe_plan,
+    make_tensor_plans,
     refuse_scripting,
     run_engine,
     trace_as_module,
@@ -119,15 +120,15 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
     Parameters
     ----------
     *plans : Plan
-        Plans that share one target and take different numbers of bands. The plan of
-        each image is selected by its band count. Except for arrays, the layouts of the
+        Plans that share one target, as in `graypipe.Plans`: each image selects the plan
+        that takes its band count and its dtype. Except for arrays, the layouts of the
         plans are replaced by those of the images.
 
     Raises
     ------
     ChannelError
-        If there is no plan, if two plans take the same number of bands, or if the
-        targets differ.
+        If there is no plan, if two plans take images of the same number of bands and
+        the same dtype, or if the targets differ.
     DTypeError
         If an argument is not a plan.
 
@@ -167,18 +168,10 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
 
     def __init__(self, *plans: Plan) -> None:
         super().__init__()
-        self._plans = tuple(index_by_band_count(plans).values())
-        self._tensor_plans = self._make_tensor_plans()
         # Arrays keep the source layout of their plan.
-        self._array_plans = tuple(plan.with_layouts(target="CHW") for plan in plans)
-        self._alpha_band_counts = {
-            len(plan.source.bands) for plan in plans if "A" in plan.source.bands
-        }
-
-    def _make_tensor_plans(self) -> dict[int, TensorPlan]:
-        """Return the plans for tensors and PIL images, by band count."""
-        tensor_plans = map(TensorPlan, self._plans)
-        return {tensor_plan.band_count: tensor_plan for tensor_plan in tensor_plans}
+        self._array_plans = Plans(*plans)._with_layouts(None, "CHW")
+        self._plans = self._array_plans._with_layouts("CHW", "CHW")
+        self._tensor_plans: TensorPlans = make_tensor_plans(self._plans.plans)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tensor plans are derived from the plans. They are left out, so that saved
@@ -189,7 +182,7 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._tensor_plans = self._make_tensor_plans()
+        self._tensor_plans = make_tensor_plans(self._plans.plans)
 
     def forward(self, *inputs: Any) -> Any:
         """Return the sample with its images converted.
@@ -266,70 +259,31 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
 
     def extra_repr(self) -> str:
         """Return source and target of each plan, for the repr."""
-        tensor_plans = self._tensor_plans.values()
-        return "\n".join(describe_plan(each.plan) for each in tensor_plans)
+        return "\n".join(map(describe_plan, self._plans.plans))
 
     def _transform_array(self, image: Array) -> Image:
         """Return the result for an array in the source layout of its plan."""
-        plan = self._choose_array_plan(image.shape)
-        return torch.from_numpy(plan(image)).as_subclass(Image)
-
-    def _choose_array_plan(self, shape: tuple[int, ...]) -> Plan:
-        """Return the plan whose source layout and bands fit an array of ``shape``."""
-        if len(self._array_plans) == 1:
-            return self._array_plans[0]  # the plan checks the shape
-        fitting = [plan for plan in self._array_plans if _fits(plan, shape)]
-        if len(fitting) == 1:
-            return fitting[0]
-        sources = ", ".join(
-            f"{plan.source.layout} of {format_bands(plan.source.bands)}"
-            for plan in self._array_plans
-        )
-        if fitting:
-            advice = (
-                f"which fits {len(fitting)} of them: convert arrays with v2.ToImage() "
-                "before this transform"
-            )
-        else:
-            advice = "which fits none of them: add a plan for such images"
-        raise ChannelError(
-            f"expected an array in one of the layouts {sources}, got shape {shape}, "
-            f"{advice}"
-        )
+        return torch.from_numpy(self._array_plans(image)).as_subclass(Image)
 
     def _transform_pil_image(self, picture: PILImage) -> Image:
         """Return the result for a PIL image."""
-        pixels, bands = to_planes(picture, self._alpha_band_counts)
-        plan = self._choose_pil_image_plan(picture, bands)
+        pixels, bands = to_planes(picture, self._plans._alpha_band_counts)
+        self._check_not_converted(picture, bands)
+        plan = self._plans._choose_for_picture(picture, bands, pixels.dtype)
         y = run_engine(plan._execution(pixels.dtype), pixels)
         return y.as_subclass(Image)
 
-    def _choose_pil_image_plan(self, picture: PILImage, bands: tuple[str, ...]) -> Plan:
-        """Return the plan for a PIL image whose pixels have these ``bands``."""
-        description = f"a PIL image of mode {picture.mode!r}"
-        has_alpha = picture.mode in ("LA", "RGBA")
-        if has_alpha and len(bands) != len(picture.getbands()):
-            description += " (alpha is dropped unless a plan has a band 'A')"
-        elif bands == ("R", "G", "B") and 3 not in self._tensor_plans:
-            counts = " or ".join(map(format_band_count, self._tensor_plans))
-            raise ChannelError(
-                f"expected an image with {counts}, got {description} (3 bands). If the "
-                "file is gray, the loader has converted it to RGB: ImageFolder calls "
-                f'convert("RGB") unless it is given loader=PIL.Image.open, or '
-                "loader=open_picture of graypipe.adapters.torchvision, which also "
-                "checks the file. If the file is not gray, add a plan for RGB"
-            )
-        plans = {count: each.plan for count, each in self._tensor_plans.items()}
-        plan = choose_plan(plans, len(bands), description)
-        check_band_order(plan.source.bands, bands, description)
-        return plan
-
-
-def _fits(plan: Plan, shape: tuple[int, ...]) -> bool:
-    """Return whether an array of ``shape`` can be an image of the plan's source."""
-    layout = plan.source.layout
-    if len(shape) != len(layout):
-        return False
-    if "C" not in layout:
-        return True
-    return shape[layout.index("C")] == len(plan.source.bands)
+    def _check_not_converted(self, picture: PILImage, bands: tuple[str, ...]) -> None:
+        """Raise ChannelError if a loader may have converted a gray file to RGB."""
+        is_rgb = bands == ("R", "G", "B") and picture.mode != "RGBA"
+        if not is_rgb or 3 in self._tensor_plans:
+            return
+        counts = " or ".join(map(format_band_count, self._tensor_plans))
+        raise ChannelError(
+            f"expected an image with {counts}, got a PIL image of mode "
+            f"{picture.mode!r} (3 bands). If the file is gray, the loader has "
+            'converted it to RGB: ImageFolder calls convert("RGB") unless it is given '
+            "loader=PIL.Image.open, or loader=open_picture of "
+            "graypipe.adapters.torchvision, which also checks the file. If the file is "
+            "not gray, add a plan for RGB"
+        )

@@ -6,7 +6,6 @@ The same array always gives the same bytes. PNG and TIFF files have the layout (
 
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -25,13 +24,13 @@ RGB = ("R", "G", "B")
 SUFFIXES = {"png": ".png", "tiff": ".tif", "npy": ".npy"}
 
 
-def with_file_layout(target: Target, file_format: str) -> Target:
-    """Return ``target`` with the layout of files in ``file_format``."""
+def file_layout(target: Target, file_format: str) -> str | None:
+    """Return the layout of files in ``file_format``, or None if they may have any."""
     if file_format == "npy":
-        return target
+        return None
     if len(target.bands) == 1:
-        return replace(target, layout="HW")
-    return replace(target, layout="HWC")
+        return "HW"
+    return "HWC"
 
 
 def check_encodable(plan: Plan, file_format: str) -> None:

@@ -237,9 +237,10 @@ def _describe_differences(old: Record, new: Record) -> str:
         for name in sorted(old_fields | new_fields)
         if old_fields.get(name) != new_fields.get(name)
     ]
-    # The fingerprint differs whenever the plan does, but does not say how.
-    if len(names) > 1 and "fingerprint" in names:
-        names.remove("fingerprint")
+    # The fingerprints differ whenever the plans do, but do not say how.
+    for name in ("fingerprint", "fingerprints"):
+        if len(names) > 1 and name in names:
+            names.remove(name)
     differences = []
     for name in names:
         old_value = _abbreviate(old_fields.get(name))

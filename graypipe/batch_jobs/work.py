@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import layouts
@@ -17,6 +18,7 @@ from ..channel_map import ChannelMap
 from ..errors import GraypipeError, MissingExtraError, ReadError
 from ..io import facts, read
 from ..plan import Plan
+from ..plans import Plans
 from ..source import Source
 from ..stats import BandStats
 from ..target import Target
@@ -30,17 +32,8 @@ ARRAY_FORMATS = ("NPY", "NPZ")
 
 
 class ReadOptions(NamedTuple):
-    """How to read every file.
+    """How to read every file: the arguments of `graypipe.read`."""
 
-    Parameters
-    ----------
-    source : Source
-        What the files are declared to contain.
-    alpha, orientation, frame
-        The arguments of `graypipe.read`.
-    """
-
-    source: Source
     alpha: str = "error"
     orientation: str = "error"
     frame: int | str | None = None
@@ -64,10 +57,9 @@ class Conversion(NamedTuple):
         The output folder.
     read_options : ReadOptions
         How to read the images.
-    target : Target
-        The target of the plan, in the layout of ``file_format``.
-    via : ChannelMap
-        The channel map of the plan.
+    plans : Plans
+        The plans, of which each image selects one. Their target is in the layout of
+        ``file_format``.
     file_format : {"png", "tiff", "npy"}
         The format of the outputs.
     stop_on_error : bool
@@ -77,8 +69,7 @@ class Conversion(NamedTuple):
     folder: str
     out: str
     read_options: ReadOptions
-    target: Target
-    via: ChannelMap
+    plans: Plans
     file_format: str
     stop_on_error: bool
 
@@ -90,8 +81,19 @@ class PartialStats(NamedTuple):
     paths: list[Path]
 
 
-def load_image(options: ReadOptions, path: Path) -> tuple[NDArray[Any], Source]:
+def load_image(
+    source: Source, options: ReadOptions, path: Path
+) -> tuple[NDArray[Any], Source]:
     """Read one file as declared.
+
+    Parameters
+    ----------
+    source : Source
+        What the file is declared to contain.
+    options : ReadOptions
+        How to read it.
+    path : Path
+        The file.
 
     Returns
     -------
@@ -105,13 +107,8 @@ def load_image(options: ReadOptions, path: Path) -> tuple[NDArray[Any], Source]:
     GraypipeError
         If the file cannot be read, or does not match the declared source.
     """
-    # Opening a named pipe would wait for a process that writes to it.
-    if path.exists() and not path.is_file():
-        raise ReadError(
-            f"{path}: expected an image file, got a pipe, a device or a folder that "
-            "cannot be listed"
-        )
-    declared = _declared_fields(options.source, path)
+    _check_is_file(path)
+    declared = _declared_fields(source, path)
     return read(
         path,
         alpha=options.alpha,
@@ -119,6 +116,31 @@ def load_image(options: ReadOptions, path: Path) -> tuple[NDArray[Any], Source]:
         frame=options.frame,
         **declared,
     )
+
+
+def _check_is_file(path: Path) -> None:
+    """Raise ReadError if a path exists but is not a file."""
+    # Opening a named pipe would wait for a process that writes to it.
+    if path.exists() and not path.is_file():
+        raise ReadError(
+            f"{path}: expected an image file, got a pipe, a device or a folder that "
+            "cannot be listed"
+        )
+
+
+def _choose_plan(plans: Plans, path: Path) -> Plan:
+    """Return the plan that takes the image in a file, chosen by its headers."""
+    if len(plans.plans) == 1:
+        return plans.plans[0]  # reading the file checks that the plan takes it
+    _check_is_file(path)
+    header = facts(path)
+    dtype = np.dtype(header["dtype"])
+    if "shape" in header:
+        return plans._choose_by_shape(header["shape"], dtype, f"{path}: an array")
+    count = header["bands"]
+    if header["alpha"] and count + 1 in plans._alpha_band_counts:
+        count += 1
+    return plans._choose(count, dtype, f"{path}")
 
 
 def _declared_fields(source: Source, path: Path) -> dict[str, Any]:
@@ -187,13 +209,14 @@ def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
     try:
         # Stat before reading, so that a later change makes the record stale.
         size, mtime_ns = source_state(source_path)
-        image, source = load_image(job.read_options, source_path)
-        converted = _cached_plan(source, job.target, job.via)(image)
+        plan = _choose_plan(job.plans, source_path)
+        image, source = load_image(plan.source, job.read_options, source_path)
+        converted = _cached_plan(source, plan.target, plan.via)(image)
     except (GraypipeError, OSError) as error:
         return make_failed_file(source_path, error)
     path = str(source_path.relative_to(job.folder))
     output = output_name(path, job.file_format)
-    content = encode(converted, job.target.bands, job.file_format)
+    content = encode(converted, job.plans.target.bands, job.file_format)
     output_size = write_file(Path(job.out, output), content)
     return {
         "source": path,
@@ -211,12 +234,14 @@ def _cached_plan(source: Source, target: Target, via: ChannelMap) -> Plan:
 
 
 def compute_stats(
-    options: ReadOptions, stop_on_error: bool, paths: Sequence[Path]
+    declared: Source, options: ReadOptions, stop_on_error: bool, paths: Sequence[Path]
 ) -> list[PartialStats | FailedFile]:
     """Compute the statistics of a chunk of images.
 
     Parameters
     ----------
+    declared : Source
+        What the files are declared to contain.
     options : ReadOptions
         How to read the images.
     stop_on_error : bool
@@ -234,8 +259,8 @@ def compute_stats(
     failures: list[FailedFile] = []
     for path in paths:
         try:
-            image, source = load_image(options, path)
-            image, source = _in_declared_layout(image, source, options.source)
+            image, source = load_image(declared, options, path)
+            image, source = _in_declared_layout(image, source, declared)
             key = (image.dtype.name, source)
             group = groups.setdefault(key, PartialStats(BandStats(source), []))
             group.stats.update(image)

@@ -3,6 +3,7 @@
     graypipe convert scans/ arrays/ --source gray:16 --target imagenet --to npy
     graypipe convert scans/ arrays/ --source gray:16 --target imagenet --to npy --resume
     graypipe convert scans/ pictures/ --plan plan.json --to png
+    graypipe convert mixed/ arrays/ --source gray --source RGB --target unit --to npy
 
 The output folder has the same subfolders as the input folder, and a manifest of the
 finished files. An interrupted job continues with ``--resume``.
@@ -14,9 +15,9 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from .. import Plan, plan
+from .. import Plans, plan
 from ..batch_jobs import files, manifest
-from ..batch_jobs.encode import SUFFIXES, check_encodable, with_file_layout
+from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..batch_jobs.lock import locked
 from ..batch_jobs.work import Conversion, FailedFile, convert_files
 from ..errors import ReadError
@@ -39,13 +40,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the output folder: new, empty, or with results to --resume, for example "
         "arrays/",
     )
-    source_syntax.add_plan_options(parser, required=False)
+    source_syntax.add_plan_options(parser, required=False, several=True)
     parser.add_argument(
         "--plan",
         type=source_syntax.read_plan,
+        action="append",
         metavar="FILE",
-        help="a file with the JSON of a plan, instead of --source, --target and --via, "
-        "for example plan.json",
+        help="a file with the JSON of a plan, instead of --source, --target and --via; "
+        "may be repeated, for example plan.json",
     )
     parser.add_argument(
         "--to",
@@ -72,8 +74,9 @@ def run(options: Namespace) -> None:
     """
     # Run all checks that need no pixels before anything is written.
     file_batches.check_options(options)
-    conversion_plan = _select_plan(options)
-    check_encodable(conversion_plan, options.to)
+    plans = _select_plans(options)
+    for each in plans.plans:
+        check_encodable(each, options.to)
     # Workers on a cluster may have a different working directory.
     folder = options.folder.absolute()
     out = options.out.absolute()
@@ -82,12 +85,12 @@ def run(options: Namespace) -> None:
         sources[files.output_name(path, options.to)] = path
 
     with locked(out):
-        _convert(options, conversion_plan, folder, out, sources)
+        _convert(options, plans, folder, out, sources)
 
 
 def _convert(
     options: Namespace,
-    conversion_plan: Plan,
+    plans: Plans,
     folder: Path,
     out: Path,
     sources: dict[str, str],
@@ -98,13 +101,14 @@ def _convert(
     ----------
     options : Namespace
         The options of the command.
-    conversion_plan : Plan
+    plans : Plans
+        The plans, of which each image selects one.
     folder, out : Path
         Absolute paths of the images and of the outputs.
     sources : dict
         The path of the image of each output, both relative.
     """
-    settings = _job_settings(conversion_plan, options)
+    settings = _job_settings(plans, options)
     finished = manifest.prepare_folder(out, settings, options.resume)
     remaining = {
         output: path
@@ -116,9 +120,8 @@ def _convert(
     job = Conversion(
         folder=str(folder),
         out=str(out),
-        read_options=file_batches.read_options(options, conversion_plan.source),
-        target=with_file_layout(conversion_plan.target, options.to),
-        via=conversion_plan.via,
+        read_options=file_batches.read_options(options),
+        plans=plans._with_layouts(None, file_layout(plans.target, options.to)),
         file_format=options.to,
         stop_on_error=options.on_error == "fail",
     )
@@ -159,16 +162,21 @@ def _count_existing(out: Path, outputs: Iterable[str]) -> int:
     return sum((out / name).exists() for name in outputs)
 
 
-def _select_plan(options: Namespace) -> Plan:
-    """Return the plan from --plan, or from --source, --target and --via."""
+def _select_plans(options: Namespace) -> Plans:
+    """Return the plans from --plan, or from --source, --target and --via."""
     if options.plan is None and options.source and options.target:
-        return plan(options.source, options.target, options.via)
+        maps = options.via or {}
+        return Plans(
+            *(
+                plan(source, options.target, maps.get(position))
+                for position, source in enumerate(options.source)
+            )
+        )
     if options.plan is None or options.source or options.target or options.via:
         options.usage_error(
             "expected either --plan, or --source and --target (and optionally --via)"
         )
-    plan_from_file: Plan = options.plan
-    return plan_from_file
+    return Plans(*options.plan)
 
 
 def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:
@@ -182,14 +190,19 @@ def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:
     return paths
 
 
-def _job_settings(conversion_plan: Plan, options: Namespace) -> manifest.Record:
+def _job_settings(plans: Plans, options: Namespace) -> manifest.Record:
     """Return everything that the outputs depend on, apart from the images."""
+    # The fingerprints are for readers of the manifest. Unlike the plans, they do not
+    # include layouts.
+    fingerprints = [each.fingerprint for each in plans.plans]
+    records = [json.loads(each.to_json()) for each in plans.plans]
+    described: manifest.Record = {"fingerprints": fingerprints, "plans": records}
+    if len(records) == 1:
+        described = {"fingerprint": fingerprints[0], "plan": records[0]}
     return {
         # The version of the manifest format.
         "format": 1,
-        # For readers of the manifest. Unlike the plan, it does not include layouts.
-        "fingerprint": conversion_plan.fingerprint,
-        "plan": json.loads(conversion_plan.to_json()),
+        **described,
         "to": options.to,
         "alpha": options.alpha,
         "orientation": options.orientation,

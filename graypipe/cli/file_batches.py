@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from .. import Source
 from ..batch_jobs import local
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.work import FailedFile, ReadOptions
@@ -101,9 +100,9 @@ def _parse_workers(text: str) -> int:
     return int(text)
 
 
-def read_options(options: Namespace, source: Source) -> ReadOptions:
+def read_options(options: Namespace) -> ReadOptions:
     """Return how every file is read."""
-    return ReadOptions(source, options.alpha, options.orientation, options.frame)
+    return ReadOptions(options.alpha, options.orientation, options.frame)
 
 
 def process_files(

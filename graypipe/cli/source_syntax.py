@@ -25,7 +25,7 @@ Every parser raises ArgumentTypeError with a one-line message if the text is inv
 
 import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from contextlib import suppress
 from math import prod
 from pathlib import Path
@@ -59,32 +59,83 @@ Via = dict[str, str | dict[str, float] | None]
 MAX_ITEM_SIZE = 16
 
 
-def add_source_option(parser: ArgumentParser, required: bool) -> None:
-    """Declare ``--source``."""
+class StoreOnce(Action):
+    """Store the value of an option, which must not be repeated."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        value: Any,
+        option: str | None = None,
+    ) -> None:
+        """Store the value, or exit with an error if there is one already."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option} is given twice: this command takes one")
+        setattr(namespace, self.dest, value)
+
+
+class StoreVia(Action):
+    """Store a channel map for the source before it, or else for the first source."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        value: Any,
+        option: str | None = None,
+    ) -> None:
+        """Store the map by the position of its source, or exit if there is one."""
+        position = max(len(namespace.source or ()), 1) - 1
+        maps = dict(getattr(namespace, self.dest) or {})
+        if position in maps:
+            parser.error(f"{option} is given twice for one --source")
+        maps[position] = value
+        setattr(namespace, self.dest, maps)
+
+
+def add_source_option(
+    parser: ArgumentParser, required: bool, *, several: bool = False
+) -> None:
+    """Declare ``--source``, which may be repeated if ``several`` is true."""
+    repeat = ""
+    if several:
+        repeat = "; may be repeated, and each image selects the source with its bands "
+        repeat += "and dtype"
     parser.add_argument(
         "--source",
         type=parse_source,
+        action="append" if several else StoreOnce,
         required=required,
         help="the bands of the images, or a sensor, and, separated by colons, their "
         "bits or black..white, clip, nodata=, layout= (of .npy files) and dtype=; RGBY "
         "is one band per capital letter and NIR, (trailing comma) is a single band; "
         "for example gray:12, RGBY:16:nodata=0, B02,B03,B04:1000..11000 or "
-        "sentinel-2-l2a:bands=red,green,blue",
+        "sentinel-2-l2a:bands=red,green,blue" + repeat,
     )
 
 
-def add_plan_options(parser: ArgumentParser, required: bool) -> None:
-    """Declare ``--source``, ``--target`` and ``--via``."""
-    add_source_option(parser, required)
+def add_plan_options(
+    parser: ArgumentParser, required: bool, *, several: bool = False
+) -> None:
+    """Declare ``--source``, ``--target`` and ``--via``.
+
+    If ``several`` is true, ``--source`` may be repeated, and each ``--via`` belongs to
+    the source before it. Their values are then a list, and a dict by the position of
+    the source in that list.
+    """
+    add_source_option(parser, required, several=several)
     parser.add_argument(
         "--target",
         type=parse_target,
+        action=StoreOnce,
         required=required,
         help="the preset to convert to, for example imagenet, keras-caffe or rgb8",
     )
     parser.add_argument(
         "--via",
         type=parse_via,
+        action=StoreVia if several else StoreOnce,
         help="the input band or weighted sum for each output band, and nothing for a "
         "band that is missing, for example R=B04,G=B03,B=B02, R=0.5*R+0.5*Y,G=G,B=B or "
         "R=,G=gray,B=gray",

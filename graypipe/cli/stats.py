@@ -100,7 +100,8 @@ def run(options: Namespace) -> None:
         options,
         partial(
             compute_stats,
-            file_batches.read_options(options, options.source),
+            options.source,
+            file_batches.read_options(options),
             options.on_error == "fail",
         ),
         paths,

@@ -288,6 +288,7 @@ def facts(file: File) -> dict[str, Any]:
         - bands: number of bands that `read` would return; None if unknown, as for
           width.
         - dtype: name of the dtype that `read` would return.
+        - shape: shape of the array in a NumPy file; other formats do not have this key.
         - alpha: whether the file has alpha, opaque or not.
         - orientation: 1 to 8; 1 if not recorded; None if its metadata are damaged.
 

@@ -101,6 +101,7 @@ def facts(file: BinaryIO) -> dict[str, Any]:
         "frames": array_count,
         "bands": bands,
         "dtype": header.dtype.name,
+        "shape": header.shape,
         "alpha": False,
         "orientation": 1,
     }

@@ -46,9 +46,10 @@ from ...engine import limits
 from ...errors import ChannelError, DTypeError, RangeError
 from ...plan import Plan
 from ...plan import plan as build_plan
+from ...plans import check_plan
 from ...source import Source
 from ...target import Target
-from .plan_choice import check_range_declared, index_by_band_count
+from .declared_range import check_range_declared
 
 Array = NDArray[Any]
 
@@ -73,7 +74,7 @@ def check_foldable(plan: Plan, *, exact: bool) -> None:
     ChannelError
         If ``exact`` is True and the source already has a band named "one".
     """
-    index_by_band_count((plan,))
+    check_plan(plan)
     check_range_declared(
         plan,
         "the input of a folded model comes from other code, which may have cast the "

@@ -10,8 +10,9 @@ from ...errors import DTypeError, LayoutError
 from ...messages import describe_value
 from ...plan import Plan
 from ...plan import plan as build_plan
+from ...plans import check_plan
 from ...target import Target
-from .plan_choice import check_range_declared, index_by_band_count
+from .declared_range import check_range_declared
 
 # The largest n such that the dtype represents every integer from 0 to n exactly: 2**p,
 # where p is the precision of the significand including the implicit bit (11 and 8).
@@ -42,7 +43,7 @@ def check_layer(
         If ``kernel_size`` is not an odd positive integer, or greater than 1 without
         ``trainable``.
     """
-    index_by_band_count((plan,))
+    check_plan(plan)
     check_range_declared(plan, reason)
     if np.dtype(plan.target.dtype).kind != "f":
         raise DTypeError(

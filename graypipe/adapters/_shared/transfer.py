@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import weights
-from ...bands import format_bands
+from ...bands import format_band_count, format_bands
 from ...channel_map import ChannelMap
 from ...errors import ChannelError, DTypeError, RangeError
 from ...plan import Plan
-from .plan_choice import format_band_count
 
 Array = NDArray[Any]
 

@@ -7,6 +7,7 @@ between models.
 from ...channel_map import ChannelMap
 from ...extras import require_extra
 from ...plan import Plan
+from ...plans import Plans
 from ...source import Source
 from ...target import Target
 from .fold import compare, fold_into
@@ -27,4 +28,4 @@ del _public
 
 # torch.load(weights_only=True), the default, builds objects of registered classes only.
 # Plans consist of numbers and strings, and loading one calls none of their methods.
-add_safe_globals([ChannelMap, Plan, Source, Target])
+add_safe_globals([ChannelMap, Plan, Plans, Source, Target])

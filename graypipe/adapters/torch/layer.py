@@ -18,6 +18,7 @@ from .tensor_plan import (
     TensorPlan,
     choose_tensor_plan,
     describe_plan,
+    make_tensor_plans,
     refuse_scripting,
     trace_as_module,
 )
@@ -162,15 +163,13 @@ class ChannelLayer(nn.Module):
     def _make_tensor_plans(self) -> None:
         """Set the tensor plans, which are derived from the plan.
 
-        The one that runs first is keyed by its band count. In a trainable layer, it
-        computes unit intensities, and the convolution follows; the other one knows
-        which results are 0 because pixels have no data.
+        In a trainable layer, the one that runs first computes unit intensities, and the
+        convolution follows; the other one knows which results are 0 because pixels have
+        no data.
         """
         self._whole_plan = TensorPlan(self.plan)
-        first = self._whole_plan
-        if self.trainable:
-            first = TensorPlan(unit_plan(self.plan))
-        self._tensor_plans = {first.band_count: first}
+        first = unit_plan(self.plan) if self.trainable else self.plan
+        self._tensor_plans = make_tensor_plans([first])
 
     def __getstate__(self) -> dict[str, Any]:
         # Tensor plans are left out, so that saved layers refer only to public import

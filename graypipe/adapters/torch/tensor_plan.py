@@ -4,7 +4,7 @@ A CPU tensor can share its memory with NumPy, so the engine reads it without a c
 other tensors are computed with elementwise operations of torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NoReturn
 
@@ -16,9 +16,10 @@ from ...engine.arrays import SUPPORTED
 from ...errors import DTypeError, GraypipeError, LayoutError
 from ...extras import require_extra
 from ...plan import Plan
+from ...plans import no_dtype_error, no_plan_error
 from .._shared import elementwise
+from .._shared.declared_range import check_range_declared
 from .._shared.elementwise import ElementwiseSpec
-from .._shared.plan_choice import check_range_declared, no_plan_error
 
 with require_extra("torch", "torch"):
     import torch
@@ -90,6 +91,10 @@ class TensorPlan:
             _check_values(execution, x)
         return self._run_elementwise(x)
 
+    def accepts(self, dtype: torch.dtype) -> bool:
+        """Return whether the source of the plan accepts images of ``dtype``."""
+        return isinstance(self._specs.get(dtype), ElementwiseSpec)
+
     def zero_nodata(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``y``, set to 0 in the pixels where any band of ``x`` is nodata."""
         result: Tensor = elementwise.zero_nodata(
@@ -119,19 +124,32 @@ class TensorPlan:
         raise type(spec)(*spec.args)
 
 
-def choose_tensor_plan(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan:
-    """Return the plan for the number of bands of ``x``.
+# The plans for each band count. Several of them accept different dtypes.
+TensorPlans = Mapping[int, Sequence[TensorPlan]]
+
+
+def make_tensor_plans(plans: Sequence[Plan]) -> TensorPlans:
+    """Return the tensor plans of ``plans``, by band count."""
+    by_count: dict[int, list[TensorPlan]] = {}
+    for plan in plans:
+        by_count.setdefault(len(plan.source.bands), []).append(TensorPlan(plan))
+    return by_count
+
+
+def choose_tensor_plan(plans: TensorPlans, x: Tensor) -> TensorPlan:
+    """Return the plan that takes the number of bands and the dtype of ``x``.
 
     Parameters
     ----------
-    plans : mapping of int to TensorPlan
-        Plans by band count.
+    plans : mapping of int to sequence of TensorPlan
+        Result of `make_tensor_plans`.
     x : Tensor of shape (..., C, H, W)
 
     Raises
     ------
     DTypeError
-        If ``x`` is not a tensor.
+        If ``x`` is not a tensor, or if several plans take its band count, but none of
+        them its dtype.
     LayoutError
         If ``x`` has fewer than three axes.
     ChannelError
@@ -150,9 +168,19 @@ def choose_tensor_plan(plans: Mapping[int, TensorPlan], x: Tensor) -> TensorPlan
         )
     count = int(x.shape[-3])  # x.shape[-3] is a tensor under torch.jit.trace
     if count not in plans:
-        by_count = {number: each.plan for number, each in plans.items()}
-        raise no_plan_error(by_count, count, f"a tensor of shape {tuple(x.shape)}")
-    return plans[count]
+        every_plan = [each.plan for group in plans.values() for each in group]
+        raise no_plan_error(every_plan, count, f"a tensor of shape {tuple(x.shape)}")
+    candidates = plans[count]
+    if len(candidates) == 1:
+        return candidates[0]  # it raises its own error for other dtypes
+    for candidate in candidates:
+        if candidate.accepts(x.dtype):
+            return candidate
+    raise no_dtype_error(
+        [each.plan for each in candidates],
+        str(x.dtype).removeprefix("torch."),
+        f"a tensor of shape {tuple(x.shape)}",
+    )
 
 
 def run_engine(execution: Execution, image: NDArray[Any]) -> Tensor:

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...bands import format_band_count
 from ...errors import ChannelError
 from ...extras import require_extra
 from ...messages import describe_value
-from .._shared.plan_choice import format_band_count
 from .evaluation import (
     candidate_sizes,
     evaluation_copy,

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
+from ...bands import format_band_count
 from ...errors import ChannelError
 from ...extras import require_extra
-from .._shared.plan_choice import format_band_count
 from .dataflow import ImageFlow, follow
 from .evaluation import evaluation_copy, iter_tensors, noise_image, run_model
 from .trace import CHANNEL_LAYER_ADVICE, ImageLayer, locate_image

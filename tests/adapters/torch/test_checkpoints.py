@@ -40,7 +40,15 @@ def checkpoint(tmp_path):
         plan(np.zeros(shape, plan.source.dtype or "uint8"))
     parts = [(plan.source, plan.target, plan.via) for plan in plans]
     texts = [plan.to_json() for plan in plans]
-    content = {"plans": plans, "parts": parts, "texts": texts, "epoch": 3}
+    several = gp.Plans(PLANS["gray"], gp.plan("RGB", "imagenet"))
+    several(np.zeros((3, 4), np.uint8))
+    content = {
+        "plans": plans,
+        "several": several,
+        "parts": parts,
+        "texts": texts,
+        "epoch": 3,
+    }
     torch.save(content, tmp_path / "last.ckpt")
     return tmp_path / "last.ckpt"
 
@@ -74,5 +82,6 @@ def test_loaded_parts_equal_those_that_were_saved(checkpoint):
     loaded = torch.load(checkpoint, weights_only=True)
     for name, plan, parts in zip(PLANS, loaded["plans"], loaded["parts"], strict=True):
         assert parts == (plan.source, plan.target, plan.via) or name == "NaN"
+    assert loaded["several"] == gp.Plans(PLANS["gray"], gp.plan("RGB", "imagenet"))
     image = np.random.default_rng(0).integers(0, 256, (5, 6), np.uint8)
     assert np.array_equal(loaded["plans"][0](image), PLANS["gray"](image))
