@@ -1,7 +1,7 @@
 """Operations that numba cannot express: LLVM instructions for `kernels`.
 
-They view memory at byte offsets, reserve scratch memory on the stack, and permute
-elements within vector registers, for which LLVM finds slower code by itself.
+They view memory at byte offsets, and permute elements within vector registers, for
+which LLVM finds slower code by itself.
 
 `kernel_cache` names the cache folder after the contents of this file too, because numba
 watches only the file of the kernel that it compiles.
@@ -16,9 +16,6 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
-
-# Bytes of scratch memory on the stack, for all rows of a block.
-SCRATCH_BYTES = 80 * 1024
 
 # Bytes of the vector register that every x86-64 and every 64-bit ARM processor has.
 VECTOR_BYTES = 16
@@ -68,22 +65,6 @@ def memory(typing, array, offset, size, like):
         return _contiguous(context, builder, flat, data, size)
 
     return flat(array, types.intp, types.intp, like), emit
-
-
-@intrinsic
-def stack(typing, like):
-    """Reserve SCRATCH_BYTES of the stack as elements of the type of ``like``."""
-    flat = types.Array(like.dtype, 1, "C", aligned=False)
-
-    def emit(context, builder, signature, arguments):
-        element = context.get_data_type(flat.dtype)
-        width = context.get_abi_sizeof(element)
-        size = context.get_constant(types.intp, SCRATCH_BYTES // width)
-        data = cgutils.alloca_once(builder, element, size=size)
-        data.align = CACHE_LINE_BYTES
-        return _contiguous(context, builder, flat, data, size)
-
-    return flat(like), emit
 
 
 @intrinsic

@@ -30,7 +30,6 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from .intrinsics import (
     CACHE_LINE_BYTES,
-    SCRATCH_BYTES,
     VECTOR_BYTES,
     WIDE_BYTES,
     copy_bytes,
@@ -38,7 +37,6 @@ from .intrinsics import (
     memory,
     prefetch,
     repeat_vector,
-    stack,
     transpose_square,
 )
 
@@ -61,6 +59,10 @@ BLOCK_PIXELS = 4096
 # in the first-level cache; 2016 pixels take 5 % longer. Rows of 1024 would all map to
 # the same lines of that cache: three of thirteen interleaved bands take 5-18 % longer.
 GENERAL_PIXELS = 1008
+
+# Maximum number of bytes of scratch memory, for all rows of a block. It is allocated by
+# every call: the stack of a thread may be too small, and overflows unnoticed.
+SCRATCH_BYTES = 80 * 1024
 
 # Maximum number of bands read plus bands written. With more, blocks would have only a
 # few pixels.
@@ -522,7 +524,8 @@ def general(source, target, bands, numbers):
     block = min(GENERAL_PIXELS, block)
     rows, columns, lines, part = _cut(source, target, block, flags)
     tband, tdown, tstep = target.strides
-    x, pitch = stack(numbers), block * width
+    pitch = block * width
+    x = np.empty(block * (row_count + VECTOR_BYTES // width), numbers.dtype)
     # Of the computing type, because vectors of mixed widths compile slowly.
     is_nodata = memory(x, (row_count - 1) * pitch, block, x)
     first_mask = read_count + output_count + 1
@@ -657,7 +660,8 @@ def copy_bands(source, target, selected, source_layout, target_layout):
         if interleaved:
             part = max(1, columns)
             head = _pixels_to_cache_line(target, columns) if rows == 1 else 0
-    x, pitch, zero = stack(target), block * size, source.dtype.type(0)
+    pitch, zero = block * size, source.dtype.type(0)
+    x = np.empty(0 if straight else 3 * block, target.dtype)
     for r in range(0, rows, lines):
         for edge in range(head - part if head else 0, columns, part):
             q = max(0, edge)
