@@ -12,7 +12,9 @@ import contextlib
 import hashlib
 import os
 import pickle
+import threading
 import warnings
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,10 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=global_compiler_lock.release,
         after_in_child=global_compiler_lock.release,
     )
+
+# Threads need more stack to compile machine code, or to load it: with 64 KiB, LLVM
+# overflows the stack, and the process crashes.
+COMPILER_STACK_BYTES = 8 * 1024 * 1024
 
 SELECTED_BANDS = types.Array(types.int64, 1, "C")
 BANDS = types.Array(types.int64, 2, "C")
@@ -118,7 +124,34 @@ def _compile(kernel: Any, *signature: Any) -> Any:
         # RuntimeError: numba finds no folder to write to; the code stays in memory.
         with contextlib.suppress(RuntimeError):
             kernel._cache = KernelCache(kernel.py_func)
-    return kernel.compile(signature)
+    if threading.current_thread() is threading.main_thread():
+        return kernel.compile(signature)
+    return _compile_in_thread(kernel, signature)
+
+
+def _compile_in_thread(kernel: Any, signature: tuple[Any, ...]) -> Any:
+    """Compile or load ``kernel`` in a thread whose stack is large enough for that."""
+    future: Future[Any] = Future()
+
+    def compile_kernel() -> None:
+        try:
+            future.set_result(kernel.compile(signature))
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=compile_kernel, daemon=True)
+    # The size can only be set for all threads of the process, so it is set no longer
+    # than it takes to start this one. A lock of its own would be left locked in a
+    # process that is forked meanwhile.
+    with global_compiler_lock:
+        size = threading.stack_size()
+        if 0 < size < COMPILER_STACK_BYTES:  # 0: the default of the platform
+            threading.stack_size(COMPILER_STACK_BYTES)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(size)
+    return future.result()
 
 
 class KernelCache(FunctionCache):

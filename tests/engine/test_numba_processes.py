@@ -184,6 +184,36 @@ def test_code_of_another_signature_is_never_run(tmp_path):
     assert answer(start(code, tmp_path)) == first
 
 
+SMALL_STACK = """
+import threading
+results = []
+threading.stack_size(65536)
+thread = threading.Thread(target=lambda: results.append(digest("u1")))
+thread.start()
+thread.join()
+assert threading.stack_size() == 65536
+print(json.dumps(*results))
+"""
+
+
+def test_threads_with_small_stacks_run_and_compile_passes(tmp_path, warm, expected):
+    assert answer(start(PASS + SMALL_STACK, warm)) == expected
+    assert answer(start(PASS + SMALL_STACK, tmp_path)) == expected
+
+
+def test_an_error_of_the_compiler_is_raised_in_any_thread(tmp_path):
+    fault = """
+from concurrent.futures import ThreadPoolExecutor
+def load(*_): raise MemoryError("no memory for machine code")
+kernel_cache.KernelCache.load_overload = load
+with ThreadPoolExecutor(1) as pool:
+    error = pool.submit(moved, "u1").exception()
+print(json.dumps(repr(error)))
+"""
+    error = answer(start(PASS + fault, tmp_path))
+    assert error == "MemoryError('no memory for machine code')"
+
+
 DAMAGES = {
     "truncated": lambda content: content[: len(content) // 2],
     "empty": lambda content: content[:0],
