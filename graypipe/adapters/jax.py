@@ -42,7 +42,8 @@ def apply(plan: Plan) -> Callable[[Array], Array]:
     ----------
     plan : Plan
         The plan. Its source must declare a range, because the function may receive
-        pixels that other code has cast, and traced values cannot be checked.
+        pixels that other code has cast. Unlike `Plan.batch`, the function does not test
+        whether values contradict the source, because traced values are unknown.
 
     Returns
     -------

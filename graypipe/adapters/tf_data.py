@@ -5,6 +5,7 @@ executes plans with TensorFlow operations. A mapped dataset can therefore be sav
 can run in the workers of a tf.data service.
 """
 
+from functools import reduce
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,13 @@ import numpy as np
 from ..bands import format_bands
 from ..engine import Execution, check_image
 from ..engine.arrays import SUPPORTED
+from ..engine.value_tests import (
+    MIN_FRACTIONS,
+    MIN_PIXELS,
+    above_limit_message,
+    check_values,
+    divided_message,
+)
 from ..errors import ChannelError, DTypeError, LayoutError
 from ..extras import require_extra
 from ..layouts import describe
@@ -32,6 +40,9 @@ Element = Any
 
 # The supported dtypes: TensorFlow dtype -> NumPy dtype.
 DTYPES = {tf.as_dtype(name): np.dtype(name) for name in sorted(SUPPORTED)}
+
+# About so many rows of an image are examined before all of its pixels are.
+SAMPLED_ROWS = 8
 
 __all__ = ["ToBackbone"]
 
@@ -59,7 +70,8 @@ class ToBackbone:
     ------
     RangeError
         If a source does not declare its range. In `Dataset.map`, if the dtype of the
-        image cannot represent the declared range.
+        image cannot represent the declared range. In eager mode, if values contradict
+        the source.
     ChannelError
         If no plan is given, or if two plans have different targets or take images of
         the same number of bands and the same dtype. In `Dataset.map`, if no plan
@@ -74,9 +86,12 @@ class ToBackbone:
 
     Notes
     -----
-    Errors are raised when `Dataset.map` is called, with one exception: if the number of
-    bands is unknown until the dataset runs, TensorFlow checks it at run time and raises
-    `tf.errors.InvalidArgumentError`.
+    Errors are raised when `Dataset.map` is called, except for those that depend on the
+    elements. When the dataset runs, assertions raise
+    `tf.errors.InvalidArgumentError` if a number of bands that was unknown is wrong, or
+    if values contradict the source: integers above twice the white of ``bits``, and
+    images that an earlier step has already divided. XLA leaves assertions out, so a
+    function with ``jit_compile=True`` tests no values.
 
     If the static shape is fully known, XLA compiles the conversion once per dataset.
     Otherwise nothing is compiled, because every image size would need a compilation.
@@ -172,7 +187,9 @@ class ToBackbone:
         execution = plan._execution(DTYPES[x.dtype])
         if x.shape[self.axis] is None:
             x = _check_bands_at_run_time(x, self.axis, plan)
-        result = _run(execution, x, self.axis)
+        checks = _value_checks(execution, x, self.axis)
+        with tf.control_dependencies(checks):
+            result = tf.identity(_run(execution, x, self.axis))
         # Broadcasting and reshaping lose the static shape.
         result.set_shape(_with_band_count(x, self.axis, len(plan.target.bands)))
         return result
@@ -340,6 +357,146 @@ def _with_band_count(x: Tensor, axis: int, count: int) -> list[int | None]:
     shape: list[int | None] = x.shape.as_list()
     shape[axis] = count
     return shape
+
+
+def _value_checks(execution: Execution, x: Tensor, axis: int) -> list[Any]:
+    """Return assertions for a graph that the values of ``x`` fit the source.
+
+    They have the limits and the messages of `graypipe.engine.value_tests`, which
+    decides in eager mode. XLA leaves assertions out.
+
+    Raises
+    ------
+    RangeError
+        In eager mode, if values contradict the source.
+    """
+    spec = execution.spec
+    details: list[Any] = []
+    if spec.highest is not None:
+        highest = tf.reduce_max(x)
+        is_refused = _is_above_limit(execution, x, axis, highest)
+        message = above_limit_message(min(spec.highest))
+        details = ["The highest value:", highest]
+    elif spec.undivided_bands:
+        is_refused = _is_divided(execution, x, axis)
+        message = divided_message(execution.source_dtype)
+    else:
+        return []
+    if tf.inside_function():
+        is_accepted = tf.logical_not(is_refused)
+        return [tf.debugging.Assert(is_accepted, [f"{message}.", *details])]
+    if is_refused:
+        planes = np.moveaxis(x.numpy(), axis, 0)
+        check_values(spec, execution.source_dtype, planes, x.shape.rank - 3)
+    return []
+
+
+def _is_above_limit(
+    execution: Execution, x: Tensor, axis: int, highest: Tensor
+) -> Tensor:
+    """Return whether integers of ``x`` are above the limit of their band.
+
+    Only if ``highest``, the maximum of ``x``, is above a limit, it has to be decided
+    whether it belongs to a band that is read and is no nodata.
+    """
+    top = x.dtype.max
+    limits = [min(int(limit), top) for limit in execution.spec.highest or ()]
+
+    def is_above() -> Tensor:
+        results = []
+        for band, (plane, is_counted) in _tested_planes(
+            execution, x, axis, execution.spec.bands_read
+        ).items():
+            results.append(tf.reduce_any(is_counted & (plane > limits[band])))
+        return tf.reduce_any(results)
+
+    return tf.cond(highest > min(limits), is_above, lambda: tf.constant(False))
+
+
+def _is_divided(execution: Execution, x: Tensor, axis: int) -> Tensor:
+    """Return whether an earlier step has apparently divided an image of ``x``.
+
+    Most images hold a value outside of [0, 1] in a few of their rows. Of the others,
+    all pixels are read.
+    """
+    pixel_axes = [a for a in (-3, -2, -1) if a != axis]
+    height, width = (tf.shape(x)[a] for a in pixel_axes)
+    bands = execution.spec.undivided_bands
+
+    def is_inside(image: Tensor) -> Tensor:
+        """Return, for each image, whether all values lie in [0, 1]."""
+        results = []
+        for plane, is_counted in _tested_planes(execution, image, axis, bands).values():
+            is_outside = is_counted & ((plane < 0) | (plane > 1))
+            results.append(tf.reduce_any(is_outside, [-2, -1]))
+        return tf.logical_not(tf.reduce_any(results, 0))
+
+    def is_any_divided() -> Tensor:
+        is_suspect = is_inside(x)
+        return tf.cond(
+            tf.reduce_any(is_suspect),
+            lambda: tf.reduce_any(is_suspect & are_fractions()),
+            lambda: tf.constant(False),
+        )
+
+    def are_fractions() -> Tensor:
+        """Return, for each image, whether enough values are fractions that differ."""
+        counts, fraction_counts, varies = [], [], []
+        for plane, is_counted in _tested_planes(execution, x, axis, bands).values():
+            is_fraction = is_counted & (plane > 0) & (plane < 1)
+            counts.append(_count(is_counted))
+            fraction_counts.append(_count(is_fraction))
+            lowest = tf.where(is_fraction, plane, tf.ones_like(plane))
+            highest = tf.where(is_fraction, plane, tf.zeros_like(plane))
+            varies.append(
+                tf.reduce_min(lowest, [-2, -1]) < tf.reduce_max(highest, [-2, -1])
+            )
+        fractions = tf.add_n(fraction_counts)
+        others = tf.add_n(counts) - fractions
+        are_most = fractions >= tf.maximum(others, MIN_FRACTIONS)
+        return tf.reduce_any(varies, 0) & are_most
+
+    rows = tf.range(height // (2 * SAMPLED_ROWS), height, height // SAMPLED_ROWS + 1)
+    sample = tf.gather(x, rows, axis=pixel_axes[0])
+    has_pixels = height * width >= MIN_PIXELS
+    is_suspect = has_pixels & tf.reduce_any(is_inside(sample))
+    return tf.cond(is_suspect, is_any_divided, lambda: tf.constant(False))
+
+
+def _count(mask: Tensor) -> Tensor:
+    """Return the number of pixels that are set in each image of ``mask``."""
+    return tf.math.count_nonzero(mask, [-2, -1])
+
+
+def _tested_planes(
+    execution: Execution, x: Tensor, axis: int, bands: tuple[int, ...]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Return each of ``bands``, and the mask of its values that are finite and valid.
+
+    In TensorFlow, reductions along all axes but a short last one are slow, so bands
+    are taken apart.
+    """
+    spec = execution.spec
+    is_missing = {}
+    for band, nodata in spec.stored_nodata(execution.source_dtype).items():
+        plane = tf.gather(x, band, axis=axis)
+        if np.isnan(nodata):
+            is_missing[band] = tf.math.is_nan(plane)
+        else:
+            is_missing[band] = tf.equal(plane, nodata)
+    if is_missing and not isinstance(spec.nodata, tuple):
+        is_missing = dict.fromkeys(bands, reduce(tf.logical_or, is_missing.values()))
+    planes = {}
+    for band in bands:
+        plane = tf.gather(x, band, axis=axis)
+        if x.dtype.is_floating:
+            is_counted = tf.math.is_finite(plane)
+        else:
+            is_counted = tf.ones_like(plane, tf.bool)
+        if band in is_missing:
+            is_counted &= tf.logical_not(is_missing[band])
+        planes[band] = plane, is_counted
+    return planes
 
 
 def _run(execution: Execution, x: Tensor, axis: int) -> Tensor:

@@ -156,20 +156,26 @@ def divided_message(dtype: np.dtype[Any]) -> str:
         "between 0 and 1, most of them fractions: an earlier step has already divided "
         "them, such as ToDtype(scale=True), ToFloat or convert_image_dtype. Remove "
         "that step, or, if it has divided by white, declare range=(0, 1). If the files "
-        f"store such values, declare dtype={dtype.name!r} beside the range in the "
+        f"store such values, declare dtype=np.{dtype.name} beside the range in the "
         "source"
     )
 
 
-def above_limit_message(limit: float, highest: int) -> str:
+def above_limit_message(limit: float, highest: int | None = None) -> str:
     """Return the error message for integers above ``limit``, twice the declared white.
 
-    ``highest`` is their maximum.
+    ``highest`` is their maximum, or None if the message is written before the pixels
+    are known, for a graph.
     """
-    bits = highest.bit_length()
+    if highest is None:
+        extent, advice = f"above {limit:.0f}", "those of the highest value, such as "
+        bits = 16
+    else:
+        extent, advice = f"up to {highest}", ""
+        bits = highest.bit_length()
     return (
         f"the source declares a white of {limit / 2:.0f}, but the image holds integers "
-        f"up to {highest}, so its values have more bits: declare bits={bits} or "
+        f"{extent}, so its values have more bits: declare {advice}bits={bits} or "
         f"range=(0, {2**bits - 1}) in the source. To convert all values above white as "
         "white, declare clip=True"
     )

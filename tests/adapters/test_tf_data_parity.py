@@ -215,7 +215,8 @@ def test_xla_rounds_ties_to_even(span):
 
 def test_64_bit_integers_are_moved_unchanged():
     image = np.array([[[1, 2**63 - 1]], [[3, -(2**63)]]])
-    plan = gp.plan(gp.Source("AB", range=(0, 1)), gp.Target("BA", "HWC", "int64"))
+    target = gp.Target("BA", "HWC", "int64", range=(0, 2))
+    plan = gp.plan(gp.Source("AB", range=(0, 2)), target)
     for mode, run in MODES.items():
         np.testing.assert_array_equal(
             run(ToBackbone(plan), image, -1), image[..., ::-1], mode

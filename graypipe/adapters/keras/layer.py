@@ -95,6 +95,9 @@ class ChannelLayer(keras.Layer):  # type: ignore[misc]  # Keras is untyped
     computes in float32, or in float64 if the plan does, even under mixed precision;
     the next layer casts its own input. Masks are passed on.
 
+    Unlike `Plan.batch`, the layer does not test whether values contradict the source,
+    because they are on a device or in a compiled graph.
+
     To load a saved model, import this module first: Keras does not import it.
 
     Examples
