@@ -1,17 +1,51 @@
 """A lock on an output folder, so that two jobs never write to it at the same time."""
 
-import fcntl
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import GraypipeError
 from .files import write_error
 
 LOCK_NAME = "graypipe.lock"
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Other processes cannot read a locked byte. This one is behind the content.
+    LOCKED_BYTE = 4096
+
+    def _lock(descriptor: int) -> None:
+        """Lock a file; raise BlockingIOError if another process has locked it."""
+        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from None
+
+    def _release(path: Path, descriptor: int) -> None:
+        """Unlock the file, and remove it unless another process has opened it."""
+        # Windows does not remove open files.
+        os.close(descriptor)
+        with suppress(OSError):
+            path.unlink()
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        """Lock a file; raise BlockingIOError if another process has locked it."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _release(path: Path, descriptor: int) -> None:
+        """Remove the file and unlock it."""
+        # Remove it while the lock is held: nobody else can have acquired it.
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -50,9 +84,7 @@ def locked(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Remove the file while the lock is held: nobody else can have acquired it.
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        _release(path, descriptor)
 
 
 def _acquire(path: Path) -> int:
@@ -63,13 +95,14 @@ def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             # The former holder may have removed the file after it was opened here; the
             # lock of a removed file protects nothing.
             if _is_file_at(path, descriptor):
                 holder = {"pid": os.getpid(), "host": socket.gethostname()}
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+                os.ftruncate(descriptor, 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, json.dumps(holder).encode())
                 return descriptor
         except BaseException:
             os.close(descriptor)
