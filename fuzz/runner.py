@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-TARGETS = ("files", "json", "arrays")
+TARGETS = ("files", "changes", "json", "arrays")
 
 # A case that takes longer is a hang. Compiling a kernel takes about two seconds.
 HANG_SECONDS = 60

@@ -11,7 +11,7 @@ from fuzz import runner
 from fuzz.__main__ import main
 
 
-@pytest.mark.parametrize("target", ["files", "json"])
+@pytest.mark.parametrize("target", ["files", "changes", "json"])
 def test_a_target_runs_without_failures(target, capsys):
     assert main([target, "--cases", "40", "--seed", "7"]) == 0
     assert f"{target}: 40 cases" in capsys.readouterr().out
