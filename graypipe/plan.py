@@ -25,6 +25,7 @@ from .errors import (
     ChannelError,
     CopyRequiredError,
     DTypeError,
+    GraypipeError,
     LayoutError,
     RangeError,
 )
@@ -38,6 +39,9 @@ from .validation import set_fields
 
 Array = NDArray[Any]
 P = ParamSpec("P")
+
+# Fields of sources and targets that change no value. The sensor names bands.
+NOT_IN_FINGERPRINT = ("layout", "sensor")
 
 
 @dataclass(frozen=True)
@@ -495,10 +499,53 @@ class Plan:
 
         record = self._record()
         for part in ("source", "target"):
-            record[part].pop("layout", None)
-        # The sensor names bands; it changes no value.
-        record["source"].pop("sensor", None)
+            for name in NOT_IN_FINGERPRINT:
+                record[part].pop(name, None)
         return sha256(serialization.to_text(record).encode()).hexdigest()
+
+    def check(self, stored: str) -> None:
+        """Raise an error unless a stored plan produces the values of this one.
+
+        Call it at inference with what was stored in training. Layouts may differ.
+
+        Parameters
+        ----------
+        stored : str
+            Fingerprint of a plan, or the output of `to_json`, with which the error
+            states what differs.
+
+        Raises
+        ------
+        GraypipeError
+            If the stored plan differs, or if ``stored`` is neither.
+        ChannelError
+            If ``stored`` is damaged JSON.
+
+        Examples
+        --------
+        >>> import graypipe as gp
+        >>> trained = gp.plan(gp.Source("gray", bits=12), "imagenet")
+        >>> trained.with_layouts(target="HWC").check(trained.fingerprint)
+        >>> other = gp.plan(gp.Source("gray", bits=8), "imagenet")
+        >>> other.check(trained.to_json())  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        graypipe.errors.GraypipeError: the stored plan differs: source.bits is 12...
+        """
+        if isinstance(stored, str) and stored.lstrip().startswith("{"):
+            other = Plan.from_json(stored)
+            if other.fingerprint != self.fingerprint:
+                raise GraypipeError(_difference_message(other, self))
+        elif not _is_fingerprint(stored):
+            raise GraypipeError(
+                "expected a fingerprint of 64 hexadecimal digits or the JSON of a "
+                f"plan, got {describe_value(stored)}: store plan.to_json()"
+            )
+        elif stored != self.fingerprint:
+            raise GraypipeError(
+                f"the stored plan has the fingerprint {stored[:12]}..., this one "
+                f"{self.fingerprint[:12]}...: use the stored plan, or check its JSON, "
+                "plan.check(text), to see what differs"
+            )
 
     def _record(self) -> dict[str, Any]:
         """Return the plan as a JSON-serialisable dict; omit a default ``via``."""
@@ -670,6 +717,40 @@ class Plan:
     def __getstate__(self) -> dict[str, Any]:
         # Cached executions hold compiled kernels, which cannot be pickled.
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _is_fingerprint(value: object) -> bool:
+    """Return whether ``value`` is 64 hexadecimal digits, as in a fingerprint."""
+    return (
+        isinstance(value, str)
+        and len(value) == 64
+        and set(value) <= set("0123456789abcdef")
+    )
+
+
+def _difference_message(stored: Plan, plan: Plan) -> str:
+    """Return the error message for a stored plan with other values than ``plan``."""
+    differences = []
+    for part in ("source", "target"):
+        theirs, ours = getattr(stored, part), getattr(plan, part)
+        for field in fields(ours):
+            name = field.name
+            their_value = serialization.without_nan(getattr(theirs, name))
+            our_value = serialization.without_nan(getattr(ours, name))
+            if name not in NOT_IN_FINGERPRINT and their_value != our_value:
+                differences.append(
+                    f"{part}.{name} is {describe_value(their_value)}, not "
+                    f"{describe_value(our_value)}"
+                )
+    if stored.via != plan.via:
+        differences.append("via, the map of the bands, is another one")
+    shown = "; ".join(differences[:3])
+    if len(differences) > 3:
+        shown += f"; and {len(differences) - 3} more"
+    return (
+        f"the stored plan differs: {shown}. Use the stored plan, "
+        "gp.Plan.from_json(text), or train again with this one"
+    )
 
 
 def _several_arguments_error(*arguments: object) -> DTypeError:

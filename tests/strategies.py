@@ -1,7 +1,10 @@
 """What property tests draw: images of every dtype, layout and stride, and plans for them."""
 
 import numpy as np
+import oracle
 from hypothesis import strategies as st
+
+import graypipe as gp
 
 DTYPES = [
     "bool",
@@ -21,6 +24,8 @@ INTEGERS = [name for name in DTYPES if "float" not in name and name != "bool"]
 FLOATS = ["float16", "float32", "float64"]
 ORDERS = ["=", ">"]
 STRIDES = ["contiguous", "fortran", "crop", "flip", "every other", "read-only"]
+
+NAMES = "RGBYN"
 
 LAYOUTS = ["HW", "HWC", "CHW", "HCW", "NHW", "NHWC", "NCHW", "NTHW", "NDHWC", "TCHW"]
 
@@ -87,3 +92,89 @@ def shape_of(layout, count, rng):
         "C": count,
     }
     return tuple(sizes[letter] for letter in layout)
+
+
+def ranges_for(data, dtype, count, rng):
+    """Draw one (black, white) per band that ``dtype`` can hold, reversed at times."""
+    info = (
+        None
+        if np.dtype(dtype).kind == "f"
+        else np.iinfo(dtype)
+        if dtype != "bool"
+        else None
+    )
+    low, high = (
+        (0.0, 1.0)
+        if info is None
+        else (float(max(info.min, -(2**40))), float(min(info.max, 2**40)))
+    )
+    pairs = []
+    for _ in range(count):
+        a, b = sorted(rng.uniform(low, high, 2))
+        a, b = (round(a), round(b)) if info is not None else (a, b)
+        pairs.append((b, a) if data.draw(st.booleans()) else (a, b))
+    return [pair if pair[0] != pair[1] else (low, high) for pair in pairs]
+
+
+@st.composite
+def cases(draw, dtypes=DTYPES, target_dtypes=DTYPES):
+    """Draw a source, a target, the map between them and an image."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dtype = draw(st.sampled_from(dtypes))
+    layout = draw(st.sampled_from(LAYOUTS))
+    count = draw(st.integers(1, 5)) if "C" in layout else 1
+    made = draw(st.integers(1, 4))
+    out_layout = draw(target_layouts(layout, made > 1))
+    bands, outputs = tuple(NAMES[:count]), tuple("XYZV"[:made])
+    via = rng.uniform(-1, 1, (made, count)) * rng.integers(0, 2, (made, count))
+    ranges = ranges_for(_Drawn(draw), dtype, count, rng)
+    shape = shape_of(layout, count, rng)
+    low, high = min(map(min, ranges)), max(map(max, ranges))
+    image = stored(rng, shape, dtype, low, high)
+    values = [None, None, image.ravel()[0].item(), float("nan")]
+    nodata = draw(st.sampled_from(values))
+    if draw(st.booleans()):
+        nodata = tuple(draw(st.sampled_from(values)) for _ in range(count))
+    if np.dtype(dtype).kind == "f" and draw(st.booleans()):
+        image.ravel()[rng.integers(0, image.size)] = np.nan
+    image = strided(
+        image, draw(st.sampled_from(STRIDES)), draw(st.sampled_from(ORDERS))
+    )
+    source = gp.Source(
+        bands, layout, range=ranges, clip=draw(st.booleans()), nodata=nodata
+    )
+    target = gp.Target(
+        outputs,
+        out_layout,
+        draw(st.sampled_from(target_dtypes)),
+        range=draw(st.sampled_from([(0, 1), (0, 255), (-1, 1), (1, 0)])),
+        mean=draw(st.sampled_from([0, 0.5, tuple(rng.uniform(0, 1, made))])),
+        std=draw(st.sampled_from([1, 0.5, tuple(rng.uniform(0.1, 1, made))])),
+    )
+    return image, source, target, gp.ChannelMap(via, inputs=bands, outputs=outputs)
+
+
+class _Drawn:
+    def __init__(self, draw):
+        self.draw = draw
+
+
+def expected(image, source, target, via):
+    """Return (y, scale) of the oracle for a case."""
+    kept = "".join(
+        letter for letter in source.layout if letter not in target.layout + "C"
+    )
+    return oracle.plan(
+        image,
+        layout=source.layout,
+        out_layout=kept + target.layout,
+        ranges=source.range
+        if isinstance(source.range[0], tuple)
+        else [source.range] * len(source.bands),
+        via=via.matrix,
+        mean=target.mean,
+        std=target.std,
+        target_range=target.range,
+        clip=source.clip,
+        nodata=source.nodata,
+    )

@@ -303,6 +303,68 @@ def test_the_fingerprint_is_of_values_not_of_layouts():
     )
 
 
+def test_check_takes_the_fingerprint_and_the_json_of_equal_plans():
+    plan = gp.plan(gp.Source("RGB", bits=8), "imagenet")
+    other_layouts = plan.with_layouts("CHW", "HWC")
+    for stored in (plan, other_layouts):
+        assert plan.check(stored.fingerprint) is None
+        assert plan.check(stored.to_json()) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "via", "difference"),
+    [
+        (gp.Source("RGB", bits=12), "imagenet", None, "source.bits is 12, not 8"),
+        (
+            gp.Source("RGB", range=(0, 9), clip=True),
+            "imagenet",
+            None,
+            "source.bits is None, not 8; source.range is (0.0, 9.0), not None; "
+            "source.clip is True, not False.",
+        ),
+        (
+            gp.Source("RGB", bits=8, nodata=float("nan")),
+            "imagenet",
+            None,
+            "source.nodata is 'nan', not None",
+        ),
+        (gp.Source("RGB", bits=8), "unit", None, "target.mean is"),
+        (
+            gp.Source("RGB", bits=8),
+            "imagenet",
+            {"R": "G", "G": "G", "B": "B"},
+            "via, the map of the bands, is another one",
+        ),
+    ],
+)
+def test_check_says_what_differs(source, target, via, difference):
+    plan = gp.plan(gp.Source("RGB", bits=8), "imagenet")
+    stored = gp.plan(source, target, via)
+    with pytest.raises(gp.GraypipeError, match=re.escape(difference)) as raised:
+        plan.check(stored.to_json())
+    assert len(str(raised.value)) < 600
+    with pytest.raises(gp.GraypipeError, match="has the fingerprint"):
+        plan.check(stored.fingerprint)
+
+
+def test_check_lists_only_the_first_differences():
+    names = [f"band{number}" for number in range(300)]
+    via = {"Y": dict.fromkeys(names, 0.5)}
+    source = gp.Source(names, "CHW", range=[(0, n + 1) for n in range(300)], nodata=7)
+    stored = gp.plan(source, gp.Target(("Y",), dtype="float64", mean=0.5), via)
+    with pytest.raises(gp.GraypipeError, match="and 6 more") as raised:
+        gp.plan(gp.Source("gray", bits=8), "imagenet").check(stored.to_json())
+    assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("stored", ["", "f4aac0", "plan.json", None, b"{}", 0])
+def test_check_refuses_what_was_not_stored_by_a_plan(stored):
+    with pytest.raises(gp.GraypipeError, match=r"64 hexadecimal digits or the JSON"):
+        gp.plan("gray", "unit").check(stored)
+    with pytest.raises(gp.ChannelError, match="JSON"):
+        gp.plan("gray", "unit").check("{")
+
+
 def test_explain_says_how_the_image_is_read_and_what_is_done():
     text = gp.plan(gp.Source("gray", bits=12, nodata=0, clip=True), "imagenet").explain(
         (480, 640), "uint16"

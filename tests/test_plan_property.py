@@ -2,98 +2,11 @@
 
 import numpy as np
 import oracle
-import strategies as draws
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import cases, expected
 
 import graypipe as gp
-
-NAMES = "RGBYN"
-
-
-def ranges_for(data, dtype, count, rng):
-    """Draw one (black, white) per band that ``dtype`` can hold, reversed at times."""
-    info = (
-        None
-        if np.dtype(dtype).kind == "f"
-        else np.iinfo(dtype)
-        if dtype != "bool"
-        else None
-    )
-    low, high = (
-        (0.0, 1.0)
-        if info is None
-        else (float(max(info.min, -(2**40))), float(min(info.max, 2**40)))
-    )
-    pairs = []
-    for _ in range(count):
-        a, b = sorted(rng.uniform(low, high, 2))
-        a, b = (round(a), round(b)) if info is not None else (a, b)
-        pairs.append((b, a) if data.draw(st.booleans()) else (a, b))
-    return [pair if pair[0] != pair[1] else (low, high) for pair in pairs]
-
-
-@st.composite
-def cases(draw):
-    """Draw a source, a target, the map between them and an image."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    dtype = draw(st.sampled_from(draws.DTYPES))
-    layout = draw(st.sampled_from(draws.LAYOUTS))
-    count = draw(st.integers(1, 5)) if "C" in layout else 1
-    made = draw(st.integers(1, 4))
-    out_layout = draw(draws.target_layouts(layout, made > 1))
-    bands, outputs = tuple(NAMES[:count]), tuple("XYZV"[:made])
-    via = rng.uniform(-1, 1, (made, count)) * rng.integers(0, 2, (made, count))
-    ranges = ranges_for(_Drawn(draw), dtype, count, rng)
-    shape = draws.shape_of(layout, count, rng)
-    low, high = min(map(min, ranges)), max(map(max, ranges))
-    image = draws.stored(rng, shape, dtype, low, high)
-    values = [None, None, image.ravel()[0].item(), float("nan")]
-    nodata = draw(st.sampled_from(values))
-    if draw(st.booleans()):
-        nodata = tuple(draw(st.sampled_from(values)) for _ in range(count))
-    if np.dtype(dtype).kind == "f" and draw(st.booleans()):
-        image.ravel()[rng.integers(0, image.size)] = np.nan
-    image = draws.strided(
-        image, draw(st.sampled_from(draws.STRIDES)), draw(st.sampled_from(draws.ORDERS))
-    )
-    source = gp.Source(
-        bands, layout, range=ranges, clip=draw(st.booleans()), nodata=nodata
-    )
-    target = gp.Target(
-        outputs,
-        out_layout,
-        draw(st.sampled_from(draws.DTYPES)),
-        range=draw(st.sampled_from([(0, 1), (0, 255), (-1, 1), (1, 0)])),
-        mean=draw(st.sampled_from([0, 0.5, tuple(rng.uniform(0, 1, made))])),
-        std=draw(st.sampled_from([1, 0.5, tuple(rng.uniform(0.1, 1, made))])),
-    )
-    return image, source, target, gp.ChannelMap(via, inputs=bands, outputs=outputs)
-
-
-class _Drawn:
-    def __init__(self, draw):
-        self.draw = draw
-
-
-def expected(image, source, target, via):
-    kept = "".join(
-        letter for letter in source.layout if letter not in target.layout + "C"
-    )
-    return oracle.plan(
-        image,
-        layout=source.layout,
-        out_layout=kept + target.layout,
-        ranges=source.range
-        if isinstance(source.range[0], tuple)
-        else [source.range] * len(source.bands),
-        via=via.matrix,
-        mean=target.mean,
-        std=target.std,
-        target_range=target.range,
-        clip=source.clip,
-        nodata=source.nodata,
-    )
 
 
 @settings(max_examples=200, deadline=None)

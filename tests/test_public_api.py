@@ -50,6 +50,7 @@ SIGNATURES = {
     "Plan.invert": "(self, x, *, dtype=None)",
     "Plan.explain": "(self, shape=None, dtype=None)",
     "Plan.with_layouts": "(self, source=None, target=None)",
+    "Plan.check": "(self, stored)",
     "Plan.to_json": "(self)",
     "Plan.from_json": "(text)",
     "Plans": "(*plans)",

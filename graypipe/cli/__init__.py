@@ -3,6 +3,7 @@
     graypipe convert IMAGES OUT --source gray --target imagenet --to npy
     graypipe demo
     graypipe explain --source gray:12 --target imagenet
+    graypipe export --plan plan.json --model model.onnx --to deployed.onnx
     graypipe inspect IMAGES
     graypipe stats IMAGES --source gray
     graypipe --version
@@ -19,7 +20,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from ..errors import GraypipeError
-from . import convert, demo, explain, inspect, stats
+from . import convert, demo, explain, export, inspect, stats
 
 # The exit code of a command that Ctrl-C ended: 128 + SIGINT, as in shells.
 INTERRUPTED = 130
@@ -29,6 +30,7 @@ COMMANDS = {
     "convert": (convert, "convert all images of a folder with a plan"),
     "demo": (demo, "convert sample images, check the results and draw them"),
     "explain": (explain, "describe what a plan does with an image"),
+    "export": (export, "write a plan as an ONNX model, alone or in front of a model"),
     "inspect": (inspect, "list image files, how they are read, and likely problems"),
     "stats": (stats, "compute the statistics of every band of a data set"),
 }

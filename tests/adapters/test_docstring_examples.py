@@ -9,6 +9,8 @@ MODULES = [
     "graypipe.adapters.keras",  # ChannelLayer, whose __module__ is the public path
     "graypipe.adapters.keras.fold",
     "graypipe.adapters.keras.transfer",
+    "graypipe.adapters.onnx.merge",
+    "graypipe.adapters.onnx.model",
     "graypipe.adapters.tf_data",
     "graypipe.adapters.torch.fold",
     "graypipe.adapters.torch.layer",

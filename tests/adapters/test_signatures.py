@@ -25,6 +25,9 @@ SIGNATURES = {
     "keras.compare": "(model, plan, folded, folded_plan)",
     "keras.transfer_into": TRANSFER,
     "jax.apply": "(plan)",
+    "onnx.to_onnx": "(plan, *, dtype=None, opset=None)",
+    "onnx.prepend": "(model, plan, *, input=None, dtype=None)",
+    "onnx.plan_of": "(model)",
 }
 
 
@@ -41,7 +44,9 @@ def test_signatures_are_as_documented(path):
     assert inspect.getdoc(public)
 
 
-@pytest.mark.parametrize("path", [path for path in SIGNATURES if "torch" in path])
+@pytest.mark.parametrize(
+    "path", [path for path in SIGNATURES if "torch" in path or "onnx" in path]
+)
 def test_public_objects_name_their_public_module(path):
     module, name = path.split(".")
     public = getattr(import_module(f"graypipe.adapters.{module}"), name)

@@ -6,6 +6,7 @@ CORE_PAGES = ["README.md", "docs/how-to.md"]
 # By test_framework_pages.py, with every extra installed.
 FRAMEWORK_PAGES = [
     "docs/albumentations.md",
+    "docs/deployment.md",
     "docs/fitting.md",
     "docs/inspect.md",
     "docs/jax.md",

@@ -11,6 +11,7 @@ from numpydoc.validate import validate
 
 import graypipe
 import graypipe.adapters.keras
+import graypipe.adapters.onnx
 import graypipe.adapters.torch
 import graypipe.adapters.torchvision
 
@@ -21,6 +22,7 @@ PUBLIC_NAMES = {
     "graypipe.adapters.albumentations": ["ToBackbone"],
     "graypipe.adapters.jax": ["apply"],
     "graypipe.adapters.keras": graypipe.adapters.keras.__all__,
+    "graypipe.adapters.onnx": graypipe.adapters.onnx.__all__,
     "graypipe.adapters.tf_data": ["ToBackbone"],
     "graypipe.adapters.torch": graypipe.adapters.torch.__all__,
     "graypipe.adapters.torchvision": graypipe.adapters.torchvision.__all__,

@@ -6,6 +6,7 @@ import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import rasterio
 import tifffile
@@ -48,6 +49,18 @@ def save_image(path, array, **options):
 
 def test_albumentations():
     run("docs/albumentations.md")
+
+
+def test_deployment(folder):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]>'
+        "net (float[N, 3, H, W] x) => (float[N, 3, 1, 1] y)"
+        "{ y = GlobalAveragePool(x) }"
+    )
+    onnx.save(model, folder / "model.onnx")
+    plan = gp.plan(gp.Source("gray", dtype="uint16", bits=12), "imagenet")
+    (folder / "plan.json").write_text(plan.to_json())
+    run("docs/deployment.md")
 
 
 def test_fitting(folder, rng):
