@@ -7,7 +7,7 @@ from ...errors import ChannelError, DTypeError, GraypipeError, LayoutError
 from ...extras import require_extra
 from ...messages import describe_value
 from ...plan import Plan
-from .._shared.plan_choice import index_by_band_count
+from ...plans import check_plan
 from .model import (
     PLAN_KEY,
     check_model,
@@ -81,7 +81,7 @@ def prepend(
     >>> merged.graph.input[0].name, plan_of(merged) == plan
     ('graypipe/image', True)
     """
-    index_by_band_count((plan,))
+    check_plan(plan)
     check_model(model)
     if PLAN_KEY in read_metadata(model):
         raise GraypipeError(

@@ -12,8 +12,9 @@ from ...errors import ChannelError, DTypeError, GraypipeError
 from ...extras import require_extra
 from ...messages import describe_value
 from ...plan import Plan
+from ...plans import check_plan
 from .._shared import elementwise
-from .._shared.plan_choice import check_range_declared, index_by_band_count
+from .._shared.declared_range import check_range_declared
 from .graph import OPS, Graph, Value
 
 with require_extra("onnx", "onnx"):
@@ -70,7 +71,7 @@ def to_onnx(
     >>> [axis.dim_param for axis in model.graph.input[0].type.tensor_type.shape.dim]
     ['N', 'H', 'W']
     """
-    index_by_band_count((plan,))
+    check_plan(plan)
     opset = check_opset(DEFAULT_OPSET if opset is None else opset)
     ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
     model = convert(plan, dtype, opset, ir_version, {})
