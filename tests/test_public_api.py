@@ -58,6 +58,7 @@ SIGNATURES = {
     "Plans.batch": "(self, images, *, out=None, threads=1)",
     "read": "(file, *, select=None, frame=None, alpha='error', orientation='error', **source)",
     "read_bands": "(files, *, bands=None, pattern=None, alpha='error', orientation='error', frame=None, **source)",
+    "weights.extend": "(kernel, bias, bands, *, of='RGB', new='zero', layout, sensor=None)",
     "weights.fold": "(kernel, bias, channel_map, *, layout, groups=1)",
     "weights.fold_exact": "(kernel, bias, channel_map, *, layout, groups=1)",
     "weights.transfer": "(target, source, *, rename=None, adapt=None)",

@@ -9,7 +9,7 @@ import pytest
 
 import graypipe as gp
 
-FOLD = "(model, plan, *, layer=None, exact=False)"
+FOLD = "(model, plan, *, layer=None, exact=False, new=None, of='RGB')"
 TRANSFER = "(model, source, *, rename=None, freeze=False, adapt=None)"
 
 SIGNATURES = {

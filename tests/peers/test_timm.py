@@ -7,6 +7,7 @@ import torch
 from imagenet import MEAN, STD
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.models import adapt_input_conv
 
 import graypipe as gp
 
@@ -132,3 +133,12 @@ def test_a_plan_takes_a_model():
     np.testing.assert_allclose(
         gp.plan("gray", model)(GRAY), expected, rtol=0, atol=4e-6
     )
+
+
+def test_timm_tiles_the_kernels_and_extend_keeps_them():
+    kernel = torch.randn(8, 3, 7, 7)
+    tiled = adapt_input_conv(4, kernel)
+    assert torch.equal(tiled, kernel[:, [0, 1, 2, 0]] * 0.75)
+    extended, _ = gp.weights.extend(kernel, None, "RGBN", layout="OIHW")
+    assert (extended[:, :3] == kernel.numpy()).all()
+    assert not extended[:, 3].any()

@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import weights
-from ...channel_map import ChannelMap
+from ...channel_map import Bands, ChannelMap
 from ...engine import limits
 from ...errors import ChannelError, DTypeError, RangeError
 from ...plan import Plan
@@ -49,6 +49,7 @@ from ...plan import plan as build_plan
 from ...plans import check_plan
 from ...source import Source
 from ...target import Target
+from ...weights.extend import extension_map
 from .declared_range import check_range_declared
 
 Array = NDArray[Any]
@@ -105,6 +106,36 @@ def check_foldable(plan: Plan, *, exact: bool) -> None:
             f"exact=True appends a band {CONSTANT_BAND!r}, but the source already has "
             "a band of that name: rename the band of the source"
         )
+
+
+def extension_plan(plan: Plan, *, new: str, of: Bands) -> Plan:
+    """Return a plan whose fold extends a model to the bands that ``plan`` produces.
+
+    Parameters
+    ----------
+    plan : Plan
+        Plan that converts images to the input of the extended model.
+    new, of
+        The kernels of new bands, and the bands that the model reads, as for
+        `graypipe.weights.extend`.
+
+    Returns
+    -------
+    Plan
+        From the bands of the target of ``plan``, unchanged, to those of the model.
+
+    Raises
+    ------
+    ChannelError
+        As for `graypipe.weights.extend`.
+    """
+    bands = plan.target.bands
+    extension = extension_map(bands, of=of, new=new, sensor=plan.source.sensor)
+    return build_plan(
+        Source(bands, plan.target.layout, range=(0, 1)),
+        Target(extension.outputs, plan.target.layout, plan.target.dtype),
+        extension,
+    )
 
 
 def fold(

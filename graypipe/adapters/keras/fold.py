@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...channel_map import Bands
 from ...errors import ChannelError, LayoutError
 from ...extras import require_extra
 from ...plan import Plan
@@ -37,7 +38,13 @@ DROPPED_CONFIG_PREFIXES = ("depth", "pointwise", "lora")
 
 
 def fold_into(
-    model: Model, plan: Plan, *, layer: str | None = None, exact: bool = False
+    model: Model,
+    plan: Plan,
+    *,
+    layer: str | None = None,
+    exact: bool = False,
+    new: str | None = None,
+    of: Bands = "RGB",
 ) -> tuple[Model, Plan]:
     """Fold a plan into the first convolution of a Keras model.
 
@@ -62,6 +69,13 @@ def fold_into(
     exact : bool, default False
         Make the fold exact at zero-padded borders too. ``feed`` then appends a
         constant band "one" of value 1. Required if the source declares nodata.
+    new : {"zero", "nearest", "mean"}, optional
+        Extend the model first, to the bands of the target of ``plan``: those that it
+        does not know get the kernel that `graypipe.weights.extend` describes. By
+        default, the target has the bands that the model reads.
+    of : str or sequence of str, default "RGB"
+        With ``new``, the bands that the model reads, in order. If the source of the
+        plan was made from a sensor, the target may have any of their names.
 
     Returns
     -------
@@ -125,6 +139,9 @@ def fold_into(
     True
     """
     folding.check_foldable(plan, exact=exact)
+    if new is not None:
+        extension = folding.extension_plan(plan, new=new, of=of)
+        model, _ = fold_into(model, extension, layer=layer)
     stem = find_stem(model, layer)
     rank = len(stem.layer.kernel_size)
     plan = _with_target_layout(plan, rank, stem.layer.data_format)

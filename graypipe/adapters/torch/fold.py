@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...channel_map import Bands
 from ...errors import ChannelError, LayoutError
 from ...extras import require_extra
 from ...plan import Plan
@@ -24,7 +25,13 @@ Array = NDArray[Any]
 
 
 def fold_into(
-    model: nn.Module, plan: Plan, *, layer: str | None = None, exact: bool = False
+    model: nn.Module,
+    plan: Plan,
+    *,
+    layer: str | None = None,
+    exact: bool = False,
+    new: str | None = None,
+    of: Bands = "RGB",
 ) -> tuple[nn.Module, Plan]:
     """Fold a plan into the first convolution of a model.
 
@@ -56,6 +63,13 @@ def fold_into(
     exact : bool, default False
         Append a constant band "one" to the input, which makes the fold exact at
         zero-padded borders too. Required if the source has nodata.
+    new : {"zero", "nearest", "mean"}, optional
+        Extend the model first, to the bands of the target of ``plan``: those that it
+        does not know get the kernel that `graypipe.weights.extend` describes. By
+        default, the target has the bands that the model reads.
+    of : str or sequence of str, default "RGB"
+        With ``new``, the bands that the model reads, in order. If the source of the
+        plan was made from a sensor, the target may have any of their names.
 
     Returns
     -------
@@ -116,6 +130,9 @@ def fold_into(
     True
     """
     folding.check_foldable(plan, exact=exact)
+    if new is not None:
+        extension = folding.extension_plan(plan, new=new, of=of)
+        model, _ = fold_into(model, extension, layer=layer)
     image_layer = find_image_layer(model, len(plan.target.bands), layer)
     convolution = image_layer.layer
     bias = None

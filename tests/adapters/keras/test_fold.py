@@ -97,6 +97,33 @@ def test_folded_backbones_equal_the_originals_on_gray_images(name):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("new", ["zero", "nearest", "mean"])
+def test_models_are_extended_to_bands_that_they_do_not_know(new):
+    mean, std = (0.4, 0.5, 0.3, 0.2), (0.2, 0.1, 0.3, 0.25)
+    target = gp.Target(
+        ("blue", "green", "red", "nir"), "HWC", range=(0, 1), mean=mean, std=std
+    )
+    plan = gp.plan(gp.Source.from_sensor("naip"), target)
+    keras.utils.set_random_seed(3)
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(8, 3, name="stem")]
+    model = keras.Sequential([*layers, keras.layers.Dense(2)])
+    images = pixels(32, 4)
+
+    folded, feed = fold_into(model, plan, new=new, of="BGR")
+
+    x = (images[..., [2, 1, 0, 3]] / 255 - mean) / std
+    known, added = x[..., :3].copy(), x[..., 3]
+    if new == "nearest":
+        known[..., 2] = (known[..., 2] + added) / 2  # red
+    if new == "mean":
+        known += added[..., None] / 3
+    expected = model(known.astype(np.float32))
+    assert folded.input_shape == (None, 32, 32, 4)
+    assert feed.target.bands == ("red", "green", "blue", "nir")
+    assert [layer.name for layer in folded.layers] == ["stem", model.layers[-1].name]
+    assert relative(folded(feed.batch(images)), expected) <= 1e-5
+
+
 def test_a_stem_without_padding_is_exact():
     whole = backbone("Xception")
     model = keras.Model(whole.input, whole.get_layer("block2_sepconv1").output)
