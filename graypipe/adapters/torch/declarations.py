@@ -16,7 +16,17 @@ with require_extra("torch", "torch"):
     from torch import nn
 
 # Attributes of modules and configurations that declare the number of bands.
-BAND_COUNTS = ("num_channels", "in_channels", "in_chans", "input_channels")
+BAND_COUNTS = (
+    "num_channels",
+    "in_channels",
+    "in_chans",
+    "input_channels",
+    "stem_num_channels",
+)
+
+# Attributes that list the numbers of channels of successive layers; the first one is
+# the number of bands.
+CHANNEL_LISTS = ("stem_channels",)
 
 
 def declare_bands(model: nn.Module, layer: str, before: int, after: int) -> None:
@@ -92,3 +102,7 @@ def _replace_count(owner: Any, before: int, after: int) -> None:
     """Set the attributes of ``owner`` that declare ``before`` bands to ``after``."""
     for name in _declared(owner, before):
         setattr(owner, name, after)
+    for name in CHANNEL_LISTS:
+        channels = vars(owner).get(name)
+        if isinstance(channels, list | tuple) and list(channels[:1]) == [before]:
+            setattr(owner, name, [after, *channels[1:]])

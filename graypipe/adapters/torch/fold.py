@@ -13,6 +13,7 @@ from .._shared import folding
 from .._shared.folding import Comparison
 from .declarations import check_bias_is_saved, declare_bands
 from .evaluation import copy_model, evaluation_copy, match_model, run_model
+from .saved_input import record_input
 from .trace import CONVOLUTIONS, ImageLayer, find_image_layer
 from .transfer import KERNEL_LAYOUTS, to_array, to_dtype
 from .verify import check_only_reader
@@ -84,7 +85,9 @@ def fold_into(
         ``plan``, with its nodata and clip, to unit intensities minus a centre for each
         band, in layout CHW (or CDHW). The centres keep the error at zero padding small.
         ``feed`` depends on ``plan`` and ``exact`` alone: it is the same for every
-        model, so it also fits weights that were folded earlier and are loaded.
+        model, so it also fits weights that were folded earlier and are loaded. The
+        state dict of ``folded`` records the bands and centres, and ``load_state_dict``
+        raises a `ChannelError` if they differ from those of the model.
 
     Raises
     ------
@@ -154,6 +157,7 @@ def fold_into(
         folded.get_submodule(image_layer.name), kernel, bias, image_layer.name
     )
     declare_bands(folded, image_layer.name, bands, len(feed.target.bands))
+    record_input(folded.get_submodule(image_layer.name), feed)
     check_only_reader(model, folded, image_layer, len(feed.target.bands))
     _check_layer_outputs((model, folded), (plan, feed), image_layer, exact)
     return folded, feed

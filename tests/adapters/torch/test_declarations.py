@@ -68,6 +68,16 @@ def test_declared_numbers_of_bands_are_replaced(exact, bands):
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_names_of_other_configurations_are_replaced():
+    model = Model()
+    model.config.stem_num_channels = 3
+    model.config.stem_channels = (3, 32, 48)
+    folded, _ = fold_into(model, GRAY)
+    assert folded.config.stem_num_channels == 1
+    assert folded.config.stem_channels == [1, 32, 48]
+    assert model.config.stem_channels == (3, 32, 48)
+
+
 def test_a_bias_that_loading_would_ignore_is_refused():
     with pytest.raises(
         gp.ChannelError, match=r"from_pretrained would ignore.*exact=True"

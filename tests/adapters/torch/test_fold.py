@@ -369,6 +369,47 @@ def test_saved_weights_fit_a_model_that_is_folded_anew(geometry):
     assert inner.relative <= 1e-5
 
 
+RGBY_BLUE = gp.plan(gp.Source("RGBY", range=(0, 255)), "imagenet", RGBY["blue"])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (gp.plan(RGBY_BLUE.source, "inception", RGBY["blue"]), "adds -0.5"),
+        (
+            gp.plan(gp.Source("YRGB", range=(0, 255)), "imagenet", RGBY["blue"]),
+            r"for the bands \['R', 'G', 'B', 'Y'\]",
+        ),
+    ],
+    ids=["another centre", "another order"],
+)
+def test_weights_folded_for_another_input_are_refused(other, message, tmp_path):
+    build = GEOMETRIES["resnet"]
+    folded, _ = fold_into(net(build()).eval(), RGBY_BLUE)
+    torch.save({"model": folded.state_dict()}, tmp_path / "last.ckpt")
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["model"]
+    again, _ = fold_into(net(build()).eval(), other)
+    with pytest.raises(gp.ChannelError, match=rf"{message}.*call fold_into"):
+        again.load_state_dict(state)
+    # Scale and layout of the images do not change the input of the model.
+    twelve_bits = gp.Source("RGBY", "CHW", bits=12)
+    again, _ = fold_into(
+        net(build()).eval(), gp.plan(twelve_bits, "imagenet", RGBY["blue"])
+    )
+    again.load_state_dict(state)
+    assert torch.equal(again[0].weight, folded[0].weight)
+
+
+def test_a_model_folded_twice_records_the_last_input():
+    folded, _ = fold_into(net(GEOMETRIES["vgg"]()).eval(), RGBY_BLUE)
+    mix = {"R": "Y", "G": "Y", "B": "Y", "Y": "Y"}
+    unit = gp.Target("RGBY", "CHW", "float32")
+    twice, feed = fold_into(folded, gp.plan(gp.Source("Y", range=(0, 255)), unit, mix))
+    twice.load_state_dict(twice.state_dict())
+    folded.load_state_dict(folded.state_dict())
+    assert feed.target.bands == ("Y",)
+
+
 @pytest.mark.parametrize("kind", ["state_dict", "safetensors"])
 def test_a_folded_model_of_four_bands_is_saved_and_loaded(kind, tmp_path):
     plan = gp.plan(gp.Source("RGBY", range=(0, 255)), "imagenet", RGBY["blue"])
