@@ -29,8 +29,11 @@ from . import intrinsics, kernels
 
 
 def _source_hash() -> str:
-    """Return the hash of the source of all kernels, or "" if there is no source."""
-    digest = hashlib.sha256()
+    """Return a hash of the source of all kernels and of the version of numba.
+
+    Returns "" if there is no source.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
     for path in (kernels.__file__, intrinsics.__file__):
         try:
             digest.update(Path(path or "").read_bytes())
@@ -42,6 +45,9 @@ def _source_hash() -> str:
 # Read right after the import of the kernels: if the file is replaced later, the hash
 # must remain that of the source in memory.
 SOURCE_HASH = _source_hash()
+
+# Length of a SHA-256 hash.
+HASH_BYTES = 32
 
 # A process that is forked while another thread compiles would inherit numba's lock, but
 # not the thread that releases it. Forking therefore waits until nothing is compiled.
@@ -159,7 +165,8 @@ class KernelCache(FunctionCache):
 
     numba identifies a source file by its path, time and size only. Two versions of the
     package that share ``NUMBA_CACHE_DIR`` would overwrite each other's files, or run
-    each other's machine code. A folder for each source prevents that.
+    each other's machine code. A folder for each source and version of numba prevents
+    that.
 
     Entries that cannot be read are compiled again and overwritten, with one warning
     per process. Entries that cannot be written stay in memory.
@@ -212,14 +219,35 @@ class KernelCache(FunctionCache):
 
 
 class _CheckedFile(IndexDataCacheFile):
-    """Store a hash with the data: damaged machine code must never be run."""
+    """Store the hash of a file's content in front of it.
 
-    def _save_data(self, name: str, data: Any) -> None:
-        content = self._dump(data)
-        super()._save_data(name, (hashlib.sha256(content).digest(), content))
+    A damaged file is refused before it is unpickled or run: damaged pickles can raise
+    any error, claim any amount of memory, or load as something else.
+    """
+
+    def _load_index(self) -> Any:
+        try:
+            return self._read(self._index_path)
+        except FileNotFoundError:
+            return {}
+
+    def _save_index(self, overloads: Any) -> None:
+        self._write(self._index_path, overloads)
 
     def _load_data(self, name: str) -> Any:
-        digest, content = super()._load_data(name)
+        return self._read(self._data_path(name))
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._write(self._data_path(name), data)
+
+    def _read(self, path: str) -> Any:
+        stored = Path(path).read_bytes()
+        digest, content = stored[:HASH_BYTES], stored[HASH_BYTES:]
         if hashlib.sha256(content).digest() != digest:
-            raise ValueError("the hash of the machine code differs")
+            raise ValueError(f"the content of {path} does not match its hash")
         return pickle.loads(content)
+
+    def _write(self, path: str, value: Any) -> None:
+        content = self._dump(value)
+        with self._open_for_write(path) as file:
+            file.write(hashlib.sha256(content).digest() + content)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -218,6 +219,8 @@ DAMAGES = {
     "truncated": lambda content: content[: len(content) // 2],
     "empty": lambda content: content[:0],
     "garbage": lambda content: b"no pickle" + content,
+    "another pickle": lambda _: pickle.dumps({}),
+    "a pickle that claims 16 GiB": lambda _: b"\x80\x04Nr" + b"\xff\xff\xff\x3f" + b".",
     "one bit flipped": lambda content: (
         content[: len(content) // 2]
         + bytes([content[len(content) // 2] ^ 1])
@@ -257,11 +260,8 @@ def test_a_damaged_cache_is_rebuilt_with_one_warning(
         file.write_bytes(DAMAGES[damage](file.read_bytes()))
     again, messages = answer(start(PASS + WARNINGS, tmp_path))
     assert again == result
-    if (suffix, damage) == (".nbi", "one bit flipped"):
-        assert len(messages) <= 1  # the index may be readable, and name nothing
-    else:
-        (message,) = messages
-        assert str(files[0].parent) in message
+    (message,) = messages
+    assert str(files[0].parent) in message
     assert answer(start(PASS + WARNINGS, tmp_path)) == [result, []]
 
 

@@ -11,10 +11,12 @@ from fuzz import runner
 from fuzz.__main__ import main
 
 
-@pytest.mark.parametrize("target", ["files", "changes", "json"])
-def test_a_target_runs_without_failures(target, capsys):
-    assert main([target, "--cases", "40", "--seed", "7"]) == 0
-    assert f"{target}: 40 cases" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("target", "cases"), [("files", 40), ("changes", 40), ("json", 40), ("caches", 1)]
+)
+def test_a_target_runs_without_failures(target, cases, capsys):
+    assert main([target, "--cases", str(cases), "--seed", "7"]) == 0
+    assert f"{target}: {cases} cases" in capsys.readouterr().out
 
 
 def test_an_unknown_target_is_an_error(capsys):
@@ -44,7 +46,7 @@ def run_here(monkeypatch):
     """Return a function that runs cases of ``case`` in forked children."""
     context = runner.multiprocessing.get_context("fork")
     monkeypatch.setattr(runner.multiprocessing, "get_context", lambda _: context)
-    monkeypatch.setattr(runner, "HANG_SECONDS", 0.5)
+    monkeypatch.setitem(runner.TARGETS, "example", 0.5)
 
     def run(case):
         module = ModuleType("fuzz.example")
