@@ -17,6 +17,7 @@ MODULES = [
     "graypipe.adapters.torch.transfer",
     "graypipe.adapters.torch.verify",
     "graypipe.adapters.torchvision",
+    "graypipe.adapters.transformers",
 ]
 
 

@@ -28,6 +28,7 @@ SIGNATURES = {
     "onnx.to_onnx": "(plan, *, dtype=None, opset=None)",
     "onnx.prepend": "(model, plan, *, input=None, dtype=None)",
     "onnx.plan_of": "(model)",
+    "transformers.ImageProcessor": "(plan, *, size=None, crop_size=None, resample=<Resampling.BILINEAR: 2>, **kwargs)",
 }
 
 

@@ -18,6 +18,7 @@ FRAMEWORK_PAGES = [
     "docs/sum.md",
     "docs/tensorflow.md",
     "docs/torch.md",
+    "docs/transformers.md",
     "docs/weights.md",
 ]
 

@@ -14,6 +14,7 @@ import graypipe.adapters.keras
 import graypipe.adapters.onnx
 import graypipe.adapters.torch
 import graypipe.adapters.torchvision
+import graypipe.adapters.transformers
 
 # Where they are public: as graypipe.<name>, graypipe.weights.<name> and so on.
 PUBLIC_NAMES = {
@@ -25,6 +26,7 @@ PUBLIC_NAMES = {
     "graypipe.adapters.onnx": graypipe.adapters.onnx.__all__,
     "graypipe.adapters.tf_data": ["ToBackbone"],
     "graypipe.adapters.torch": graypipe.adapters.torch.__all__,
+    "graypipe.adapters.transformers": ["ImageProcessor"],
     "graypipe.adapters.torchvision": graypipe.adapters.torchvision.__all__,
 }
 

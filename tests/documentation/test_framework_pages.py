@@ -11,12 +11,15 @@ import pytest
 import rasterio
 import tifffile
 import torch
+from datasets import Dataset, Features, Value
+from datasets import Image as Picture
 from documentation.code_blocks import blocks_of, run_blocks
 from documentation.pages import FRAMEWORK_PAGES
 from image_sets import images, tree
 from imagenet import MEAN, STD
 from PIL import Image
 from pydicom.data import get_testdata_file
+from transformers import ResNetConfig, ResNetForImageClassification
 
 import graypipe as gp
 
@@ -182,6 +185,23 @@ def test_torch(folder, rng):
         stored=torch.from_numpy(rng.integers(0, 256, (6, 1, 32, 40), np.uint8)),
         labels=torch.arange(6),
         checkpoint_file=folder / "last.ckpt",
+    )
+
+
+def test_transformers(folder, rng, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    scans = list(rng.integers(0, 4096, (3, 260, 280), np.uint16))
+    features = Features({"image": Picture(), "label": Value("int64")})
+    pictures = [Image.fromarray(scan) for scan in scans]
+    save_image(folder / "photo.png", rng.integers(0, 256, (40, 50, 3), np.uint8))
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
+    run(
+        "docs/transformers.md",
+        scans=scans,
+        model=ResNetForImageClassification(config).eval(),
+        data_set=Dataset.from_dict(
+            {"image": pictures, "label": [0, 1, 0]}, features=features
+        ),
     )
 
 
