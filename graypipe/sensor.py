@@ -39,6 +39,9 @@ class Sensor:
         Stored value that marks missing data.
     dtype : str or None
         Dtype of the files; None if it varies.
+    statistics : str or None
+        Name of the `preset` that holds the mean and std which were published for such
+        images, or None. `BandStats.check` compares with them.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class Sensor:
     range: Pair | tuple[Pair, ...] | None
     nodata: float | None
     dtype: str | None
+    statistics: str | None
 
     def band(self, name: str) -> str:
         """Return the official name of a band.
@@ -153,6 +157,7 @@ def sensor(name: str) -> Sensor:
         range=facts.get("range"),
         nodata=facts.get("nodata"),
         dtype=facts.get("dtype"),
+        statistics=facts.get("statistics"),
     )
 
 

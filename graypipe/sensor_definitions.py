@@ -35,11 +35,14 @@ S2_L2A_BANDS = S2_BANDS[:10] + S2_BANDS[11:]
 
 # Sentinel-2 Products Specification Document 14.9: quantification value 10000, special
 # values 0 (nodata) and 65535 (saturated), 16-bit unsigned integers.
-S2_DTYPE_AND_NODATA = {"dtype": "uint16", "nodata": 0}
+S2 = {"dtype": "uint16", "nodata": 0}
 # Since processing baseline 04.00 of 25 January 2022, RADIO_ADD_OFFSET and
 # BOA_ADD_OFFSET are -1000: reflectance = (value - 1000) / 10000.
 S2_RANGE = (1000, 11000)
 S2_RANGE_BEFORE_04 = (0, 10000)
+# Published statistics of the bands: presets, with their sources there
+S2_L1C = {"bands": S2_BANDS, "statistics": "ssl4eo-s12-stats", **S2}
+S2_L2A = {"bands": S2_L2A_BANDS, "statistics": "terramind-1-s2l2a", **S2}
 
 # Names: USGS, LSDS-1822 (OLI and TIRS, level 1), LSDS-1328 (level 2). Common names and
 # wavelengths: stactools-packages/landsat @1ad6f86, fragments/oli_tirs; pan, cirrus and
@@ -114,7 +117,12 @@ ETM_L2_BANDS = (
 # Level 1 is calibrated radiance whose factors differ between scenes, so black and white
 # are those of the dtype. LSDS-1822: 16 bits, fill 0; LSDS-1414 and LSDS-1415: 8 bits,
 # fill 0.
-LANDSAT_8_L1 = {"dtype": "uint16", "nodata": 0, "range": (0, 65535)}
+LANDSAT_8_L1 = {
+    "dtype": "uint16",
+    "nodata": 0,
+    "range": (0, 65535),
+    "statistics": "clay-1.5-landsat-c2l1",
+}
 LANDSAT_5_L1 = {"dtype": "uint8", "nodata": 0, "range": (0, 255)}
 # Level 2: reflectance = value * 0.0000275 - 0.2, fill 0 (LSDS-1328, LSDS-1618;
 # stactools-packages/landsat @1ad6f86, sr-raster-bands.json). White is a reflectance of
@@ -125,7 +133,12 @@ LANDSAT_TEMPERATURE = (0, 65535)
 
 # Names and scale: NASA, HLS Product User Guide 2.0, tables of the data layers: int16,
 # scale 0.0001, fill -9999. The bands of S30 are those of Sentinel-2, in its order.
-HLS = {"dtype": "int16", "nodata": -9999, "range": (0, 10000)}
+HLS = {
+    "dtype": "int16",
+    "nodata": -9999,
+    "range": (0, 10000),
+    "statistics": "prithvi-eo-2",
+}
 # The thermal bands have a scale of 0.01 degrees Celsius, so their unit intensities
 # are 0 and 1 at 0 and 100 degrees. Wavelengths: those of OLI and TIRS. NIR is narrow in
 # L30, as B8A of S30 (terratorch @85467a9, HLSBands).
@@ -143,18 +156,10 @@ HLS_L30_BANDS = (
 )
 
 SENSORS: dict[str, dict[str, Any]] = {
-    "sentinel-2-l1c": {"bands": S2_BANDS, "range": S2_RANGE, **S2_DTYPE_AND_NODATA},
-    "sentinel-2-l1c-before-04.00": {
-        "bands": S2_BANDS,
-        "range": S2_RANGE_BEFORE_04,
-        **S2_DTYPE_AND_NODATA,
-    },
-    "sentinel-2-l2a": {"bands": S2_L2A_BANDS, "range": S2_RANGE, **S2_DTYPE_AND_NODATA},
-    "sentinel-2-l2a-before-04.00": {
-        "bands": S2_L2A_BANDS,
-        "range": S2_RANGE_BEFORE_04,
-        **S2_DTYPE_AND_NODATA,
-    },
+    "sentinel-2-l1c": {"range": S2_RANGE, **S2_L1C},
+    "sentinel-2-l1c-before-04.00": {"range": S2_RANGE_BEFORE_04, **S2_L1C},
+    "sentinel-2-l2a": {"range": S2_RANGE, **S2_L2A},
+    "sentinel-2-l2a-before-04.00": {"range": S2_RANGE_BEFORE_04, **S2_L2A},
     "landsat-5-c2-l1": {"bands": TM_L1_BANDS, **LANDSAT_5_L1},
     "landsat-5-c2-l2": {
         "bands": TM_L2_BANDS,
@@ -196,6 +201,7 @@ SENSORS: dict[str, dict[str, Any]] = {
         ),
         "range": (0, 255),
         "dtype": "uint8",
+        "statistics": "clay-1.5-naip",
     },
     # Dual polarisation over land (IW), backscatter converted to decibels: 10 * log10.
     # The range is that of olmoearth_pretrain 0.1.2, data/norm_configs/predefined.json,

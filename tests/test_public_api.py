@@ -15,6 +15,7 @@ SIGNATURES = {
     "BandStats.window": "(self, low, high)",
     "BandStats.normalization": "(self)",
     "BandStats.pca": "(self, outputs='RGB', like='imagenet')",
+    "BandStats.check": "(self, sensor)",
     "BandStats.to_json": "(self)",
     "BandStats.from_json": "(text)",
     "ChannelMap": "(matrix, offset=None, *, inputs, outputs)",
@@ -29,7 +30,7 @@ SIGNATURES = {
     "luminance": "(standard='rec601', *, of='RGB')",
     "Source": "(bands='gray', layout=None, *, dtype=None, bits=None, range=None, clip=False, nodata=None, sensor=None)",
     "Source.from_sensor": "(name, bands=None, **source)",
-    "Sensor": "(name, bands, aliases, wavelengths, range, nodata, dtype)",
+    "Sensor": "(name, bands, aliases, wavelengths, range, nodata, dtype, statistics)",
     "Sensor.band": "(self, name)",
     "sensor": "(name)",
     "sensors": "()",
@@ -66,7 +67,16 @@ SIGNATURES = {
 
 FIELDS = {
     "ChannelMap": ["matrix", "offset", "inputs", "outputs"],
-    "Sensor": ["name", "bands", "aliases", "wavelengths", "range", "nodata", "dtype"],
+    "Sensor": [
+        "name",
+        "bands",
+        "aliases",
+        "wavelengths",
+        "range",
+        "nodata",
+        "dtype",
+        "statistics",
+    ],
     "Source": [
         "bands",
         "layout",

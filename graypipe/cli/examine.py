@@ -17,6 +17,7 @@ from ..io import facts, read
 from ..serialization import to_record
 from ..stats.accumulators import missing_pixels
 from .image_files import has_image_suffix
+from .sensor_statistics import SensorStatistics
 
 Record = dict[str, Any]
 
@@ -31,7 +32,9 @@ DICOM_SIGNATURE_OFFSET = 128
 DICOM_SIGNATURE = b"DICM"
 
 
-def examine(path: Path, is_argument: bool) -> Record:
+def examine(
+    path: Path, is_argument: bool, statistics: SensorStatistics | None = None
+) -> Record:
     """Examine a file.
 
     Parameters
@@ -41,6 +44,8 @@ def examine(path: Path, is_argument: bool) -> Record:
     is_argument : bool
         Whether the file was passed on the command line, rather than found in a folder.
         If so, it is treated as an image regardless of its suffix.
+    statistics : SensorStatistics, optional
+        Statistics to which the image is added.
 
     Returns
     -------
@@ -70,8 +75,10 @@ def examine(path: Path, is_argument: bool) -> Record:
             return record | {"kind": "no image"}
         return record | {"kind": "unreadable", "error": _reason(error, path)}
     try:
-        image, source = read(path)
+        image, source = read(path, **_sensor_keywords(record, statistics))
         record |= _examine_pixels(image, source)
+        if statistics is not None:
+            record["notes"] += statistics.add(image, source)
     except GraypipeError as error:
         return record | {"error": _reason(error, path)}
     if record["alpha"]:
@@ -102,6 +109,15 @@ def bit_depth_notes(maximum: int) -> list[str]:
                 f"declare bits={bits} if the device delivers {bits} bits"
             ]
     return []
+
+
+def _sensor_keywords(
+    record: Record, statistics: SensorStatistics | None
+) -> dict[str, Any]:
+    """Return the keywords of `read` that a file with the dtype of a sensor needs."""
+    if statistics is None or record["dtype"] != statistics.facts.dtype:
+        return {}
+    return {"range": statistics.facts.range}
 
 
 def _is_dicom(path: Path) -> bool:

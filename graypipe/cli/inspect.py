@@ -2,6 +2,7 @@
 
     graypipe inspect scans/ extra.tif
     graypipe inspect scans/ --json > report.json
+    graypipe inspect tiles/ --sensor sentinel-2-l2a
 
 The output is a table with one line per file and a summary, or JSON.
 """
@@ -14,9 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ReadError
+from ..sensor import Sensor
 from .examine import Record, bit_depth_notes, examine
 from .image_files import list_files
 from .progress import progress_bar
+from .sensor_statistics import SensorStatistics, parse_sensor
 
 # Shown in the table for unknown values.
 UNKNOWN = "-"
@@ -45,6 +48,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="print JSON with one file per line instead of a table",
     )
+    parser.add_argument(
+        "--sensor",
+        type=parse_sensor,
+        help="compare the statistics of all files with those published for a sensor, "
+        "for example sentinel-2-l2a, and say which bands look swapped or in another "
+        "unit",
+    )
 
 
 def run(options: Namespace) -> None:
@@ -55,7 +65,7 @@ def run(options: Namespace) -> None:
     ReadError
         If a file cannot be read with the default options.
     """
-    summary = Summary()
+    summary = Summary(options.sensor)
     total = 0
     # Only the progress bar needs the number of files in advance.
     if sys.stderr.isatty():
@@ -79,9 +89,15 @@ class Summary:
     """Counts over all files.
 
     Memory use grows with the number of distinct values, not with the number of files.
+
+    Parameters
+    ----------
+    sensor : Sensor, optional
+        The sensor with whose statistics those of all files are compared.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sensor: Sensor | None = None) -> None:
+        self.statistics = None if sensor is None else SensorStatistics(sensor)
         self.kinds: Counter[str] = Counter()
         self.errors = 0
         # The number of files with each value of a property, and the first such file.
@@ -127,6 +143,8 @@ class Summary:
         for name, counts in self.counts.items():
             record[name] = dict(counts.most_common())
         record["notes"] = [*self._difference_notes(), *self._bit_depth_notes()]
+        if self.statistics is not None:
+            record["notes"] += self.statistics.notes()
         return record
 
     def _difference_notes(self) -> Iterator[str]:
@@ -159,7 +177,7 @@ def _examine_files(
     # A file passed on the command line is meant to be an image, whatever its suffix.
     arguments = set(paths)
     for path in list_files(*paths):
-        record = examine(path, path in arguments)
+        record = examine(path, path in arguments, summary.statistics)
         summary.add(record)
         yield record
         advance(1)

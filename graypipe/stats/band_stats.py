@@ -19,6 +19,7 @@ from ..target import Target
 from ..validation import as_finite_float, is_ordered_iterable
 from .accumulators import Accumulator, empty_accumulator, load_record, valid_blocks
 from .pca import principal_components
+from .sensor_check import sensor_notes
 
 Floats = NDArray[np.float64]
 
@@ -534,6 +535,50 @@ class BandStats:
         return principal_components(
             mean, covariance, inputs=self.source.bands, outputs=outputs, like=like
         )
+
+    def check(self, sensor: str) -> tuple[str, ...]:
+        """Compare the statistics with those published for images of a sensor.
+
+        Found are another unit of all bands, the offset of another processing baseline,
+        and bands whose mean is ten times too large or too small: in another unit, or
+        with the label of another band. Bands with similar statistics, such as those of
+        visible light, cannot be told apart.
+
+        Parameters
+        ----------
+        sensor : str
+            Name of a `graypipe.sensor` with published statistics. The bands of the
+            source have any of its names, or are band1 to bandN in its order.
+
+        Returns
+        -------
+        tuple of str
+            One sentence per finding; empty if everything is plausible. Unit intensities
+            are on the range of the sensor, not on that of the source.
+
+        Raises
+        ------
+        ChannelError
+            If the sensor is unknown or has no published statistics, or if a band is not
+            one of the sensor.
+        RangeError
+            If no valid pixels have been added.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> rng = np.random.default_rng(0)
+        >>> reflectance = rng.normal(0.2, 0.1, (64, 64, 3)).clip(0)
+        >>> stats = gp.BandStats(gp.Source.from_sensor("sentinel-2-l2a", "RGB"))
+        >>> stats.update((1001 + 10000 * reflectance).astype(np.uint16))
+        >>> stats.check("sentinel-2-l2a")
+        ()
+        >>> stats.check("sentinel-2-l2a-before-04.00")[0][-37:]
+        "the images look like 'sentinel-2-l2a'"
+        """
+        minimum, _ = self._valid_accumulator().extremes()
+        return sensor_notes(sensor, self.source.bands, self.mean, self.std, minimum)
 
     def _unit_moments(self) -> tuple[Floats, Floats]:
         """Return mean and covariance of the unit intensities that a plan computes.

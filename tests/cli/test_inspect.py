@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from image_sets import process, save
 from PIL import Image
 
@@ -374,9 +375,9 @@ def test_each_file_is_printed_before_the_next_is_read(tmp_path, capsys, monkeypa
     printed = []
     examine = inspect.examine
 
-    def recording_examine(path, is_argument):
+    def recording_examine(path, is_argument, statistics):
         printed.append(capsys.readouterr().out)
-        return examine(path, is_argument)
+        return examine(path, is_argument, statistics)
 
     monkeypatch.setattr(inspect, "examine", recording_examine)
     assert main(["inspect", str(tmp_path)]) == 0
@@ -516,3 +517,83 @@ def test_an_unreadable_file_is_reported_once(tmp_path, capsys):
     (tmp_path / "broken.bmp").write_bytes(b"BM" + bytes(60))
     assert main(["inspect", str(tmp_path / "broken.bmp")]) == 1
     assert capsys.readouterr().out.count("error: ") == 1
+
+
+def sentinel_2(order):
+    """Return an image with the statistics that SSL4EO-S12 published, in uint16."""
+    target = gp.preset("ssl4eo-s12-stats")
+    positions = [target.bands.index(band) for band in order]
+    mean = np.array(target.mean)[positions]
+    shape = (mean / np.array(target.std)[positions]) ** 2
+    image = np.random.default_rng(9).gamma(shape, mean / shape, (90, 80, len(order)))
+    return np.clip(np.rint(image), 1, 65535).astype(np.uint16)
+
+
+@pytest.fixture
+def inspect_sensor(inspect_json):
+    """Return a function that returns the notes of the summary for a sensor."""
+
+    def inspect_sensor(sensor, *paths):
+        exit_code, records, summary = inspect_json("--sensor", sensor, *paths)
+        notes = [note for note in summary["notes"] if note.startswith(sensor)]
+        return exit_code, records, notes
+
+    return inspect_sensor
+
+
+def test_sensor_finds_labels_that_are_rotated_from_the_ninth_band_on(
+    tmp_path, inspect_sensor
+):
+    bands = gp.sensor("sentinel-2-l1c").bands
+    held = (*bands[:8], "B09", "B10", "B11", "B12", "B8A")
+    for name, order in {"right": bands, "rotated": held}.items():
+        (tmp_path / name).mkdir()
+        image = sentinel_2(order)
+        for number, half in enumerate((image[:45], image[45:])):
+            tifffile.imwrite(
+                tmp_path / name / f"{number}.tif",
+                half,
+                photometric="minisblack",
+                planarconfig="contig",
+            )
+    sensor = "sentinel-2-l1c-before-04.00"
+
+    exit_code, records, notes = inspect_sensor(sensor, tmp_path / "right")
+    assert exit_code == 0
+    assert notes == [
+        f"{sensor}: the statistics are plausible (files: 2, compared with the preset "
+        "ssl4eo-s12-stats)"
+    ]
+    assert [record["notes"] for record in records.values()] == [[], []]
+
+    exit_code, _, notes = inspect_sensor(sensor, tmp_path / "rotated")
+    assert exit_code == 0
+    assert "B8A, B09, B10, B11, B12 look like B09, B10, B11, B12, B8A" in notes[0]
+    assert len(notes) == 3
+
+
+def test_sensor_reads_dtypes_without_an_implied_range_and_skips_other_files(
+    tmp_path, inspect_sensor
+):
+    hls = np.full((6, 13, 10, 12), 900, np.int16)[0]
+    hls[:, 1] = -9999
+    hls[:, 2:] = np.random.default_rng(1).integers(100, 5000, (13, 8, 12))
+    tifffile.imwrite(
+        tmp_path / "a.tif", hls, photometric="minisblack", planarconfig="separate"
+    )
+    save(tmp_path / "b.png", GRAY8)
+    exit_code, records, notes = inspect_sensor("hls-s30", tmp_path)
+    assert exit_code == 0
+    assert records["a.tif"]["source"]["range"] == [0, 10000]
+    [note] = records["b.png"]["notes"]
+    assert note.startswith("not compared with the sensor: ")
+    assert notes == [
+        "hls-s30: the statistics are plausible (files: 1, compared with the preset "
+        "prithvi-eo-2)"
+    ]
+
+
+def test_sensor_without_statistics_is_a_usage_error(tmp_path, capsys):
+    for name, message in {"nikon": "gp.sensors()", "landsat-8-c2-l2": "naip"}.items():
+        assert main(["inspect", str(tmp_path), "--sensor", name]) == 2
+        assert message in capsys.readouterr().err
