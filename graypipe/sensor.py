@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from .bands import format_bands, parse_bands
@@ -100,11 +101,16 @@ class Sensor:
             return None
         if name in self.bands:
             return name
-        plain = plain_name(name)
+        return self._bands_by_name.get(plain_name(name))
+
+    @cached_property
+    def _bands_by_name(self) -> dict[str, str]:
+        """The official name of the band of each plain name."""
+        names = {}
         for band, aliases in zip(self.bands, self.aliases, strict=True):
-            if plain in map(plain_name, (band, *aliases)):
-                return band
-        return None
+            for each in (band, *aliases):
+                names[plain_name(each)] = band
+        return names
 
     def _common_name(self, band: str) -> str:
         """Return the common name of a band, or the official one if it has none."""
@@ -145,6 +151,12 @@ def sensor(name: str) -> Sensor:
             "expected the name of a sensor, which gp.sensors() lists, such as "
             f"'sentinel-2-l2a', got {describe_value(name)}{_similar_sensors(name)}"
         )
+    return _sensor(name)
+
+
+@lru_cache(maxsize=len(SENSORS))
+def _sensor(name: str) -> Sensor:
+    """Return a known sensor; plans look it up several times."""
     facts = SENSORS[name]
     bands, wavelengths, aliases = zip(*facts["bands"], strict=True)
     return Sensor(

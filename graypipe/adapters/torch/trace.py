@@ -183,7 +183,8 @@ def _run_at_first_size(
     raise ChannelError(
         f"the model does not accept images of {format_band_count(bands)} (the output "
         f"of the plan) at any of the sizes {tried}; for the first size it raises "
-        f"{type(first_error).__name__}: {shorten(str(first_error), 200)}"
+        f"{type(first_error).__name__}: {shorten(str(first_error), 200)}. To extend a "
+        'model to bands that it does not know, pass new="zero" to fold_into'
     ) from first_error
 
 
