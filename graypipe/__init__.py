@@ -67,16 +67,39 @@ __all__ = [
 # about as fast as `import numpy`.
 _LAZY_NAMES = {"BandStats": "stats", "read": "io", "read_bands": "io"}
 
+# Public names of adapters, and the adapters
+_NAMES_OF_ADAPTERS = {
+    "ToBackbone": "torchvision, .albumentations or .tf_data",
+    "ChannelLayer": "torch or .keras",
+    "fold_into": "torch or .keras",
+    "transfer_into": "torch or .keras",
+    "compare": "torch or .keras",
+}
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first access and cache it."""
     if name == "weights":
         return import_module(".weights", __name__)
     if name not in _LAZY_NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}{_where_else(name)}"
+        )
     value = getattr(import_module(f".{_LAZY_NAMES[name]}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _where_else(name: str) -> str:
+    """Return where a name is that is not in this module, for an error message."""
+    if name in _NAMES_OF_ADAPTERS:
+        return f": import it from graypipe.adapters.{_NAMES_OF_ADAPTERS[name]}"
+    if name.startswith("from_"):
+        owners = [owner for owner in (Target, Source) if hasattr(owner, name)]
+        return "".join(f": call gp.{owner.__name__}.{name}" for owner in owners)
+    from .messages import did_you_mean
+
+    return did_you_mean(name, __all__)
 
 
 def __dir__() -> list[str]:

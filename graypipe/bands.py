@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from .errors import ChannelError
-from .messages import describe_value
+from .messages import describe_value, looks_like_path
 from .validation import is_ordered_iterable
 
 # Common bands in any spelling, with or without a bit depth: "grey", "rgb", "gray_12"
@@ -70,6 +70,11 @@ def _parse_string(bands: str) -> tuple[str, ...]:
     if letters and all(map(_is_letter, letters)) and len(set(letters)) == len(letters):
         return letters
     text = describe_value(bands)
+    if looks_like_path(bands):
+        raise ChannelError(
+            f"expected bands such as 'gray' or 'RGB', got the path {text}: image, "
+            "source = gp.read(path) reads the file and says which bands it has"
+        )
     raise ChannelError(
         "a string of bands must be 'gray' or distinct capital letters such as 'RGB', "
         f"got {text}{_intended_bands(bands)}: write ({text},) for one band of that "

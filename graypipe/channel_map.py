@@ -743,7 +743,7 @@ def missing_map_message(
     if len(inputs) > 4:
         placeholder += ", ..."
     placeholder += ">"
-    origins = _known_origins(inputs, outputs, sensor)
+    origins = known_origins(inputs, outputs, sensor)
     entries = [
         f'"{band}": "{origins.get(band, (None, placeholder))[1]}"'
         for band in outputs[:MOST_SHOWN]
@@ -775,14 +775,16 @@ def missing_map_message(
     has_one_letter_names = len(joined_names) == len(inputs)
     if has_one_letter_names and len(inputs) > 1 and not complete:
         # A string in capitals, such as "NIR", is parsed as one band per letter.
+        single_band = f"({joined_names!r},)"
+        if joined_names == "GRAY":
+            single_band = "'gray'"
         message += (
-            f" If {joined_names!r} is the name of a single band, write "
-            f"({joined_names!r},)."
+            f" If {joined_names!r} is the name of a single band, write {single_band}."
         )
     return message
 
 
-def _known_origins(
+def known_origins(
     inputs: tuple[str, ...], outputs: tuple[str, ...], sensor: Sensor | None
 ) -> dict[str, tuple[str, str]]:
     """Return the input of the outputs that are named like one, and the name to print.

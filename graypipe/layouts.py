@@ -27,8 +27,12 @@ def parse(layout: str) -> str:
         If ``layout`` is not a string of distinct `LETTERS` that includes H and W.
     """
     if not isinstance(layout, str):
+        advice = ""
+        if isinstance(layout, int):
+            advice = f": declare a bit depth as bits={describe_value(layout)}"
         raise LayoutError(
             f"expected a layout string such as 'HWC', got {describe_value(layout)}"
+            f"{advice}"
         )
     letters = set(layout)
     distinct = len(letters) == len(layout)

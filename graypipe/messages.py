@@ -1,6 +1,7 @@
 """Texts in error messages: short descriptions of values, and names that are close."""
 
 from collections.abc import Iterable, Mapping, Set
+from os import PathLike
 from typing import Any
 
 # Longest text of a value in an error message
@@ -89,3 +90,14 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     if closest is None:
         return ""
     return f" (did you mean {closest!r}?)"
+
+
+def looks_like_path(value: object) -> bool:
+    """Return whether ``value`` is a path or looks like one."""
+    if isinstance(value, PathLike):
+        return True
+    if not isinstance(value, str):
+        return False
+    _, dot, suffix = value.rpartition(".")
+    has_suffix = bool(dot) and suffix.isalnum() and not suffix.isdigit()
+    return "/" in value or "\\" in value or has_suffix

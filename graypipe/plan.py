@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property, wraps
-from os import PathLike
 from typing import Any, Never, ParamSpec
 
 import numpy as np
@@ -30,7 +29,7 @@ from .errors import (
     RangeError,
 )
 from .explain import explain
-from .messages import describe_value
+from .messages import describe_value, looks_like_path
 from .preset_definitions import PRESETS
 from .sensor import resolve_aliases, sensor
 from .source import Pair, Source
@@ -78,6 +77,12 @@ class Plan:
     def __post_init__(self) -> None:
         _check_type("source", self.source, Source)
         _check_type("target", self.target, Target, " or a preset name")
+        if _is_image(self.via):
+            raise DTypeError(
+                f"via must be a gp.ChannelMap or a mapping, got "
+                f"{describe_value(self.via)}: build the plan first and call it, as in "
+                "gp.plan('gray', 'imagenet')(image)"
+            )
         _check_type("via", self.via, ChannelMap, " or a mapping")
         inputs = self.source.bands
         outputs = self.target.bands
@@ -322,6 +327,11 @@ class Plan:
           target  'gray' as HW, float32
              map  gray = 0.0002442*gray    (inputs: stored values)
         """
+        if hasattr(shape, "shape"):
+            raise DTypeError(
+                f"expected the shape of an image, got {describe_value(shape)}: write "
+                "plan.explain(image.shape, image.dtype)"
+            )
         pairs: tuple[Pair, ...] | None = None
         channel_map = self.unit_map
         execution = None
@@ -766,9 +776,15 @@ def _several_arguments_error(*arguments: object) -> DTypeError:
 
 # What takes the arguments that `plan` does not have
 KEYWORD_CALLS = {
-    "gp.Source('gray', {}=...)": ("bits", "range", "clip", "nodata", "dtype"),
+    "gp.plan(gp.Source('gray', {}=...), 'imagenet')": (
+        "bits",
+        "range",
+        "clip",
+        "nodata",
+        "dtype",
+    ),
     "gp.Source('gray', layout=...) or gp.preset('imagenet', layout=...)": ("layout",),
-    "gp.preset('imagenet', {}=...)": ("mean", "std"),
+    "gp.plan('gray', gp.preset('imagenet', {}=...))": ("mean", "std"),
     "plan(image, out=...)": ("out",),
     "plan.batch(images, threads=...)": ("threads",),
     "resize before or after the plan, because graypipe does not": (
@@ -820,7 +836,7 @@ def _check_describes_images(source: Any, target: object) -> None:
             f"{expected} {describe_value(source)}: build the plan first, as in "
             f"gp.plan('gray', {target_text}).batch(images)"
         )
-    if _is_path(source):
+    if looks_like_path(source):
         raise ChannelError(
             f"{expected} the path {describe_value(str(source))}: image, source = "
             f"gp.read(path) reads the file; then gp.plan(source, {target_text})(image)"
@@ -847,17 +863,6 @@ def _axes_of_bands(image: Any) -> tuple[int, ...]:
     if _is_picture(image):
         return (len(image.getbands()),)
     return (image.shape[0], image.shape[-1])
-
-
-def _is_path(value: object) -> bool:
-    """Return whether ``value`` is a path or looks like one."""
-    if isinstance(value, PathLike):
-        return True
-    if not isinstance(value, str):
-        return False
-    _, dot, suffix = value.rpartition(".")
-    has_suffix = bool(dot) and suffix.isalnum() and not suffix.isdigit()
-    return "/" in value or "\\" in value or has_suffix
 
 
 @_name_unknown_keywords

@@ -309,9 +309,12 @@ class Plans:
 def check_plan(plan: object) -> None:
     """Raise DTypeError if an argument is not a plan."""
     if not isinstance(plan, Plan):
+        advice = ""
+        if isinstance(plan, list | tuple):
+            advice = ": pass plans as separate arguments, such as ToBackbone(*plans)"
         raise DTypeError(
             "expected plans, such as gp.plan('gray', 'imagenet'), got "
-            f"{type(plan).__name__}"
+            f"{type(plan).__name__}{advice}"
         )
 
 

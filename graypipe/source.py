@@ -6,7 +6,7 @@ from math import isnan, nan
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from . import layouts, serialization
 from .bands import format_bands, parse_bands
@@ -215,7 +215,8 @@ class Source:
             band1, band2 and so on. ``layout`` is CHW, or HW if ``indexes`` is an
             integer. ``dtype`` is the dtype of the pixels, or a wider one if
             ``physical`` exceeds it: ``dataset.read(indexes).astype(source.dtype)`` is
-            always exact.
+            always exact. It is None for a floating raster whose ``range`` is given, so
+            that plans test whether the values have been divided.
 
         Raises
         ------
@@ -409,6 +410,27 @@ class Source:
         pairs = enumerate(self._pairs(dtype))
         return tuple(j for j, (black, white) in pairs if abs(white - black) > 2)
 
+    def _check_not_divided(self, image: NDArray[Any]) -> None:
+        """Raise RangeError if an earlier step has apparently divided an image.
+
+        A plan makes this test itself. It is for images that are read and measured
+        before a plan converts them.
+        """
+        bands = self._undivided_bands(image.dtype)
+        if not bands:
+            return
+        # Imported here to keep `import graypipe` fast.
+        from .engine.spec import AffineSpec
+        from .engine.value_tests import check_values
+
+        zeros = (0.0,) * len(self.bands)
+        read_all = ((1.0,) * len(self.bands),)
+        spec = AffineSpec(
+            read_all, (0.0,), zeros, nodata=self.nodata, undivided_bands=bands
+        )
+        planes = layouts.conversion(self.layout, self.layout).source_planes(image)
+        check_values(spec, image.dtype, planes, int(self.layout.startswith("N")))
+
     def _check_representable(
         self, dtype: np.dtype[Any], pairs: tuple[Pair, ...]
     ) -> None:
@@ -497,6 +519,11 @@ def _validate_range(declared: Any, count: int) -> Pair | tuple[Pair, ...] | None
         return None
     name = "the range (black, white)"
     if not is_ordered_iterable(declared):
+        if isinstance(declared, int | float) and not isinstance(declared, bool):
+            raise RangeError(
+                f"expected {name}, got {describe_value(declared)} alone: write "
+                f"range=(0, {describe_value(declared)})"
+            )
         return as_pair(declared, name)
     parts = list(declared)  # a generator can be iterated over only once
     if not all(is_ordered_iterable(part) for part in parts):

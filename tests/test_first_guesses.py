@@ -77,6 +77,32 @@ GUESSES = {
         "did you mean 'B04'",
     ),
     "standard": (lambda: gp.luminance("Rec.601"), "did you mean 'rec601'"),
+    "image as third argument": (
+        lambda: gp.plan("gray", "imagenet", GRAY),
+        "gp.plan('gray', 'imagenet')(image)",
+    ),
+    "capitals": (lambda: gp.plan("GRAY", "imagenet"), "single band, write 'gray'"),
+    "bands as target": (lambda: gp.plan("gray", "RGB"), "gp.Target('RGB')"),
+    "bits in place of the layout": (lambda: gp.Source("gray", 12), "bits=12"),
+    "white alone": (lambda: gp.Source("gray", range=4095), "range=(0, 4095)"),
+    "file for statistics": (lambda: gp.BandStats("a.png"), "gp.read(path)"),
+    "file as bands": (lambda: gp.Source("scans/a.tif"), "gp.read(path)"),
+    "name of a timm model": (
+        lambda: gp.Target.from_timm("resnet50"),
+        "timm.create_model('resnet50')",
+    ),
+    "image to explain": (
+        lambda: PLAN.explain(GRAY),
+        "plan.explain(image.shape, image.dtype)",
+    ),
+    "gray file as colour": (
+        lambda: gp.read(b"P5 1 1 255\n\0", bands="RGB"),
+        "declare one band, such as 'gray', which a plan repeats",
+    ),
+    "colour file as gray": (
+        lambda: gp.read(b"P6 1 1 255\n\0\0\0", bands="gray"),
+        "declare all 3 in the order of the file",
+    ),
 }
 
 
@@ -109,11 +135,11 @@ def test_other_names_are_not_taken_for_misspellings(bands):
     ("keyword", "cure"),
     [
         ("size", "resize before or after the plan"),
-        ("bits", "gp.Source('gray', bits=...)"),
-        ("range", "gp.Source('gray', range=...)"),
-        ("nodata", "gp.Source('gray', nodata=...)"),
+        ("bits", "gp.plan(gp.Source('gray', bits=...), 'imagenet')"),
+        ("range", "gp.plan(gp.Source('gray', range=...), 'imagenet')"),
+        ("nodata", "gp.plan(gp.Source('gray', nodata=...), 'imagenet')"),
         ("layout", "gp.Source('gray', layout=...) or gp.preset"),
-        ("mean", "gp.preset('imagenet', mean=...)"),
+        ("mean", "gp.plan('gray', gp.preset('imagenet', mean=...))"),
         ("threads", "plan.batch(images, threads=...)"),
         ("out", "plan(image, out=...)"),
         ("foo", "it takes source, target and via"),
@@ -124,6 +150,69 @@ def test_unknown_keywords_of_plan_name_the_call(keyword, cure):
         gp.plan("gray", "imagenet", **{keyword: 1})
     assert f"unexpected keyword argument '{keyword}'" in str(caught.value)
     assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("ToBackbone", "graypipe.adapters.torchvision, .albumentations or .tf_data"),
+        ("ChannelLayer", "graypipe.adapters.torch or .keras"),
+        ("fold_into", "graypipe.adapters.torch or .keras"),
+        ("from_timm", "gp.Target.from_timm"),
+        ("from_dicom", "gp.Source.from_dicom"),
+        ("imread", "did you mean 'read'"),
+        ("Preset", "did you mean 'preset'"),
+    ],
+)
+def test_names_that_are_elsewhere_are_answered_with_the_place(name, cure):
+    with pytest.raises(AttributeError) as caught:
+        getattr(gp, name)
+    assert cure in str(caught.value)
+
+
+def test_unknown_names_are_unknown():
+    for name in ("xyz", "from_xyz", "__wrapped__"):
+        with pytest.raises(AttributeError) as caught:
+            getattr(gp, name)
+        assert str(caught.value) == f"module 'graypipe' has no attribute {name!r}"
+
+
+class Model:
+    """A model of a library that does not say how its input is normalised."""
+
+    state_dict = None
+
+
+@pytest.mark.parametrize(
+    ("package", "cure"),
+    [
+        ("torchvision", "ResNet50_Weights.DEFAULT"),
+        ("transformers", "AutoImageProcessor.from_pretrained"),
+    ],
+)
+def test_models_without_statistics_name_the_call_of_their_library(
+    package, cure, monkeypatch
+):
+    monkeypatch.setattr(Model, "__module__", f"{package}.models")
+    with pytest.raises(gp.ChannelError) as caught:
+        gp.plan("gray", Model())
+    assert cure in str(caught.value)
+    assert "from_timm" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "other", [{"max_pixel_value": 1.0}, {"normalization": "image"}]
+)
+def test_a_transform_that_normalises_otherwise_is_refused(other):
+    normalize = {
+        "mean": (0.5,) * 3,
+        "std": (0.2,) * 3,
+        "max_pixel_value": 255.0,
+        "normalization": "standard",
+    }
+    assert gp.Target.of(normalize) == gp.Target(mean=(0.5,) * 3, std=(0.2,) * 3)
+    with pytest.raises(gp.ChannelError, match="expected a Normalize with"):
+        gp.Target.of({**normalize, **other})
 
 
 def test_plan_keeps_its_signature():

@@ -225,9 +225,12 @@ def _to_record(plan: Plan | Record) -> Record:
         return record
     if isinstance(plan, Mapping):
         return dict(plan)
+    advice = ""
+    if isinstance(plan, list | tuple):
+        advice = ": pass plans as separate arguments, such as ToBackbone(*plans)"
     raise DTypeError(
-        f"expected plans, such as gp.plan('gray', 'imagenet'), or dicts, such as "
-        f"json.loads(plan.to_json()), got {type(plan).__name__}"
+        "expected plans, such as gp.plan('gray', 'imagenet'), or dicts, such as "
+        f"json.loads(plan.to_json()), got {type(plan).__name__}{advice}"
     )
 
 

@@ -242,9 +242,14 @@ class ToBackbone(v2.Transform):  # type: ignore[misc]  # torchvision has no type
             )
         if not any(map(_is_image, flat_inputs)):
             kinds = sorted({type(leaf).__name__ for leaf in flat_inputs})
+            advice = ""
+            if any(isinstance(leaf, str | PathLike) for leaf in flat_inputs):
+                advice = (
+                    ": open files with open_picture of graypipe.adapters.torchvision"
+                )
             raise DTypeError(
                 "expected a PIL image, a tensor, a tv_tensors.Image or Video in the "
-                f"sample, got {', '.join(kinds)}"
+                f"sample, got {', '.join(kinds)}{advice}"
             )
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002  # the signature of v2

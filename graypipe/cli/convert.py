@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from .. import Plans, plan
+from .. import Plans
 from ..batch_jobs import files, manifest
 from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..batch_jobs.lock import locked
@@ -168,7 +168,7 @@ def _select_plans(options: Namespace) -> Plans:
         maps = options.via or {}
         return Plans(
             *(
-                plan(source, options.target, maps.get(position))
+                source_syntax.make_plan(source, options.target, maps.get(position))
                 for position, source in enumerate(options.source)
             )
         )
@@ -182,7 +182,8 @@ def _select_plans(options: Namespace) -> Plans:
 def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:
     """Return the images relative to ``folder``, after checking where outputs go."""
     if not folder.is_dir():
-        raise ReadError(f"{folder}: expected a folder with images")
+        got = "a file: pass its folder" if folder.exists() else "no such path"
+        raise ReadError(f"{folder}: expected a folder with images, got {got}")
     paths = [str(path.relative_to(folder)) for path in list_images(folder)]
     files.check_folders_disjoint(folder, out, paths)
     files.check_output_names(paths, file_format)

@@ -8,7 +8,6 @@ No image is needed. The command prints the text of `graypipe.Plan.explain`.
 
 from argparse import ArgumentParser, Namespace
 
-from .. import plan
 from . import source_syntax
 
 
@@ -35,5 +34,7 @@ def run(options: Namespace) -> None:
     GraypipeError
         If the source cannot be converted to the target.
     """
-    explained_plan = plan(options.source, options.target, options.via)
+    explained_plan = source_syntax.make_plan(
+        options.source, options.target, options.via
+    )
     print(explained_plan.explain(options.shape, options.dtype))

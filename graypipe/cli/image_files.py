@@ -1,6 +1,7 @@
 """Find the image files in folders."""
 
 import os
+import sys
 from collections.abc import Container, Iterator
 from pathlib import Path
 
@@ -34,16 +35,26 @@ IMAGE_SUFFIXES = (
     ".heif",
     ".exr",
     ".psd",
+    ".dcm",
 )
+
+# macOS writes such files beside images on disks of other file systems.
+APPLE_DOUBLE_PREFIX = "._"
+
+# Most names in a note about files that are left out.
+MOST_SHOWN = 5
 
 
 def has_image_suffix(path: Path) -> bool:
     """Return whether the file name has the suffix of an image format."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    is_apple_double = path.name.startswith(APPLE_DOUBLE_PREFIX)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_apple_double
 
 
 def list_images(path: Path) -> list[Path]:
     """Return the images in a folder and its subfolders, sorted by name.
+
+    Other files are counted and named on stderr.
 
     Parameters
     ----------
@@ -57,13 +68,32 @@ def list_images(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    images = [file for file in list_files(path) if has_image_suffix(file)]
+    images, others = [], []
+    for file in list_files(path):
+        if has_image_suffix(file):
+            images.append(file)
+        else:
+            others.append(file)
     if not images:
         raise ReadError(
             f"{path} contains no image files: expected names that end in "
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
+    if others:
+        note = " ".join(_left_out(others, path).split())  # names may contain line feeds
+        print("graypipe:", note, file=sys.stderr)
     return images
+
+
+def _left_out(files: list[Path], folder: Path) -> str:
+    """Return a note about the ``files`` of a folder that are not taken for images."""
+    names = [str(file.relative_to(folder)) for file in files[:MOST_SHOWN]]
+    if len(files) > MOST_SHOWN:
+        names.append("...")
+    noun = "1 file is" if len(files) == 1 else f"{len(files)} files are"
+    return (
+        f"{noun} left out, because the name is not that of an image: {', '.join(names)}"
+    )
 
 
 def list_files(*paths: Path) -> Iterator[Path]:

@@ -33,10 +33,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import Plan, Source, Target, preset, sensors
-from ..bands import parse_bands_and_bits
+from .. import Plan, Source, Target, plan, preset, sensor, sensors
+from ..bands import format_bands, parse_bands_and_bits
+from ..channel_map import MOST_SHOWN, default_map, known_origins
 from ..engine import supported_dtype
-from ..errors import GraypipeError
+from ..errors import ChannelError, GraypipeError
 from ..messages import describe_value
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
@@ -308,6 +309,32 @@ def _parse_sum(text: str) -> dict[str, float]:
         weights[term["band"]] = float(term["weight"] or 1)
         position = term.end()
     return weights
+
+
+def make_plan(source: Source, target: Target, via: Via | None) -> Plan:
+    """Return the plan of the options --source, --target and --via.
+
+    Raises
+    ------
+    ChannelError
+        If the source cannot be converted to the target. If --via is missing, the
+        message shows how to write it.
+    """
+    if via is None and default_map(source.bands, target.bands) is None:
+        facts = None if source.sensor is None else sensor(source.sensor)
+        origins = known_origins(source.bands, target.bands, facts)
+        entries = []
+        for band in target.bands[:MOST_SHOWN]:
+            origin, _ = origins.get(band, ("...", None))
+            entries.append(f"{band}={origin}")
+        raise ChannelError(
+            f"cannot infer which of the bands {format_bands(source.bands)} each band "
+            f"of {format_bands(target.bands)} is made of: add --via "
+            f"{','.join(entries)} with a band of the source, or a sum such as "
+            "0.5*R+0.5*Y, after each equals sign; nothing after it means that the band "
+            "is missing"
+        )
+    return plan(source, target, via)
 
 
 def read_plan(path: str) -> Plan:

@@ -36,6 +36,14 @@ MODEL_CALLS = (
 )
 CALLS_FOR_A_MODEL = MODEL_CALLS.format(timm="model", keras="ResNet50")
 
+# What says how the models of a package are normalised, if they do not
+CALLS_BY_PACKAGE = {
+    "torchvision": "the weights that it was created with, such as "
+    "torchvision.models.ResNet50_Weights.DEFAULT",
+    "transformers": "the processor that was saved with it, "
+    "AutoImageProcessor.from_pretrained(...), or gp.Target(mean=..., std=...)",
+}
+
 # Preset of each model of keras.applications, by its plain name
 KERAS_MODELS_BY_NAME = {
     model: preset for preset, models in KERAS_MODELS.items() for model in models
@@ -55,6 +63,8 @@ def unknown_preset_message(name: object) -> str:
     )
     if not isinstance(name, str):
         return message
+    if name == "gray" or (name.isalpha() and name.isupper() and len(name) <= 4):
+        return f"{message}: for values from 0 to 1 write gp.Target({name!r})"
     keras_name = "ResNet50"
     closest = None
     if plain_name(name) in KERAS_MODELS_BY_NAME:
@@ -139,7 +149,14 @@ def find_keras_preset(model: Any) -> str | None:
 
 def timm_keywords(cfg: Any) -> Keywords:
     """Return the keywords of the target of a timm model or configuration."""
+    if isinstance(cfg, str):
+        raise ChannelError(
+            f"expected a timm model or its configuration, got {describe_value(cfg)}: "
+            f"pass timm.create_model({cfg[:40]!r}), or "
+            f"timm.get_pretrained_cfg({cfg[:40]!r})"
+        )
     cfg = _get(cfg, "pretrained_cfg", cfg)
+    _check_normalize_transform(cfg)
     mean = _statistic(cfg, "mean", "cfg")
     std = _statistic(cfg, "std", "cfg")
     size = _get(cfg, "input_size")
@@ -169,6 +186,23 @@ def timm_keywords(cfg: Any) -> Keywords:
             "gp.Target(bands, range=..., mean=..., std=...)"
         )
     return {**keywords, "range": limits}
+
+
+def _check_normalize_transform(transform: Any) -> None:
+    """Raise ChannelError for a Normalize of albumentations that says something else.
+
+    By default it divides by 255 first, so that its statistics are on unit intensities.
+    """
+    divisor = _get(transform, "max_pixel_value", 255)
+    kind = _get(transform, "normalization", "standard")
+    if divisor != 255 or kind != "standard":
+        raise ChannelError(
+            "expected a Normalize with max_pixel_value=255 and "
+            f"normalization='standard', got {describe_value(divisor)} and "
+            f"{describe_value(kind)}: build the target with gp.Target(range=..., "
+            "mean=..., std=...), in which range= is what the model expects for black "
+            "and white before mean and std"
+        )
 
 
 def torchvision_keywords(weights: Any) -> Keywords:
@@ -274,14 +308,19 @@ def is_torchvision(x: Any) -> bool:
 
 def refuse_unknown_model(x: Any) -> NoReturn:
     """Raise the error for an object that does not describe the input of a model."""
-    module = type(x).__module__
+    package = type(x).__module__.split(".")[0]
+    if package in CALLS_BY_PACKAGE:
+        raise ChannelError(
+            f"{describe_value(x)} does not say how its input is normalised: pass "
+            f"{CALLS_BY_PACKAGE[package]}"
+        )
     if isinstance(x, Mapping) or hasattr(x, "state_dict") or hasattr(x, "model_type"):
         raise ChannelError(
             f"{describe_value(x)} does not say how its input is normalised: pass "
             f"{CALLS_FOR_A_MODEL}, or gp.Target(mean=..., "
             "std=...)"
         )
-    if module.split(".")[0] == "keras":
+    if package == "keras":
         raise ChannelError(
             "a Keras model does not say how its input is normalised: pass its function "
             "such as keras.applications.ResNet50, or a preset such as "

@@ -92,7 +92,12 @@ def source_keywords(
         source["range"] = _stored_range(physical, rescalings)
         if "dtype" not in declared:
             source["dtype"] = _widen(source["dtype"], source["range"])
-    elif not range_declared:
+    elif range_declared:
+        if "dtype" not in declared and source["dtype"].startswith("float"):
+            # A plan trusts floats whose dtype is declared beside the range. The dtype
+            # of the raster does not show that nobody has divided the values.
+            del source["dtype"]
+    else:
         _check_unscaled(rescalings)
         source.update(_stored_bits(dataset, numbers))
     return source

@@ -24,7 +24,12 @@ from .policies import (
     apply_orientation,
     resolve_alpha,
 )
-from .source_check import build_source, select_bands, select_keywords
+from .source_check import (
+    build_source,
+    check_not_divided,
+    select_bands,
+    select_keywords,
+)
 
 # First bytes of a file -> module of this package that decodes it. A module is imported
 # when such a file is read, so that its decoder is loaded only if needed.
@@ -259,9 +264,10 @@ def _read(
         if is_declared and decoded.layout is not None:
             del keywords["layout"]
         image_source = build_source(decoded, image, keywords, not is_declared)
-        if request.select is None or decoded.selected:
-            return image, image_source
-        return select_bands(image, image_source, request.select)
+        if request.select is not None and not decoded.selected:
+            image, image_source = select_bands(image, image_source, request.select)
+        check_not_divided(image, image_source, keywords)
+        return image, image_source
     except GraypipeError as error:
         raise type(error)(f"{name}: {error}") from None
 

@@ -71,6 +71,20 @@ def build_source(
     return source
 
 
+def check_not_divided(
+    image: NDArray[Any], source: Source, keywords: Mapping[str, Any]
+) -> None:
+    """Raise RangeError if the values contradict the range in the keywords of `read`.
+
+    A plan trusts floats whose dtype is declared beside the range. The dtype that the
+    file records is no such declaration, but part of ``source``, so the plan that takes
+    this source does not test them.
+    """
+    declares_range = "bits" in keywords or "range" in keywords
+    if image.dtype.kind == "f" and declares_range and "dtype" not in keywords:
+        replace(source, dtype=None)._check_not_divided(image)
+
+
 def _recorded_source(recorded: dict[str, Any]) -> Source:
     """Return the source of a file that is read without keywords of `Source`."""
     items = tuple(recorded.items())
@@ -112,9 +126,17 @@ def _check_bands(
     declared_layout = keywords.get("layout", layout)
     if len(declared) != count or layouts.parse(declared_layout) != layout:
         count_text = "1 band" if count == 1 else f"{count} bands"
+        advice = ""
+        if count == 1 and len(declared) > 1:
+            advice = ": declare one band, such as 'gray', which a plan repeats"
+        if len(declared) < count:
+            advice = (
+                f": declare all {count} in the order of the file, and choose among "
+                "them with via= of the plan or select= of gp.read"
+            )
         raise ReadError(
             f"the file has {count_text} in layout {layout}, but the keywords declare "
-            f"{format_bands(declared)} in layout {declared_layout}"
+            f"{format_bands(declared)} in layout {declared_layout}{advice}"
         )
     # Renaming bands is allowed. Using the name of one band of the file for another one
     # is not: it would silently swap bands.

@@ -110,8 +110,8 @@ class BandStats:
         MissingExtraError
             If a file needs the extra ``io`` or ``dicom``, and it is not installed.
         RangeError
-            If the dtype cannot represent the range of the source, or a value is not
-            finite.
+            If the dtype cannot represent the range of the source, if a value is not
+            finite, or if an earlier step has divided the values.
 
         Notes
         -----
@@ -160,6 +160,7 @@ class BandStats:
         image = engine.check_image(image)
         layouts.check_shape(image.shape, self.source.layout, len(self.source.bands))
         dtype = self._check_dtype(engine.supported_dtype(image.dtype).name)
+        self.source._check_not_divided(image)
         # A separate accumulator keeps these statistics unchanged if a pixel is refused,
         # and makes `update` the same computation as `merge`.
         addition = empty_accumulator(self.source, dtype)

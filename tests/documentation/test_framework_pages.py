@@ -161,16 +161,20 @@ def test_tensorflow(folder, rng):
         path = folder / "scans" / "ab"[number % 2] / f"{number}.png"
         save_image(path, rng.integers(0, 256, (32, 40), np.uint8))
     ramp = np.linspace(0, 65535, 48).round().astype(np.uint16).reshape(6, 8)
-    save_image(folder / "scans16" / "ramp.png", ramp)
+    save_image(folder / "scans16" / "a" / "ramp.png", ramp)
+    save_image(folder / "scans16" / "b" / "dark.png", ramp // 2)
     x = rng.integers(0, 256, (2, 32, 40, 1)).astype(np.float32)
     normalised = (x / 255 - np.array(MEAN)) / np.array(STD)
-    run(
+    names = run(
         "docs/tensorflow.md",
         folder=folder / "scans",
         folder16=folder / "scans16",
         x=x,
         y=normalised,
     )
+    np.testing.assert_array_equal(names["labels"], [0, 1])
+    expected = np.stack([ramp, ramp // 2]) / 65535 * 255
+    np.testing.assert_allclose(names["images"][..., 1], expected, rtol=1e-5)
 
 
 def test_torch(folder, rng):

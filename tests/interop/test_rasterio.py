@@ -37,6 +37,17 @@ def test_a_raster_is_chw_with_its_names_dtype_and_nodata():
     )
 
 
+def test_a_range_for_floats_declares_no_dtype_to_trust():
+    floats = raster(1, dtypes=("float32",))
+    image = np.random.default_rng(2).uniform(0, 1, (1, 9, 9)).astype(np.float32)
+    source = gp.Source.from_rasterio(floats, range=(0, 10000))
+    assert source.dtype is None
+    with pytest.raises(gp.RangeError, match="an earlier step has already divided"):
+        gp.plan(source, "imagenet")(image)
+    trusted = gp.Source.from_rasterio(floats, range=(0, 10000), dtype="float32")
+    gp.plan(trusted, "imagenet")(image)
+
+
 def test_keywords_override_the_raster():
     one = raster(1, descriptions=(None,), nodatavals=(0.0,))
     source = gp.Source.from_rasterio(

@@ -120,7 +120,7 @@ class ChannelLayer(nn.Module):
             plan,
             trainable,
             kernel_size,
-            reason="the input of a layer may have been cast by the model",
+            reason="a model may cast the pixels before a layer receives them",
             alternative="call the plan itself",
         )
         self.plan = plan.with_layouts("CHW", "CHW")
