@@ -13,7 +13,7 @@ from .. import layouts
 from ..bands import parse_bands
 from ..errors import GraypipeError, MissingExtraError, ReadError
 from ..messages import describe_value
-from ..sensor import sensor, source_keywords
+from ..sensor import sensor
 from ..source import Source
 from .decoded import Request
 from .input_file import File, input_name, open_input
@@ -25,6 +25,7 @@ from .policies import (
     resolve_alpha,
 )
 from .source_check import (
+    apply_sensor,
     build_source,
     check_not_divided,
     select_bands,
@@ -109,9 +110,10 @@ def read(
     **source
         Keywords of `Source`, such as ``bits=12``, ``range=(1000, 11000)`` or
         ``bands=("B04", "B03", "B02")``. They supplement the metadata of the file and
-        must not contradict them. With ``sensor="sentinel-2-l2a"``, those of
-        `Source.from_sensor`. For a DICOM file also ``window``, as for
-        `Source.from_dicom`.
+        must not contradict them. ``sensor="sentinel-2-l2a"`` stands for the range and
+        nodata of a `graypipe.sensor`, as for `Source.from_sensor`; the bands are those
+        that the file names, or all bands of the sensor. For a DICOM file also
+        ``window``, as for `Source.from_dicom`.
 
     Returns
     -------
@@ -153,11 +155,14 @@ def read(
     >>> folder.cleanup()
     """
     names = None if select is None else parse_bands(select)
-    if source.get("sensor") is not None:
-        facts = sensor(source.pop("sensor"))
-        source = source_keywords(facts.name, source.pop("bands", None), source)
-        if names is not None:
-            names = tuple(facts.band(name) for name in names)
+    if names is not None and source.get("sensor") is not None:
+        # Bands have several names, so they are selected after the file is read.
+        facts = sensor(source["sensor"])
+        names = tuple(facts.band(name) for name in names)
+        image, all_bands = read(
+            file, frame=frame, alpha=alpha, orientation=orientation, **source
+        )
+        return select_bands(image, all_bands, names)
     request = Request(
         frame=frame,
         select=names,
@@ -259,6 +264,8 @@ def _read(
     # Outside the block above, which turns every error into a ReadError: errors about
     # keywords keep their class.
     try:
+        if keywords.get("sensor") is not None and not is_declared:
+            decoded, keywords = apply_sensor(decoded, keywords)
         if decoded.selected:
             decoded, keywords = select_keywords(decoded, keywords, request.select)
         if is_declared and decoded.layout is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import layouts
 from ..bands import format_bands, number_bands, parse_bands
 from ..errors import ChannelError, RangeError, ReadError
+from ..sensor import sensor, source_keywords
 from ..source import Source
 from ..validation import (
     check_nodata_count,
@@ -158,6 +159,45 @@ def _positional_bands(layout: Any, shape: tuple[int, ...]) -> str | tuple[str, .
         return "gray"
     count = shape[axes.index("C")]
     return number_bands(range(1, count + 1))
+
+
+def apply_sensor(
+    decoded: DecodedImage, keywords: Mapping[str, Any]
+) -> tuple[DecodedImage, dict[str, Any]]:
+    """Replace the keyword ``sensor`` by the keywords of its source.
+
+    Parameters
+    ----------
+    decoded : DecodedImage
+    keywords : mapping
+        Keywords of `Source` that were passed to `graypipe.read`, with ``sensor``.
+
+    Returns
+    -------
+    decoded : DecodedImage
+        With official names for the bands that the file names, so that an order that
+        differs from the declared one is noticed.
+    keywords : dict
+        With the bands of the file if it names bands of the sensor, and otherwise those
+        of the sensor. The nodata value of the file takes precedence.
+
+    Raises
+    ------
+    ChannelError
+        If the sensor or a declared band is unknown.
+    """
+    given = dict(keywords)
+    facts = sensor(given.pop("sensor"))
+    bands = given.pop("bands", None)
+    if decoded.bands is not None:
+        stored = tuple(facts._find(band) or band for band in parse_bands(decoded.bands))
+        decoded = replace(decoded, bands=stored)
+        if bands is None and set(stored) <= set(facts.bands):
+            bands = stored
+    declared = source_keywords(facts.name, bands, given)
+    if "nodata" in decoded.source_keywords and "nodata" not in given:
+        declared.pop("nodata", None)
+    return decoded, declared
 
 
 def select_bands(

@@ -1,0 +1,94 @@
+"""Files read with sensor=: the names in the file decide which band is which."""
+
+import numpy as np
+import pytest
+import rasterio
+
+import graypipe as gp
+
+S2 = "sentinel-2-l2a"
+
+
+def save(path, names, **options):
+    """Write a GeoTIFF with one constant band per name, and return its path."""
+    profile = {"width": 6, "height": 5, "dtype": "uint16", **options}
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=len(names),
+        transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
+        **profile,
+    ) as file:
+        for number, name in enumerate(names, 1):
+            file.write(np.full((5, 6), 1000 + number, profile["dtype"]), number)
+            if name:
+                file.set_band_description(number, name)
+    return path
+
+
+def values(image, source):
+    axis = source.layout.index("C")
+    return dict(zip(source.bands, np.moveaxis(image, axis, 0)[:, 0, 0], strict=True))
+
+
+def test_names_in_the_file_become_official_names_in_its_order(tmp_path):
+    path = save(tmp_path / "a.tif", ("B8", "red", "SWIR_1"))
+    image, source = gp.read(path, sensor=S2)
+    assert values(image, source) == {"B08": 1001, "B04": 1002, "B11": 1003}
+    assert (source.sensor, source.range, source.nodata) == (S2, (1000, 11000), 0)
+
+
+def test_bands_without_names_are_those_of_the_sensor_in_its_order(tmp_path):
+    bands = gp.sensor(S2).bands
+    path = save(tmp_path / "a.tif", [""] * len(bands))
+    assert gp.read(path, sensor=S2)[1].bands == bands
+    some = save(tmp_path / "b.tif", ["", "", ""])
+    assert gp.read(some, sensor=S2, bands="RGB")[1].bands == ("B04", "B03", "B02")
+    with pytest.raises(gp.ReadError, match="3 bands"):
+        gp.read(some, sensor=S2)
+
+
+def test_a_declared_order_that_the_file_contradicts_is_refused(tmp_path):
+    path = save(tmp_path / "a.tif", ("blue", "green", "red"))
+    with pytest.raises(gp.ReadError, match="stored order"):
+        gp.read(path, sensor=S2, bands=("B04", "B03", "B02"))
+
+
+@pytest.mark.parametrize("interleave", ["band", "pixel"])
+def test_select_takes_any_name(tmp_path, interleave):
+    path = save(tmp_path / "a.tif", ("B2", "B8", "red"), interleave=interleave)
+    image, source = gp.read(path, sensor=S2, select=("R", "blue"))
+    assert values(image, source) == {"B04": 1003, "B02": 1001}
+    with pytest.raises(gp.ReadError, match="B03"):
+        gp.read(path, sensor=S2, select=("green",))
+    with pytest.raises(gp.ChannelError, match="no band 'cirrus'"):
+        gp.read(path, sensor=S2, select=("cirrus",))
+
+
+def test_the_nodata_value_of_the_file_and_keywords_take_precedence(tmp_path):
+    path = save(tmp_path / "a.tif", ("red",), nodata=65535)
+    assert gp.read(path, sensor=S2)[1].nodata == 65535
+    assert gp.read(path, sensor=S2, nodata=7)[1].nodata == 7
+    assert gp.read(path, sensor=S2, range=(0, 10000))[1].range == (0, 10000)
+    plain = save(tmp_path / "b.tif", ("red",))
+    assert gp.read(plain, sensor=S2)[1].nodata == 0
+
+
+def test_other_bands_than_those_of_the_sensor_are_refused(tmp_path):
+    path = save(tmp_path / "a.tif", ("red", "NDVI"))
+    with pytest.raises(gp.GraypipeError):
+        gp.read(path, sensor=S2)
+    with pytest.raises(gp.ChannelError, match=r"gp\.sensors\(\)"):
+        gp.read(path, sensor="nikon")
+
+
+def test_read_bands_names_its_files_officially(tmp_path):
+    files = {
+        "red": save(tmp_path / "a.tif", ("B04",)),
+        "nir": save(tmp_path / "b.tif", ("",)),
+    }
+    image, source = gp.read_bands(files, sensor=S2)
+    assert source.bands == ("B04", "B08")
+    assert source.range == (1000, 11000)
+    assert image.shape == (2, 5, 6)
