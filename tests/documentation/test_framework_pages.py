@@ -135,7 +135,11 @@ def test_resizing():
 
 def test_scale(folder):
     images(folder / "scans", 9, dtype="uint16")
+    save_image(folder / "mixed" / "gray.png", np.full((12, 16), 7, np.uint8))
+    save_image(folder / "mixed" / "deep.png", np.full((12, 16), 4095, np.uint16))
+    save_image(folder / "mixed" / "colour.png", np.full((12, 16, 3), 7, np.uint8))
     run("docs/scale.md")
+    assert len(tree(folder / "arrays")) == 4
     assert len(tree(folder / "tensors")) == 10  # nine images and the manifest
     assert len(tree(folder / "pictures")) == 10
 
