@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 import graypipe as gp
 
-from .imagenet import MEAN, STD
+from .normalisation import MEAN, STD
 from .tensorflow import tf
 
 Array = NDArray[Any]

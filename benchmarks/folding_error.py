@@ -13,7 +13,7 @@ import graypipe as gp
 from graypipe.adapters.torch import fold_into
 
 from . import images
-from .imagenet import MEAN, STD
+from .normalisation import MEAN, STD
 from .writing import table
 
 SOURCE = gp.Source("gray", range=(0, 255))

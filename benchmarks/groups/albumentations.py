@@ -17,7 +17,7 @@ from graypipe.adapters.albumentations import ToBackbone
 
 from .. import engines, images, machine
 from ..case import Build, Case, Run, same_as
-from ..imagenet import MEAN, STD
+from ..normalisation import MEAN, STD
 from ..scale import Scale
 
 TOLERANCE = 1e-5

@@ -18,7 +18,7 @@ from PIL import Image
 
 from graypipe.cli import main
 
-from .. import imagenet, images, obvious_conversion, photographs
+from .. import images, normalisation, obvious_conversion, photographs
 from ..case import Build, Case, Run
 from ..engines import OURS
 from ..processes import ROOT
@@ -97,7 +97,7 @@ def _seconds(folder: Path, *command: str) -> float:
     assert [path.stem for path in written] == [path.stem for path in sources], (
         "files are missing"
     )
-    answer = np.moveaxis(imagenet.oracle(np.array(Image.open(sources[-1]))), -1, 0)
+    answer = np.moveaxis(normalisation.oracle(np.array(Image.open(sources[-1]))), -1, 0)
     assert np.allclose(np.load(written[-1]), answer, rtol=1e-5, atol=1e-5), (
         "the last file is wrong"
     )

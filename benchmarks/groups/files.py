@@ -17,7 +17,7 @@ from torchvision.io import decode_image
 
 import graypipe as gp
 
-from .. import engines, imagenet, obvious_conversion
+from .. import engines, normalisation, obvious_conversion
 from ..case import Build, Case, Check, same_as
 from ..engines import OURS
 from ..photographs import photograph, temporary_folder
@@ -88,7 +88,7 @@ def _to_normalised(kind: Kind, shape: tuple[int, ...]) -> Case:
     path = _write_file(kind, photograph(shape, kind.dtype, kind.bands))
     with Image.open(path) as picture:
         levels = np.asarray(picture)
-    unit = imagenet.oracle(levels * (255 / np.iinfo(kind.dtype).max))
+    unit = normalisation.oracle(levels * (255 / np.iinfo(kind.dtype).max))
     normalised = same_as(np.moveaxis(unit, -1, 0), 1e-5)
 
     def check(name: str, result: Any) -> None:

@@ -13,8 +13,8 @@ from graypipe.adapters.torch import ChannelLayer, fold_into
 
 from .. import images
 from ..case import Build, Case, Check
-from ..imagenet import Array
-from ..imagenet import oracle as normalised
+from ..normalisation import Array
+from ..normalisation import oracle as normalised
 from ..scale import Scale
 
 EARLY, LATE = "early: plan, three bands", "late: ChannelLayer, three bands"

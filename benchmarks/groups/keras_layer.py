@@ -13,10 +13,10 @@ from keras import layers
 import graypipe as gp
 from graypipe.adapters.keras import ChannelLayer
 
-from .. import imagenet, images
+from .. import images, normalisation
 from ..case import Build, Case, Run, same_as
 from ..engines import OURS
-from ..imagenet import MEAN, SCALE, SHIFT, STD, Array
+from ..normalisation import MEAN, SCALE, SHIFT, STD, Array
 from ..scale import Scale
 
 Expand = Callable[[keras.KerasTensor], keras.KerasTensor]
@@ -40,7 +40,7 @@ def _case(task: str, executed: str, shape: tuple[int, ...]) -> Case:
         {"task": task, "executed": executed},
         ours={OURS: ours},
         peer=dict(zip(list(names)[1:], peers, strict=True)),
-        check=same_as(imagenet.oracle(batch), 1e-5),
+        check=same_as(normalisation.oracle(batch), 1e-5),
     )
 
 

@@ -24,10 +24,10 @@ from torchvision.transforms import v2
 import graypipe as gp
 from graypipe.adapters.torchvision import ToBackbone
 
-from .. import engines, imagenet, images
+from .. import engines, images, normalisation
 from ..case import Build, Case, Run, same_as
 from ..engines import OURS
-from ..imagenet import MEAN, STD
+from ..normalisation import MEAN, STD
 from ..photographs import crops, temporary_folder
 from ..scale import Scale
 
@@ -83,7 +83,7 @@ def _from_memory(scale: Scale) -> Case:
             V2_AFTER: epoch(after=_chain()),
         },
         floor={UINT8: epoch()},
-        check=_check(np.moveaxis(imagenet.oracle(last), -1, 1)),
+        check=_check(np.moveaxis(normalisation.oracle(last), -1, 1)),
     )
 
 
@@ -120,7 +120,7 @@ def _from_files(scale: Scale) -> Case:
     )
 
 
-def _written(stored: Iterator[imagenet.Array]) -> Path:
+def _written(stored: Iterator[normalisation.Array]) -> Path:
     """Return a folder of JPEG and PNG files in turn, as `ImageFolder` expects it."""
     folder = temporary_folder("loader")
     (folder / "photographs").mkdir()
@@ -224,7 +224,7 @@ def _check_files(last: list[Path]) -> Callable[[str, Any], None]:
     for path in last:
         with Image.open(path) as picture:
             decoded.append(np.asarray(picture))
-    normalised = same_as(imagenet.oracle(np.stack(decoded)), 1e-5)
+    normalised = same_as(normalisation.oracle(np.stack(decoded)), 1e-5)
 
     def check(name: str, result: Any) -> None:
         found = np.asarray(result)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import graypipe as gp
 
-from .. import engines, imagenet, images
+from .. import engines, images, normalisation
 from ..case import Build, Case, Check, Run, same_as, written_into
 from ..scale import Scale
 
@@ -36,25 +36,25 @@ def _fresh(size: str, shape: tuple[int, ...], layout: str) -> Case:
         f"normalise, {size}, {layout}, fresh",
         {"task": "normalise", "size": size, "layout": layout, "memory": "fresh"},
         ours=engines.ours(partial(_ours, image, layout)),
-        peer=imagenet.chains(image, layout),
-        hand=imagenet.written_by_hand(image, layout),
-        floor=imagenet.floor_fresh(imagenet.empty(image, layout)),
+        peer=normalisation.chains(image, layout),
+        hand=normalisation.written_by_hand(image, layout),
+        floor=normalisation.floor_fresh(normalisation.empty(image, layout)),
         check=_check(image, layout),
-        left_out=imagenet.HWC_ONLY if layout == "CHW" else imagenet.CHW_ONLY,
+        left_out=normalisation.HWC_ONLY if layout == "CHW" else normalisation.CHW_ONLY,
     )
 
 
 def _reused(size: str, shape: tuple[int, ...], layout: str) -> Case:
     image = images.random(shape)
-    out = imagenet.empty(image, layout)
+    out = normalisation.empty(image, layout)
     return Case(
         f"normalise, {size}, {layout}, reused",
         {"task": "normalise", "size": size, "layout": layout, "memory": "reused"},
         ours=engines.ours(partial(_ours, image, layout, out)),
-        hand=imagenet.written_by_hand_into(out, image, layout),
-        floor=imagenet.floor(out),
+        hand=normalisation.written_by_hand_into(out, image, layout),
+        floor=normalisation.floor(out),
         check=written_into(out, _check(image, layout)),
-        left_out=dict.fromkeys(imagenet.CHAINS, IN_PLACE),
+        left_out=dict.fromkeys(normalisation.CHAINS, IN_PLACE),
     )
 
 
@@ -65,12 +65,12 @@ def _ours(image: NDArray[Any], layout: str, out: NDArray[Any] | None = None) -> 
 
 
 def _check(image: NDArray[Any], layout: str) -> Check:
-    answer = imagenet.oracle(image)
+    answer = normalisation.oracle(image)
     answer = answer if layout == "HWC" else answer.transpose(2, 0, 1)
     values = same_as(answer, TOLERANCE)
 
     def check(name: str, result: Any) -> None:
-        if name == imagenet.FLOOR:  # it writes as many values, but other ones
+        if name == normalisation.FLOOR:  # it writes as many values, but other ones
             assert (result.shape, result.dtype) == (answer.shape, np.float32), name
         else:
             values(name, result)

@@ -11,7 +11,7 @@ import graypipe as gp
 
 from .. import engines, images
 from ..case import Build, Case, Run, same_as
-from ..imagenet import MEAN, STD
+from ..normalisation import MEAN, STD
 from ..scale import Scale
 from .mix import WEIGHTS, YELLOW
 

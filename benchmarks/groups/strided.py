@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import graypipe as gp
 
-from .. import imagenet, images
+from .. import images, normalisation
 from ..case import Build, Case, expanded, same_as
 from ..engines import CONTIGUOUS, OURS
 from ..scale import Scale
@@ -28,7 +28,7 @@ def cases(scale: Scale) -> Iterator[Build]:
 def _normalise(size: str, shape: tuple[int, ...], layout: str) -> Case:
     image = images.random(shape)
     plan = gp.plan("gray", gp.preset("imagenet", layout=layout))
-    answer = imagenet.oracle(image)
+    answer = normalisation.oracle(image)
     return Case(
         f"normalise, {size}, {layout}",
         {"task": "normalise", "size": size, "layout": layout},

@@ -14,10 +14,10 @@ import numpy as np
 import graypipe as gp
 from graypipe.adapters.tf_data import ToBackbone
 
-from .. import imagenet, images
+from .. import images, normalisation
 from ..case import Build, Case, Run, same_as
 from ..engines import OURS
-from ..imagenet import MEAN, STD, Array
+from ..normalisation import MEAN, STD, Array
 from ..scale import Scale
 
 Map = Callable[[tf.Tensor], tf.Tensor]
@@ -100,7 +100,7 @@ def _case(
         hand={
             how: _epoch(dataset, run) for how, run in _by_hand(plan, last.ndim).items()
         },
-        check=same_as(imagenet.oracle(last[..., 0] * (255 / white)), 1e-5),
+        check=same_as(normalisation.oracle(last[..., 0] * (255 / white)), 1e-5),
     )
 
 

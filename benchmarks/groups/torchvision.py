@@ -16,7 +16,7 @@ from graypipe.adapters.torchvision import ToBackbone
 
 from .. import engines, images
 from ..case import Build, Case, Run, same_as
-from ..imagenet import MEAN, STD
+from ..normalisation import MEAN, STD
 from ..scale import Scale
 
 TOLERANCE = 1e-5
