@@ -54,6 +54,8 @@ def test_albumentations():
     run("docs/albumentations.md")
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # in torch.onnx
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_deployment(folder):
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 18]>'
@@ -63,7 +65,9 @@ def test_deployment(folder):
     onnx.save(model, folder / "model.onnx")
     plan = gp.plan(gp.Source("gray", dtype="uint16", bits=12), "imagenet")
     (folder / "plan.json").write_text(plan.to_json())
-    run("docs/deployment.md")
+    (folder / "model").mkdir()
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    run("docs/deployment.md", network=network, checkpoint={})
 
 
 def test_fitting(folder, rng):

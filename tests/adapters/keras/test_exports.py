@@ -49,7 +49,8 @@ def expected(network):
 def model(network):
     """The network behind a layer that applies the plan."""
     images = keras.Input((32, 40, 1), dtype="uint16")
-    return keras.Model(images, network(ChannelLayer(PLAN)(images)))
+    layer = ChannelLayer(PLAN, name="channel_layer")
+    return keras.Model(images, network(layer(images)))
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +142,12 @@ def test_a_folded_model_is_exported_with_its_own_plan(network, expected, tmp_pat
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
     result = run_tflite(convert_to_int8(tmp_path / "saved_model", images), images)
     assert np.abs(result - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_a_saved_model_contains_the_plan(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    PLAN.check(loaded.get_layer("channel_layer").plan.fingerprint)
+    # A model without a layer has its plan in a file of the same folder.
+    (tmp_path / "model.plan.json").write_text(PLAN.to_json())
+    PLAN.check((tmp_path / "model.plan.json").read_text())
