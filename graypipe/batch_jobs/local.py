@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import connection
 from typing import TypeVar
 
@@ -65,7 +66,8 @@ def map_in_order(
     if workers == 1:
         yield from map(function, tasks)
         return
-    context = _worker_context()
+    with _deferred_interrupts():
+        context = _worker_context()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_init_worker)
     try:
         yield from _results_in_order(pool, function, tasks, workers * TASKS_PER_WORKER)
@@ -89,9 +91,38 @@ def _results_in_order(
     for task in tasks:
         if len(pending) == max_pending:
             yield pending.popleft().result()
-        pending.append(pool.submit(function, task))
+        with _deferred_interrupts():
+            future = pool.submit(function, task)
+        pending.append(future)
     while pending:
         yield pending.popleft().result()
+
+
+@contextmanager
+def _deferred_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block instead of inside it.
+
+    Inside it, the start of a worker may have been requested, but the pool does not know
+    the worker yet. It would neither be ended nor waited for, and print a traceback.
+    """
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    # Only the main thread receives signals. None: a handler that Python cannot restore.
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    is_interrupted = False
+
+    def handle(*_: object) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+
+    handler = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if is_interrupted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _worker_context() -> multiprocessing.context.BaseContext:

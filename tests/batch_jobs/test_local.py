@@ -5,10 +5,13 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from contextlib import closing
 from functools import partial
 
 import pytest
+from image_sets import HANGING, ROOT
 
 import graypipe as gp
 from graypipe.batch_jobs import local
@@ -77,3 +80,54 @@ def test_workers_never_receive_ctrl_c():
 def test_preloaded_modules_exist(name):
     """The server process skips modules that it cannot import, also misspelt ones."""
     assert importlib.util.find_spec(name) is not None
+
+
+# Ctrl-C arrives when the server has been asked for a worker, but before the pool knows it.
+INTERRUPTED_START = """
+import math
+import signal
+from multiprocessing import context
+
+from graypipe.batch_jobs import local
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+popen = context.ForkServerProcess._Popen
+
+def interrupted_popen(process):
+    started = popen(process)
+    signal.raise_signal(signal.SIGINT)
+    return started
+
+if __name__ == "__main__":
+    context.ForkServerProcess._Popen = staticmethod(interrupted_popen)
+    try:
+        list(local.map_in_order(math.sqrt, range(9), 2))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_ctrl_c_while_a_worker_starts_is_clean(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED_START)
+    done = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=HANGING,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+def test_deferred_interrupts_keep_other_handlers():
+    received = []
+    previous = signal.signal(signal.SIGINT, lambda *_: received.append("mine"))
+    try:
+        with local._deferred_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            assert received == []
+        assert received == ["mine"]
+    finally:
+        signal.signal(signal.SIGINT, previous)
