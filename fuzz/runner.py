@@ -18,7 +18,11 @@ TARGETS = {
     "changes": 60,
     "json": 60,
     "arrays": 60,
+    "growth": 600,
     "caches": 600,
+    "races": 600,
+    "kills": 600,
+    "limits": 600,
 }
 
 # Cases between two reports of a child process.
@@ -113,7 +117,10 @@ def _run_cases(
     deadline = time.monotonic() + seconds
     outcomes: Counter[str] = Counter()
     number = first
+    parent = multiprocessing.parent_process()
     while time.monotonic() < deadline and (last is None or number < last):
+        if parent is not None and not parent.is_alive():
+            return  # the fuzzer was killed
         current.value = number
         try:
             outcomes[case(np.random.default_rng([seed, number]))] += 1

@@ -10,10 +10,18 @@ import pytest
 from fuzz import runner
 from fuzz.__main__ import main
 
+FEW_CASES = {
+    "files": 40,
+    "changes": 40,
+    "json": 40,
+    "growth": 6,
+    "caches": 1,
+    "kills": 1,
+    "limits": 1,
+}
 
-@pytest.mark.parametrize(
-    ("target", "cases"), [("files", 40), ("changes", 40), ("json", 40), ("caches", 1)]
-)
+
+@pytest.mark.parametrize(("target", "cases"), FEW_CASES.items())
 def test_a_target_runs_without_failures(target, cases, capsys):
     assert main([target, "--cases", str(cases), "--seed", "7"]) == 0
     assert f"{target}: {cases} cases" in capsys.readouterr().out
