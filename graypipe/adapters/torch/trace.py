@@ -282,10 +282,12 @@ def _choose_call(
     if layer is None:
         if len(readers) > 1:
             raise ChannelError(
-                f"several layers read the image ({names}), and a plan folded into one "
-                "of them would not be applied in the others. If the others do not "
-                "affect the output, pass the name of the layer to fold as layer=; "
-                "otherwise put a ChannelLayer in front of the model"
+                f"several layers read the image ({shorten(names, 200)}), and a plan "
+                "folded into one of them would not be applied in the others. If the "
+                "others do not affect the output, pass the name of the layer to fold "
+                "as layer=. If they are branches that the model can fuse, as "
+                "timm.utils.reparameterize_model does, fuse them first. Otherwise put "
+                "a ChannelLayer in front of the model"
             )
         return next(iter(readers.values()))
     if not isinstance(layer, str) or layer not in readers:

@@ -6,6 +6,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from timm.utils import reparameterize_model
 from torch import nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
@@ -174,6 +175,18 @@ def test_transform_input_is_refused_with_a_cure_that_works():
 def test_stems_that_do_more_than_convolve_are_refused(name, message):
     with pytest.raises(gp.ChannelError, match=message):
         fold_into(timm.create_model(name), PLAN)
+
+
+def test_branches_are_refused_until_they_are_fused():
+    size = {"input_size": (3, 64, 64)}
+    model = make_model(
+        lambda: timm.create_model("mobileone_s0", pretrained_cfg_overlay=size)
+    )
+    with pytest.raises(gp.ChannelError, match=r"several layers.*reparameterize_model"):
+        fold_into(model, PLAN)
+    folded = fold_into(reparameterize_model(model), PLAN, exact=True)
+    expected, logits = by_hand(model, folded, (64, 64))
+    assert relative(logits, expected) <= 1e-4
 
 
 def test_a_nested_model_and_its_size_are_found():
