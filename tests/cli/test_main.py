@@ -109,8 +109,10 @@ def test_wrong_arguments_exit_with_2(argv, contains, capsys):
 @pytest.mark.parametrize(
     ("argv", "contains"),
     [
-        # The message of this error has several lines.
-        (["explain", "--source", "RGBY", "--target", "imagenet"], "via="),
+        (
+            ["explain", "--source", "RGBY", "--target", "imagenet"],
+            "--via R=R,G=G,B=B",
+        ),
         (
             ["explain", "--source", "gray", "--target", "unit", "--via", "R=Q,G=Q,B=Q"],
             "'Q'",
