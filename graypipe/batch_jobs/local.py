@@ -5,6 +5,7 @@ nothing else. On platforms without fork, they are started from scratch. In both 
 they inherit no threads, locks or open files.
 """
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -61,7 +62,8 @@ def map_in_order(
     Raises
     ------
     GraypipeError
-        If a worker process dies.
+        If a worker process dies, or the operating system does not allow enough open
+        files for the workers.
     """
     if workers == 1:
         yield from map(function, tasks)
@@ -75,6 +77,13 @@ def map_in_order(
         raise GraypipeError(
             "a worker process died: it was killed, or the machine ran out of memory. "
             "Use fewer workers to reduce memory use; finished files are kept"
+        ) from None
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        raise GraypipeError(
+            f"the limit on open files is too low for {workers} workers: use fewer "
+            "workers, or raise the limit (ulimit -n); finished files are kept"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -82,6 +82,40 @@ def test_preloaded_modules_exist(name):
     assert importlib.util.find_spec(name) is not None
 
 
+TOO_MANY_WORKERS = """
+import math
+import resource
+
+import graypipe as gp
+from graypipe.batch_jobs import local
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+    try:
+        list(local.map_in_order(math.sqrt, range(200), 40))
+    except gp.GraypipeError as error:
+        print(error)
+"""
+
+
+def run_script(path, content):
+    """Run a script of its own: the fork server imports the main module."""
+    path.write_text(content)
+    return subprocess.run(
+        [sys.executable, path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=HANGING,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_too_few_open_files_for_the_workers_are_named(tmp_path):
+    done = run_script(tmp_path / "script.py", TOO_MANY_WORKERS)
+    assert done.stdout.startswith("the limit on open files is too low for 40 workers")
+
+
 # Ctrl-C arrives when the server has been asked for a worker, but before the pool knows it.
 INTERRUPTED_START = """
 import math
@@ -108,16 +142,7 @@ if __name__ == "__main__":
 
 
 def test_ctrl_c_while_a_worker_starts_is_clean(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(INTERRUPTED_START)
-    done = subprocess.run(
-        [sys.executable, script],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=HANGING,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = run_script(tmp_path / "script.py", INTERRUPTED_START)
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
 
 
