@@ -24,3 +24,6 @@ FRAMEWORK_PAGES = [
 
 # By tests/recipes: each recipe in a namespace of its own, with its result compared.
 RECIPES = "docs/recipes.md"
+
+# By tests/recipes/yolo.py, in an environment with Ultralytics: see `.ci/run`.
+YOLO_PAGE = "docs/yolo.md"

@@ -2,7 +2,7 @@
 
 import pytest
 from documentation.code_blocks import LANGUAGES, all_pages, blocks_of, read_page
-from documentation.pages import CORE_PAGES, FRAMEWORK_PAGES, RECIPES
+from documentation.pages import CORE_PAGES, FRAMEWORK_PAGES, RECIPES, YOLO_PAGE
 
 
 def test_every_page_with_code_is_run():
@@ -13,7 +13,12 @@ def test_every_page_with_code_is_run():
             pages_with_code.add(page)
     # Benchmarks take hours: their pages only show how to start them.
     pages_with_code -= {"docs/benchmarks.md", "docs/zero-copy.md", "docs/accuracy.md"}
-    assert pages_with_code == {*CORE_PAGES, *FRAMEWORK_PAGES, RECIPES}
+    assert pages_with_code == {
+        *CORE_PAGES,
+        *FRAMEWORK_PAGES,
+        RECIPES,
+        YOLO_PAGE,
+    }
 
 
 @pytest.mark.parametrize("page", all_pages())
