@@ -387,8 +387,8 @@ def _check_distinct(first: Plan, second: Plan) -> None:
         "expected plans that the band count and the dtype of an image can tell apart, "
         f"but {bands} and {format_bands(second.source.bands)} both have "
         f"{format_band_count(len(first.source.bands))} and accept {', '.join(shared)}: "
-        f"declare the dtype of each, such as gp.Source({bands}, dtype='uint8'), or "
-        "call each plan itself"
+        f"declare the dtype of each, such as gp.Source({bands}, dtype='uint8') "
+        f"(--source with dtype=uint8); if it is the same, choose the plan for each file"
     )
 
 

@@ -175,7 +175,8 @@ def above_limit_message(limit: float, highest: int | None = None) -> str:
         bits = highest.bit_length()
     return (
         f"the source declares a white of {limit / 2:.0f}, but the image holds integers "
-        f"{extent}, so its values have more bits: declare {advice}bits={bits} or "
-        f"range=(0, {2**bits - 1}) in the source. To convert all values above white as "
-        "white, declare clip=True"
+        f"{extent}. If its values have more bits, declare {advice}bits={bits} or "
+        f"range=(0, {2**bits - 1}) in the source. If an earlier step changed the "
+        "intensities, move it behind a plan to the preset 'unit'. To convert all "
+        "values above white as white, declare clip=True"
     )

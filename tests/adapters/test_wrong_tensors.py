@@ -80,7 +80,7 @@ def test_pixels_that_were_divided_are_refused(how):
 
 @pytest.mark.parametrize("how", TOO_HIGH)
 def test_pixels_of_more_bits_are_refused(how):
-    with pytest.raises(gp.RangeError, match=r"so its values have more bits: declare"):
+    with pytest.raises(gp.RangeError, match=r"If its values have more bits, declare"):
         TOO_HIGH[how]()
 
 

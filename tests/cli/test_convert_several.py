@@ -131,7 +131,7 @@ def test_sources_that_take_the_same_files_are_an_error(
 ):
     folder, _ = mixed
     assert convert(folder, tmp_path / "out", *options, *REST) != 0
-    assert "declare the dtype of each" in capsys.readouterr().err
+    assert "--source with dtype=uint8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

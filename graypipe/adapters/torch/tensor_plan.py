@@ -169,7 +169,10 @@ def choose_tensor_plan(plans: TensorPlans, x: Tensor) -> TensorPlan:
     count = int(x.shape[-3])  # x.shape[-3] is a tensor under torch.jit.trace
     if count not in plans:
         every_plan = [each.plan for group in plans.values() for each in group]
-        raise no_plan_error(every_plan, count, f"a tensor of shape {tuple(x.shape)}")
+        description = f"a tensor of shape {tuple(x.shape)}"
+        if x.ndim == 3 and 1 in plans:
+            description += " (a batch of gray images of shape (N, H, W) is x[:, None])"
+        raise no_plan_error(every_plan, count, description)
     candidates = plans[count]
     if len(candidates) == 1:
         return candidates[0]  # it raises its own error for other dtypes
