@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from .. import threads
+from ..imagenet.__main__ import RECORD as PRETRAINED
 
 RECORD = Path(__file__).parents[1] / "results" / "accuracy.json"
 
@@ -15,9 +16,11 @@ def main() -> None:
     if arguments.what == "report":
         from . import report
 
-        for path in report.write(
-            json.loads(arguments.out.read_text(encoding="utf-8")), arguments.docs
-        ):
+        record, pretrained = (
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in (arguments.out, PRETRAINED)
+        )
+        for path in report.write(record, pretrained, arguments.docs):
             print(path)
     else:
         _measure(arguments.out, arguments.quick)

@@ -1,4 +1,4 @@
-"""The page of the experiment: text from ``page.md``, figures and picture from the results."""
+"""The page of the experiment: text from ``page.md``, figures and pictures from the results."""
 
 from collections.abc import Callable, Iterable
 from functools import reduce
@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure as Picture
 
 from .. import provenance
+from ..imagenet import report as imagenet
 from ..plots import OTHER, OWN, STYLE
 from ..results import Record
 from ..writing import table
@@ -20,21 +21,32 @@ STAGES = {"before": "before fine-tuning", "after": "after fine-tuning"}
 PLACES = {"padded": "zero padding", "inside": "inside", "unpadded": "unpadded"}
 
 
-def write(record: Record, docs: Path) -> list[Path]:
-    """Write page and picture under ``docs``; return their paths."""
-    text, picture = docs / "accuracy.md", docs / "images" / "accuracy.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    text.write_text(page(record), encoding="utf-8")
+def write(record: Record, pretrained: Record, docs: Path) -> list[Path]:
+    """Write page and pictures under ``docs``; return their paths.
+
+    ``record`` is of the small network, ``pretrained`` of the one with ImageNet weights.
+    """
+    text, images = docs / "accuracy.md", docs / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    text.write_text(page(record, pretrained), encoding="utf-8")
+    paths = [text]
     with mpl.rc_context(STYLE):
-        _picture(record).savefig(picture, dpi=130, metadata={"Software": None})
-    return [text, picture]
+        drawn = {
+            "accuracy": _picture(record),
+            "accuracy-imagenet": imagenet.picture(pretrained),
+        }
+        for name, picture in drawn.items():
+            paths.append(images / f"{name}.png")
+            picture.savefig(paths[-1], dpi=130, metadata={"Software": None})
+    return paths
 
 
-def page(record: Record) -> str:
-    """Return the page for ``record``."""
+def page(record: Record, pretrained: Record) -> str:
+    """Return the page for both records."""
     template = Template((Path(__file__).parent / "page.md").read_text(encoding="utf-8"))
     settings, names = record["settings"], record["photographs"]
     return template.substitute(
+        imagenet=imagenet.section(pretrained),
         warning=provenance.warning([record]),
         machine=provenance.machine(record),
         photographs=len(names),

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from benchmarks.accuracy import data, report
-from benchmarks.accuracy.__main__ import RECORD
+from benchmarks.accuracy.__main__ import PRETRAINED, RECORD
 from benchmarks.accuracy.experiment import FULL, QUICK, record, run
 from benchmarks.accuracy.model import network
 from benchmarks.accuracy.stem_errors import stem_errors
@@ -221,7 +221,13 @@ def test_the_seed_decides_the_figures(tiny):
     assert first["logits"] != second["logits"]
 
 
-def test_the_page_shows_means_and_spread_of_the_record(tiny):
+@pytest.fixture(scope="module")
+def pretrained():
+    """The committed record of the network with ImageNet weights."""
+    return json.loads(PRETRAINED.read_text(encoding="utf-8"))
+
+
+def test_the_page_shows_means_and_spread_of_the_record(tiny, pretrained):
     made = copy.deepcopy(tiny)
     for found, share in zip(made["runs"], (0.25, 0.35), strict=True):
         found["accuracy"][SUMMED] = {"before": share, "after": 0.41}
@@ -229,7 +235,7 @@ def test_the_page_shows_means_and_spread_of_the_record(tiny):
         found["accuracy"][THREE_BANDS]["before"] = 0.5
         found["accuracy"][COLOUR]["before"] = 0.9
 
-    text = report.page(made)
+    text = report.page(made, pretrained)
 
     assert "| summed | 30.0 ± 7.1 % |" in text
     assert "| summed | -20.0 ± 7.1 (-25.0 to -15.0) |" in text
@@ -239,7 +245,7 @@ def test_the_page_shows_means_and_spread_of_the_record(tiny):
     assert "**Not a record**" in text
 
 
-def test_the_command_measures_and_reports(tmp_path):
+def test_the_command_measures_and_reports(tmp_path, pretrained):
     path = tmp_path / "accuracy.json"
 
     for arguments in (
@@ -254,8 +260,10 @@ def test_the_command_measures_and_reports(tmp_path):
 
     found = json.loads(path.read_text(encoding="utf-8"))
     assert [one["seed"] for one in found["runs"]] == [0, 1]
-    assert (tmp_path / "accuracy.md").read_text(encoding="utf-8") == report.page(found)
-    assert (tmp_path / "images" / "accuracy.png").stat().st_size > 10_000
+    page = (tmp_path / "accuracy.md").read_text(encoding="utf-8")
+    assert page == report.page(found, pretrained)
+    for name in ("accuracy", "accuracy-imagenet"):
+        assert (tmp_path / "images" / f"{name}.png").stat().st_size > 10_000
 
 
 @pytest.fixture(scope="module")
@@ -263,10 +271,9 @@ def committed():
     return json.loads(RECORD.read_text(encoding="utf-8"))
 
 
-def test_the_committed_page_is_that_of_the_committed_record(committed):
-    assert (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8") == report.page(
-        committed
-    )
+def test_the_committed_page_is_that_of_the_committed_records(committed, pretrained):
+    page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    assert page == report.page(committed, pretrained)
 
 
 def test_the_committed_record_is_a_full_one_and_names_no_host(committed):
