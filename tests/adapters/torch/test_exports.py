@@ -8,7 +8,9 @@ import onnx
 import onnxruntime
 import pytest
 import tifffile
+import timm
 import torch
+import torchvision
 from torch import nn
 from torch.export import Dim
 
@@ -84,6 +86,27 @@ def test_a_plan_is_put_in_front_of_an_exported_model(tmp_path):
         assert_equal(run(merged, images[:, 0]), images)
     planes = prepend(exported, PLAN.with_layouts("NCHW", "NCHW"), dtype="uint16")
     assert_equal(run(planes, IMAGES), IMAGES)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: torchvision.models.mobilenet_v3_small(num_classes=5),
+        lambda: timm.create_model("resnet10t", num_classes=5),
+        lambda: timm.create_model("convnext_atto", num_classes=5),
+    ],
+    ids=["torchvision", "timm ResNet", "timm ConvNeXt"],
+)
+def test_a_plan_is_put_in_front_of_models_of_libraries(build, tmp_path):
+    torch.manual_seed(0)
+    model = build().eval()
+    images = RNG.integers(0, 4096, (2, 1, 64, 64), np.uint16)
+    x = PLAN.batch(images[:, 0])
+    with torch.no_grad():
+        logits = model(torch.from_numpy(x)).numpy()
+    merged = prepend(to_onnx(model, x, tmp_path), PLAN, dtype="uint16")
+    error = np.abs(run(merged, images[:, 0]) - logits).max()
+    assert error <= 1e-5 * np.abs(logits).max()
 
 
 def test_a_folded_model_is_exported_with_its_own_plan(tmp_path):
