@@ -23,7 +23,8 @@ def case(random: np.random.Generator) -> str:
     else:
         name = resource.RLIMIT_FSIZE
         largest = max(map(len, job.expected.values()))
-        limit = int(1.2 * largest ** random.uniform(0, 1))
+        # The semaphores of the workers are files of 32 bytes, too.
+        limit = max(32, int(1.2 * largest ** random.uniform(0, 1)))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         process = run(job.command, job.workers, job.images, out, limits=[(name, limit)])
