@@ -215,6 +215,10 @@ class ToBackbone(ImageOnlyTransform, metaclass=PlansByPosition):  # type: ignore
                 "volume=, a batch of volumes as volumes="
             )
         description = f"an array of shape {pixels.shape} in layout {layout!r}"
+        band_counts = self._plans._by_band_count
+        if pixels.shape[-1] not in band_counts and pixels.shape[-3] in band_counts:
+            # Images of gp.read_bands and rasterio
+            description += " (if its bands come first, pass np.moveaxis(image, -3, -1))"
         return self._plans._choose(pixels.shape[-1], pixels.dtype, description), pixels
 
 

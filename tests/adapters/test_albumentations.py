@@ -167,6 +167,15 @@ def test_a_band_count_without_a_plan_is_an_error(count, name, ndim, create):
         transform(**{name: np.zeros((*good.shape, count), np.uint8)})
 
 
+def test_bands_on_the_first_axis_are_answered_with_the_line_that_moves_them():
+    plan = gp.plan("RGBY", "unit", {"R": "R", "G": "G", "B": "B"})
+    planes = np.zeros((4, 36, 36), np.uint8)
+    with pytest.raises(gp.ChannelError, match=r"np\.moveaxis\(image, -3, -1\)"):
+        ToBackbone(plan)(image=planes)
+    moved = np.moveaxis(planes, -3, -1)
+    assert ToBackbone(plan)(image=moved)["image"].shape == (36, 36, 3)
+
+
 @both
 def test_thirteen_bands_are_not_taken_for_three(create):
     with pytest.raises(
