@@ -280,10 +280,12 @@ def test_jpeg_ls_palettes_and_ycbcr_are_refused(tmp_path):
     palette = bytearray(whole)
     palette[start + 6] = 1
     assert_refused(write(path, bytes(palette)), "palette")
-    start, _ = segment(whole, 0xE8)
-    ycbcr = bytearray(whole)
-    ycbcr[start + 4 + 18] = 3
-    assert_refused(write(path, bytes(ycbcr)), "colour space 3")
+    # The header of SPIFF, which not every encoder writes
+    spiff = b"SPIFF\0" + bytes([1, 2, 0, 3])
+    spiff += struct.pack(">II", *RGB8.shape[:2]) + bytes([3, 8, 6, 0])
+    spiff += struct.pack(">II", 1, 1)
+    ycbcr = b"\xff\xe8" + struct.pack(">H", 2 + len(spiff)) + spiff
+    assert_refused(write(path, whole[:2] + ycbcr + whole[2:]), "colour space 3")
 
 
 def deep_files():

@@ -158,10 +158,9 @@ def test_orientation_is_left_to_the_caller():
 
 
 def test_float16_is_refused():
-    # libjxl decodes some values wrongly.
+    # The versions of libjxl in imagecodecs before 2026.10 decode these values wrongly.
     pixels = np.linspace(3.1e-5, 6e-5, 600).astype(np.float16).reshape(20, 30)
     data = encoded(pixels)
-    assert not np.array_equal(imagecodecs.jpegxl_decode(data), pixels)
     with pytest.raises(gp.ReadError, match="got floating-point samples of 16 bits"):
         gp.read(data)
 
