@@ -227,7 +227,7 @@ class Plans:
             groups[count] = (*groups.get(count, ()), plan)
         return groups
 
-    @property
+    @cached_property
     def _alpha_band_counts(self) -> set[int]:
         """Band counts, including alpha, for which a plan uses alpha as a band."""
         sources = [plan.source for plan in self.plans]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..engine import check_image
 from ..errors import DTypeError, LayoutError, RangeError
 from ..extras import require_extra
-from ..messages import describe_value
 from ..plan import Plan
 from ..plans import Plans
+from ._shared.plan_record import plan_from_record
 
 with require_extra("albumentations", "albumentations"):
     from albumentations import ImageOnlyTransform  # type: ignore[import-untyped]
@@ -240,11 +240,4 @@ def _to_record(plan: Plan | Record) -> Record:
 
 def _to_bands_last_plan(record: Record) -> Plan:
     """Return the plan that ``record`` describes, with the layouts of albumentations."""
-    try:
-        text = json.dumps(record)
-    except (TypeError, ValueError):
-        raise DTypeError(
-            "expected a dict that json.loads(plan.to_json()) returns, got "
-            f"{describe_value(record)}: pass the plan itself"
-        ) from None
-    return Plan.from_json(text).with_layouts("HWC", "HWC")
+    return plan_from_record(record).with_layouts("HWC", "HWC")

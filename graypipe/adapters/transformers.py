@@ -15,6 +15,7 @@ from ..extras import require_extra
 from ..messages import describe_value
 from ..plan import Plan
 from ..plans import Plans
+from ._shared.plan_record import plan_from_record
 from .torchvision import ToBackbone
 
 with require_extra("transformers", "transformers", "torch", "torchvision"):
@@ -255,21 +256,12 @@ def _to_plans(plan: object) -> Plans:
             "expected a plan, such as gp.plan('gray', 'imagenet'), or gp.Plans, got "
             f"{describe_value(plan)}"
         )
-    return Plans(*(_to_plan(record) for record in records))
-
-
-def _to_plan(record: object) -> Plan:
-    """Return a plan, or the one that a dict of a saved configuration describes."""
-    if isinstance(record, Plan):
-        return record
-    try:
-        text = json.dumps(record)
-    except (TypeError, ValueError):
-        raise DTypeError(
-            "expected a plan, or a dict that json.loads(plan.to_json()) returns, got "
-            f"{describe_value(record)}"
-        ) from None
-    return Plan.from_json(text)
+    return Plans(
+        *(
+            record if isinstance(record, Plan) else plan_from_record(record)
+            for record in records
+        )
+    )
 
 
 def _statistics(plans: Plans) -> dict[str, Any]:

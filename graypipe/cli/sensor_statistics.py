@@ -3,10 +3,9 @@
 from argparse import ArgumentTypeError
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from .. import BandStats, Source
+from .. import BandStats, Source, layouts
 from ..errors import GraypipeError
 from ..sensor import Sensor
 from ..sensor import sensor as sensor_facts
@@ -45,7 +44,8 @@ class SensorStatistics:
                 self._stats = BandStats(Source(names, "CHW", nodata=self.facts.nodata))
             if names != self._stats.source.bands:
                 return ["not compared with the sensor: other bands than earlier files"]
-            self._stats.update(_as_planes(image, source))
+            planes = layouts.conversion(source.layout, "CHW").source_planes(image)
+            self._stats.update(planes.reshape(len(planes), -1, 1))
         except GraypipeError as error:
             return [f"not compared with the sensor: {error}"]
         self.files += 1
@@ -63,11 +63,3 @@ class SensorStatistics:
                 f"with the preset {self.facts.statistics})"
             ]
         return [f"{name}: {finding}" for finding in findings]
-
-
-def _as_planes(image: NDArray[Any], source: Source) -> NDArray[Any]:
-    """Return an image as an array of shape (bands, pixels, 1)."""
-    planes = image[None]
-    if "C" in source.layout:
-        planes = np.moveaxis(image, source.layout.index("C"), 0)
-    return planes.reshape(len(planes), -1, 1)

@@ -99,10 +99,12 @@ def add_source_option(
     parser: ArgumentParser, required: bool, *, several: bool = False
 ) -> None:
     """Declare ``--source``, which may be repeated if ``several`` is true."""
-    repeat = ""
+    repetition = ""
     if several:
-        repeat = "; may be repeated, and each image selects the source with its bands "
-        repeat += "and dtype"
+        repetition = (
+            "; may be repeated, and each image selects the source with its bands and "
+            "dtype"
+        )
     parser.add_argument(
         "--source",
         type=parse_source,
@@ -112,7 +114,7 @@ def add_source_option(
         "bits or black..white, clip, nodata=, layout= (of .npy files) and dtype=; RGBY "
         "is one band per capital letter and NIR, (trailing comma) is a single band; "
         "for example gray:12, RGBY:16:nodata=0, B02,B03,B04:1000..11000 or "
-        "sentinel-2-l2a:bands=red,green,blue" + repeat,
+        "sentinel-2-l2a:bands=red,green,blue" + repetition,
     )
 
 

@@ -18,7 +18,6 @@ from .tensor_plan import (
     TensorPlan,
     choose_tensor_plan,
     describe_plan,
-    make_tensor_plans,
     refuse_scripting,
     trace_as_module,
 )
@@ -168,8 +167,10 @@ class ChannelLayer(nn.Module):
         no data.
         """
         self._whole_plan = TensorPlan(self.plan)
-        first = unit_plan(self.plan) if self.trainable else self.plan
-        self._tensor_plans = make_tensor_plans([first])
+        first = self._whole_plan
+        if self.trainable:
+            first = TensorPlan(unit_plan(self.plan))
+        self._tensor_plans = {len(self.plan.source.bands): (first,)}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tensor plans are left out, so that saved layers refer only to public import

@@ -52,13 +52,10 @@ class TensorPlan:
     ----------
     plan : Plan
         The plan with the layouts CHW.
-    band_count : int
-        Number of bands of the source.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan.with_layouts("CHW", "CHW")
-        self.band_count = len(plan.source.bands)
         # Built here, because torch can trace a dict lookup but not the code that builds
         # the specs.
         self._specs = _make_specs(self.plan)
