@@ -74,6 +74,14 @@ class Conversion(NamedTuple):
     stop_on_error: bool
 
 
+class ConvertedImage(NamedTuple):
+    """An image as it was read, with its source, and what a plan makes of it."""
+
+    image: NDArray[Any]
+    source: Source
+    converted: NDArray[Any]
+
+
 class PartialStats(NamedTuple):
     """The statistics of files that have the same source and dtype."""
 
@@ -128,7 +136,7 @@ def _check_is_file(path: Path) -> None:
         )
 
 
-def _choose_plan(plans: Plans, path: Path) -> Plan:
+def choose_plan(plans: Plans, path: Path) -> Plan:
     """Return the plan that takes the image in a file, chosen by its headers."""
     if len(plans.plans) == 1:
         return plans.plans[0]  # reading the file checks that the plan takes it
@@ -209,14 +217,12 @@ def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
     try:
         # Stat before reading, so that a later change makes the record stale.
         size, mtime_ns = source_state(source_path)
-        plan = _choose_plan(job.plans, source_path)
-        image, source = load_image(plan.source, job.read_options, source_path)
-        converted = _cached_plan(source, plan.target, plan.via)(image)
+        result = convert_image(job.plans, job.read_options, source_path)
     except (GraypipeError, OSError) as error:
         return make_failed_file(source_path, error)
     path = str(source_path.relative_to(job.folder))
     output = output_name(path, job.file_format)
-    content = encode(converted, job.plans.target.bands, job.file_format)
+    content = encode(result.converted, job.plans.target.bands, job.file_format)
     output_size = write_file(Path(job.out, output), content)
     return {
         "source": path,
@@ -225,6 +231,33 @@ def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
         "output": output,
         "bytes": output_size,
     }
+
+
+def convert_image(plans: Plans, options: ReadOptions, path: Path) -> ConvertedImage:
+    """Read an image and convert it with the plan that takes it.
+
+    Parameters
+    ----------
+    plans : Plans
+        The plans, of which the image selects one.
+    options : ReadOptions
+        How to read the image.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    ConvertedImage
+
+    Raises
+    ------
+    GraypipeError, OSError
+        If the file cannot be read, or no plan takes the image.
+    """
+    plan = choose_plan(plans, path)
+    image, source = load_image(plan.source, options, path)
+    converted = _cached_plan(source, plan.target, plan.via)(image)
+    return ConvertedImage(image, source, converted)
 
 
 @lru_cache(maxsize=64)

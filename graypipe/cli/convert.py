@@ -21,7 +21,7 @@ from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..batch_jobs.lock import locked
 from ..batch_jobs.work import Conversion, FailedFile, convert_files
 from ..errors import ReadError
-from . import file_batches, source_syntax
+from . import file_batches
 from .image_files import list_images
 
 
@@ -40,15 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the output folder: new, empty, or with results to --resume, for example "
         "arrays/",
     )
-    source_syntax.add_plan_options(parser, required=False, several=True)
-    parser.add_argument(
-        "--plan",
-        type=source_syntax.read_plan,
-        action="append",
-        metavar="FILE",
-        help="a file with the JSON of a plan, instead of --source, --target and --via; "
-        "may be repeated, for example plan.json",
-    )
+    file_batches.add_plan_arguments(parser)
     parser.add_argument(
         "--to",
         choices=tuple(SUFFIXES),
@@ -74,7 +66,7 @@ def run(options: Namespace) -> None:
     """
     # Run all checks that need no pixels before anything is written.
     file_batches.check_options(options)
-    plans = _select_plans(options)
+    plans = file_batches.select_plans(options)
     for each in plans.plans:
         check_encodable(each, options.to)
     # Workers on a cluster may have a different working directory.
@@ -160,23 +152,6 @@ def _convert(
 def _count_existing(out: Path, outputs: Iterable[str]) -> int:
     """Return how many of ``outputs`` exist."""
     return sum((out / name).exists() for name in outputs)
-
-
-def _select_plans(options: Namespace) -> Plans:
-    """Return the plans from --plan, or from --source, --target and --via."""
-    if options.plan is None and options.source and options.target:
-        maps = options.via or {}
-        return Plans(
-            *(
-                source_syntax.make_plan(source, options.target, maps.get(position))
-                for position, source in enumerate(options.source)
-            )
-        )
-    if options.plan is None or options.source or options.target or options.via:
-        options.usage_error(
-            "expected either --plan, or --source and --target (and optionally --via)"
-        )
-    return Plans(*options.plan)
 
 
 def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:

@@ -1,22 +1,25 @@
-"""The code shared by ``graypipe stats`` and ``graypipe convert``.
+"""The code shared by ``graypipe stats``, ``graypipe convert`` and ``graypipe inspect``.
 
-Both commands process a folder of images in chunks. They share the options for reading
-files and distributing the work, and the handling of files that fail.
+These commands process a folder of images in chunks. They share the options for reading
+files and distributing the work, the choice of plans, and the handling of files that
+fail.
 """
 
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from .. import Plans
 from ..batch_jobs import local
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.work import FailedFile, ReadOptions
 from ..errors import ReadError
 from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
+from . import source_syntax
 from .progress import progress_bar
 
 Result = TypeVar("Result")
@@ -25,8 +28,21 @@ Result = TypeVar("Result")
 MAX_WORKERS = 1024
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the options that both commands have."""
+def add_plan_arguments(parser: ArgumentParser) -> None:
+    """Declare ``--source``, ``--target``, ``--via`` and ``--plan``."""
+    source_syntax.add_plan_options(parser, required=False, several=True)
+    parser.add_argument(
+        "--plan",
+        type=source_syntax.read_plan,
+        action="append",
+        metavar="FILE",
+        help="a file with the JSON of a plan, instead of --source, --target and --via; "
+        "may be repeated, for example plan.json",
+    )
+
+
+def add_reading_arguments(parser: ArgumentParser) -> None:
+    """Declare the options that say how files are read."""
     reading = parser.add_argument_group("how files are read (see graypipe.read)")
     reading.add_argument(
         "--alpha",
@@ -47,14 +63,24 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the page or frame of each file, counted from 0, or the key of an array "
         "in a .npz file, for example 2",
     )
-    processing = parser.add_argument_group("how files are processed")
-    processing.add_argument(
+
+
+def add_workers_argument(parser: ArgumentParser | _ArgumentGroup) -> None:
+    """Declare ``--workers``."""
+    parser.add_argument(
         "--workers",
         type=_parse_workers,
         default=os.cpu_count() or 1,
         metavar="N",
         help="the number of processes, for example 4 (default: %(default)s)",
     )
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of the commands that stop at, or skip, files that fail."""
+    add_reading_arguments(parser)
+    processing = parser.add_argument_group("how files are processed")
+    add_workers_argument(processing)
     processing.add_argument(
         "--engine",
         choices=("local", "ray"),
@@ -98,6 +124,23 @@ def _parse_workers(text: str) -> int:
             f"expected a number of processes from 1 to {MAX_WORKERS}, got {text!r}"
         )
     return int(text)
+
+
+def select_plans(options: Namespace) -> Plans:
+    """Return the plans from --plan, or from --source, --target and --via."""
+    if options.plan is None and options.source and options.target:
+        maps = options.via or {}
+        return Plans(
+            *(
+                source_syntax.make_plan(source, options.target, maps.get(position))
+                for position, source in enumerate(options.source)
+            )
+        )
+    if options.plan is None or options.source or options.target or options.via:
+        options.usage_error(
+            "expected either --plan, or --source and --target (and optionally --via)"
+        )
+    return Plans(*options.plan)
 
 
 def read_options(options: Namespace) -> ReadOptions:
