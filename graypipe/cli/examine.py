@@ -4,18 +4,22 @@ The pixel values are used for advice only. They never change how an image is rea
 converted.
 """
 
+from collections.abc import Sequence
 from math import isfinite, isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Source
+from .. import Plans, Source
+from ..batch_jobs.work import ReadOptions, choose_plan, convert_image, load_image
 from ..errors import GraypipeError, ReadError
 from ..io import facts, read
+from ..sensor import Sensor
 from ..serialization import to_record
 from ..stats.accumulators import missing_pixels
+from . import advice
 from .image_files import has_image_suffix
 from .sensor_statistics import SensorStatistics
 
@@ -23,27 +27,76 @@ Record = dict[str, Any]
 
 DICOM_ADVICE = 'read it with gp.read(path, window=...), such as window="auto"'
 
-# Common bit depths of sensors. Cameras and microscopes store such images in 16-bit
-# files.
-SENSOR_BITS = (8, 10, 12, 14)
+LEFT_OUT = "convert leaves this file out: its name does not end like that of an image"
 
 # A DICOM file starts with 128 arbitrary bytes and this signature (DICOM PS3.10, 7.1).
 DICOM_SIGNATURE_OFFSET = 128
 DICOM_SIGNATURE = b"DICM"
 
 
+class Examination(NamedTuple):
+    """How to examine files.
+
+    Parameters
+    ----------
+    arguments : frozenset of Path
+        The files that were passed on the command line, rather than found in a folder.
+        They are treated as images regardless of their suffixes.
+    read_options : ReadOptions
+        How to read the files.
+    plans : Plans or None
+        The plans, whose sources the files must match; None if nothing is declared.
+    converts : bool
+        Whether to convert the images as ``graypipe convert`` does with these plans.
+    sensor : Sensor or None
+        The sensor with whose statistics the images are compared.
+    """
+
+    arguments: frozenset[Path]
+    read_options: ReadOptions
+    plans: Plans | None
+    converts: bool
+    sensor: Sensor | None
+
+
+class Examined(NamedTuple):
+    """The records of a chunk of files, and what is known about all of them together."""
+
+    records: list[Record]
+    statistics: SensorStatistics | None
+
+
+def examine_files(job: Examination, paths: Sequence[Path]) -> Examined:
+    """Examine a chunk of files.
+
+    Parameters
+    ----------
+    job : Examination
+        What to do.
+    paths : sequence of Path
+        The files.
+
+    Returns
+    -------
+    Examined
+        The records are those of `examine`.
+    """
+    statistics = None if job.sensor is None else SensorStatistics(job.sensor)
+    records = [examine(job, path, statistics) for path in paths]
+    return Examined(records, statistics)
+
+
 def examine(
-    path: Path, is_argument: bool, statistics: SensorStatistics | None = None
+    job: Examination, path: Path, statistics: SensorStatistics | None = None
 ) -> Record:
     """Examine a file.
 
     Parameters
     ----------
+    job : Examination
+        How to examine it.
     path : Path
         The file.
-    is_argument : bool
-        Whether the file was passed on the command line, rather than found in a folder.
-        If so, it is treated as an image regardless of its suffix.
     statistics : SensorStatistics, optional
         Statistics to which the image is added.
 
@@ -54,68 +107,100 @@ def examine(
 
         - ``path``: the path
         - ``kind``: "image", "DICOM", "unreadable" or "no image"
-        - ``error``: why it cannot be read with the default options, or None
+        - ``error``: why it cannot be read or converted, or None
         - ``notes``: a list of likely problems, one sentence each
+        - ``options``: options of the command line that may help
         - for images, the result of `graypipe.io.facts`
         - for images that can be read, ``source`` as `graypipe.read` returns it, and
           ``values``: the minimum and the maximum
+        - for images that look like those of sensors, ``sensors``: their names
+        - for images that were converted, ``output``: shape, layout and dtype
     """
-    record: Record = {"path": str(path), "kind": "image", "error": None, "notes": []}
+    record: Record = {
+        "path": str(path),
+        "kind": "image",
+        "error": None,
+        "notes": [],
+        "options": [],
+    }
+    is_expected = path in job.arguments or has_image_suffix(path)
+    header: Record = {}
     try:
         if _is_dicom(path):
-            return record | {
-                "kind": "DICOM",
-                "format": "DICOM",
-                "notes": [DICOM_ADVICE],
-            }
-        record |= facts(path)
+            record |= {"kind": "DICOM", "format": "DICOM"}
+        else:
+            header = facts(path)
     except (GraypipeError, OSError) as error:
-        is_expected = is_argument or has_image_suffix(path)
         if isinstance(error, ReadError) and not is_expected:
             return record | {"kind": "no image"}
-        return record | {"kind": "unreadable", "error": _reason(error, path)}
+        record |= {"kind": "unreadable", "error": _reason(error, path)}
+    record |= header
+    if job.converts and not is_expected:
+        record["notes"].append(LEFT_OUT)
+        return record
+    if job.plans is None and record["kind"] == "DICOM":
+        record["notes"].append(DICOM_ADVICE)
+    if job.plans is None and record["kind"] != "image":
+        return record
     try:
-        image, source = read(path, **_sensor_keywords(record, statistics))
-        record |= _examine_pixels(image, source)
-        if statistics is not None:
-            record["notes"] += statistics.add(image, source)
-    except GraypipeError as error:
-        return record | {"error": _reason(error, path)}
-    if record["alpha"]:
-        record["notes"].append("alpha is fully opaque and is dropped")
+        record |= _examine_image(job, path, header, statistics)
+    except (GraypipeError, OSError) as error:
+        record["error"] = _reason(error, path)
+        record["options"] = advice.options_for_error(error, header)
+    if record["error"] is None and record.get("alpha"):
+        record["notes"].append(_alpha_note(record, job.read_options.alpha))
     return record
 
 
-def bit_depth_notes(maximum: int) -> list[str]:
-    """Return advice if uint16 images appear to use fewer than 16 bits.
+def _examine_image(
+    job: Examination,
+    path: Path,
+    header: Record,
+    statistics: SensorStatistics | None,
+) -> Record:
+    """Return what the pixels of an image add to its record.
 
-    Parameters
-    ----------
-    maximum : int
-        The largest value in the images.
-
-    Returns
-    -------
-    list of str
-        At most one note.
+    Raises
+    ------
+    GraypipeError, OSError
+        If the image cannot be read, or not be converted.
     """
-    # An image with only 0 and 1 is a mask.
-    if maximum < 2:
-        return []
-    for bits in SENSOR_BITS:
-        if maximum < 2**bits:
-            return [
-                f"values up to {maximum} of 65535 look like {bits} bits: "
-                f"declare bits={bits} if the device delivers {bits} bits"
-            ]
-    return []
+    output: Record = {}
+    if job.plans is None:
+        keywords = _sensor_keywords(header, statistics)
+        image, source = read(path, **job.read_options._asdict(), **keywords)
+    elif job.converts:
+        image, source, converted = convert_image(job.plans, job.read_options, path)
+        output = {
+            "output": {
+                "shape": converted.shape,
+                "layout": job.plans.target.layout,
+                "dtype": converted.dtype.name,
+            }
+        }
+    else:
+        plan = choose_plan(job.plans, path)
+        image, source = load_image(plan.source, job.read_options, path)
+    record = _examine_pixels(image, source, is_compared=statistics is not None)
+    if statistics is not None:
+        record["notes"] += statistics.add(image, source)
+    return record | output
+
+
+def _alpha_note(record: Record, policy: str) -> str:
+    """Return what happened to the alpha of an image that was read."""
+    if len(record["source"]["bands"]) > record["bands"]:
+        return "alpha is read as a band"
+    if policy == "error":
+        return "alpha is fully opaque and is dropped"
+    return f"alpha is dropped if it is fully opaque, else --alpha {policy} applies"
 
 
 def _sensor_keywords(
     record: Record, statistics: SensorStatistics | None
 ) -> dict[str, Any]:
     """Return the keywords of `read` that a file with the dtype of a sensor needs."""
-    if statistics is None or record["dtype"] != statistics.facts.dtype:
+    if statistics is None or record.get("dtype") != statistics.facts.dtype:
         return {}
     return {"range": statistics.facts.range}
 
@@ -138,14 +223,25 @@ def _reason(error: Exception, path: Path) -> str:
     return " ".join(str(error).removeprefix(f"{path}: ").split())
 
 
-def _examine_pixels(image: NDArray[Any], source: Source) -> Record:
-    """Return the source, the minimum and maximum value, and the notes about them."""
+def _examine_pixels(image: NDArray[Any], source: Source, is_compared: bool) -> Record:
+    """Return the source, the minimum and maximum value, and the notes about them.
+
+    Parameters
+    ----------
+    image : ndarray
+        The image.
+    source : Source
+        Its source.
+    is_compared : bool
+        Whether the image is compared with those of a sensor, so that the sensor need
+        not be recognised.
+    """
     pixels = image
     other_axes = tuple(i for i, axis in enumerate(source.layout) if axis != "C")
     if source.nodata is not None:
         pixels = _valid_pixels(image, source)
         other_axes = (0,)
-    record: Record = {"source": to_record(source)}
+    record: Record = {"source": to_record(source), "notes": [], "options": []}
     # The minimum of an empty array is undefined.
     if not pixels.size:
         return record | {"values": [None, None], "notes": ["all pixels are nodata"]}
@@ -155,15 +251,34 @@ def _examine_pixels(image: NDArray[Any], source: Source) -> Record:
     maxima = np.atleast_1d(np.fmax.reduce(pixels, axis=other_axes))
     low = np.fmin.reduce(minima).item()
     high = np.fmax.reduce(maxima).item()
+    record["values"] = [_finite_or_none(low), _finite_or_none(high)]
     constant_bands = []
     for band, minimum, maximum in zip(source.bands, minima, maxima, strict=True):
         if minimum == maximum and isfinite(minimum):
             constant_bands.append(band)
-    constant_notes = _constant_notes(constant_bands, source.bands, low)
-    return record | {
-        "values": [_finite_or_none(low), _finite_or_none(high)],
-        "notes": constant_notes + _range_notes(pixels, source, low, high),
-    }
+    record["notes"] += _constant_notes(constant_bands, source.bands, low)
+    sensors = []
+    if source.sensor is None and not (source._declares_range or is_compared):
+        sensors = advice.likely_sensors(source.bands, image.dtype.name, pixels)
+    if sensors:
+        return _with_sensors(record, sensors, source, image.dtype.name)
+    notes, options = _range_notes(pixels, source, low, high)
+    record["notes"] += notes
+    record["options"] += options
+    return record
+
+
+def _with_sensors(
+    record: Record, sensors: list[str], source: Source, dtype: str
+) -> Record:
+    """Add the sensors from which an image may come to its record."""
+    record["sensors"] = sensors
+    record["notes"].append(
+        f"{len(source.bands)} bands of {dtype} look like {' or '.join(sensors)}: if "
+        "the file comes from there, declare the sensor"
+    )
+    record["options"] += advice.sensor_options(sensors, source.bands)
+    return record
 
 
 def _finite_or_none(value: float) -> float | None:
@@ -199,36 +314,46 @@ def _constant_notes(
 
 def _range_notes(
     pixels: NDArray[Any], source: Source, low: float, high: float
-) -> list[str]:
-    """Return notes if the values do not fit the range that ``source`` implies."""
+) -> tuple[list[str], list[str]]:
+    """Return notes and options if the values do not fit the range of ``source``."""
     if pixels.dtype.kind == "f":
-        return _float_notes(pixels, low, high)
+        return _float_notes(pixels, source, low, high)
     if pixels.dtype == "uint16" and not source._declares_range:
-        return bit_depth_notes(int(high))
+        bits = advice.probable_bits(int(high))
+        if bits is None:
+            return [], []
+        return [advice.bit_depth_note(int(high), bits)], advice.source_option(
+            source.bands, str(bits)
+        )
     white = max(max(pair) for pair in source._pairs(pixels.dtype))
     # An image with only 0 and 1 is a mask. Other images that use less than a quarter of
     # the range probably have fewer bits than their dtype.
     if 1 < high < white / 4:
-        return [f"low dynamic range: maximum {high} of {white:g}"]
-    return []
+        return [f"low dynamic range: maximum {high} of {white:g}"], []
+    return [], []
 
 
-def _float_notes(pixels: NDArray[Any], low: float, high: float) -> list[str]:
-    """Return notes if floating values are not finite or not from 0 to 1."""
+def _float_notes(
+    pixels: NDArray[Any], source: Source, low: float, high: float
+) -> tuple[list[str], list[str]]:
+    """Return notes and options if floats are not finite or not from 0 to 1."""
     if isnan(low):
-        return ["all values are NaN"]
+        return ["all values are NaN"], []
     notes = []
+    options = []
     if np.isnan(pixels).any():
         notes.append(
             "contains NaN, which propagates to the output unless nodata=float('nan') "
             "is declared"
         )
+        options += advice.source_option(source.bands, "nodata=nan")
     if not (isfinite(low) and isfinite(high)):
         notes.append("contains infinite values")
     # Resampling may overshoot the range 0 to 1 slightly.
-    elif low < -1 or high > 2:
+    elif (low < -1 or high > 2) and not source._declares_range:
         notes.append(
             f"floating values range from {low:g} to {high:g}, not from 0 to 1: "
             "declare range=(black, white)"
         )
-    return notes
+        options += advice.source_option(source.bands, "BLACK..WHITE")
+    return notes, options

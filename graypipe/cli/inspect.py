@@ -2,22 +2,38 @@
 
     graypipe inspect scans/ extra.tif
     graypipe inspect scans/ --json > report.json
+    graypipe inspect scans/ --source gray:12 --target imagenet --problems-only
     graypipe inspect tiles/ --sensor sentinel-2-l2a
 
-The output is a table with one line per file and a summary, or JSON.
+The output is a table with one line per file and a summary, or JSON. With the options of
+``graypipe convert``, every image is also converted, and nothing is written.
 """
 
 import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from .. import Plans, Source, Target, plan
+from ..batch_jobs import files, local
+from ..batch_jobs.chunks import split_into_chunks
+from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..errors import ReadError
 from ..sensor import Sensor
-from .examine import Record, bit_depth_notes, examine
-from .image_files import list_files
+from . import file_batches
+from .advice import ImageKind, bit_depth_note, next_command, probable_bits
+from .examine import (
+    Examination,
+    Examined,
+    Record,
+    examine_files,
+)
+from .image_files import has_image_suffix, list_files
 from .progress import progress_bar
 from .sensor_statistics import SensorStatistics, parse_sensor
 
@@ -49,12 +65,27 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="print JSON with one file per line instead of a table",
     )
     parser.add_argument(
+        "--problems-only",
+        action="store_true",
+        help="print only files with an error or a note, and the summary",
+    )
+    parser.add_argument(
         "--sensor",
         type=parse_sensor,
         help="compare the statistics of all files with those published for a sensor, "
         "for example sentinel-2-l2a, and say which bands look swapped or in another "
         "unit",
     )
+    file_batches.add_plan_arguments(parser)
+    parser.add_argument(
+        "--to",
+        choices=tuple(SUFFIXES),
+        help="with --target or --plan, the format that convert would write, for "
+        "example npy (the default)",
+    )
+    file_batches.add_reading_arguments(parser)
+    file_batches.add_workers_argument(parser)
+    parser.set_defaults(usage_error=parser.error)
 
 
 def run(options: Namespace) -> None:
@@ -63,26 +94,83 @@ def run(options: Namespace) -> None:
     Raises
     ------
     ReadError
-        If a file cannot be read with the default options.
+        If a file cannot be read, or not be converted, with the given options.
     """
+    job = _examination(options)
+    paths = list(list_files(*options.paths))
     summary = Summary(options.sensor)
-    total = 0
-    # Only the progress bar needs the number of files in advance.
-    if sys.stderr.isatty():
-        total = sum(1 for _ in list_files(*options.paths))
-    with progress_bar(total, sys.stdout) as (advance, print_line):
-        records = _examine_files(options.paths, summary, advance)
+    with (
+        closing(_map_chunks(job, paths, options.workers)) as results,
+        progress_bar(len(paths), sys.stdout) as (advance, print_line),
+    ):
+        records = _collect(results, summary, advance)
+        if options.problems_only:
+            records = filter(_has_problem, records)
         if options.json:
             lines = _json_lines(records, summary)
         else:
-            lines = _table_lines(records, summary)
+            lines = _table_lines(records, summary, job, options.paths)
         for line in lines:
             print_line(line)
+    if job.converts and len(options.paths) == 1:
+        _check_output_names(options, paths)
     if summary.errors:
+        action = "converted" if job.converts else "read"
         raise ReadError(
-            f"{summary.errors} of {summary.kinds.total()} files cannot be read with "
-            "the default options"
+            f"{summary.errors} of {summary.kinds.total()} files cannot be {action} "
+            f"with {'the given' if options.source or options.plan else 'the default'} "
+            "options"
         )
+
+
+def _examination(options: Namespace) -> Examination:
+    """Return how the files are examined."""
+    plans = None
+    converts = bool(options.target or options.plan)
+    if converts:
+        plans = file_batches.select_plans(options)
+        file_format = options.to or "npy"
+        for each in plans.plans:
+            check_encodable(each, file_format)
+        plans = plans._with_layouts(None, file_layout(plans.target, file_format))
+    elif options.via or options.to:
+        options.usage_error("--via and --to need --target or --plan")
+    elif options.source:
+        plans = Plans(*map(_plan_of_first_band, options.source))
+    return Examination(
+        # A file passed on the command line is meant to be an image, whatever its suffix
+        arguments=frozenset(options.paths),
+        read_options=file_batches.read_options(options),
+        plans=plans,
+        converts=converts,
+        sensor=options.sensor,
+    )
+
+
+def _plan_of_first_band(source: Source) -> Any:
+    """Return a plan for a source without a target, which chooses the files it takes."""
+    target = Target("gray", "HW", "float32")
+    return plan(source, target, {"gray": source.bands[0]})
+
+
+def _map_chunks(
+    job: Examination, paths: Sequence[Path], workers: int
+) -> Generator[Examined, None, None]:
+    """Yield what is found in each chunk of files, in order."""
+    chunks = list(split_into_chunks(paths))
+    # Do not start more workers than there are chunks.
+    count = max(1, min(workers, len(chunks)))
+    return local.map_in_order(partial(examine_files, job), chunks, count)
+
+
+def _check_output_names(options: Namespace, paths: Sequence[Path]) -> None:
+    """Raise GraypipeError if two images would have the same output file."""
+    [folder] = options.paths
+    if folder.is_dir():
+        names = [
+            str(path.relative_to(folder)) for path in paths if has_image_suffix(path)
+        ]
+        files.check_output_names(names, options.to or "npy")
 
 
 class Summary:
@@ -105,37 +193,49 @@ class Summary:
             "modes": Counter(),
             "sizes": Counter(),
             "dtypes": Counter(),
+            "bands": Counter(),
+            "outputs": Counter(),
         }
         self.first_files: dict[tuple[str, str], str] = {}
-        # The maximum of the uint16 images whose range is not known from the file.
-        self.uint16_maximum = 0
+        # By bands and dtype, the images that can be read
+        self.image_kinds: dict[tuple[tuple[str, ...], str], ImageKind] = {}
+        # The first option that helps with an error, by its name, such as "--alpha"
+        self.options: dict[str, str] = {}
 
     def add(self, record: Record) -> None:
         """Count a file."""
         self.kinds[record["kind"]] += 1
         if record["error"] is not None:
             self.errors += 1
+            for option in record["options"]:
+                self.options.setdefault(option.split()[0], option)
         if record["kind"] != "image":
             return
         properties = {
             "modes": record["mode"],
             "sizes": _format_size(record),
             "dtypes": record["dtype"],
+            "bands": _all_bands(record),
+            "outputs": _format_output(record),
         }
         for name, value in properties.items():
             if value != UNKNOWN:
                 self.counts[name][value] += 1
                 self.first_files.setdefault((name, value), record["path"])
-        if record["dtype"] == "uint16" and "source" in record:
-            self._add_uint16(record)
+        if "source" in record:
+            self._add_image(record)
 
-    def _add_uint16(self, record: Record) -> None:
-        """Update the maximum of the uint16 images whose bit depth is unknown."""
+    def _add_image(self, record: Record) -> None:
+        """Update the kind of image to which the record of a readable image belongs."""
         source = record["source"]
+        key = (tuple(source["bands"]), record["dtype"])
+        kind = self.image_kinds.setdefault(key, ImageKind())
+        if kind.sensor is None:
+            kind.sensor = next(iter(record.get("sensors", ())), None)
+        is_known = "bits" in source or "range" in source or "sensors" in record
         maximum = record["values"][1]
-        if "bits" in source or "range" in source or maximum is None:
-            return
-        self.uint16_maximum = max(self.uint16_maximum, maximum)
+        if record["dtype"] == "uint16" and not is_known and maximum is not None:
+            kind.maximum = max(kind.maximum, maximum)
 
     def to_record(self) -> Record:
         """Return the counts and notes as a dictionary that can be stored as JSON."""
@@ -150,7 +250,8 @@ class Summary:
     def _difference_notes(self) -> Iterator[str]:
         """Yield a note for each property in which the images differ."""
         for name, counts in self.counts.items():
-            if len(counts) < 2:
+            # Outputs are listed anyway, by `output_lines`.
+            if len(counts) < 2 or name == "outputs":
                 continue
             (common_value, common_count), *others = counts.most_common(
                 MAX_LISTED_VALUES
@@ -162,25 +263,62 @@ class Summary:
                 note += f", and {len(counts) - MAX_LISTED_VALUES} more"
             yield note
 
+    def band_lines(self) -> Iterator[str]:
+        """Yield the names of bands that are too long for the table."""
+        for bands, count in self.counts["bands"].most_common(MAX_LISTED_VALUES):
+            is_short = len(bands.replace(",", "")) <= MAX_BANDS_WIDTH
+            if not is_short and " without names" not in bands:
+                yield f"bands: {bands} in {count}"
+
+    def output_lines(self) -> Iterator[str]:
+        """Yield what convert would write."""
+        outputs = self.counts["outputs"]
+        if not outputs:
+            return
+        listed = [
+            f"{output} in {count}"
+            for output, count in outputs.most_common(MAX_LISTED_VALUES)
+        ]
+        line = f"convert writes: {', '.join(listed)}"
+        if len(outputs) > MAX_LISTED_VALUES:
+            line += f", and {len(outputs) - MAX_LISTED_VALUES} more"
+        yield line
+
+    def next_command(self, job: Examination, paths: Sequence[Path]) -> str:
+        """Return the command to type next, or "" if there is none to suggest."""
+        if not self.image_kinds and not self.options:
+            return ""
+        if not job.converts:
+            return next_command(paths, self.image_kinds, self.options)
+        if self.errors:
+            return ""
+        return "graypipe convert with the same options, and an output folder"
+
     def _bit_depth_notes(self) -> Iterator[str]:
         """Yield advice on the bit depth of all uint16 images together."""
+        maximum = max((kind.maximum for kind in self.image_kinds.values()), default=0)
+        bits = probable_bits(maximum)
         # A single image already has this note.
-        if self.kinds["image"] > 1:
-            for note in bit_depth_notes(self.uint16_maximum):
-                yield f"all uint16 files: {note}"
+        if self.kinds["image"] > 1 and bits is not None:
+            yield f"all uint16 files: {bit_depth_note(maximum, bits)}"
 
 
-def _examine_files(
-    paths: list[Path], summary: Summary, advance: Callable[[int], object]
+def _collect(
+    results: Iterable[Examined], summary: Summary, advance: Callable[[int], object]
 ) -> Iterator[Record]:
     """Yield the record of each file; update the summary and the progress bar."""
-    # A file passed on the command line is meant to be an image, whatever its suffix.
-    arguments = set(paths)
-    for path in list_files(*paths):
-        record = examine(path, path in arguments, summary.statistics)
-        summary.add(record)
-        yield record
-        advance(1)
+    for result in results:
+        if result.statistics is not None and summary.statistics is not None:
+            summary.statistics.merge(result.statistics)
+        for record in result.records:
+            summary.add(record)
+            yield record
+        advance(len(result.records))
+
+
+def _has_problem(record: Record) -> bool:
+    """Return whether a record has an error or a note."""
+    return bool(record["error"] or record["notes"])
 
 
 def _json_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
@@ -195,7 +333,12 @@ def _json_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
     yield f'], "summary": {json.dumps(summary.to_record(), allow_nan=False)}}}'
 
 
-def _table_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
+def _table_lines(
+    records: Iterable[Record],
+    summary: Summary,
+    job: Examination,
+    paths: Sequence[Path],
+) -> Iterator[str]:
     """Yield the lines of a table of the images, and the summary below it."""
     yield ROW.format(*HEADER)
     for record in records:
@@ -206,12 +349,17 @@ def _table_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
             yield _printable(f"        error: {record['error']}")
         for note in record["notes"]:
             yield _printable(f"        {note}")
+        if record["options"]:
+            yield _printable(f"        try: {' or '.join(record['options'])}")
     totals = summary.to_record()
     yield ""
     kinds = [f"{kind}: {count}" for kind, count in totals["kinds"].items()]
     yield ", ".join(kinds) or "no files"
-    for note in totals["notes"]:
-        yield _printable(note)
+    for line in (*summary.band_lines(), *totals["notes"], *summary.output_lines()):
+        yield _printable(line)
+    command = summary.next_command(job, paths)
+    if command:
+        yield _printable(f"next: {command}")
 
 
 def _table_cells(record: Record) -> tuple[str, ...]:
@@ -245,6 +393,25 @@ def _format_bands(record: Record) -> str:
     if 0 < len(names) <= MAX_BANDS_WIDTH:
         return names
     return str(record.get("bands") or UNKNOWN)
+
+
+def _all_bands(record: Record) -> str:
+    """Return the names of all bands, or their number if they have none."""
+    if "source" not in record:
+        return UNKNOWN
+    bands = record["source"]["bands"]
+    if len(bands) > 1 and bands[0] == "band1":
+        return f"{len(bands)} without names"
+    return ",".join(bands)
+
+
+def _format_output(record: Record) -> str:
+    """Return what would be written, such as "3x224x224 (CHW) float32"."""
+    if "output" not in record:
+        return UNKNOWN
+    output = record["output"]
+    shape = "x".join(map(str, output["shape"]))
+    return f"{shape} ({output['layout']}) {output['dtype']}"
 
 
 def _format_values(record: Record) -> str:

@@ -323,20 +323,25 @@ def make_plan(source: Source, target: Target, via: Via | None) -> Plan:
         message shows how to write it.
     """
     if via is None and default_map(source.bands, target.bands) is None:
-        facts = None if source.sensor is None else sensor(source.sensor)
-        origins = known_origins(source.bands, target.bands, facts)
-        entries = []
-        for band in target.bands[:MOST_SHOWN]:
-            origin, _ = origins.get(band, ("...", None))
-            entries.append(f"{band}={origin}")
         raise ChannelError(
             f"cannot infer which of the bands {format_bands(source.bands)} each band "
             f"of {format_bands(target.bands)} is made of: add --via "
-            f"{','.join(entries)} with a band of the source, or a sum such as "
-            "0.5*R+0.5*Y, after each equals sign; nothing after it means that the band "
-            "is missing"
+            f"{via_entries(source, target)} with a band of the source, or a sum such "
+            "as 0.5*R+0.5*Y, after each equals sign; nothing after it means that the "
+            "band is missing"
         )
     return plan(source, target, via)
+
+
+def via_entries(source: Source, target: Target) -> str:
+    """Return the value of --via, with three dots for inputs that are not known."""
+    facts = None if source.sensor is None else sensor(source.sensor)
+    origins = known_origins(source.bands, target.bands, facts)
+    entries = []
+    for band in target.bands[:MOST_SHOWN]:
+        origin, _ = origins.get(band, ("...", None))
+        entries.append(f"{band}={origin}")
+    return ",".join(entries)
 
 
 def read_plan(path: str) -> Plan:

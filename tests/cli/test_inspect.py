@@ -12,8 +12,10 @@ import pytest
 import tifffile
 from image_sets import process, save
 from PIL import Image
+from sentinel2 import sentinel_2
 
 import graypipe as gp
+from graypipe.batch_jobs.chunks import MAX_FILES
 from graypipe.cli import inspect, main
 from graypipe.serialization import to_record
 
@@ -236,11 +238,13 @@ def test_summary_notes_different_modes_sizes_and_dtypes(tmp_path, inspect_json):
     assert summary["modes"] == {"L": 5, "RGB": 1, "I;16": 1}
     assert summary["sizes"] == {"34x21": 6, "21x34": 1}
     assert summary["dtypes"] == {"uint8": 6, "uint16": 1}
-    modes, sizes, dtypes = summary["notes"]
+    assert summary["bands"] == {"gray": 6, "R,G,B": 1}
+    modes, sizes, dtypes, bands = summary["notes"]
     assert modes.startswith("modes differ: L in 5, RGB in 1 (first ")
     assert "odd one.png" in modes
     assert "tall.png" in sizes
     assert "uint16 in 1" in dtypes
+    assert "R,G,B in 1" in bands
 
     assert inspect_json(tmp_path / "gray")[2]["notes"] == []
 
@@ -261,9 +265,19 @@ def test_table_has_a_line_per_file_with_notes_below(tmp_path, capsys):
 
     assert main(["inspect", str(tmp_path)]) == 1
 
-    head, deep, advice, colour, odd, reason, blank, counts, *summary = (
-        capsys.readouterr().out.splitlines()
-    )
+    (
+        head,
+        deep,
+        advice,
+        options,
+        colour,
+        odd,
+        reason,
+        others,
+        blank,
+        counts,
+        *summary,
+    ) = capsys.readouterr().out.splitlines()
     assert head.split() == [
         "FORMAT",
         "MODE",
@@ -283,6 +297,8 @@ def test_table_has_a_line_per_file_with_notes_below(tmp_path, capsys):
         str(tmp_path / "a.png"),
     ]
     assert advice.strip().endswith("declare bits=12 if the device delivers 12 bits")
+    assert options.strip() == "try: --source gray:12"
+    assert others.strip() == "try: --alpha white or --alpha black or --alpha drop"
     assert colour.split()[:5] == ["JPEG", "RGB", "34x21", "uint8", "RGB"]
     assert odd.split() == [
         "PNG",
@@ -369,19 +385,20 @@ def test_a_closed_pipe_ends_the_command_silently(tmp_path):
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_each_file_is_printed_before_the_next_is_read(tmp_path, capsys, monkeypatch):
-    for at in range(4):
-        save(tmp_path / f"{at}.png", GRAY8)
+def test_files_are_printed_before_all_of_them_are_read(tmp_path, capsys, monkeypatch):
+    for at in range(2 * MAX_FILES + 1):
+        save(tmp_path / f"{at:02}.png", GRAY8)
     printed = []
-    examine = inspect.examine
+    examine_files = inspect.examine_files
 
-    def recording_examine(path, is_argument, statistics):
+    def recording_examine(job, paths):
         printed.append(capsys.readouterr().out)
-        return examine(path, is_argument, statistics)
+        return examine_files(job, paths)
 
-    monkeypatch.setattr(inspect, "examine", recording_examine)
-    assert main(["inspect", str(tmp_path)]) == 0
-    assert ["2.png" in text for text in printed] == [False, False, False, True]
+    monkeypatch.setattr(inspect, "examine_files", recording_examine)
+    assert main(["inspect", "--workers", "1", str(tmp_path)]) == 0
+    assert ["00.png" in text for text in printed] == [False, True, False]
+    assert ["16.png" in text for text in printed] == [False, False, True]
 
 
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path, capsys):
@@ -519,16 +536,6 @@ def test_an_unreadable_file_is_reported_once(tmp_path, capsys):
     assert capsys.readouterr().out.count("error: ") == 1
 
 
-def sentinel_2(order):
-    """Return an image with the statistics that SSL4EO-S12 published, in uint16."""
-    target = gp.preset("ssl4eo-s12-stats")
-    positions = [target.bands.index(band) for band in order]
-    mean = np.array(target.mean)[positions]
-    shape = (mean / np.array(target.std)[positions]) ** 2
-    image = np.random.default_rng(9).gamma(shape, mean / shape, (90, 80, len(order)))
-    return np.clip(np.rint(image), 1, 65535).astype(np.uint16)
-
-
 @pytest.fixture
 def inspect_sensor(inspect_json):
     """Return a function that returns the notes of the summary for a sensor."""
@@ -597,3 +604,93 @@ def test_sensor_without_statistics_is_a_usage_error(tmp_path, capsys):
     for name, message in {"nikon": "gp.sensors()", "landsat-8-c2-l2": "naip"}.items():
         assert main(["inspect", str(tmp_path), "--sensor", name]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_sensor_of_another_level_names_the_one_that_fits(tmp_path, inspect_sensor):
+    l1c = sentinel_2(gp.sensor("sentinel-2-l1c").bands)
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    save(tmp_path / "a.tif", l1c, **options)
+
+    _, records, notes = inspect_sensor("sentinel-2-l2a", tmp_path)
+    [note] = records["a.tif"]["notes"]
+    sibling = "sentinel-2-l1c-before-04.00"
+    assert note == f"not compared with the sensor: the bands are those of {sibling}"
+    assert notes == [
+        "sentinel-2-l2a: there are files with the bands of another product: --sensor "
+        f"{sibling} (files: 1)",
+        "sentinel-2-l2a: no file could be compared",
+    ]
+
+    names = gp.sensor("sentinel-2-l2a").bands
+    save(tmp_path / "a.tif", sentinel_2(names) + 1000, **options, **descriptions(names))
+    _, _, notes = inspect_sensor("sentinel-2-l1c", tmp_path)
+    assert "--sensor sentinel-2-l2a (files: 1)" in notes[0]
+
+
+def descriptions(names):
+    """Return the option of tifffile that stores band names as GDAL does."""
+    items = "".join(
+        f'<Item name="DESCRIPTION" sample="{at}" role="description">{name}</Item>'
+        for at, name in enumerate(names)
+    )
+    text = f"<GDALMetadata>{items}</GDALMetadata>"
+    return {"extratags": [(42112, "s", None, text, True)]}
+
+
+L2A = gp.sensor("sentinel-2-l2a").bands
+
+
+@pytest.mark.parametrize(
+    ("names", "offset", "expected"),
+    [
+        (L2A, 1000, ["sentinel-2-l2a"]),
+        (L2A, 0, ["sentinel-2-l2a-before-04.00"]),
+        (gp.sensor("sentinel-2-l1c").bands, 1000, ["sentinel-2-l1c"]),
+        (("B02", "B03", "B04"), 1000, ["sentinel-2-l1c", "sentinel-2-l2a"]),
+    ],
+)
+def test_sentinel_2_is_recognised(tmp_path, inspect_json, names, offset, expected):
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    if len(names) < len(L2A):
+        options |= descriptions(names)
+    path = save(tmp_path / "a.tif", sentinel_2(names) + offset, **options)
+    code, records, summary = inspect_json(tmp_path)
+    record = records["a.tif"]
+    assert code == 0
+    assert record["sensors"][: len(expected)] == expected
+    assert " or ".join(expected) in record["notes"][0]
+    assert "bits" not in "".join((*record["notes"], *summary["notes"]))
+    # Advice does not change how the file is read.
+    assert record["source"] == json.loads(json.dumps(to_record(gp.read(path)[1])))
+    for option in record["options"]:
+        argv = ["inspect", *option.split(), str(path)]
+        assert main(argv) == 0, option
+
+
+@pytest.mark.parametrize(
+    ("array", "names"),
+    [
+        (np.dstack([GRAY16] * 12), None),  # the median is no reflectance
+        (np.dstack([GRAY12] * 11), None),
+        (np.dstack([GRAY12] * 3), "RGB"),
+        (np.dstack([GRAY12 >> 4] * 12), None),
+        (np.dstack([GRAY12 >> 4] * 12).astype(np.uint8), None),
+    ],
+)
+def test_other_images_are_not_taken_for_those_of_a_sensor(
+    tmp_path, inspect_json, array, names
+):
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    if names:
+        options |= descriptions(names)
+    _, records, _ = inspect_json(save(tmp_path / "a.tif", array, **options))
+    assert "sensors" not in records["a.tif"]
+
+
+def test_names_of_ome_channels_are_shown(tmp_path, capsys):
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP (488)"]}}
+    stack = np.stack([GRAY8, GRAY8])
+    options = {"photometric": "minisblack", "metadata": metadata, "ome": True}
+    save(tmp_path / "a.tif", stack, **options)
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "bands: DAPI,GFP (488) in 1" in capsys.readouterr().out.splitlines()
