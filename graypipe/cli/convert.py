@@ -21,7 +21,7 @@ from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..batch_jobs.lock import locked
 from ..batch_jobs.work import Conversion, FailedFile, convert_files
 from ..errors import ReadError
-from . import file_batches
+from . import file_batches, path_patterns
 from .image_files import list_images
 
 
@@ -73,7 +73,8 @@ def run(options: Namespace) -> None:
     folder = options.folder.absolute()
     out = options.out.absolute()
     sources = {}
-    for path in _find_images(folder, out, options.to):
+    selection = path_patterns.selection(options)
+    for path in _find_images(folder, out, options.to, selection):
         sources[files.output_name(path, options.to)] = path
 
     with locked(out):
@@ -141,6 +142,8 @@ def _convert(
     orphan_note = ""
     if orphans:
         orphan_note = f", {orphans} outputs no longer have a source image"
+        if options.include or options.exclude:
+            orphan_note = f", {orphans} outputs have none of these source images"
     print(
         f"{len(remaining) - len(failures)} files converted, "
         f"{len(sources) - len(remaining)} were already up to date{orphan_note}: "
@@ -154,12 +157,14 @@ def _count_existing(out: Path, outputs: Iterable[str]) -> int:
     return sum((out / name).exists() for name in outputs)
 
 
-def _find_images(folder: Path, out: Path, file_format: str) -> list[str]:
+def _find_images(
+    folder: Path, out: Path, file_format: str, selection: path_patterns.Selection
+) -> list[str]:
     """Return the images relative to ``folder``, after checking where outputs go."""
     if not folder.is_dir():
         got = "a file: pass its folder" if folder.exists() else "no such path"
         raise ReadError(f"{folder}: expected a folder with images, got {got}")
-    paths = [str(path.relative_to(folder)) for path in list_images(folder)]
+    paths = [str(path.relative_to(folder)) for path in list_images(folder, selection)]
     files.check_folders_disjoint(folder, out, paths)
     files.check_output_names(paths, file_format)
     files.check_no_links_outside(out, paths)

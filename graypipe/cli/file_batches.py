@@ -19,7 +19,7 @@ from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.work import FailedFile, ReadOptions
 from ..errors import ReadError
 from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
-from . import source_syntax
+from . import path_patterns, source_syntax
 from .progress import progress_bar
 
 Result = TypeVar("Result")
@@ -43,6 +43,7 @@ def add_plan_arguments(parser: ArgumentParser) -> None:
 
 def add_reading_arguments(parser: ArgumentParser) -> None:
     """Declare the options that say how files are read."""
+    path_patterns.add_options(parser)
     reading = parser.add_argument_group("how files are read (see graypipe.read)")
     reading.add_argument(
         "--alpha",

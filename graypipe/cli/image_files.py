@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from ..errors import ReadError
+from .path_patterns import EVERYTHING, Selection
 
 # Files with these suffixes are meant to be images: if one cannot be read, that is an
 # error. The list includes formats that are not supported, so that such files are
@@ -38,8 +39,9 @@ IMAGE_SUFFIXES = (
     ".dcm",
 )
 
-# macOS writes such files beside images on disks of other file systems.
-APPLE_DOUBLE_PREFIX = "._"
+# Names of hidden files and folders begin with it. Among them are the files "._..." that
+# macOS writes beside images on disks of other file systems.
+HIDDEN_PREFIX = "."
 
 # Most names in a note about files that are left out.
 MOST_SHOWN = 5
@@ -47,19 +49,21 @@ MOST_SHOWN = 5
 
 def has_image_suffix(path: Path) -> bool:
     """Return whether the file name has the suffix of an image format."""
-    is_apple_double = path.name.startswith(APPLE_DOUBLE_PREFIX)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not is_apple_double
+    return path.suffix.lower() in IMAGE_SUFFIXES and _is_visible(path.name)
 
 
-def list_images(path: Path) -> list[Path]:
+def list_images(path: Path, selection: Selection = EVERYTHING) -> list[Path]:
     """Return the images in a folder and its subfolders, sorted by name.
 
-    Other files are counted and named on stderr.
+    Other files are counted and named on stderr, except hidden ones and those that
+    ``selection`` leaves out.
 
     Parameters
     ----------
     path : Path
         A folder, in which images are recognised by their suffix; or a single file.
+    selection : Selection, optional
+        Which files of the folder are used; all images by default.
 
     Raises
     ------
@@ -68,12 +72,20 @@ def list_images(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
+    files = list(list_files(path))
+    selected = selection.select(files, path)
     images, others = [], []
-    for file in list_files(path):
-        if has_image_suffix(file):
+    for file in selected:
+        if has_image_suffix(file) or selection.names(file, path):
             images.append(file)
         else:
             others.append(file)
+    if files and not selected:
+        raise ReadError(
+            f"--include and --exclude select none of the {len(files)} files in {path}: "
+            "a pattern is compared with the path in this folder, such as "
+            f"{files[0].relative_to(path)}"
+        )
     if not images:
         raise ReadError(
             f"{path} contains no image files: expected names that end in "
@@ -100,7 +112,8 @@ def list_files(*paths: Path) -> Iterator[Path]:
     """Yield all files in folders and their subfolders, sorted within each folder.
 
     Symbolic links to folders are followed, unless they point to a parent of the folder
-    that was passed. Every folder is visited once, so link cycles are safe.
+    that was passed. Every folder is visited once, so link cycles are safe. Hidden files
+    and folders are left out, unless they are passed.
 
     Parameters
     ----------
@@ -137,9 +150,14 @@ def _walk(
             subfolders.clear()
             continue
         visited.add(real_folder)
-        subfolders.sort()
-        for name in sorted(names):
+        subfolders[:] = sorted(filter(_is_visible, subfolders))
+        for name in sorted(filter(_is_visible, names)):
             # A file that was passed as a root is yielded separately.
             if str(Path(real_folder, name)) not in roots:
                 yield Path(folder, name)
     yield from unlisted
+
+
+def _is_visible(name: str) -> bool:
+    """Return whether a file or folder with this name is not hidden."""
+    return not name.startswith(HIDDEN_PREFIX)

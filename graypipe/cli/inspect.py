@@ -25,7 +25,7 @@ from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..errors import ReadError
 from ..sensor import Sensor
-from . import file_batches
+from . import file_batches, path_patterns
 from .advice import ImageKind, bit_depth_note, next_command, probable_bits
 from .examine import (
     Examination,
@@ -83,6 +83,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="with --target or --plan, the format that convert would write, for "
         "example npy (the default)",
     )
+    path_patterns.add_options(parser)
     file_batches.add_reading_arguments(parser)
     file_batches.add_workers_argument(parser)
     parser.set_defaults(usage_error=parser.error)
@@ -96,8 +97,8 @@ def run(options: Namespace) -> None:
     ReadError
         If a file cannot be read, or not be converted, with the given options.
     """
-    job = _examination(options)
-    paths = list(list_files(*options.paths))
+    paths, named = _find_files(options)
+    job = _examination(options, named)
     summary = Summary(options.sensor)
     with (
         closing(_map_chunks(job, paths, options.workers)) as results,
@@ -113,7 +114,7 @@ def run(options: Namespace) -> None:
         for line in lines:
             print_line(line)
     if job.converts and len(options.paths) == 1:
-        _check_output_names(options, paths)
+        _check_output_names(options, paths, named)
     if summary.errors:
         action = "converted" if job.converts else "read"
         raise ReadError(
@@ -123,8 +124,25 @@ def run(options: Namespace) -> None:
         )
 
 
-def _examination(options: Namespace) -> Examination:
-    """Return how the files are examined."""
+def _find_files(options: Namespace) -> tuple[list[Path], frozenset[Path]]:
+    """Return the selected files, and those that are images whatever their suffix is."""
+    files = list(list_files(*options.paths))
+    named = set(options.paths)
+    selection = path_patterns.selection(options)
+    if selection == path_patterns.EVERYTHING:
+        return files, frozenset(named)
+    selected = [file for file in files if file in named]
+    for folder in options.paths:
+        inside = [file for file in files if folder in file.parents]
+        selected += selection.select(inside, folder)
+    for folder in options.paths:
+        inside = [file for file in selected if folder in file.parents]
+        named.update(file for file in inside if selection.names(file, folder))
+    return selected, frozenset(named)
+
+
+def _examination(options: Namespace, named: frozenset[Path]) -> Examination:
+    """Return how the files are examined; those of ``named`` are images in any case."""
     plans = None
     converts = bool(options.target or options.plan)
     if converts:
@@ -139,7 +157,7 @@ def _examination(options: Namespace) -> Examination:
         plans = Plans(*map(_plan_of_first_band, options.source))
     return Examination(
         # A file passed on the command line is meant to be an image, whatever its suffix
-        arguments=frozenset(options.paths),
+        arguments=named,
         read_options=file_batches.read_options(options),
         plans=plans,
         converts=converts,
@@ -163,13 +181,14 @@ def _map_chunks(
     return local.map_in_order(partial(examine_files, job), chunks, count)
 
 
-def _check_output_names(options: Namespace, paths: Sequence[Path]) -> None:
+def _check_output_names(
+    options: Namespace, paths: Sequence[Path], named: frozenset[Path]
+) -> None:
     """Raise GraypipeError if two images would have the same output file."""
     [folder] = options.paths
     if folder.is_dir():
-        names = [
-            str(path.relative_to(folder)) for path in paths if has_image_suffix(path)
-        ]
+        images = [path for path in paths if has_image_suffix(path) or path in named]
+        names = [str(path.relative_to(folder)) for path in images]
         files.check_output_names(names, options.to or "npy")
 
 

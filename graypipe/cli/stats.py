@@ -24,7 +24,7 @@ from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_sta
 from ..demo.picture import BAND_COLOURS
 from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
 from ..extras import require_extra
-from . import file_batches, source_syntax
+from . import file_batches, path_patterns, source_syntax
 from .image_files import has_image_suffix, list_images
 
 # The percentiles of the suggested window. A few dead or saturated pixels should not
@@ -85,7 +85,8 @@ def run(options: Namespace) -> None:
         written.
     """
     file_batches.check_options(options)
-    paths = [path.absolute() for path in list_images(options.path)]
+    images = list_images(options.path, path_patterns.selection(options))
+    paths = [path.absolute() for path in images]
     _check_output_files(options, paths)
     # None until the first file has been read, which determines the dtype.
     total: BandStats | None = None
