@@ -42,7 +42,7 @@ def add_plan_arguments(parser: ArgumentParser) -> None:
 
 
 def add_reading_arguments(parser: ArgumentParser) -> None:
-    """Declare the options that say how files are read."""
+    """Declare the options that say which files are read, and how."""
     path_patterns.add_options(parser)
     reading = parser.add_argument_group("how files are read (see graypipe.read)")
     reading.add_argument(

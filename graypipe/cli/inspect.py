@@ -83,7 +83,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="with --target or --plan, the format that convert would write, for "
         "example npy (the default)",
     )
-    path_patterns.add_options(parser)
     file_batches.add_reading_arguments(parser)
     file_batches.add_workers_argument(parser)
     parser.set_defaults(usage_error=parser.error)
@@ -134,11 +133,12 @@ def _find_files(options: Namespace) -> tuple[list[Path], frozenset[Path]]:
     selected = [file for file in files if file in named]
     for folder in options.paths:
         inside = [file for file in files if folder in file.parents]
-        selected += selection.select(inside, folder)
-    for folder in options.paths:
-        inside = [file for file in selected if folder in file.parents]
-        named.update(file for file in inside if selection.names(file, folder))
-    return selected, frozenset(named)
+        for file in selection.select(inside, folder):
+            selected.append(file)
+            if selection.names(file, folder):
+                named.add(file)
+    # A file can be in several of the folders.
+    return list(dict.fromkeys(selected)), frozenset(named)
 
 
 def _examination(options: Namespace, named: frozenset[Path]) -> Examination:

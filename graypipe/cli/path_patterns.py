@@ -41,8 +41,8 @@ class PathPattern(NamedTuple):
 class Selection(NamedTuple):
     """The files that the values of ``--include`` and ``--exclude`` select."""
 
-    include: Sequence[PathPattern] = ()
-    exclude: Sequence[PathPattern] = ()
+    include: tuple[PathPattern, ...] = ()
+    exclude: tuple[PathPattern, ...] = ()
 
     def select(self, files: list[Path], folder: Path) -> list[Path]:
         """Return the selected files; report the patterns that match none on stderr.
@@ -133,4 +133,4 @@ def parse_pattern(text: str) -> PathPattern:
 
 def selection(options: Namespace) -> Selection:
     """Return the files that the options select."""
-    return Selection(options.include, options.exclude)
+    return Selection(tuple(options.include), tuple(options.exclude))
