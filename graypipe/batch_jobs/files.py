@@ -5,10 +5,11 @@ The names of all outputs are checked before the first one is written.
 
 import errno
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import BinaryIO
 
 from ..errors import GraypipeError
 from .encode import SUFFIXES
@@ -134,10 +135,45 @@ def resolve_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> int:
-    """Write a file atomically: it is either complete or does not exist.
+@contextmanager
+def create_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file for writing; after the block it is complete or does not exist.
 
     The data goes to a temporary file in the same folder, which is then renamed.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which is replaced if it exists. Missing folders are created.
+
+    Yields
+    ------
+    binary file object
+        The temporary file.
+
+    Raises
+    ------
+    GraypipeError
+        If the file cannot be written. An existing file is unchanged.
+    """
+    unfinished = path.with_name(token_hex(8) + UNFINISHED_SUFFIX)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("xb") as file:
+            yield file
+        unfinished.replace(path)
+    except GraypipeError:  # from the block; a ReadError is an OSError, too
+        raise
+    except OSError as error:
+        raise write_error(path, error) from None
+    finally:
+        # After a successful rename there is no temporary file.
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> int:
+    """Write a file atomically, as `create_file` does.
 
     Parameters
     ----------
@@ -156,19 +192,8 @@ def write_file(path: Path, parts: Iterable[bytes | memoryview]) -> int:
     GraypipeError
         If the file cannot be written. An existing file is unchanged.
     """
-    unfinished = path.with_name(token_hex(8) + UNFINISHED_SUFFIX)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("xb") as file:
-            size = sum(file.write(part) for part in parts)
-        unfinished.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from None
-    finally:
-        # After a successful rename there is no temporary file.
-        with suppress(OSError):
-            unfinished.unlink()
-    return size
+    with create_file(path) as file:
+        return sum(file.write(part) for part in parts)
 
 
 def write_error(path: Path, error: OSError) -> GraypipeError:

@@ -7,20 +7,23 @@ other line describes a finished file:
     source, size, mtime_ns    the image that was read, its size and modification time
     output, bytes             the file that was written and its size
 
+The line of an output made of several images has a list of them instead, each with its
+size and modification time:
+
+    sources                   [{"source": ..., "size": ..., "mtime_ns": ...}, ...]
+
 An unterminated last line is incomplete and ignored. The line of a file is removed
 before the file is written again. The manifest does not record when the job ran, so a
 job that was killed and resumed gives the same manifest as an uninterrupted one.
 """
 
 import json
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import GraypipeError
-from .files import UNFINISHED_SUFFIX, remove_unfinished, write_error, write_file
-from .lock import LOCK_NAME
+from .folders import OutputFolder
 
 MANIFEST_NAME = "graypipe-manifest.jsonl"
 
@@ -30,7 +33,9 @@ MAX_VALUE_LENGTH = 40
 Record = dict[str, Any]
 
 
-def prepare_folder(out: Path, settings: Record, resume: bool) -> dict[str, Record]:
+def prepare_folder(
+    out: OutputFolder, settings: Record, resume: bool
+) -> dict[str, Record]:
     """Prepare an output folder for a job.
 
     Write the manifest if the folder has no results yet, and remove the incomplete files
@@ -38,7 +43,7 @@ def prepare_folder(out: Path, settings: Record, resume: bool) -> dict[str, Recor
 
     Parameters
     ----------
-    out : Path
+    out : OutputFolder
         The output folder. It need not exist.
     settings : dict
         Everything that the outputs depend on, apart from the images.
@@ -56,15 +61,20 @@ def prepare_folder(out: Path, settings: Record, resume: bool) -> dict[str, Recor
         If the folder has unrelated files or results with different settings, or if it
         has results and ``resume`` is false.
     """
-    manifest = out / MANIFEST_NAME
     old_settings = None
     records: dict[str, Record] = {}
-    if manifest.exists():
-        old_settings, records = _read_manifest(manifest)
+    lines = out.read_lines(MANIFEST_NAME)
+    if lines is not None:
+        try:
+            old_settings, records = _parse_lines(lines)
+        except (KeyError, RecursionError, TypeError, ValueError):
+            raise GraypipeError(
+                f"{out}/{MANIFEST_NAME} is damaged: choose another folder"
+            ) from None
     unexpected_entry = _unexpected_entry(out)
     if not records and unexpected_entry is None:
-        remove_unfinished(out)
-        write_file(manifest, [_to_line(settings)])
+        out.remove_unfinished()
+        out.write(MANIFEST_NAME, [_to_line(settings)])
         return {}
     if old_settings is None:
         raise GraypipeError(
@@ -81,12 +91,15 @@ def prepare_folder(out: Path, settings: Record, resume: bool) -> dict[str, Recor
             f"{out} already has results of this plan: add --resume to continue, or "
             "choose another folder"
         )
-    remove_unfinished(out)
+    out.remove_unfinished()
     return records
 
 
 def discard_outputs(
-    out: Path, settings: Record, finished: dict[str, Record], outputs: Collection[str]
+    out: OutputFolder,
+    settings: Record,
+    finished: dict[str, Record],
+    outputs: Collection[str],
 ) -> None:
     """Remove outputs that will be rewritten, after removing their manifest lines.
 
@@ -95,7 +108,7 @@ def discard_outputs(
 
     Parameters
     ----------
-    out : Path
+    out : OutputFolder
         The output folder.
     settings : dict
         The first line of the manifest.
@@ -114,15 +127,12 @@ def discard_outputs(
         for name, record in finished.items():
             if name not in outputs:
                 lines.append(_to_line(record))
-        write_file(out / MANIFEST_NAME, lines)
+        out.write(MANIFEST_NAME, lines)
     for name in outputs:
-        try:
-            (out / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise write_error(out / name, error) from None
+        out.remove(name)
 
 
-def append_records(out: Path, records: Iterable[Record]) -> None:
+def append_records(out: OutputFolder, records: Iterable[Record]) -> None:
     """Add finished files to the manifest.
 
     Raises
@@ -130,84 +140,69 @@ def append_records(out: Path, records: Iterable[Record]) -> None:
     GraypipeError
         If the manifest cannot be written.
     """
-    try:
-        with (out / MANIFEST_NAME).open("ab") as file:
-            file.writelines(map(_to_line, records))
-    except OSError as error:
-        raise write_error(out / MANIFEST_NAME, error) from None
+    out.append(MANIFEST_NAME, map(_to_line, records))
 
 
-def is_up_to_date(out: Path, record: Record | None, folder: Path, path: str) -> bool:
-    """Return whether the output of an image is up to date.
+def is_up_to_date(
+    out: OutputFolder, record: Record | None, sources: Mapping[str, Path]
+) -> bool:
+    """Return whether an output is up to date.
 
     Parameters
     ----------
-    out : Path
+    out : OutputFolder
         The output folder.
     record : dict or None
         The record of the output in the manifest, if there is one.
-    folder : Path
-        The folder of the images.
-    path : str
-        The image, relative to ``folder``.
+    sources : mapping of str to Path
+        The images that the output is made of, in order: the name of each, relative to
+        the folder of the images, and its file.
 
     Returns
     -------
     bool
-        True if the record describes this image in its present state, and the output
+        True if the record describes these images in their present state, and the output
         exists with its full size.
     """
-    if record is None or record.get("source") != path:
+    if record is None:
         return False
+    recorded = record.get("sources")
+    if recorded is None:
+        recorded = [{key: record.get(key) for key in ("source", "size", "mtime_ns")}]
     try:
-        output_size = os.lstat(out / record["output"]).st_size
-        size, mtime_ns = source_state(folder / path)
-        recorded = (record["size"], record["mtime_ns"], record["bytes"])
-        return (size, mtime_ns, output_size) == recorded
+        if out.size(record["output"]) != record["bytes"]:
+            return False
+        present = [describe_source(name, file) for name, file in sources.items()]
     except (KeyError, OSError):
         return False
+    return bool(recorded == present)
 
 
-def source_state(source: Path) -> tuple[int, int]:
-    """Return the size and the modification time in nanoseconds of an image."""
-    status = source.stat()
-    return status.st_size, status.st_mtime_ns
+def describe_source(name: str, file: Path) -> Record:
+    """Return what a record says of an image: its name, size and modification time.
 
+    Parameters
+    ----------
+    name : str
+        The image, relative to the folder of the images.
+    file : Path
+        The file of the image.
 
-def _unexpected_entry(out: Path) -> str | None:
-    """Return an entry of ``out`` other than the manifest and temporary files.
-
-    The lock of this job is one of the temporary files.
+    Raises
+    ------
+    OSError
+        If the file cannot be accessed.
     """
-    if not out.exists():
-        return None
-    if not out.is_dir():
-        raise GraypipeError(f"{out} is not a folder: choose a new or empty folder")
-    for entry in out.iterdir():
-        is_ours = entry.name in (MANIFEST_NAME, LOCK_NAME)
-        if not is_ours and not entry.name.endswith(UNFINISHED_SUFFIX):
-            return entry.name
+    status = file.stat()
+    return {"source": name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _unexpected_entry(out: OutputFolder) -> str | None:
+    """Return an entry of ``out`` other than the manifest."""
+    for name in out.names():
+        if name != MANIFEST_NAME:
+            return name
     return None
-
-
-def _read_manifest(manifest: Path) -> tuple[Record, dict[str, Record]]:
-    """Return the settings and the last record of each output.
-
-    An incomplete last line is removed from the file.
-    """
-    try:
-        *lines, incomplete_line = manifest.read_bytes().split(b"\n")
-        if incomplete_line:
-            os.truncate(manifest, manifest.stat().st_size - len(incomplete_line))
-    except OSError as error:
-        raise GraypipeError(
-            f"{manifest} cannot be read or repaired: {error.strerror or error}; check "
-            "its permissions, or choose another folder"
-        ) from None
-    try:
-        return _parse_lines(lines)
-    except (KeyError, RecursionError, TypeError, ValueError):
-        raise GraypipeError(f"{manifest} is damaged: choose another folder") from None
 
 
 def _parse_lines(lines: list[bytes]) -> tuple[Record, dict[str, Record]]:

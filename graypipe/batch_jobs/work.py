@@ -23,8 +23,9 @@ from ..source import Source
 from ..stats import BandStats
 from ..target import Target
 from .encode import encode
-from .files import output_name, write_file
-from .manifest import Record, source_state
+from .files import output_name
+from .folders import open_folder
+from .manifest import Record, describe_source
 
 # Array files do not record the meaning of their axes, so the declared layout applies to
 # them. All other formats define their own layout.
@@ -214,23 +215,17 @@ def convert_files(job: Conversion, paths: Sequence[Path]) -> list[Record | Faile
 
 def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
     """Convert one image; return its record for the manifest, or a `FailedFile`."""
+    path = str(source_path.relative_to(job.folder))
     try:
         # Stat before reading, so that a later change makes the record stale.
-        size, mtime_ns = source_state(source_path)
+        described = describe_source(path, source_path)
         result = convert_image(job.plans, job.read_options, source_path)
     except (GraypipeError, OSError) as error:
         return make_failed_file(source_path, error)
-    path = str(source_path.relative_to(job.folder))
     output = output_name(path, job.file_format)
     content = encode(result.converted, job.plans.target.bands, job.file_format)
-    output_size = write_file(Path(job.out, output), content)
-    return {
-        "source": path,
-        "size": size,
-        "mtime_ns": mtime_ns,
-        "output": output,
-        "bytes": output_size,
-    }
+    output_size = open_folder(job.out).write(output, content)
+    return {**described, "output": output, "bytes": output_size}
 
 
 def convert_image(plans: Plans, options: ReadOptions, path: Path) -> ConvertedImage:

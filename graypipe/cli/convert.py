@@ -18,7 +18,7 @@ from pathlib import Path
 from .. import Plans
 from ..batch_jobs import files, manifest
 from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
-from ..batch_jobs.lock import locked
+from ..batch_jobs.folders import OutputFolder, open_folder
 from ..batch_jobs.work import Conversion, FailedFile, convert_files
 from ..errors import ReadError
 from . import file_batches, path_patterns
@@ -77,15 +77,16 @@ def run(options: Namespace) -> None:
     for path in _find_images(folder, out, options.to, selection):
         sources[files.output_name(path, options.to)] = path
 
-    with locked(out):
-        _convert(options, plans, folder, out, sources)
+    out_folder = open_folder(out)
+    with out_folder.locked():
+        _convert(options, plans, folder, out_folder, sources)
 
 
 def _convert(
     options: Namespace,
     plans: Plans,
     folder: Path,
-    out: Path,
+    out: OutputFolder,
     sources: dict[str, str],
 ) -> None:
     """Convert the images that are not finished yet, with the output folder locked.
@@ -96,8 +97,10 @@ def _convert(
         The options of the command.
     plans : Plans
         The plans, of which each image selects one.
-    folder, out : Path
-        Absolute paths of the images and of the outputs.
+    folder : Path
+        The absolute path of the images.
+    out : OutputFolder
+        The folder of the outputs.
     sources : dict
         The path of the image of each output, both relative.
     """
@@ -106,7 +109,7 @@ def _convert(
     remaining = {
         output: path
         for output, path in sources.items()
-        if not manifest.is_up_to_date(out, finished.get(output), folder, path)
+        if not manifest.is_up_to_date(out, finished.get(output), {path: folder / path})
     }
     manifest.discard_outputs(out, settings, finished, remaining)
 
@@ -152,9 +155,9 @@ def _convert(
     file_batches.check_complete(failures, len(sources))
 
 
-def _count_existing(out: Path, outputs: Iterable[str]) -> int:
+def _count_existing(out: OutputFolder, outputs: Iterable[str]) -> int:
     """Return how many of ``outputs`` exist."""
-    return sum((out / name).exists() for name in outputs)
+    return sum(out.size(name) is not None for name in outputs)
 
 
 def _find_images(
