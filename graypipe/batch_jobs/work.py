@@ -4,11 +4,11 @@ The functions take and return small picklable objects. The worker itself reads a
 writes the images.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from .encode import encode
 from .files import output_name
 from .folders import open_folder
 from .manifest import Record, describe_source
+
+Result = TypeVar("Result")
 
 # Array files do not record the meaning of their axes, so the declared layout applies to
 # them. All other formats define their own layout.
@@ -88,6 +90,35 @@ class PartialStats(NamedTuple):
 
     stats: BandStats
     paths: list[Path]
+
+
+def call_with_pixel_limit(
+    max_pixels: int | None,
+    function: Callable[[Sequence[Path]], Result],
+    paths: Sequence[Path],
+) -> Result:
+    """Call a function with a chunk of files, reading larger or only smaller images.
+
+    Parameters
+    ----------
+    max_pixels : int or None
+        The value of ``PIL.Image.MAX_IMAGE_PIXELS`` during the call, which the decoders
+        use; None for the present one.
+    function : callable
+        A worker function.
+    paths : sequence of Path
+        Its argument.
+    """
+    if max_pixels is None:
+        return function(paths)
+    from PIL import Image
+
+    previous = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        return function(paths)
+    finally:
+        Image.MAX_IMAGE_PIXELS = previous
 
 
 def load_image(

@@ -104,6 +104,7 @@ def options_for_error(error: Exception, header: dict[str, Any]) -> list[str]:
     if "declare range=" in message:
         bands = _numbered_bands(header.get("bands") or 1)
         options += source_option(bands, "BLACK..WHITE")
+    options += re.findall(r"--max-pixels \d+", message)
     return list(dict.fromkeys(options))
 
 

@@ -10,13 +10,14 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from .. import Plans
 from ..batch_jobs import local
 from ..batch_jobs.chunks import split_into_chunks
-from ..batch_jobs.work import FailedFile, ReadOptions
+from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
 from ..errors import ReadError
 from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
 from . import path_patterns, source_syntax
@@ -63,6 +64,13 @@ def add_reading_arguments(parser: ArgumentParser) -> None:
         type=_parse_frame,
         help="the page or frame of each file, counted from 0, or the key of an array "
         "in a .npz file, for example 2",
+    )
+    reading.add_argument(
+        "--max-pixels",
+        type=_parse_pixels,
+        metavar="N",
+        help="read images of up to N pixels that are stored in small files, for "
+        "example 400000000; by default, what PIL.Image.MAX_IMAGE_PIXELS allows",
     )
 
 
@@ -118,6 +126,15 @@ def _parse_frame(text: str) -> int | str:
     return text
 
 
+def _parse_pixels(text: str) -> int:
+    """Return the largest number of pixels."""
+    if not text.isdecimal() or int(text) == 0:
+        raise ArgumentTypeError(
+            f"expected a number of pixels such as 400000000, got {text!r}"
+        )
+    return int(text)
+
+
 def _parse_workers(text: str) -> int:
     """Return the number of workers."""
     if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
@@ -151,7 +168,7 @@ def read_options(options: Namespace) -> ReadOptions:
 
 def process_files(
     options: Namespace,
-    function: Callable[[list[Path]], Result],
+    function: Callable[[Sequence[Path]], Result],
     paths: Sequence[Path],
     collect: Callable[[Result], list[FailedFile]],
 ) -> list[FailedFile]:
@@ -179,10 +196,11 @@ def process_files(
     ReadError
         With ``--on-error fail``, for the first file that fails.
     """
+    limited = partial(call_with_pixel_limit, options.max_pixels, function)
     chunks = list(split_into_chunks(paths))
     failures: list[FailedFile] = []
     with (
-        closing(_map_chunks(options, function, chunks)) as results,
+        closing(_map_chunks(options, limited, chunks)) as results,
         progress_bar(len(paths), sys.stderr) as (advance, print_line),
     ):
         for chunk, result in zip(chunks, results, strict=True):
@@ -205,7 +223,7 @@ def check_complete(failures: Sequence[FailedFile], total: int) -> None:
 
 def _map_chunks(
     options: Namespace,
-    function: Callable[[list[Path]], Result],
+    function: Callable[[Sequence[Path]], Result],
     chunks: list[list[Path]],
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from the selected backend."""

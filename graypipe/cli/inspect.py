@@ -23,6 +23,7 @@ from .. import Plans, Source, Target, plan
 from ..batch_jobs import files, local
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
+from ..batch_jobs.work import call_with_pixel_limit
 from ..errors import ReadError
 from ..sensor import Sensor
 from . import file_batches, path_patterns
@@ -100,7 +101,7 @@ def run(options: Namespace) -> None:
     job = _examination(options, named)
     summary = Summary(options.sensor)
     with (
-        closing(_map_chunks(job, paths, options.workers)) as results,
+        closing(_map_chunks(job, paths, options)) as results,
         progress_bar(len(paths), sys.stdout) as (advance, print_line),
     ):
         records = _collect(results, summary, advance)
@@ -172,13 +173,16 @@ def _plan_of_first_band(source: Source) -> Any:
 
 
 def _map_chunks(
-    job: Examination, paths: Sequence[Path], workers: int
+    job: Examination, paths: Sequence[Path], options: Namespace
 ) -> Generator[Examined, None, None]:
     """Yield what is found in each chunk of files, in order."""
     chunks = list(split_into_chunks(paths))
     # Do not start more workers than there are chunks.
-    count = max(1, min(workers, len(chunks)))
-    return local.map_in_order(partial(examine_files, job), chunks, count)
+    count = max(1, min(options.workers, len(chunks)))
+    function = partial(
+        call_with_pixel_limit, options.max_pixels, partial(examine_files, job)
+    )
+    return local.map_in_order(function, chunks, count)
 
 
 def _check_output_names(

@@ -6,6 +6,7 @@ builds its `Source`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from operator import index
 from typing import Any
 
@@ -324,6 +325,16 @@ def check_size(decoded_bytes: int, stored_bytes: int) -> None:
     if is_large and decoded_bytes > MAX_COMPRESSION_RATIO * stored_bytes:
         raise ReadError(
             f"{stored_bytes} bytes of file data would decode to {decoded_bytes} bytes: "
-            "the file is damaged or a decompression bomb. If you trust it, raise "
-            f"PIL.Image.MAX_IMAGE_PIXELS (now {limit}) or set it to None"
+            "the file is damaged or a decompression bomb. If you trust it, "
+            f"{raise_limit(ceil(decoded_bytes / BYTES_PER_PIXEL))}"
         )
+
+
+def raise_limit(pixels: int) -> str:
+    """Return what to do to read an image that needs a limit of so many pixels."""
+    from PIL import Image
+
+    return (
+        f"raise PIL.Image.MAX_IMAGE_PIXELS from {Image.MAX_IMAGE_PIXELS} to {pixels} "
+        f"(on the command line: --max-pixels {pixels})"
+    )

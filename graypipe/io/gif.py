@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from ..errors import ReadError
+from .decoded import raise_limit
 
 EXTENSION = 0x21
 IMAGE = 0x2C
@@ -71,8 +72,8 @@ def parse_gif(data: bytes) -> GifBlocks:
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and width * height > limit:
             raise ReadError(
-                f"the GIF has {width * height} pixels, but PIL.Image.MAX_IMAGE_PIXELS "
-                f"is {limit}: if you trust the file, raise that limit"
+                f"the GIF has {width * height} pixels: if you trust the file, "
+                f"{raise_limit(width * height)}"
             )
         offset = BLOCKS_OFFSET + _colour_table_size(flags)
         frames, is_gray = _check_blocks(data, offset, (width, height))

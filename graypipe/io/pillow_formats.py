@@ -240,7 +240,8 @@ def _open(data: bytes) -> "Iterator[ImageFile]":
         raise ReadError(
             f"the header declares more than twice the {Image.MAX_IMAGE_PIXELS} pixels "
             "that PIL.Image.MAX_IMAGE_PIXELS allows: the file is damaged or a "
-            "decompression bomb. If you trust it, raise that limit"
+            "decompression bomb. If you trust it, raise that limit (on the command "
+            "line: --max-pixels)"
         ) from None
     except Exception as error:
         # Pillow raises errors of many types, whose messages describe its own code.
