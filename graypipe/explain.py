@@ -1,4 +1,4 @@
-"""Build the text returned by `Plan.explain`."""
+"""Describe what a plan does: the lines of `Plan.explain`."""
 
 from math import prod
 
@@ -20,7 +20,7 @@ def explain(
     pairs: tuple[Pair, ...] | None,
     execution: engine.Execution | None,
     shape: tuple[int, ...] | None,
-) -> str:
+) -> list[tuple[str, str]]:
     """Describe how a plan interprets and converts images.
 
     Parameters
@@ -40,8 +40,9 @@ def explain(
 
     Returns
     -------
-    str
-        Several lines, each with a label.
+    list of (str, str)
+        The label and the text of every line. A line that continues the line before has
+        an empty label.
     """
     source_text = f"{format_bands(source.bands)} as {source.layout}"
     if execution is not None:
@@ -66,7 +67,7 @@ def explain(
         lines.append(("runs as", _describe_execution(execution)))
         if shape is not None:
             lines.append(("memory", _describe_memory(execution, shape)))
-    return "\n".join(f"{label:>8}  {text}" for label, text in lines)
+    return lines
 
 
 def _describe_range(source: Source, pairs: tuple[Pair, ...] | None) -> str:

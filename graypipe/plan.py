@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property, wraps
-from typing import Any, Never, ParamSpec
+from typing import TYPE_CHECKING, Any, Never, ParamSpec
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -35,6 +35,9 @@ from .sensor import resolve_aliases, sensor
 from .source import Pair, Source
 from .target import Target
 from .validation import set_fields
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 P = ParamSpec("P")
@@ -327,6 +330,13 @@ class Plan:
           target  'gray' as HW, float32
              map  gray = 0.0002442*gray    (inputs: stored values)
         """
+        lines = self._explanation(shape, dtype)
+        return "\n".join(f"{label:>8}  {text}" for label, text in lines)
+
+    def _explanation(
+        self, shape: tuple[int, ...] | None = None, dtype: DTypeLike | None = None
+    ) -> list[tuple[str, str]]:
+        """Return the labels and the texts of `explain`."""
         if hasattr(shape, "shape"):
             raise DTypeError(
                 f"expected the shape of an image, got {describe_value(shape)}: write "
@@ -355,6 +365,49 @@ class Plan:
             execution=execution,
             shape=shape,
         )
+
+    def show(self, image: Array) -> "Figure":
+        """Draw an image before and after the plan, and after common mistakes.
+
+        Parameters
+        ----------
+        image : ndarray
+            One image in the layout of the source, or a PIL image.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The stored bands, the output as the backbone sees it, histograms of both,
+            and what the backbone would see without the range or nodata of the source,
+            with one mean for all bands, or after Pillow's ``convert("RGB")``. A
+            notebook displays it; ``figure.savefig("plan.png")`` writes it.
+
+        Raises
+        ------
+        LayoutError, ChannelError, DTypeError, RangeError
+            If the plan cannot convert the image, or if it is not a single image.
+        MissingExtraError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import graypipe as gp
+        >>> plan = gp.plan(gp.Source("gray", bits=12), "imagenet")
+        >>> figure = plan.show(np.full((32, 32), 2000, np.uint16))
+        """
+        from .drawing import draw
+
+        if _is_picture(image):
+            return draw(self._from_planes, self._picture_planes(image))
+        return draw(self, image)
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: the code of the plan, and what it does."""
+        from .notebook import table
+        from .source_code import code_of
+
+        return table(code_of(self), self._explanation())
 
     def with_layouts(
         self, source: str | None = None, target: str | None = None

@@ -325,6 +325,17 @@ class Source:
     def __hash__(self) -> int:
         return hash(self._comparison_key())
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: what is declared."""
+        from .notebook import table
+
+        rows = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                rows.append((field.name, value))
+        return table("gp.Source", rows)
+
     def _comparison_key(self) -> tuple[object, ...]:
         """Return the fields, with NaN replaced by a value that equals itself."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

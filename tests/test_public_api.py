@@ -50,6 +50,7 @@ SIGNATURES = {
     "Plan.view": "(self, image)",
     "Plan.invert": "(self, x, *, dtype=None)",
     "Plan.explain": "(self, shape=None, dtype=None)",
+    "Plan.show": "(self, image)",
     "Plan.with_layouts": "(self, source=None, target=None)",
     "Plan.check": "(self, stored)",
     "Plan.to_json": "(self)",

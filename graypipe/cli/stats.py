@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .. import BandStats
 from ..batch_jobs.files import resolve_path, write_file
 from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
-from ..demo.picture import BAND_COLOURS
+from ..drawing import BAND_COLOURS
 from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
 from ..extras import require_extra
 from . import file_batches, path_patterns, source_syntax

@@ -10,18 +10,11 @@ from typing import Any
 import numpy as np
 
 from .. import ChannelMap, plan, preset
+from ..drawing import BAND_COLOURS
 from ..layouts import conversion
 from .checks import Case, Result
 from .reference import Array
 
-# Matplotlib's default colours where they match the band.
-BAND_COLOURS = {
-    "R": "#d62728",
-    "G": "#2ca02c",
-    "B": "#1f77b4",
-    "Y": "#c99700",
-    "gray": "#333333",
-}
 PASSED_COLOUR = "#1b7a2f"
 
 # The backgrounds of even and odd rows.

@@ -727,6 +727,18 @@ class BandStats:
 
     __hash__ = None  # type: ignore[assignment]  # statistics are mutable
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: one row per band, in stored values."""
+        from ..notebook import table
+
+        if not self.count:
+            return table(repr(self), [])
+        columns = (self.source.bands, self.mean, self.std, self.min, self.max)
+        rows = []
+        for band, *values in zip(*columns, strict=True):
+            rows.append((band, *(f"{value:.6g}" for value in values)))
+        return table(repr(self), rows, ("band", "mean", "std", "min", "max"))
+
     def __repr__(self) -> str:
         parts = [format_bands(self.source.bands)]
         if self.dtype is None:
