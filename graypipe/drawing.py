@@ -283,10 +283,10 @@ def _draw_wrong(
     all_axes = _axes(figure, max(3, len(choices)))
     for axes, choice in zip(all_axes, choices, strict=False):
         _draw_picture(axes, _intensities(plan, choice.output), 0, 1)
-        difference = np.abs(choice.output.astype(np.float64) - right)
+        difference = np.nan_to_num(np.abs(choice.output.astype(np.float64) - right))
         axes.set_title(
-            f"{choice.title}\noff by up to {np.nanmax(difference):.3g}, "
-            f"{np.nanmean(difference):.3g} on average"
+            f"{choice.title}\noff by up to {difference.max():.3g}, "
+            f"{difference.mean():.3g} on average"
         )
 
 

@@ -5,6 +5,7 @@
     graypipe explain --source gray:12 --target imagenet
     graypipe export --plan plan.json --model model.onnx --to deployed.onnx
     graypipe inspect IMAGES
+    graypipe show IMAGE --source gray:12 --target imagenet
     graypipe stats IMAGES --source gray
     graypipe --version
 
@@ -20,7 +21,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from ..errors import GraypipeError
-from . import convert, demo, explain, export, inspect, stats
+from . import convert, demo, explain, export, inspect, show, stats
 
 # The exit code of a command that Ctrl-C ended: 128 + SIGINT, as in shells.
 INTERRUPTED = 130
@@ -32,6 +33,7 @@ COMMANDS = {
     "explain": (explain, "describe what a plan does with an image"),
     "export": (export, "write a plan as an ONNX model, alone or in front of a model"),
     "inspect": (inspect, "list image files, how they are read, and likely problems"),
+    "show": (show, "draw what a plan does to an image, and what mistakes would do"),
     "stats": (stats, "compute the statistics of every band of a data set"),
 }
 

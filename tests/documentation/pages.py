@@ -15,6 +15,7 @@ FRAMEWORK_PAGES = [
     "docs/resizing.md",
     "docs/scale.md",
     "docs/sensors.md",
+    "docs/show.md",
     "docs/sum.md",
     "docs/tensorflow.md",
     "docs/torch.md",

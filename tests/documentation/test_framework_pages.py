@@ -137,6 +137,17 @@ def test_resizing():
     run("docs/resizing.md")
 
 
+def test_show(folder, rng, capsys):
+    scan = rng.integers(1, 4096, (12, 16), dtype=np.uint16)
+    scan[0, 0] = 0  # the value of nodata
+    save_image(folder / "scan.png", scan)
+    names = run("docs/show.md")
+    assert len(names["figure"].axes) == 11
+    printed = capsys.readouterr().out.splitlines()
+    (shown,) = [block for block in blocks_of("docs/show.md") if block.language == "text"]
+    assert printed == shown.code.splitlines()
+
+
 def test_scale(folder):
     images(folder / "scans", 9, dtype="uint16")
     save_image(folder / "mixed" / "gray.png", np.full((12, 16), 7, np.uint8))
