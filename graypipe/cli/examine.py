@@ -21,6 +21,7 @@ from ..serialization import to_record
 from ..stats.accumulators import missing_pixels
 from . import advice
 from .image_files import has_image_suffix
+from .pictures import Pictures
 from .sensor_statistics import SensorStatistics
 
 Record = dict[str, Any]
@@ -50,6 +51,8 @@ class Examination(NamedTuple):
         Whether to convert the images as ``graypipe convert`` does with these plans.
     sensor : Sensor or None
         The sensor with whose statistics the images are compared.
+    pictures : Pictures or None
+        Without pictures yet: which files get a thumbnail; None for no pictures.
     """
 
     arguments: frozenset[Path]
@@ -57,6 +60,7 @@ class Examination(NamedTuple):
     plans: Plans | None
     converts: bool
     sensor: Sensor | None
+    pictures: Pictures | None
 
 
 class Examined(NamedTuple):
@@ -64,6 +68,7 @@ class Examined(NamedTuple):
 
     records: list[Record]
     statistics: SensorStatistics | None
+    pictures: Pictures | None
 
 
 def examine_files(job: Examination, paths: Sequence[Path]) -> Examined:
@@ -82,12 +87,16 @@ def examine_files(job: Examination, paths: Sequence[Path]) -> Examined:
         The records are those of `examine`.
     """
     statistics = None if job.sensor is None else SensorStatistics(job.sensor)
-    records = [examine(job, path, statistics) for path in paths]
-    return Examined(records, statistics)
+    pictures = None if job.pictures is None else Pictures(job.pictures.sampled)
+    records = [examine(job, path, statistics, pictures) for path in paths]
+    return Examined(records, statistics, pictures)
 
 
 def examine(
-    job: Examination, path: Path, statistics: SensorStatistics | None = None
+    job: Examination,
+    path: Path,
+    statistics: SensorStatistics | None = None,
+    pictures: Pictures | None = None,
 ) -> Record:
     """Examine a file.
 
@@ -99,6 +108,8 @@ def examine(
         The file.
     statistics : SensorStatistics, optional
         Statistics to which the image is added.
+    pictures : Pictures, optional
+        Pictures to which the image is added.
 
     Returns
     -------
@@ -143,7 +154,7 @@ def examine(
     if job.plans is None and record["kind"] != "image":
         return record
     try:
-        record |= _examine_image(job, path, header, statistics)
+        record |= _examine_image(job, path, header, statistics, pictures)
     except (GraypipeError, OSError) as error:
         record["error"] = _reason(error, path)
         record["options"] = advice.options_for_error(error, header)
@@ -157,6 +168,7 @@ def _examine_image(
     path: Path,
     header: Record,
     statistics: SensorStatistics | None,
+    pictures: Pictures | None,
 ) -> Record:
     """Return what the pixels of an image add to its record.
 
@@ -184,6 +196,8 @@ def _examine_image(
     record = _examine_pixels(image, source, is_compared=statistics is not None)
     if statistics is not None:
         record["notes"] += statistics.add(image, source)
+    if pictures is not None:
+        pictures.add(path, image, source)
     return record | output
 
 

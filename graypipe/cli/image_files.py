@@ -161,3 +161,14 @@ def _walk(
 def _is_visible(name: str) -> bool:
     """Return whether a file or folder with this name is not hidden."""
     return not name.startswith(HIDDEN_PREFIX)
+
+
+def printable(text: str) -> str:
+    """Escape characters that cannot be shown, for example in the names of files."""
+    escaped = ""
+    for character in text:
+        if character.isprintable():
+            escaped += character
+        else:
+            escaped += ascii(character)[1:-1]
+    return escaped

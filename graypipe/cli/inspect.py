@@ -4,6 +4,7 @@
     graypipe inspect scans/ --json > report.json
     graypipe inspect scans/ --source gray:12 --target imagenet --problems-only
     graypipe inspect tiles/ --sensor sentinel-2-l2a
+    graypipe inspect scans/ --html report.html
 
 The output is a table with one line per file and a summary, or JSON. With the options of
 ``graypipe convert``, every image is also converted, and nothing is written.
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..batch_jobs.work import call_with_pixel_limit
 from ..errors import ReadError
+from ..extras import require_extra
 from ..sensor import Sensor
 from . import file_batches, path_patterns
 from .advice import ImageKind, bit_depth_note, next_command, probable_bits
@@ -34,8 +37,10 @@ from .examine import (
     Record,
     examine_files,
 )
-from .image_files import has_image_suffix, list_files
+from .image_files import has_image_suffix, list_files, printable
+from .pictures import Pictures, sample
 from .progress import progress_bar
+from .report import Report, check_report_path, write_report
 from .sensor_statistics import SensorStatistics, parse_sensor
 
 # Shown in the table for unknown values.
@@ -77,6 +82,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "for example sentinel-2-l2a, and say which bands look swapped or in another "
         "unit",
     )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write a page with thumbnails, histograms and everything that looks "
+        "wrong (extra demo), for example report.html",
+    )
     file_batches.add_plan_arguments(parser)
     parser.add_argument(
         "--to",
@@ -97,9 +109,15 @@ def run(options: Namespace) -> None:
     ReadError
         If a file cannot be read, or not be converted, with the given options.
     """
+    if options.html:
+        _check_html(options.html)
     paths, named = _find_files(options)
     job = _examination(options, named)
     summary = Summary(options.sensor)
+    if options.html:
+        images = [path for path in paths if path in named or has_image_suffix(path)]
+        job = job._replace(pictures=Pictures(sample(images or paths)))
+        summary.report = Report(options.paths)
     with (
         closing(_map_chunks(job, paths, options)) as results,
         progress_bar(len(paths), sys.stdout) as (advance, print_line),
@@ -113,6 +131,14 @@ def run(options: Namespace) -> None:
             lines = _table_lines(records, summary, job, options.paths)
         for line in lines:
             print_line(line)
+    if summary.report is not None:
+        page = summary.report.render(
+            summary.to_record(),
+            [*summary.band_lines(), *summary.to_record()["notes"]],
+            list(summary.output_lines()),
+            summary.next_command(job, options.paths),
+        )
+        write_report(options.html, page)
     if job.converts and len(options.paths) == 1:
         _check_output_names(options, paths, named)
     if summary.errors:
@@ -163,7 +189,16 @@ def _examination(options: Namespace, named: frozenset[Path]) -> Examination:
         plans=plans,
         converts=converts,
         sensor=options.sensor,
+        pictures=None,
     )
+
+
+def _check_html(path: Path) -> None:
+    """Raise GraypipeError or MissingExtraError if the page cannot be written."""
+    check_report_path(path)
+    with require_extra("demo", "jinja2", "matplotlib", "fastdigest"):
+        for package in ("jinja2", "matplotlib", "fastdigest"):
+            import_module(package)
 
 
 def _plan_of_first_band(source: Source) -> Any:
@@ -220,6 +255,7 @@ class Summary:
             "outputs": Counter(),
         }
         self.first_files: dict[tuple[str, str], str] = {}
+        self.report: Report | None = None
         # By bands and dtype, the images that can be read
         self.image_kinds: dict[tuple[tuple[str, ...], str], ImageKind] = {}
         # The first option that helps with an error, by its name, such as "--alpha"
@@ -333,8 +369,12 @@ def _collect(
     for result in results:
         if result.statistics is not None and summary.statistics is not None:
             summary.statistics.merge(result.statistics)
+        if result.pictures is not None and summary.report is not None:
+            summary.report.pictures.merge(result.pictures)
         for record in result.records:
             summary.add(record)
+            if summary.report is not None:
+                summary.report.add(record, _kind_cells(record))
             yield record
         advance(len(result.records))
 
@@ -398,6 +438,14 @@ def _table_cells(record: Record) -> tuple[str, ...]:
     )
 
 
+def _kind_cells(record: Record) -> tuple[str, ...]:
+    """Return the cells of the table of kinds: format, mode, size, dtype and bands."""
+    bands = _all_bands(record)
+    if bands == UNKNOWN:
+        bands = str(record.get("bands") or UNKNOWN)
+    return (*_table_cells(record)[:4], bands)
+
+
 def _format_size(record: Record) -> str:
     """Return width, height and the number of frames, such as "640x480x3"."""
     if not record.get("width"):
@@ -445,11 +493,5 @@ def _format_values(record: Record) -> str:
 
 def _printable(text: str) -> str:
     """Escape characters that the terminal cannot show, for example in file names."""
-    escaped = ""
-    for character in text:
-        if character.isprintable():
-            escaped += character
-        else:
-            escaped += ascii(character)[1:-1]
     encoding = sys.stdout.encoding or "utf-8"
-    return escaped.encode(encoding, "backslashreplace").decode(encoding)
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
