@@ -42,6 +42,17 @@ class ReadOptions(NamedTuple):
     frame: int | str | None = None
 
 
+class ConvertedFile(NamedTuple):
+    """A file that was converted: its record for the manifest, and its largest value.
+
+    The maximum is that of a uint16 image whose bit depth nobody declares, and 0 for
+    other images.
+    """
+
+    record: Record
+    maximum: int
+
+
 class FailedFile(NamedTuple):
     """A file that cannot be used, and a one-line reason that contains the path."""
 
@@ -215,7 +226,9 @@ def make_failed_file(path: Path, error: Exception) -> FailedFile:
     return FailedFile(path, reason)
 
 
-def convert_files(job: Conversion, paths: Sequence[Path]) -> list[Record | FailedFile]:
+def convert_files(
+    job: Conversion, paths: Sequence[Path]
+) -> list[ConvertedFile | FailedFile]:
     """Convert a chunk of images.
 
     Parameters
@@ -227,15 +240,15 @@ def convert_files(job: Conversion, paths: Sequence[Path]) -> list[Record | Faile
 
     Returns
     -------
-    list of dict or FailedFile
-        For each image, its record for the manifest, or a `FailedFile`.
+    list of ConvertedFile or FailedFile
+        The result for each image.
 
     Raises
     ------
     GraypipeError
         If an output cannot be written. Other files would fail for the same reason.
     """
-    results: list[Record | FailedFile] = []
+    results: list[ConvertedFile | FailedFile] = []
     for path in paths:
         result = _convert_file(job, path)
         results.append(result)
@@ -244,8 +257,8 @@ def convert_files(job: Conversion, paths: Sequence[Path]) -> list[Record | Faile
     return results
 
 
-def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
-    """Convert one image; return its record for the manifest, or a `FailedFile`."""
+def _convert_file(job: Conversion, source_path: Path) -> ConvertedFile | FailedFile:
+    """Convert one image."""
     path = str(source_path.relative_to(job.folder))
     try:
         # Stat before reading, so that a later change makes the record stale.
@@ -256,7 +269,15 @@ def _convert_file(job: Conversion, source_path: Path) -> Record | FailedFile:
     output = output_name(path, job.file_format)
     content = encode(result.converted, job.plans.target.bands, job.file_format)
     output_size = open_folder(job.out).write(output, content)
-    return {**described, "output": output, "bytes": output_size}
+    record = {**described, "output": output, "bytes": output_size}
+    return ConvertedFile(record, _undeclared_maximum(result.image, result.source))
+
+
+def _undeclared_maximum(image: NDArray[Any], source: Source) -> int:
+    """Return the maximum of a uint16 image without bit depth, and 0 for others."""
+    if image.dtype != np.uint16 or source._declares_range:
+        return 0
+    return int(image.max(initial=0))
 
 
 def convert_image(plans: Plans, options: ReadOptions, path: Path) -> ConvertedImage:

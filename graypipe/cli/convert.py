@@ -10,6 +10,7 @@ finished files. An interrupted job continues with ``--resume``.
 """
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from functools import partial
@@ -19,9 +20,10 @@ from .. import Plans
 from ..batch_jobs import files, manifest
 from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..batch_jobs.folders import OutputFolder, open_folder
-from ..batch_jobs.work import Conversion, FailedFile, convert_files
+from ..batch_jobs.work import Conversion, ConvertedFile, FailedFile, convert_files
 from ..errors import ReadError
 from . import file_batches, path_patterns
+from .advice import bit_depth_note, probable_bits
 from .image_files import list_images
 
 
@@ -122,15 +124,19 @@ def _convert(
         stop_on_error=options.on_error == "fail",
     )
 
-    def collect(results: list[manifest.Record | FailedFile]) -> list[FailedFile]:
+    highest_uint16 = 0
+
+    def collect(results: list[ConvertedFile | FailedFile]) -> list[FailedFile]:
         """Add the finished files of a chunk to the manifest; return the failed ones."""
+        nonlocal highest_uint16
         failed_files = []
         records = []
         for result in results:
             if isinstance(result, FailedFile):
                 failed_files.append(result)
             else:
-                records.append(result)
+                records.append(result.record)
+                highest_uint16 = max(highest_uint16, result.maximum)
         manifest.append_records(out, records)
         return failed_files
 
@@ -152,6 +158,11 @@ def _convert(
         f"{len(sources) - len(remaining)} were already up to date{orphan_note}: "
         f"{options.out}"
     )
+    bits = probable_bits(highest_uint16)
+    if bits is not None:
+        note = bit_depth_note(highest_uint16, bits)
+        option = f"such as --source gray:{bits}"
+        print(f"graypipe: all uint16 files: {note}, {option}", file=sys.stderr)
     file_batches.check_complete(failures, len(sources))
 
 
