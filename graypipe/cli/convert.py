@@ -146,6 +146,9 @@ def _convert(
         [folder / path for path in remaining.values()],
         collect,
     )
+    if options.engine == "ray":
+        # Ray ran tasks again whose worker was killed; their incomplete files are left.
+        out.remove_unfinished()
     # Outputs whose source was deleted are kept: the user may still need them.
     orphans = _count_existing(out, finished.keys() - sources.keys())
     orphan_note = ""
