@@ -7,7 +7,6 @@ The same array always gives the same bytes. PNG and TIFF files have the layout (
 import io
 from collections.abc import Sequence
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,6 +147,9 @@ def _encode_tiff(array: NDArray[Any], bands: Sequence[str]) -> list[bytes | memo
 
 def _gdal_metadata(bands: Sequence[str]) -> bytes:
     """Return the names of ``bands`` as XML in the format of GDAL."""
+    # Imported here, because it imports the HTTP client of the standard library.
+    from xml.sax.saxutils import escape
+
     items = "".join(
         f'<Item name="DESCRIPTION" sample="{index}" role="description">'
         f"{escape(band)}</Item>"

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO
 
 from ..errors import GraypipeError
@@ -156,7 +155,7 @@ def create_file(path: Path) -> Iterator[BinaryIO]:
     GraypipeError
         If the file cannot be written. An existing file is unchanged.
     """
-    unfinished = path.with_name(token_hex(8) + UNFINISHED_SUFFIX)
+    unfinished = path.with_name(os.urandom(8).hex() + UNFINISHED_SUFFIX)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("xb") as file:

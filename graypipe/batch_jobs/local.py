@@ -1,14 +1,16 @@
 """Run a function on many tasks in local worker processes.
 
-Worker processes are forked from a server process that has imported the package and does
-nothing else. On platforms without fork, they are started from scratch. In both cases
-they inherit no threads, locks or open files.
+A process without other threads forks its workers, which starts them in milliseconds.
+Otherwise they are forked from a server process that has imported the package and does
+nothing else, or, on platforms without fork, started from scratch. In all cases they
+inherit no threads and no locks.
 """
 
 import errno
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -37,7 +39,10 @@ PRELOADED_MODULES = [
 
 
 def map_in_order(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    may_fork: bool = False,
 ) -> Generator[Result, None, None]:
     """Yield ``function(task)`` for each task, in the order of the tasks.
 
@@ -53,6 +58,9 @@ def map_in_order(
         does not grow with the number of tasks.
     workers : int
         The number of worker processes. With 1, the tasks run in the current process.
+    may_fork : bool, default False
+        Whether the workers may be forked from this process. Only a process that knows
+        its native threads may allow this, because they cannot be detected here.
 
     Yields
     ------
@@ -69,7 +77,7 @@ def map_in_order(
         yield from map(function, tasks)
         return
     with _deferred_interrupts():
-        context = _worker_context()
+        context = _worker_context(may_fork)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_init_worker)
     try:
         yield from _results_in_order(pool, function, tasks, workers * TASKS_PER_WORKER)
@@ -100,7 +108,8 @@ def _results_in_order(
     for task in tasks:
         if len(pending) == max_pending:
             yield pending.popleft().result()
-        with _deferred_interrupts():
+        # Workers may be forked here, and inherit the signal mask.
+        with _deferred_interrupts(), _blocked_interrupts():
             future = pool.submit(function, task)
         pending.append(future)
     while pending:
@@ -134,8 +143,30 @@ def _deferred_interrupts() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _worker_context() -> multiprocessing.context.BaseContext:
+@contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Block SIGINT in this thread, and in processes and threads that are started.
+
+    A terminal sends SIGINT to every process in the foreground process group. Only the
+    parent process handles it: a worker or server that is interrupted while it starts
+    would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+
+
+def _worker_context(may_fork: bool) -> multiprocessing.context.BaseContext:
     """Return the multiprocessing context; start the fork server if it is used."""
+    # System libraries of macOS do not support forking. The threads of NumPy's BLAS
+    # library do not count: it ends them before a fork.
+    if may_fork and sys.platform == "linux" and threading.active_count() == 1:
+        return multiprocessing.get_context("fork")
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -145,22 +176,14 @@ def _worker_context() -> multiprocessing.context.BaseContext:
 
 
 def _start_fork_server() -> None:
-    """Start the server process so that it and its workers never receive Ctrl-C.
-
-    A terminal sends SIGINT to every process in the foreground process group. Only the
-    parent process handles it: a worker or server that is interrupted while it starts
-    would print a traceback.
-    """
+    """Start the server process so that it and its workers never receive Ctrl-C."""
     from multiprocessing import forkserver, resource_tracker
 
     # The signal mask is inherited by the server and by its workers. Starting the
     # resource tracker would unblock SIGINT, so it must be started first.
     resource_tracker.ensure_running()
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with _blocked_interrupts():
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
 
 def _init_worker() -> None:

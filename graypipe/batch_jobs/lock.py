@@ -48,6 +48,23 @@ else:
         os.close(descriptor)
 
 
+# The descriptors of the locks that this process holds.
+_held: set[int] = set()
+
+
+def _leave_to_parent() -> None:
+    """Close the inherited locks in a process that was forked; the parent keeps them.
+
+    Otherwise, a worker that outlives its killed job would hold the lock.
+    """
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the lock of an output folder, which is created if it does not exist.
@@ -81,9 +98,11 @@ def locked(out: Path) -> Iterator[None]:
                 f"{out} is not a folder: choose a new or empty folder"
             ) from None
         raise write_error(out, error) from None
+    _held.add(descriptor)
     try:
         yield
     finally:
+        _held.discard(descriptor)
         _release(path, descriptor)
 
 

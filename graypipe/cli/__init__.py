@@ -15,26 +15,26 @@ wrong. Errors are reported as one line on stderr.
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import Action, ArgumentParser
 from collections.abc import Sequence
-from importlib import metadata
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
 from ..errors import GraypipeError
-from . import convert, demo, explain, export, inspect, show, stats
 
 # The exit code of a command that Ctrl-C ended: 128 + SIGINT, as in shells.
 INTERRUPTED = 130
 
 # Each command is a module with the functions add_arguments(parser) and run(options).
+# Only the module of the chosen command is imported, so that commands start fast.
 COMMANDS = {
-    "convert": (convert, "convert all images of a folder with a plan"),
-    "demo": (demo, "convert sample images, check the results and draw them"),
-    "explain": (explain, "describe what a plan does with an image"),
-    "export": (export, "write a plan as an ONNX model, alone or in front of a model"),
-    "inspect": (inspect, "list image files, how they are read, and likely problems"),
-    "show": (show, "draw what a plan does to an image, and what mistakes would do"),
-    "stats": (stats, "compute the statistics of every band of a data set"),
+    "convert": "convert all images of a folder with a plan",
+    "demo": "convert sample images, check the results and draw them",
+    "explain": "describe what a plan does with an image",
+    "export": "write a plan as an ONNX model, alone or in front of a model",
+    "inspect": "list image files, how they are read, and likely problems",
+    "show": "draw what a plan does to an image, and what mistakes would do",
+    "stats": "compute the statistics of every band of a data set",
 }
 
 
@@ -48,6 +48,21 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with a one-line message."""
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+class PrintVersion(Action):
+    """Print the version of the installed package and exit."""
+
+    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
+        """Look up the version, which takes too long to do it for every command."""
+        from importlib import metadata
+
+        try:
+            version = metadata.version("graypipe")
+        except metadata.PackageNotFoundError:
+            version = "(version unknown: not installed)"
+        print("graypipe", version)
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,8 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_command(argv: Sequence[str] | None) -> int:
     """Parse ``argv``, run the command and return the exit code."""
+    # Without arguments, this is the entry point of the process, and nothing else runs
+    # in it.
+    owns_process = argv is None
+    if argv is None:
+        argv = sys.argv[1:]
     try:
-        options = _build_parser().parse_args(argv)
+        options = _build_parser(argv).parse_args(argv)
+        options.owns_process = owns_process
         options.run(options)
     except SystemExit:
         # --help and --version exit after printing; wrong arguments raise UsageError.
@@ -91,28 +112,27 @@ def _run_command(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _build_parser() -> Parser:
-    """Return the parser of all commands."""
+def _build_parser(argv: Sequence[str]) -> Parser:
+    """Return a parser of all commands, with the options of those in ``argv``."""
     parser = Parser(
         prog="graypipe",
         description="Convert gray and multi-spectral images for pretrained RGB models.",
     )
-    parser.add_argument("--version", action="version", version=f"graypipe {_version()}")
+    parser.add_argument(
+        "--version",
+        action=PrintVersion,
+        nargs=0,
+        help="show program's version number and exit",
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (command, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         description = f"{summary[0].upper()}{summary[1:]}."
         subparser = commands.add_parser(name, help=summary, description=description)
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        if name in argv:
+            command = import_module(f".{name}", __name__)
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.run)
     return parser
-
-
-def _version() -> str:
-    """Return the version of the installed package."""
-    try:
-        return metadata.version("graypipe")
-    except metadata.PackageNotFoundError:
-        return "(version unknown: not installed)"
 
 
 def _report_failure(error: object, exit_code: int) -> int:

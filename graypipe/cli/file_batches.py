@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from .. import Plans
-from ..batch_jobs import local
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
 from ..errors import ReadError
@@ -229,9 +228,13 @@ def _map_chunks(
     """Yield the result of each chunk, in order, from the selected backend."""
     # Do not start more workers than there are chunks.
     workers = max(1, min(options.workers, len(chunks)))
+    if workers == 1 and options.engine == "local":
+        return (function(chunk) for chunk in chunks)
+    # Imported only if needed: Ray takes seconds, and even `local` a tenth of one.
     if options.engine == "local":
-        return local.map_in_order(function, chunks, workers)
-    # Ray takes seconds to import.
+        from ..batch_jobs import local
+
+        return local.map_in_order(function, chunks, workers, options.owns_process)
     from ..batch_jobs import ray
 
     return ray.map_in_order(function, chunks, workers, options.ray_address)

@@ -50,7 +50,9 @@ def progress_bar(
         print(f"progress bar disabled ({error})", file=sys.stderr)
         yield advance, print_line
         return
-    with tqdm(total=total, unit="file") as bar:
+    # No thread that redraws the bar: worker processes may be forked below.
+    tqdm.monitor_interval = 0
+    with tqdm(total=total, unit="file", miniters=1) as bar:
 
         def print_above_bar(line: str) -> None:
             bar.write(line, file=lines)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from .. import BandStats
 from ..batch_jobs.files import resolve_path, write_file
 from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
-from ..drawing import BAND_COLOURS
 from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
 from ..extras import require_extra
 from . import file_batches, path_patterns, source_syntax
@@ -255,6 +254,8 @@ def _draw_histogram(
     axes: Any, band: str, quantiles: NDArray[Any], window: NDArray[Any]
 ) -> None:
     """Draw the histogram of one band and shade the window."""
+    from ..drawing import BAND_COLOURS
+
     percent_per_quantile = np.full(len(quantiles), 100 / len(quantiles))
     axes.hist(
         quantiles,

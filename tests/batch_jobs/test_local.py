@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from functools import partial
 
@@ -98,17 +99,77 @@ if __name__ == "__main__":
 """
 
 
-def run_script(path, content):
+def run_script(path, content, *arguments):
     """Run a script of its own: the fork server imports the main module."""
     path.write_text(content)
     return subprocess.run(
-        [sys.executable, path],
+        [sys.executable, path, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         timeout=HANGING,
         check=False,
         capture_output=True,
         text=True,
     )
+
+
+FORKED_WORKERS = """
+import math
+import multiprocessing
+import os
+import signal
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import graypipe as gp
+from graypipe.batch_jobs import local
+from graypipe.batch_jobs.lock import locked
+
+blocked_signals = partial(signal.pthread_sigmask, signal.SIG_BLOCK)
+
+
+def parent_and_open_files(_):
+    entries = list(Path("/proc/self/fd").iterdir())
+    names = [os.readlink(entry) for entry in entries if entry.exists()]
+    return os.getppid(), [name for name in names if name.endswith(".lock")]
+
+
+with locked(Path(sys.argv[1])):
+    workers = list(local.map_in_order(parent_and_open_files, range(9), 2, True))
+assert workers == [(os.getpid(), [])] * 9, workers
+masks = list(local.map_in_order(blocked_signals, [[], [], []], 2, True))
+assert all(signal.SIGINT in blocked for blocked in masks)
+assert signal.SIGINT not in blocked_signals([])
+with closing(local.map_in_order(math.sqrt, range(100), 2, True)) as results:
+    next(results)
+    assert multiprocessing.active_children()
+assert not multiprocessing.active_children()
+try:
+    list(local.map_in_order(os._exit, [1, 2, 3], 2, True))
+except gp.GraypipeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other platforms do not fork")
+def test_forked_workers_keep_the_guarantees(tmp_path):
+    """Workers have no lock and no Ctrl-C, end with the job, and their death is named."""
+    done = run_script(tmp_path / "script.py", FORKED_WORKERS, tmp_path / "out")
+    assert done.stdout.startswith("a worker process died"), done.stderr
+
+
+def test_a_process_with_threads_does_not_fork_workers():
+    assert local._worker_context(True).get_start_method() == "fork"
+    wait = threading.Event()
+    thread = threading.Thread(target=wait.wait)
+    thread.start()
+    try:
+        assert local._worker_context(True).get_start_method() == "forkserver"
+    finally:
+        wait.set()
+        thread.join()
+    assert local._worker_context(False).get_start_method() == "forkserver"
 
 
 def test_too_few_open_files_for_the_workers_are_named(tmp_path):

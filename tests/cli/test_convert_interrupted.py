@@ -59,7 +59,9 @@ def pausing_append(*arguments):
 
 start, append = manifest.prepare_folder, manifest.append_records
 manifest.prepare_folder, manifest.append_records = pausing_start, pausing_append
-sys.exit(main(sys.argv[3:]))
+# Without arguments, main reads those of the process, and forks its workers from it.
+del sys.argv[1:3]
+sys.exit(main())
 """
 
 
