@@ -32,7 +32,7 @@ def split_into_chunks(paths: Iterable[Path]) -> Iterator[list[Path]]:
     chunk: list[Path] = []
     chunk_bytes = 0
     for path in paths:
-        file_bytes = _file_size(path)
+        file_bytes = file_size(path)
         is_full = len(chunk) == MAX_FILES or chunk_bytes + file_bytes > MAX_BYTES
         if chunk and is_full:
             yield chunk
@@ -44,7 +44,7 @@ def split_into_chunks(paths: Iterable[Path]) -> Iterator[list[Path]]:
         yield chunk
 
 
-def _file_size(path: Path) -> int:
+def file_size(path: Path) -> int:
     """Return the size of the file in bytes, 0 if it cannot be accessed."""
     try:
         return path.stat().st_size

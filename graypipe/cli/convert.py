@@ -145,6 +145,7 @@ def _convert(
         partial(convert_files, job),
         [folder / path for path in remaining.values()],
         collect,
+        file_batches.NUMBA_PAYS_FOR_CONVERTING,
     )
     if options.engine == "ray":
         # Ray ran tasks again whose worker was killed; their incomplete files are left.

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from .. import Plans
-from ..batch_jobs.chunks import split_into_chunks
+from .. import Plans, engine
+from ..batch_jobs.chunks import file_size, split_into_chunks
 from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
 from ..errors import ReadError
 from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
@@ -23,6 +23,11 @@ from . import path_patterns, source_syntax
 from .progress import progress_bar
 
 Result = TypeVar("Result")
+
+# Importing numba takes half a second. One process converts about this many bytes of
+# files, or reads this many bytes of PNG files, until numba has saved as much.
+NUMBA_PAYS_FOR_CONVERTING = 16 << 20
+NUMBA_PAYS_FOR_READING = 64 << 20
 
 # Guard against typos such as --workers 44444.
 MAX_WORKERS = 1024
@@ -170,6 +175,7 @@ def process_files(
     function: Callable[[Sequence[Path]], Result],
     paths: Sequence[Path],
     collect: Callable[[Result], list[FailedFile]],
+    numba_pays_from: float,
 ) -> list[FailedFile]:
     """Process files in chunks, with a progress bar.
 
@@ -184,6 +190,8 @@ def process_files(
     collect : callable
         Called with the result of each chunk, in the order of the files. It returns the
         files that failed.
+    numba_pays_from : float
+        As for `map_locally`.
 
     Returns
     -------
@@ -199,7 +207,7 @@ def process_files(
     chunks = list(split_into_chunks(paths))
     failures: list[FailedFile] = []
     with (
-        closing(_map_chunks(options, limited, chunks)) as results,
+        closing(_map_chunks(options, limited, chunks, numba_pays_from)) as results,
         progress_bar(len(paths), sys.stderr) as (advance, print_line),
     ):
         for chunk, result in zip(chunks, results, strict=True):
@@ -224,17 +232,66 @@ def _map_chunks(
     options: Namespace,
     function: Callable[[Sequence[Path]], Result],
     chunks: list[list[Path]],
+    numba_pays_from: float,
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from the selected backend."""
-    # Do not start more workers than there are chunks.
-    workers = max(1, min(options.workers, len(chunks)))
-    if workers == 1 and options.engine == "local":
-        return (function(chunk) for chunk in chunks)
-    # Imported only if needed: Ray takes seconds, and even `local` a tenth of one.
     if options.engine == "local":
-        from ..batch_jobs import local
-
-        return local.map_in_order(function, chunks, workers, options.owns_process)
+        return map_locally(options, function, chunks, numba_pays_from)
+    # Ray takes seconds to import.
     from ..batch_jobs import ray
 
+    workers = max(1, min(options.workers, len(chunks)))
     return ray.map_in_order(function, chunks, workers, options.ray_address)
+
+
+def map_locally(
+    options: Namespace,
+    function: Callable[[list[Path]], Result],
+    chunks: Sequence[list[Path]],
+    numba_pays_from: float,
+) -> Generator[Result, None, None]:
+    """Yield the result of each chunk, in order, from processes on this machine.
+
+    Parameters
+    ----------
+    options : Namespace
+        With ``workers``, and with ``owns_process``, set by `graypipe.cli.main`.
+    function : callable
+        Called by a worker with a chunk of files; it must be picklable.
+    chunks : sequence of list of Path
+        The files.
+    numba_pays_from : float
+        Number of bytes of files for each worker from which it is faster to import
+        numba than to use the NumPy engine, which computes the same values.
+    """
+    # Do not start more workers than there are chunks.
+    workers = max(1, min(options.workers, len(chunks)))
+    if options.owns_process:
+        _choose_engine(chunks, numba_pays_from * workers)
+    if workers == 1:
+        return (function(chunk) for chunk in chunks)
+    # Imported only if needed, because it takes a tenth of a second.
+    from ..batch_jobs import local
+
+    return local.map_in_order(function, chunks, workers, options.owns_process)
+
+
+def _choose_engine(chunks: Sequence[list[Path]], numba_pays_from: float) -> None:
+    """Choose the engine of this process, and of the workers forked from it.
+
+    The variable ``GRAYPIPE_ENGINE`` takes precedence.
+    """
+    if _has_bytes(chunks, numba_pays_from):
+        engine.engine()
+    else:
+        os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")
+
+
+def _has_bytes(chunks: Sequence[list[Path]], limit: float) -> bool:
+    """Return whether files have more bytes in total than ``limit``."""
+    total = 0
+    for chunk in chunks:
+        total += sum(map(file_size, chunk))
+        if total > limit:
+            return True
+    return False

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import Plans, Source, Target, plan
-from ..batch_jobs import files, local
+from ..batch_jobs import files
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
 from ..batch_jobs.work import call_with_pixel_limit
@@ -119,7 +119,7 @@ def run(options: Namespace) -> None:
         job = job._replace(pictures=Pictures(sample(images or paths)))
         summary.report = Report(options.paths)
     with (
-        closing(_map_chunks(job, paths, options)) as results,
+        closing(_map_chunks(options, job, paths)) as results,
         progress_bar(len(paths), sys.stdout) as (advance, print_line),
     ):
         records = _collect(results, summary, advance)
@@ -208,16 +208,16 @@ def _plan_of_first_band(source: Source) -> Any:
 
 
 def _map_chunks(
-    job: Examination, paths: Sequence[Path], options: Namespace
+    options: Namespace, job: Examination, paths: Sequence[Path]
 ) -> Generator[Examined, None, None]:
     """Yield what is found in each chunk of files, in order."""
     chunks = list(split_into_chunks(paths))
-    # Do not start more workers than there are chunks.
-    count = max(1, min(options.workers, len(chunks)))
     function = partial(
         call_with_pixel_limit, options.max_pixels, partial(examine_files, job)
     )
-    return local.map_in_order(function, chunks, count)
+    return file_batches.map_locally(
+        options, function, chunks, file_batches.NUMBA_PAYS_FOR_CONVERTING
+    )
 
 
 def _check_output_names(

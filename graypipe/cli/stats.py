@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Set
 from functools import partial
 from importlib import import_module
 from io import BytesIO
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def run(options: Namespace) -> None:
         ),
         paths,
         collect,
+        _numba_pays_from(paths),
     )
     if total is None:
         raise ReadError(
@@ -122,6 +124,14 @@ def run(options: Namespace) -> None:
         picture = draw_histograms(total, file_format)
         write_file(resolve_path(options.plot), [picture])
     file_batches.check_complete(failures, len(paths))
+
+
+def _numba_pays_from(paths: list[Path]) -> float:
+    """Return from how many bytes of files for each worker numba is worth importing."""
+    # Statistics need no engine, but its machine code undoes the filters of PNG files.
+    if paths[0].suffix.lower() == ".png":
+        return file_batches.NUMBA_PAYS_FOR_READING
+    return inf
 
 
 def _check_output_files(options: Namespace, paths: list[Path]) -> None:

@@ -144,7 +144,9 @@ def test_show(folder, rng, capsys):
     names = run("docs/show.md")
     assert len(names["figure"].axes) == 11
     printed = capsys.readouterr().out.splitlines()
-    (shown,) = [block for block in blocks_of("docs/show.md") if block.language == "text"]
+    (shown,) = [
+        block for block in blocks_of("docs/show.md") if block.language == "text"
+    ]
     assert printed == shown.code.splitlines()
 
 
