@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import BandStats, Source, layouts
-from ..demo.picture import BAND_COLOURS
+from ..drawing import BAND_COLOURS
 from ..errors import GraypipeError
 from ..sensor import sensor
 from ..stats.accumulators import missing_pixels
