@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Picture
 
 from . import targets
 from .engines import OURS
-from .results import Record, where
+from .results import Case, Record, where
 from .targets import AT_LEAST
 
 STYLE = {
@@ -176,6 +176,35 @@ def _zero_copy(records: dict[str, Record]) -> Picture:
     return picture
 
 
+def _summary(records: dict[str, Record]) -> Picture:
+    """Draw the pass over an image, and files to batches, each as bars of times."""
+    image = where(records["normalise"], size="224", layout="CHW", memory="fresh")[0]
+    files = where(records["loader"], task="files")[0]
+    picture = Picture(figsize=(9, 2.6))
+    both = picture.subplots(1, 2)
+    _bars(both[0], image, "one gray image of 224² to normalised float32", "µs", 1e6)
+    _bars(both[1], files, "384 gray JPEG and PNG files to batches", "ms", 1e3)
+    picture.tight_layout()
+    return picture
+
+
+def _bars(axes: Axes, case: Case, title: str, unit: str, factor: float) -> None:
+    """Draw the times of all contenders, the fastest at the top."""
+    times = {
+        name: figure["median"] * factor
+        for name, figure in case["contenders"].items()
+        if figure["kind"] != "floor"
+    }
+    names = sorted(times, key=times.__getitem__, reverse=True)
+    colors = [OWN if name.startswith(OURS) else OTHER for name in names]
+    bars = axes.barh(names, [times[name] for name in names], color=colors)
+    axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=7)
+    axes.set_title(title, fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.set_xlabel(f"{unit}, less is better", fontsize=8)
+    axes.margins(x=0.12)
+
+
 PLOTS: dict[str, tuple[str, str, Callable[[dict[str, Record]], Picture]]] = {
     "benchmark-targets": ("result relative to the goal, by goal", "expand", _targets),
     "benchmark-expand": (
@@ -187,6 +216,11 @@ PLOTS: dict[str, tuple[str, str, Callable[[dict[str, Record]], Picture]]] = {
         "normalisation: time per pixel by image size",
         "normalise",
         _normalise,
+    ),
+    "benchmark-summary": (
+        "one image, and files to batches: time of every contender",
+        "loader",
+        _summary,
     ),
     "zero-copy": ("expansion with its consumers at 1024²", "zero_copy", _zero_copy),
 }

@@ -223,8 +223,9 @@ def _target_row(row: Reached) -> list[str]:
 def _pictures(records: dict[str, Record]) -> str:
     lines = []
     for name, (caption, group, _) in plots.PLOTS.items():
-        # The picture of the zero-copy study is on its own page.
-        if group in records and group != "zero_copy":
+        # The summary is in README.md, and the zero-copy study has a page of its own.
+        on_other_pages = name in ("benchmark-summary", "zero-copy")
+        if group in records and not on_other_pages:
             lines.append(f"![{caption}](images/{name}.png)\n")
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ RECORD = HERE / "results"
 SCHEMA = json.loads((HERE / "schema.json").read_text(encoding="utf-8"))
 
 Record = dict[str, Any]
+Case = dict[str, Any]
 
 
 def write(record: Record, folder: Path) -> Path:
