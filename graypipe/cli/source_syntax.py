@@ -13,7 +13,7 @@
                gray:dtype=uint16         reject files of other dtypes
                naip                      the bands, range and nodata of a sensor
                naip:bands=red,green      some of its bands, by any of their names
-    --target   imagenet                  the name of a preset
+    --target   imagenet                  see `target_syntax`
     --via      R=B04,G=B03,B=B02         output=input
                R=0.5*R+0.5*Y,G=G,B=B     output=weighted sum of inputs
                R=,G=gray,B=gray          R is missing: the mean of the target
@@ -33,12 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import Plan, Source, Target, plan, preset, sensor, sensors
+from .. import Plan, Source, Target, plan, sensor, sensors
 from ..bands import format_bands, parse_bands_and_bits
 from ..channel_map import MOST_SHOWN, default_map, known_origins
 from ..engine import supported_dtype
 from ..errors import ChannelError, GraypipeError
 from ..messages import describe_value
+from .target_syntax import parse_target
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 NODATA = f"(?:{NUMBER}|nan)"
@@ -133,7 +134,9 @@ def add_plan_options(
         type=parse_target,
         action=StoreOnce,
         required=required,
-        help="the preset to convert to, for example imagenet, keras-caffe or rgb8",
+        help="what to convert to: a preset, a model as timm:, torchvision:, keras: or "
+        "hf: and its name, or a .json file with a plan or a target; for example "
+        "imagenet, rgb8 or timm:resnet50.a1_in1k",
     )
     parser.add_argument(
         "--via",
@@ -246,14 +249,6 @@ def _check_spelling(text: str) -> None:
         f"got the bands {text!r}: did you mean {suggestion}? For a single band of that "
         f"name, write {text + ','!r}"
     )
-
-
-def parse_target(text: str) -> Target:
-    """Return the preset with this name."""
-    try:
-        return preset(text)
-    except GraypipeError as error:
-        raise ArgumentTypeError(str(error)) from None
 
 
 def parse_via(text: str) -> Via:
