@@ -63,16 +63,33 @@ class ExactAccumulator:
 
     def add(self, blocks: Iterable[NDArray[Any]]) -> None:
         """Count the pixels of ``blocks``, arrays of shape (bands, pixels)."""
-        levels = self.histograms.shape[1]
         for pixels in blocks:
-            rows = _expand_pixels(pixels, self.bounds)
+            counts = [self._count_levels(plane) for plane in pixels]
             # A block has fewer than 2**20 pixels of at most 16 bits, so all sums stay
             # below 2**53, where float64 is exact in any order of summation. Adding
             # int64 to an array of objects yields Python integers, which never overflow.
-            self.products += (rows @ rows.T).astype(np.int64)
-            for band, plane in enumerate(pixels):
-                indices = plane.astype(np.intp) - self.lowest_level
-                self.histograms[band] += np.bincount(indices, minlength=levels)
+            if len(pixels) == 1:
+                # The levels of a single band take a fraction of the time of its pixels.
+                levels = np.flatnonzero(counts[0])
+                rows = _expand_pixels(levels[None] + self.lowest_level, self.bounds)
+                products = (rows * counts[0][levels]) @ rows.T
+            else:
+                rows = _expand_pixels(pixels, self.bounds)
+                products = rows @ rows.T
+            self.products += products.astype(np.int64)
+            self.histograms += counts
+
+    def _count_levels(self, plane: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the number of pixels at each level of one band."""
+        levels = self.histograms.shape[1]
+        if plane.dtype != np.uint8 or len(plane) % 2 or not plane.flags.c_contiguous:
+            indices = plane.astype(np.intp) - self.lowest_level
+            return np.bincount(indices, minlength=levels)
+        # Counting pairs of pixels takes half the time.
+        pairs = np.bincount(plane.view(np.uint16), minlength=levels * levels)
+        pairs = pairs.reshape(levels, levels)
+        counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
+        return counts
 
     def merge(self, other: Self) -> None:
         """Add the counts of ``other``.
