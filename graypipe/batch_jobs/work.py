@@ -362,7 +362,13 @@ def _in_declared_layout(
     """
     conversion = layouts.conversion(source.layout, declared.layout)
     image = conversion.from_planes(conversion.source_planes(image))
-    return image, replace(source, layout=conversion.target_layout, dtype=declared.dtype)
+    return image, _redeclare(source, conversion.target_layout, declared.dtype)
+
+
+@lru_cache(maxsize=64)
+def _redeclare(source: Source, layout: str, dtype: str | None) -> Source:
+    """Return the source with another layout and dtype; files usually share one."""
+    return replace(source, layout=layout, dtype=dtype)
 
 
 def merge_stats(

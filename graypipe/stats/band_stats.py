@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -225,12 +226,7 @@ class BandStats:
                 f"all images so far are {self.dtype}, got {dtype}: use separate "
                 "statistics for each dtype, or convert the images"
             )
-        source = self.source
-        if not (source._declares_range or source.clip):
-            # Statistics of stored values do not need black and white. Check the rest of
-            # the source with the range (0, 1), which every dtype can represent.
-            source = replace(source, bits=1)
-        source._pairs(dtype)
+        _check_representable(self.source, dtype)
         return dtype
 
     @property
@@ -748,6 +744,17 @@ class BandStats:
         if self.count and self.constant:
             parts.append(f"constant: {self.constant}")
         return f"BandStats({', '.join(parts)})"
+
+
+# Called for every image. The check takes longer than counting a small one.
+@lru_cache(maxsize=64)
+def _check_representable(source: Source, dtype: str) -> None:
+    """Raise RangeError or DTypeError if images of ``source`` cannot have ``dtype``."""
+    if not (source._declares_range or source.clip):
+        # Statistics of stored values do not need black and white. Check the rest of the
+        # source with the range (0, 1), which every dtype can represent.
+        source = replace(source, bits=1)
+    source._pairs(dtype)
 
 
 def _check_percentile(q: Any) -> float:

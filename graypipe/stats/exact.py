@@ -68,7 +68,9 @@ class ExactAccumulator:
             # A block has fewer than 2**20 pixels of at most 16 bits, so all sums stay
             # below 2**53, where float64 is exact in any order of summation. Adding
             # int64 to an array of objects yields Python integers, which never overflow.
-            if len(pixels) == 1:
+            if not self.bounds:
+                products = _multiply_bands(pixels)
+            elif len(pixels) == 1:
                 # The levels of a single band take a fraction of the time of its pixels.
                 levels = np.flatnonzero(counts[0])
                 rows = _expand_pixels(levels[None] + self.lowest_level, self.bounds)
@@ -271,6 +273,20 @@ class ExactAccumulator:
             if (products[np.ix_(indices, indices)] != expected).any():
                 return False
         return True
+
+
+def _multiply_bands(pixels: NDArray[Any]) -> Floats:
+    """Return the products of the rows of `_expand_pixels` without bounds.
+
+    Takes a tenth of the time of a product of matrices with a row of ones.
+    """
+    bands, count = pixels.shape
+    values = pixels.astype(np.float64)
+    products = np.empty((1 + bands, 1 + bands))
+    products[0, 0] = count
+    products[0, 1:] = products[1:, 0] = values.sum(axis=1)
+    products[1:, 1:] = values @ values.T
+    return products
 
 
 def _expand_pixels(pixels: NDArray[Any], bounds: Sequence[Pair]) -> Floats:
