@@ -18,6 +18,10 @@ from ..source import Pair
 
 Floats = NDArray[np.float64]
 
+# Up to this number of bands, einsum is about as fast as the BLAS library. It starts no
+# threads, for which there is no processor if each worker process has its own.
+MOST_BANDS_WITHOUT_BLAS = 4
+
 # The histograms count in int64.
 MAX_PIXELS = 2**63 - 1
 
@@ -278,14 +282,17 @@ class ExactAccumulator:
 def _multiply_bands(pixels: NDArray[Any]) -> Floats:
     """Return the products of the rows of `_expand_pixels` without bounds.
 
-    Takes a tenth of the time of a product of matrices with a row of ones.
+    Faster than a product of matrices with a row of ones.
     """
     bands, count = pixels.shape
     values = pixels.astype(np.float64)
     products = np.empty((1 + bands, 1 + bands))
     products[0, 0] = count
     products[0, 1:] = products[1:, 0] = values.sum(axis=1)
-    products[1:, 1:] = values @ values.T
+    if bands <= MOST_BANDS_WITHOUT_BLAS:
+        products[1:, 1:] = np.einsum("ij,kj->ik", values, values)
+    else:
+        products[1:, 1:] = values @ values.T
     return products
 
 
