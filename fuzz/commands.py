@@ -25,13 +25,17 @@ IMAGES = 120
 
 WORKERS = (1, 1, 2, 3)
 
+# The formats that convert writes. Images of several shapes cannot become a Zarr array.
+FORMATS = ("png", "npy", "webdataset", "parquet")
+
 
 class Job(NamedTuple):
     """A command with its images, and what it writes if nothing disturbs it.
 
     Parameters
     ----------
-    command : {"convert", "stats"}
+    command : str
+        "stats", or "convert" and a format.
     workers : int
     images : Path
         The folder of the images, which exists as long as this process.
@@ -50,7 +54,9 @@ class Job(NamedTuple):
 
 def random_job(random):
     """Return a random job; most of them convert images."""
-    command = "stats" if random.random() < 0.25 else "convert"
+    command = f"convert {random.choice(FORMATS)}"
+    if random.random() < 0.25:
+        command = "stats"
     return job(command, int(random.choice(WORKERS)))
 
 
@@ -84,8 +90,11 @@ def run(command, workers, images, out, *options, limits=()):
 
     ``limits`` holds pairs of a resource and the limit of the process for it.
     """
+    command, *to = command.split()
     if command == "convert":
-        arguments = [images, out, "--target", "rgb8", "--to", "png"]
+        arguments = [images, out, "--target", "rgb8", "--to", *to]
+        if to[0] in ("webdataset", "parquet"):
+            arguments += ["--shard-images", 10]
     else:
         out.mkdir(exist_ok=True)
         arguments = [images, "--json", out / "stats.json"]
@@ -126,7 +135,7 @@ def tree(folder):
 
 def check_finished(job, out):
     """Finish a disturbed job, and compare its output with that of an undisturbed one."""
-    options = ["--resume"] if job.command == "convert" else []
+    options = ["--resume"] if job.command != "stats" else []
     code, errors = wait(run(job.command, job.workers, job.images, out, *options))
     assert (code, errors) == (0, ""), f"resumed: exit code {code}: {errors}"
     result = tree(out)

@@ -24,7 +24,7 @@ def case(random: np.random.Generator) -> str:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         for _ in range(random.integers(1, 4)):
-            options = ["--resume"] if job.command == "convert" else []
+            options = ["--resume"] if job.command != "stats" else []
             process = run(job.command, job.workers, job.images, out, *options)
             time.sleep(random.uniform(0, job.seconds))
             sent = random.choice([signal.SIGKILL, signal.SIGINT])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import GraypipeError
-from .encode import SUFFIXES
 
 # Files are written under a temporary name with this suffix. A process that is killed
 # leaves such files behind; their content is incomplete.
@@ -19,45 +18,6 @@ UNFINISHED_SUFFIX = ".graypipe-unfinished"
 
 # Disk full, quota exceeded, or file too large.
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def output_name(path: str, file_format: str) -> str:
-    """Return ``path`` with the suffix of ``file_format``."""
-    return str(Path(path).with_suffix(SUFFIXES[file_format]))
-
-
-def check_output_names(paths: Iterable[str], file_format: str) -> None:
-    """Check that no two images have the same output file.
-
-    Parameters
-    ----------
-    paths : iterable of str
-        The images, relative to their folder.
-    file_format : str
-        A key of `SUFFIXES`.
-
-    Raises
-    ------
-    GraypipeError
-        If two images have the same output name, or if an output has the name of a
-        folder that other outputs need.
-    """
-    sources: dict[str, str] = {}
-    for path in paths:
-        output = output_name(path, file_format)
-        first_path = sources.setdefault(output, path)
-        if first_path != path:
-            raise GraypipeError(
-                f"{first_path} and {path} would both be written to {output}: rename "
-                "one of them, or convert them from separate folders"
-            )
-    folders = {folder for path in paths for folder in Path(path).parents}
-    for folder in folders:
-        if str(folder) in sources:
-            raise GraypipeError(
-                f"{sources[str(folder)]} would be written to {folder}, which is the "
-                "name of a folder with images: rename one of them"
-            )
 
 
 def check_folders_disjoint(folder: Path, out: Path, paths: Iterable[str]) -> None:
@@ -109,8 +69,7 @@ def check_no_links_outside(out: Path, paths: Iterable[str]) -> None:
     out : Path
         The output folder.
     paths : iterable of str
-        The relative paths of the outputs or of their source images. Only the folders
-        are used, which are the same.
+        The relative paths of the outputs, of which only the folders are used.
 
     Raises
     ------

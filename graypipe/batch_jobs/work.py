@@ -4,9 +4,10 @@ The functions take and return small picklable objects. The worker itself reads a
 writes the images.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,18 +16,20 @@ from numpy.typing import NDArray
 
 from .. import layouts
 from ..channel_map import ChannelMap
-from ..errors import GraypipeError, MissingExtraError, ReadError
+from ..errors import GraypipeError, LayoutError, MissingExtraError, ReadError
 from ..io import facts, read
 from ..plan import Plan
 from ..plans import Plans
 from ..source import Source
 from ..stats import BandStats
 from ..target import Target
-from .encode import encode
-from .files import output_name
+from .chunks import Output
 from .folders import open_folder
 from .manifest import Record, describe_source
+from .outputs import OutputFormat
+from .outputs.output_format import DataSet, Sample, label_of
 
+Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 # Array files do not record the meaning of their axes, so the declared layout applies to
@@ -43,10 +46,10 @@ class ReadOptions(NamedTuple):
 
 
 class ConvertedFile(NamedTuple):
-    """A file that was converted: its record for the manifest, and its largest value.
+    """An output that was written: its record for the manifest, and the largest value.
 
-    The maximum is that of a uint16 image whose bit depth nobody declares, and 0 for
-    other images.
+    The maximum is that of its uint16 images whose bit depth nobody declares, and 0 if
+    there are none.
     """
 
     record: Record
@@ -71,11 +74,10 @@ class Conversion(NamedTuple):
         The output folder.
     read_options : ReadOptions
         How to read the images.
-    plans : Plans
-        The plans, of which each image selects one. Their target is in the layout of
-        ``file_format``.
-    file_format : {"png", "tiff", "npy"}
+    output_format : OutputFormat
         The format of the outputs.
+    data_set : DataSet
+        What the images have in common, among others the plans.
     stop_on_error : bool
         Whether to skip the rest of a chunk after the first file that fails.
     """
@@ -83,8 +85,8 @@ class Conversion(NamedTuple):
     folder: str
     out: str
     read_options: ReadOptions
-    plans: Plans
-    file_format: str
+    output_format: OutputFormat
+    data_set: DataSet
     stop_on_error: bool
 
 
@@ -105,8 +107,8 @@ class PartialStats(NamedTuple):
 
 def call_with_pixel_limit(
     max_pixels: int | None,
-    function: Callable[[Sequence[Path]], Result],
-    paths: Sequence[Path],
+    function: Callable[[Chunk], Result],
+    chunk: Chunk,
 ) -> Result:
     """Call a function with a chunk of files, reading larger or only smaller images.
 
@@ -117,17 +119,17 @@ def call_with_pixel_limit(
         use; None for the present one.
     function : callable
         A worker function.
-    paths : sequence of Path
+    chunk : object
         Its argument.
     """
     if max_pixels is None:
-        return function(paths)
+        return function(chunk)
     from PIL import Image
 
     previous = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        return function(paths)
+        return function(chunk)
     finally:
         Image.MAX_IMAGE_PIXELS = previous
 
@@ -226,51 +228,154 @@ def make_failed_file(path: Path, error: Exception) -> FailedFile:
     return FailedFile(path, reason)
 
 
+def find_shape(
+    plans: Plans, options: ReadOptions, stop_on_error: bool, files: Sequence[Path]
+) -> tuple[int, ...]:
+    """Return the shape of the first image after its conversion.
+
+    Parameters
+    ----------
+    plans : Plans
+        The plans, of which the image selects one.
+    options : ReadOptions
+        How to read the image.
+    stop_on_error : bool
+        Whether the first image has to be usable. Otherwise, the first usable image is
+        taken.
+    files : sequence of Path
+        All images.
+
+    Raises
+    ------
+    ReadError
+        If no image is usable.
+    """
+    for file in files:
+        try:
+            return convert_image(plans, options, file).converted.shape
+        except (GraypipeError, OSError) as error:
+            failure = make_failed_file(file, error)
+            if stop_on_error:
+                raise ReadError(failure.reason) from None
+    raise ReadError(f"none of the {len(files)} files can be converted")
+
+
+class _IncompleteOutputError(GraypipeError):
+    """Raised to discard an output because of files that failed."""
+
+
 def convert_files(
-    job: Conversion, paths: Sequence[Path]
+    job: Conversion, outputs: Sequence[Output]
 ) -> list[ConvertedFile | FailedFile]:
-    """Convert a chunk of images.
+    """Convert the images of a chunk of outputs.
 
     Parameters
     ----------
     job : Conversion
         What to do.
-    paths : sequence of Path
-        The images, below ``job.folder``.
+    outputs : sequence of Output
+        The outputs; their images are below ``job.folder``.
 
     Returns
     -------
     list of ConvertedFile or FailedFile
-        The result for each image.
+        For each output, a `FailedFile` for each of its images that failed, and a
+        `ConvertedFile` if it has been written.
 
     Raises
     ------
     GraypipeError
-        If an output cannot be written. Other files would fail for the same reason.
+        If an output cannot be written. Others would fail for the same reason.
     """
     results: list[ConvertedFile | FailedFile] = []
-    for path in paths:
-        result = _convert_file(job, path)
-        results.append(result)
-        if job.stop_on_error and isinstance(result, FailedFile):
+    for output in outputs:
+        failures: list[FailedFile] = []
+        converted = _write_output(job, output, failures)
+        results += failures
+        if converted is not None:
+            results.append(converted)
+        if failures and job.stop_on_error:
             break
     return results
 
 
-def _convert_file(job: Conversion, source_path: Path) -> ConvertedFile | FailedFile:
-    """Convert one image."""
-    path = str(source_path.relative_to(job.folder))
+def _write_output(
+    job: Conversion, output: Output, failures: list[FailedFile]
+) -> ConvertedFile | None:
+    """Write an output, and add the images that failed to ``failures``.
+
+    Return None if it could not be written because of the images that failed.
+    """
+    converted: list[ConvertedFile] = []
+    samples = _convert_sources(job, output, converted, failures)
+    out = open_folder(job.out)
     try:
-        # Stat before reading, so that a later change makes the record stale.
-        described = describe_source(path, source_path)
-        result = convert_image(job.plans, job.read_options, source_path)
-    except (GraypipeError, OSError) as error:
-        return make_failed_file(source_path, error)
-    output = output_name(path, job.file_format)
-    content = encode(result.converted, job.plans.target.bands, job.file_format)
-    output_size = open_folder(job.out).write(output, content)
-    record = {**described, "output": output, "bytes": output_size}
-    return ConvertedFile(record, _undeclared_maximum(result.image, result.source))
+        # Convert the first image before a file is created.
+        samples = chain((next(samples),), samples)
+        with out.create(output.name) as file:
+            job.output_format.write(file, samples, job.data_set)
+    except _IncompleteOutputError:
+        return None
+    sources = [image.record for image in converted]
+    record: Record = {"sources": sources}
+    if len(output.sources) == 1:
+        [record] = sources
+    record = {**record, "output": output.name, "bytes": out.size(output.name)}
+    return ConvertedFile(record, max(image.maximum for image in converted))
+
+
+def _convert_sources(
+    job: Conversion,
+    output: Output,
+    converted: list[ConvertedFile],
+    failures: list[FailedFile],
+) -> Iterator[Sample]:
+    """Yield the converted images of an output, one at a time.
+
+    Parameters
+    ----------
+    job : Conversion
+        What to do.
+    output : Output
+        The output that the images belong to.
+    converted : list of ConvertedFile
+        The state and the maximum of each image that was converted are appended.
+    failures : list of FailedFile
+        Each image that failed is appended.
+
+    Yields
+    ------
+    Sample
+        Each image that was converted.
+
+    Raises
+    ------
+    _IncompleteOutputError
+        If an image failed and ``job.stop_on_error`` is true, or if all images failed.
+    """
+    data_set = job.data_set
+    for file in output.sources:
+        path = str(file.relative_to(job.folder))
+        try:
+            # Stat before reading, so that a later change makes the record stale.
+            described = describe_source(path, file)
+            result = convert_image(data_set.plans, job.read_options, file)
+            _check_shape(result.converted, data_set.shape, file)
+        except (GraypipeError, OSError) as error:
+            failures.append(make_failed_file(file, error))
+            if job.stop_on_error:
+                raise _IncompleteOutputError from None
+            continue
+        maximum = _undeclared_maximum(result.image, result.source)
+        converted.append(ConvertedFile(described, maximum))
+        sample = Sample(path, result.converted, label_of(path, data_set.classes))
+        # The image that was read is not needed while the output is written, and the
+        # converted one is not needed while the next image is read.
+        del result
+        yield sample
+        del sample
+    if not converted:
+        raise _IncompleteOutputError
 
 
 def _undeclared_maximum(image: NDArray[Any], source: Source) -> int:
@@ -278,6 +383,18 @@ def _undeclared_maximum(image: NDArray[Any], source: Source) -> int:
     if image.dtype != np.uint16 or source._declares_range:
         return 0
     return int(image.max(initial=0))
+
+
+def _check_shape(
+    array: NDArray[Any], shape: tuple[int, ...] | None, file: Path
+) -> None:
+    """Raise LayoutError if a converted image does not have the shape of the first."""
+    if shape is not None and array.shape != shape:
+        raise LayoutError(
+            f"{file}: expected the shape {shape} of the first image, got "
+            f"{array.shape}: resize the images to one size before, or use --to "
+            "webdataset, which stores images of any size"
+        )
 
 
 def convert_image(plans: Plans, options: ReadOptions, path: Path) -> ConvertedImage:

@@ -4,23 +4,34 @@
     graypipe convert scans/ arrays/ --source gray:16 --target imagenet --to npy --resume
     graypipe convert scans/ pictures/ --plan plan.json --to png
     graypipe convert mixed/ arrays/ --source gray --source RGB --target unit --to npy
+    graypipe convert scans/ shards/ --source gray --target unit --to webdataset
 
-The output folder has the same subfolders as the input folder, and a manifest of the
-finished files. An interrupted job continues with ``--resume``.
+The output folder contains a file per image in the same subfolders as the input folder,
+or one data set of all images, and a manifest of the finished files. An interrupted job
+continues with ``--resume``.
 """
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from .. import Plans
 from ..batch_jobs import files, manifest
-from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
+from ..batch_jobs.chunks import Output, split_outputs
 from ..batch_jobs.folders import OutputFolder, open_folder
-from ..batch_jobs.work import Conversion, ConvertedFile, FailedFile, convert_files
+from ..batch_jobs.outputs import DEFAULT_SHARD_IMAGES, FORMATS, OutputFormat, Shards
+from ..batch_jobs.outputs.output_format import DataSet, list_classes
+from ..batch_jobs.work import (
+    Conversion,
+    ConvertedFile,
+    FailedFile,
+    call_with_pixel_limit,
+    convert_files,
+    find_shape,
+)
 from ..errors import ReadError
 from . import file_batches, path_patterns
 from .advice import bit_depth_note, probable_bits
@@ -45,9 +56,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     file_batches.add_plan_arguments(parser)
     parser.add_argument(
         "--to",
-        choices=tuple(SUFFIXES),
+        choices=tuple(FORMATS),
         required=True,
-        help="the format of the output files, for example npy",
+        help="the format of the outputs, for example npy",
+    )
+    parser.add_argument(
+        "--shard-images",
+        type=_parse_shard_images,
+        metavar="N",
+        help="with --to webdataset or --to parquet, the number of images in a file "
+        f"(default: {DEFAULT_SHARD_IMAGES})",
     )
     parser.add_argument(
         "--resume",
@@ -68,28 +86,31 @@ def run(options: Namespace) -> None:
     """
     # Run all checks that need no pixels before anything is written.
     file_batches.check_options(options)
+    output_format = _select_format(options)
     plans = file_batches.select_plans(options)
-    for each in plans.plans:
-        check_encodable(each, options.to)
+    output_format.check(plans)
     # Workers on a cluster may have a different working directory.
     folder = options.folder.absolute()
     out = options.out.absolute()
-    sources = {}
     selection = path_patterns.selection(options)
-    for path in _find_images(folder, out, options.to, selection):
-        sources[files.output_name(path, options.to)] = path
+    paths = _find_images(folder, out, output_format, selection)
+    job = _describe_job(options, output_format, plans, folder, paths)
+    sources = output_format.assign(paths, job.data_set)
+    files.check_no_links_outside(out, sources)
+    settings = _job_settings(plans, options)
+    settings |= output_format.settings(job.data_set)
 
     out_folder = open_folder(out)
     with out_folder.locked():
-        _convert(options, plans, folder, out_folder, sources)
+        _convert(options, job, settings, out_folder, sources)
 
 
 def _convert(
     options: Namespace,
-    plans: Plans,
-    folder: Path,
+    job: Conversion,
+    settings: manifest.Record,
     out: OutputFolder,
-    sources: dict[str, str],
+    sources: dict[str, tuple[str, ...]],
 ) -> None:
     """Convert the images that are not finished yet, with the output folder locked.
 
@@ -97,32 +118,32 @@ def _convert(
     ----------
     options : Namespace
         The options of the command.
-    plans : Plans
-        The plans, of which each image selects one.
-    folder : Path
-        The absolute path of the images.
+    job : Conversion
+        What the workers do.
+    settings : dict
+        The first line of the manifest.
     out : OutputFolder
         The folder of the outputs.
     sources : dict
-        The path of the image of each output, both relative.
+        The images of each output. All names are relative.
     """
-    settings = _job_settings(plans, options)
+    folder = Path(job.folder)
     finished = manifest.prepare_folder(out, settings, options.resume)
     remaining = {
-        output: path
-        for output, path in sources.items()
-        if not manifest.is_up_to_date(out, finished.get(output), {path: folder / path})
+        output: paths
+        for output, paths in sources.items()
+        if not manifest.is_up_to_date(
+            out, finished.get(output), {path: folder / path for path in paths}
+        )
     }
-    manifest.discard_outputs(out, settings, finished, remaining)
-
-    job = Conversion(
-        folder=str(folder),
-        out=str(out),
-        read_options=file_batches.read_options(options),
-        plans=plans._with_layouts(None, file_layout(plans.target, options.to)),
-        file_format=options.to,
-        stop_on_error=options.on_error == "fail",
-    )
+    orphans = finished.keys() - sources.keys()
+    outdated = {*remaining}
+    if job.output_format.is_numbered:
+        # Their images are now in other outputs, or were removed.
+        outdated |= orphans
+    if outdated:
+        job.output_format.start(out)
+    manifest.discard_outputs(out, settings, finished, outdated)
 
     highest_uint16 = 0
 
@@ -140,26 +161,35 @@ def _convert(
         manifest.append_records(out, records)
         return failed_files
 
+    outputs = [
+        Output(name, tuple(folder / path for path in paths))
+        for name, paths in remaining.items()
+    ]
+    chunks = list(split_outputs(outputs))
     failures = file_batches.process_files(
         options,
         partial(convert_files, job),
-        [folder / path for path in remaining.values()],
+        chunks,
+        list(map(_source_files, chunks)),
         collect,
-        file_batches.NUMBA_PAYS_FOR_CONVERTING,
+        numba_pays_from=file_batches.NUMBA_PAYS_FOR_CONVERTING,
     )
     if options.engine == "ray":
         # Ray ran tasks again whose worker was killed; their incomplete files are left.
         out.remove_unfinished()
-    # Outputs whose source was deleted are kept: the user may still need them.
-    orphans = _count_existing(out, finished.keys() - sources.keys())
+    all_paths = [path for paths in sources.values() for path in paths]
+    job.output_format.finish(out, all_paths, job.data_set, settings)
+    # Files whose source was deleted are kept: the user may still need them.
+    orphan_count = _count_existing(out, orphans)
     orphan_note = ""
-    if orphans:
-        orphan_note = f", {orphans} outputs no longer have a source image"
+    if orphan_count:
+        orphan_note = f", {orphan_count} outputs no longer have a source image"
         if options.include or options.exclude:
-            orphan_note = f", {orphans} outputs have none of these source images"
+            orphan_note = f", {orphan_count} outputs have none of these source images"
+    file_count = len(_source_files(outputs))
     print(
-        f"{len(remaining) - len(failures)} files converted, "
-        f"{len(sources) - len(remaining)} were already up to date{orphan_note}: "
+        f"{file_count - len(failures)} files converted, "
+        f"{len(all_paths) - file_count} were already up to date{orphan_note}: "
         f"{options.out}"
     )
     bits = probable_bits(highest_uint16)
@@ -167,7 +197,12 @@ def _convert(
         note = bit_depth_note(highest_uint16, bits)
         option = f"such as --source gray:{bits}"
         print(f"graypipe: all uint16 files: {note}, {option}", file=sys.stderr)
-    file_batches.check_complete(failures, len(sources))
+    file_batches.check_complete(failures, len(all_paths))
+
+
+def _source_files(outputs: Iterable[Output]) -> list[Path]:
+    """Return the images that ``outputs`` are made of."""
+    return [file for output in outputs for file in output.sources]
 
 
 def _count_existing(out: OutputFolder, outputs: Iterable[str]) -> int:
@@ -175,8 +210,73 @@ def _count_existing(out: OutputFolder, outputs: Iterable[str]) -> int:
     return sum(out.size(name) is not None for name in outputs)
 
 
+def _parse_shard_images(text: str) -> int:
+    """Return the number of images in a shard."""
+    if not text.isdecimal() or int(text) == 0:
+        raise ArgumentTypeError(f"expected a positive number of images, got {text!r}")
+    return int(text)
+
+
+def _select_format(options: Namespace) -> OutputFormat:
+    """Return the output format, after checking the options that depend on it."""
+    format_class = FORMATS[options.to]
+    if options.on_error == "skip" and format_class.needs_every_image:
+        options.usage_error(
+            f"--to {options.to} has a place for every image, so none can be skipped: "
+            "use --on-error fail, or --to webdataset"
+        )
+    if options.shard_images is None:
+        return format_class()
+    if issubclass(format_class, Shards):
+        return format_class(options.shard_images)
+    options.usage_error("--shard-images needs --to webdataset or --to parquet")
+    raise AssertionError("usage_error does not return")
+
+
+def _describe_job(
+    options: Namespace,
+    output_format: OutputFormat,
+    plans: Plans,
+    folder: Path,
+    paths: Sequence[str],
+) -> Conversion:
+    """Return what the workers do.
+
+    Raises
+    ------
+    GraypipeError
+        If the first image cannot be converted, or the format cannot store its shape.
+    """
+    read_options = file_batches.read_options(options)
+    stops_on_error = options.on_error == "fail"
+    plans = plans._with_layouts(None, output_format.layout(plans))
+    classes: tuple[str, ...] = ()
+    if output_format.has_labels:
+        classes = list_classes(paths)
+    shape = None
+    if output_format.needs_one_shape(plans):
+        absolute_paths = [folder / path for path in paths]
+        shape = call_with_pixel_limit(
+            options.max_pixels,
+            partial(find_shape, plans, read_options, stops_on_error),
+            absolute_paths,
+        )
+        output_format.check_shape(shape, plans.target.dtype)
+    return Conversion(
+        folder=str(folder),
+        out=str(options.out.absolute()),
+        read_options=read_options,
+        output_format=output_format,
+        data_set=DataSet(plans, classes, shape),
+        stop_on_error=stops_on_error,
+    )
+
+
 def _find_images(
-    folder: Path, out: Path, file_format: str, selection: path_patterns.Selection
+    folder: Path,
+    out: Path,
+    output_format: OutputFormat,
+    selection: path_patterns.Selection,
 ) -> list[str]:
     """Return the images relative to ``folder``, after checking where outputs go."""
     if not folder.is_dir():
@@ -184,8 +284,7 @@ def _find_images(
         raise ReadError(f"{folder}: expected a folder with images, got {got}")
     paths = [str(path.relative_to(folder)) for path in list_images(folder, selection)]
     files.check_folders_disjoint(folder, out, paths)
-    files.check_output_names(paths, file_format)
-    files.check_no_links_outside(out, paths)
+    output_format.check_names(paths)
     return paths
 
 

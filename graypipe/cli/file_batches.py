@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from .. import Plans, engine
-from ..batch_jobs.chunks import file_size, split_into_chunks
+from ..batch_jobs.chunks import file_size
 from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
 from ..errors import ReadError
 from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
 from . import path_patterns, source_syntax
 from .progress import progress_bar
 
+Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 # Importing numba takes half a second. One process converts about this many bytes of
@@ -172,21 +173,25 @@ def read_options(options: Namespace) -> ReadOptions:
 
 def process_files(
     options: Namespace,
-    function: Callable[[Sequence[Path]], Result],
-    paths: Sequence[Path],
+    function: Callable[[Chunk], Result],
+    chunks: Sequence[Chunk],
+    files: Sequence[Sequence[Path]],
     collect: Callable[[Result], list[FailedFile]],
+    *,
     numba_pays_from: float,
 ) -> list[FailedFile]:
-    """Process files in chunks, with a progress bar.
+    """Process chunks of files, with a progress bar.
 
     Parameters
     ----------
     options : Namespace
         The options that were declared by `add_arguments`.
     function : callable
-        Called by a worker with a chunk of ``paths``; it must be picklable.
-    paths : sequence of Path
-        The files.
+        Called by a worker with a chunk; it must be picklable.
+    chunks : sequence
+        The files, or the outputs to make of them.
+    files : sequence of sequence of Path
+        The files of each chunk.
     collect : callable
         Called with the result of each chunk, in the order of the files. It returns the
         files that failed.
@@ -204,15 +209,17 @@ def process_files(
         With ``--on-error fail``, for the first file that fails.
     """
     limited = partial(call_with_pixel_limit, options.max_pixels, function)
-    chunks = list(split_into_chunks(paths))
+    counts = list(map(len, files))
     failures: list[FailedFile] = []
     with (
-        closing(_map_chunks(options, limited, chunks, numba_pays_from)) as results,
-        progress_bar(len(paths), sys.stderr) as (advance, print_line),
+        closing(
+            _map_chunks(options, limited, chunks, files, numba_pays_from)
+        ) as results,
+        progress_bar(sum(counts), sys.stderr) as (advance, print_line),
     ):
-        for chunk, result in zip(chunks, results, strict=True):
+        for count, result in zip(counts, results, strict=True):
             chunk_failures = collect(result)
-            advance(len(chunk))
+            advance(count)
             # All previous chunks are complete, so --resume can continue after them.
             if chunk_failures and options.on_error == "fail":
                 raise ReadError(chunk_failures[0].reason)
@@ -230,13 +237,14 @@ def check_complete(failures: Sequence[FailedFile], total: int) -> None:
 
 def _map_chunks(
     options: Namespace,
-    function: Callable[[Sequence[Path]], Result],
-    chunks: list[list[Path]],
+    function: Callable[[Chunk], Result],
+    chunks: Sequence[Chunk],
+    files: Sequence[Sequence[Path]],
     numba_pays_from: float,
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from the selected backend."""
     if options.engine == "local":
-        return map_locally(options, function, chunks, numba_pays_from)
+        return map_locally(options, function, chunks, files, numba_pays_from)
     # Ray takes seconds to import.
     from ..batch_jobs import ray
 
@@ -246,8 +254,9 @@ def _map_chunks(
 
 def map_locally(
     options: Namespace,
-    function: Callable[[list[Path]], Result],
-    chunks: Sequence[list[Path]],
+    function: Callable[[Chunk], Result],
+    chunks: Sequence[Chunk],
+    files: Sequence[Sequence[Path]],
     numba_pays_from: float,
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from processes on this machine.
@@ -257,9 +266,11 @@ def map_locally(
     options : Namespace
         With ``workers``, and with ``owns_process``, set by `graypipe.cli.main`.
     function : callable
-        Called by a worker with a chunk of files; it must be picklable.
-    chunks : sequence of list of Path
-        The files.
+        Called by a worker with a chunk; it must be picklable.
+    chunks : sequence
+        The files, or the outputs to make of them.
+    files : sequence of sequence of Path
+        The files of each chunk.
     numba_pays_from : float
         Number of bytes of files for each worker from which it is faster to import
         numba than to use the NumPy engine, which computes the same values.
@@ -267,7 +278,7 @@ def map_locally(
     # Do not start more workers than there are chunks.
     workers = max(1, min(options.workers, len(chunks)))
     if options.owns_process:
-        _choose_engine(chunks, numba_pays_from * workers)
+        _choose_engine(files, numba_pays_from * workers)
     if workers == 1:
         return (function(chunk) for chunk in chunks)
     # Imported only if needed, because it takes a tenth of a second.
@@ -276,22 +287,22 @@ def map_locally(
     return local.map_in_order(function, chunks, workers, options.owns_process)
 
 
-def _choose_engine(chunks: Sequence[list[Path]], numba_pays_from: float) -> None:
+def _choose_engine(files: Sequence[Sequence[Path]], numba_pays_from: float) -> None:
     """Choose the engine of this process, and of the workers forked from it.
 
     The variable ``GRAYPIPE_ENGINE`` takes precedence.
     """
-    if _has_bytes(chunks, numba_pays_from):
+    if _has_bytes(files, numba_pays_from):
         engine.engine()
     else:
         os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")
 
 
-def _has_bytes(chunks: Sequence[list[Path]], limit: float) -> bool:
+def _has_bytes(files: Sequence[Sequence[Path]], limit: float) -> bool:
     """Return whether files have more bytes in total than ``limit``."""
     total = 0
-    for chunk in chunks:
-        total += sum(map(file_size, chunk))
+    for chunk_files in files:
+        total += sum(map(file_size, chunk_files))
         if total > limit:
             return True
     return False

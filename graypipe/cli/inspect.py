@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import Plans, Source, Target, plan
-from ..batch_jobs import files
 from ..batch_jobs.chunks import split_into_chunks
-from ..batch_jobs.encode import SUFFIXES, check_encodable, file_layout
+from ..batch_jobs.outputs import FORMATS
 from ..batch_jobs.work import call_with_pixel_limit
 from ..errors import ReadError
 from ..extras import require_extra
@@ -92,7 +91,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     file_batches.add_plan_arguments(parser)
     parser.add_argument(
         "--to",
-        choices=tuple(SUFFIXES),
+        choices=tuple(FORMATS),
         help="with --target or --plan, the format that convert would write, for "
         "example npy (the default)",
     )
@@ -174,10 +173,9 @@ def _examination(options: Namespace, named: frozenset[Path]) -> Examination:
     converts = bool(options.target or options.plan)
     if converts:
         plans = file_batches.select_plans(options)
-        file_format = options.to or "npy"
-        for each in plans.plans:
-            check_encodable(each, file_format)
-        plans = plans._with_layouts(None, file_layout(plans.target, file_format))
+        output_format = FORMATS[options.to or "npy"]()
+        output_format.check(plans)
+        plans = plans._with_layouts(None, output_format.layout(plans))
     elif options.via or options.to:
         options.usage_error("--via and --to need --target or --plan")
     elif options.source:
@@ -216,7 +214,7 @@ def _map_chunks(
         call_with_pixel_limit, options.max_pixels, partial(examine_files, job)
     )
     return file_batches.map_locally(
-        options, function, chunks, file_batches.NUMBA_PAYS_FOR_CONVERTING
+        options, function, chunks, chunks, file_batches.NUMBA_PAYS_FOR_CONVERTING
     )
 
 
@@ -228,7 +226,7 @@ def _check_output_names(
     if folder.is_dir():
         images = [path for path in paths if has_image_suffix(path) or path in named]
         names = [str(path.relative_to(folder)) for path in images]
-        files.check_output_names(names, options.to or "npy")
+        FORMATS[options.to or "npy"]().check_names(names)
 
 
 class Summary:

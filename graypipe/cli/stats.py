@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import BandStats
+from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.files import resolve_path, write_file
 from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
 from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
@@ -97,6 +98,7 @@ def run(options: Namespace) -> None:
         total, failed_files = merge_stats(total, results)
         return failed_files
 
+    chunks = list(split_into_chunks(paths))
     failures = file_batches.process_files(
         options,
         partial(
@@ -105,9 +107,10 @@ def run(options: Namespace) -> None:
             file_batches.read_options(options),
             options.on_error == "fail",
         ),
-        paths,
+        chunks,
+        chunks,
         collect,
-        _numba_pays_from(paths),
+        numba_pays_from=_numba_pays_from(paths),
     )
     if total is None:
         raise ReadError(

@@ -143,6 +143,26 @@ def test_killed_and_resumed_equals_an_undisturbed_job(undisturbed, tmp_path):
     assert tree(folder) == before
 
 
+@pytest.mark.parametrize("to", ["webdataset", "parquet", "zarr"])
+def test_a_killed_data_set_is_completed(undisturbed, tmp_path, to):
+    folder, _ = undisturbed
+    options = ("--source", "gray", "--target", "unit", "--to", to)
+    if to != "zarr":
+        options += ("--shard-images", MAX_FILES)
+    for moment, chunk in [("before", 1), ("after", 2)]:
+        running = start_and_wait_until_paused(
+            *(moment, chunk, folder, tmp_path / "out", *options),
+            *("--workers", 2, "--resume"),
+        )
+        running.kill()
+        wait_for_all_processes(running)
+        assert not (tmp_path / "out/dataset.zarr/zarr.json").exists()
+    assert finished(tmp_path / "out") > 0
+    assert convert(folder, tmp_path / "out", *options, "--workers", 1, "--resume") == 0
+    assert convert(folder, tmp_path / "new", *options, "--workers", 1) == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "new")
+
+
 def test_resume_removes_what_was_written_halfway(undisturbed, tmp_path):
     folder, expected = undisturbed
     out = tmp_path / "out"

@@ -150,15 +150,22 @@ def test_show(folder, rng, capsys):
     assert printed == shown.code.splitlines()
 
 
+@pytest.mark.filterwarnings(
+    # The webdataset library leaves its files to the garbage collector.
+    "ignore:unclosed file:ResourceWarning",
+    "ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning",
+)
 def test_scale(folder):
     images(folder / "scans", 9, dtype="uint16")
     save_image(folder / "mixed" / "gray.png", np.full((12, 16), 7, np.uint8))
     save_image(folder / "mixed" / "deep.png", np.full((12, 16), 4095, np.uint16))
     save_image(folder / "mixed" / "colour.png", np.full((12, 16, 3), 7, np.uint8))
+    save_image(folder / "photos/train/1.png", np.full((12, 16), 7, np.uint8))
     run("docs/scale.md")
     assert len(tree(folder / "arrays")) == 4
     assert len(tree(folder / "tensors")) == 10  # nine images and the manifest
     assert len(tree(folder / "pictures")) == 10
+    assert len(tree(folder / "shards")) == 4
 
 
 def test_sensors(folder, rng):

@@ -195,11 +195,12 @@ def test_ultralytics_keeps_the_high_byte_of_deep_files(page, stored):
 
 
 def test_ultralytics_does_not_read_all_interleaved_bands(page, tmp_path):
-    from graypipe.batch_jobs.encode import encode
+    from graypipe.batch_jobs.outputs.tiff import write_tiff
 
     pages = imread(page["folder"] / "stained/images/val/0.tif", cv2.IMREAD_UNCHANGED)
     assert pages.shape == (64, 64, 4)
     path = tmp_path / "interleaved.tif"
-    path.write_bytes(b"".join(map(bytes, encode(pages, tuple("RGBY"), "tiff"))))
+    with path.open("wb") as file:
+        write_tiff(file, pages, tuple("RGBY"))
     read = imread(path, cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(read, pages[..., :1])

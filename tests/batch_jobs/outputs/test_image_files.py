@@ -9,7 +9,9 @@ import rasterio
 import rasterio.enums
 from PIL import Image
 
-from graypipe.batch_jobs.encode import encode
+import graypipe as gp
+from graypipe.batch_jobs.outputs import FORMATS
+from graypipe.batch_jobs.outputs.output_format import DataSet, Sample
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::rasterio.errors.NotGeoreferencedWarning"
@@ -18,8 +20,21 @@ pytestmark = pytest.mark.filterwarnings(
 RNG = np.random.default_rng(12)
 
 
+def encode(array, bands, to):
+    file = io.BytesIO()
+    write(file, array, bands, to)
+    return file.getvalue()
+
+
+def write(file, array, bands, to):
+    target = gp.Target(bands, "HWC" if len(bands) > 1 else "HW")
+    data_set = DataSet(gp.Plans(gp.plan(bands, target)), (), None)
+    FORMATS[to]().write(file, iter([Sample("a.png", array, None)]), data_set)
+
+
 def written(path, array, bands, to):
-    path.write_bytes(b"".join(encode(array, bands, to)))
+    with path.open("xb") as file:
+        write(file, array, bands, to)
     return path
 
 
@@ -67,12 +82,10 @@ def test_only_tiff_files_of_rgb_are_marked_as_rgb(tmp_path):
 def test_npy_bytes_equal_those_of_numpy_save(array):
     expected = io.BytesIO()
     np.save(expected, array)
-    assert b"".join(encode(array, ("gray",), "npy")) == expected.getvalue()
+    assert encode(array, ("gray",), "npy") == expected.getvalue()
 
 
 @pytest.mark.parametrize("to", ["png", "tiff", "npy"])
 def test_equal_arrays_give_equal_bytes(to):
     array = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    assert b"".join(encode(array, "RGB", to)) == b"".join(
-        encode(array.copy(), "RGB", to)
-    )
+    assert encode(array, "RGB", to) == encode(array.copy(), "RGB", to)

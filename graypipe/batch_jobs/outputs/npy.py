@@ -1,0 +1,49 @@
+"""Write .npy files: arrays of any dtype, in the layout of the target."""
+
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...plans import Plans
+from .output_format import DataSet, Sample
+from .single_images import SingleImages
+
+
+class Npy(SingleImages):
+    """One .npy file per image."""
+
+    suffix = ".npy"
+
+    def check(self, plans: Plans) -> None:
+        """Accept everything: .npy files store any array."""
+
+    def layout(self, plans: Plans) -> str | None:  # noqa: ARG002
+        """Return None, for the layout of the target."""
+        return None
+
+    def write(
+        self,
+        file: BinaryIO,
+        samples: Iterable[Sample],
+        data_set: DataSet,  # noqa: ARG002
+    ) -> None:
+        """Write the only sample."""
+        (sample,) = samples
+        write_npy(file, sample.array)
+
+
+def write_npy(file: BinaryIO, array: NDArray[Any]) -> None:
+    """Write the bytes that `numpy.save` writes, without copying the data.
+
+    Parameters
+    ----------
+    file : binary file object
+    array : numpy.ndarray
+        A C-contiguous array.
+    """
+    # numpy.save does not say why a file cannot be written.
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(array.data.cast("B"))
