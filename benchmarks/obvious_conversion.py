@@ -31,7 +31,7 @@ def main(folder: str, out: str, workers: str) -> None:
     with Pool(int(workers)) as pool:
         for _ in pool.imap_unordered(
             partial(convert, Path(out)),
-            sorted(Path(folder).glob("*.png")),
+            sorted(Path(folder).iterdir()),
             chunksize=16,
         ):
             pass

@@ -50,16 +50,25 @@ def measure(
     }
 
 
+LONG = 30
+"""Seconds after which no further rounds are made of processes that time themselves."""
+
+
 def collect(
     contenders: dict[str, Callable[[], float]], scale: Scale
 ) -> dict[str, Figure]:
     """Return the seconds that contenders return, such as processes that time themselves."""
     samples: dict[str, list[float]] = {name: [] for name in contenders}
+    spent = 0.0
     for number in range(1 + max(3, scale.least_rounds) if scale.seconds else 1):
         for name in _shuffled(contenders):
             seconds = contenders[name]()
-            if number or not scale.seconds:  # the first round fills the file cache
+            spent += seconds
+            # The first round fills the file cache, which matters for short jobs only.
+            if number or not scale.seconds or seconds > LONG / len(contenders):
                 samples[name].append(seconds)
+        if spent > LONG and all(samples.values()):
+            break
     return {name: summary(found, 1) for name, found in samples.items()}
 
 

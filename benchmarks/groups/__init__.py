@@ -21,6 +21,7 @@ GROUPS = (
     "folded",
     "files",
     "convert",
+    "jobs",
     "views",
     "imports",
     "peaks",
