@@ -74,13 +74,17 @@ class Pictures:
         if isinstance(nodata, tuple):
             nodata = nodata[:MAX_BANDS]
         planes = layouts.conversion(source.layout, "CHW").source_planes(image)
-        try:
+        key = (bands, image.dtype.name, str(nodata))
+        stats = self.groups.get(key)
+        if stats is None:
             stats = BandStats(Source(bands, "CHW", nodata=nodata))
+        try:
             stats.update(planes[:MAX_BANDS].reshape(len(bands), -1, 1))
         except GraypipeError:  # NaN and infinity, for example
             self.left_out += 1
             return
-        self._add_group((bands, image.dtype.name, str(nodata)), stats)
+        if key not in self.groups:
+            self._add_group(key, stats)
 
     def merge(self, other: Self) -> None:
         """Add the pictures of other files."""

@@ -387,9 +387,9 @@ class BandStats:
         """
         accumulator = self._valid_accumulator()
         if not is_ordered_iterable(q):
-            return accumulator.percentile(_check_percentile(q))
-        percentiles = [_check_percentile(part) for part in q]  # type: ignore[union-attr]
-        return np.array([accumulator.percentile(number) for number in percentiles])
+            percentiles: Floats = accumulator.percentiles([_check_percentile(q)])[0]
+            return percentiles
+        return accumulator.percentiles([_check_percentile(part) for part in q])  # type: ignore[union-attr]
 
     def window(self, low: float, high: float) -> Pair | tuple[Pair, ...]:
         """Return two percentiles as the range of a source.

@@ -179,26 +179,32 @@ class ExactAccumulator:
                 weights[band, 1 + band] = 1
         return weights
 
-    def percentile(self, q: float) -> Floats:
-        """Return the ``q``-th percentile (0 to 100) of each band.
+    def percentiles(self, q: Sequence[float]) -> Floats:
+        """Return percentiles (0 to 100) of each band: shape (len(q), bands).
 
         The definition is the default one of `numpy.percentile`: linear interpolation
         between the two nearest pixels in sorted order.
         """
+        percentiles = np.empty((len(q), len(self.histograms)))
+        for band, histogram in enumerate(self.histograms):
+            cumulative_counts = np.cumsum(histogram)
+            for index, number in enumerate(q):
+                percentiles[index, band] = self._percentile(cumulative_counts, number)
+        return percentiles
+
+    def _percentile(self, cumulative_counts: NDArray[np.int64], q: float) -> float:
+        """Return a percentile of a band, given the cumulative counts of its levels."""
         rank = Fraction(q) / 100 * (self.count - 1)
         lower_rank, fraction = divmod(rank, 1)
         upper_rank = min(lower_rank + 1, self.count - 1)
-        percentiles = np.empty(len(self.histograms))
-        for band, histogram in enumerate(self.histograms):
-            # The level of the pixel at rank r is the first one whose cumulative count
-            # exceeds r.
-            indices = np.searchsorted(
-                np.cumsum(histogram), [lower_rank, upper_rank], side="right"
-            )
-            lower = int(indices[0]) + self.lowest_level
-            upper = int(indices[1]) + self.lowest_level
-            percentiles[band] = float(lower + (upper - lower) * fraction)
-        return percentiles
+        # The level of the pixel at rank r is the first one whose cumulative count
+        # exceeds r.
+        indices = np.searchsorted(
+            cumulative_counts, [lower_rank, upper_rank], side="right"
+        )
+        lower = int(indices[0]) + self.lowest_level
+        upper = int(indices[1]) + self.lowest_level
+        return float(lower + (upper - lower) * fraction)
 
     def to_record(self) -> dict[str, Any]:
         """Return the state as lists of integers, for JSON.

@@ -172,8 +172,8 @@ class StreamingAccumulator:
         rows = slice(start, start + bands)
         return self.mean[rows].copy(), self.comoment[rows, rows] / self.count
 
-    def percentile(self, q: float) -> Floats:
-        """Return an estimate of the ``q``-th percentile (0 to 100) of each band.
+    def percentiles(self, q: Sequence[float]) -> Floats:
+        """Return estimates of percentiles (0 to 100) of each band: (len(q), bands).
 
         Raises
         ------
@@ -186,7 +186,9 @@ class StreamingAccumulator:
                 "bits need fastdigest, which was not installed when the images were "
                 'added: pip install "graypipe[io]", and add them again'
             )
-        estimates = [digest.quantile(q / 100) for digest in self.digests]
+        estimates = [
+            [digest.quantile(number / 100) for digest in self.digests] for number in q
+        ]
         # Estimates may lie outside the extremes, which are exact.
         clipped: Floats = np.clip(estimates, self.minimum, self.maximum)
         return clipped
