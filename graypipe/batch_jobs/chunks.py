@@ -5,8 +5,9 @@ statistics are accumulated per chunk, so rounding is the same for any number of 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from .remote import AnyPath, RemotePath
 
 Item = TypeVar("Item")
 
@@ -25,25 +26,25 @@ class Output(NamedTuple):
     ----------
     name : str
         The file, relative to the output folder.
-    sources : tuple of Path
+    sources : tuple of AnyPath
         The images, in order.
     """
 
     name: str
-    sources: tuple[Path, ...]
+    sources: tuple[AnyPath, ...]
 
 
-def split_into_chunks(paths: Iterable[Path]) -> Iterator[list[Path]]:
+def split_into_chunks(paths: Iterable[AnyPath]) -> Iterator[list[AnyPath]]:
     """Yield lists of consecutive files.
 
     Parameters
     ----------
-    paths : iterable of Path
+    paths : iterable of Path or RemotePath
         The files; they keep their order.
 
     Yields
     ------
-    list of Path
+    list of Path or RemotePath
         At most `MAX_FILES` files with at most `MAX_BYTES` in total. A larger file is a
         chunk of its own.
     """
@@ -68,7 +69,7 @@ def split_outputs(outputs: Iterable[Output]) -> Iterator[list[Output]]:
 
 
 def _split(
-    items: Iterable[Item], files_of: Callable[[Item], Sequence[Path]]
+    items: Iterable[Item], files_of: Callable[[Item], Sequence[AnyPath]]
 ) -> Iterator[list[Item]]:
     """Yield lists of consecutive items within the limits for their files."""
     chunk: list[Item] = []
@@ -92,8 +93,10 @@ def _split(
         yield chunk
 
 
-def file_size(path: Path) -> int:
+def file_size(path: AnyPath) -> int:
     """Return the size of the file in bytes, 0 if it cannot be accessed."""
+    if isinstance(path, RemotePath):
+        return path.size
     try:
         return path.stat().st_size
     except OSError:

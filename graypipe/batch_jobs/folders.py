@@ -19,6 +19,7 @@ from .files import (
     write_file,
 )
 from .lock import LOCK_NAME, locked
+from .remote import AnyPath, RemoteFolder
 
 
 class OutputFolder(Protocol):
@@ -66,8 +67,14 @@ class OutputFolder(Protocol):
         An unterminated last line is incomplete: it is removed from the file.
         """
 
+    def write_lines(self, name: str, lines: Iterable[bytes]) -> None:
+        """Write a file of terminated lines, to which `append` can add others."""
+
     def append(self, name: str, lines: Iterable[bytes]) -> None:
-        """Add terminated lines to a file that `write` has written."""
+        """Add terminated lines to a file that `write_lines` has written."""
+
+    def finish(self, name: str) -> None:
+        """Store the lines that `append` has added in the file itself."""
 
 
 class LocalFolder:
@@ -145,6 +152,10 @@ class LocalFolder:
             ) from None
         return lines
 
+    def write_lines(self, name: str, lines: Iterable[bytes]) -> None:
+        """Write a file of terminated lines."""
+        self.write(name, lines)
+
     def append(self, name: str, lines: Iterable[bytes]) -> None:
         """Add terminated lines to a file."""
         path = self.path / name
@@ -154,7 +165,12 @@ class LocalFolder:
         except OSError as error:
             raise write_error(path, error) from None
 
+    def finish(self, name: str) -> None:
+        """Do nothing: `append` adds the lines to the file itself."""
 
-def open_folder(path: str | Path) -> OutputFolder:
-    """Return the output folder at an absolute path."""
-    return LocalFolder(Path(path))
+
+def open_folder(path: str | AnyPath) -> OutputFolder:
+    """Return the output folder at an absolute path or a URL."""
+    if "://" in str(path):
+        return RemoteFolder(str(path))
+    return LocalFolder(Path(str(path)))

@@ -12,6 +12,8 @@ size and modification time:
 
     sources                   [{"source": ..., "size": ..., "mtime_ns": ...}, ...]
 
+An image at a URL has a "version" instead of "mtime_ns": its ETag, or a time as text.
+
 An unterminated last line is incomplete and ignored. The line of a file is removed
 before the file is written again. The manifest does not record when the job ran, so a
 job that was killed and resumed gives the same manifest as an uninterrupted one.
@@ -19,13 +21,16 @@ job that was killed and resumed gives the same manifest as an uninterrupted one.
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import GraypipeError
 from .folders import OutputFolder
+from .remote import AnyPath, RemotePath
 
 MANIFEST_NAME = "graypipe-manifest.jsonl"
+
+# The keys of a record that describe the output. The others describe the image.
+OUTPUT_KEYS = {"output", "bytes"}
 
 # Longer values, such as lists of means, are shortened in error messages.
 MAX_VALUE_LENGTH = 40
@@ -74,7 +79,7 @@ def prepare_folder(
     unexpected_entry = _unexpected_entry(out)
     if not records and unexpected_entry is None:
         out.remove_unfinished()
-        out.write(MANIFEST_NAME, [_to_line(settings)])
+        out.write_lines(MANIFEST_NAME, [_to_line(settings)])
         return {}
     if old_settings is None:
         raise GraypipeError(
@@ -127,7 +132,7 @@ def discard_outputs(
         for name, record in finished.items():
             if name not in outputs:
                 lines.append(_to_line(record))
-        out.write(MANIFEST_NAME, lines)
+        out.write_lines(MANIFEST_NAME, lines)
     for name in outputs:
         out.remove(name)
 
@@ -143,8 +148,19 @@ def append_records(out: OutputFolder, records: Iterable[Record]) -> None:
     out.append(MANIFEST_NAME, map(_to_line, records))
 
 
+def finish(out: OutputFolder) -> None:
+    """Store the manifest as a single file, at the end of a job.
+
+    Raises
+    ------
+    GraypipeError
+        If the manifest cannot be written.
+    """
+    out.finish(MANIFEST_NAME)
+
+
 def is_up_to_date(
-    out: OutputFolder, record: Record | None, sources: Mapping[str, Path]
+    out: OutputFolder, record: Record | None, sources: Mapping[str, AnyPath]
 ) -> bool:
     """Return whether an output is up to date.
 
@@ -154,7 +170,7 @@ def is_up_to_date(
         The output folder.
     record : dict or None
         The record of the output in the manifest, if there is one.
-    sources : mapping of str to Path
+    sources : mapping of str to Path or RemotePath
         The images that the output is made of, in order: the name of each, relative to
         the folder of the images, and its file.
 
@@ -168,24 +184,28 @@ def is_up_to_date(
         return False
     recorded = record.get("sources")
     if recorded is None:
-        recorded = [{key: record.get(key) for key in ("source", "size", "mtime_ns")}]
+        recorded = [{key: record[key] for key in record.keys() - OUTPUT_KEYS}]
     try:
         if out.size(record["output"]) != record["bytes"]:
             return False
         present = [describe_source(name, file) for name, file in sources.items()]
     except (KeyError, OSError):
         return False
-    return bool(recorded == present)
+    # Nothing tells whether a remote image without a version has changed.
+    has_versions = all(source.get("version", "") is not None for source in present)
+    return has_versions and bool(recorded == present)
 
 
-def describe_source(name: str, file: Path) -> Record:
+def describe_source(name: str, file: AnyPath) -> Record:
     """Return what a record says of an image: its name, size and modification time.
+
+    A remote image has a version instead of the time: see `RemotePath`.
 
     Parameters
     ----------
     name : str
         The image, relative to the folder of the images.
-    file : Path
+    file : Path or RemotePath
         The file of the image.
 
     Raises
@@ -193,6 +213,8 @@ def describe_source(name: str, file: Path) -> Record:
     OSError
         If the file cannot be accessed.
     """
+    if isinstance(file, RemotePath):
+        return {"source": name, "size": file.size, "version": file.version}
     status = file.stat()
     return {"source": name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -28,6 +27,7 @@ from .folders import open_folder
 from .manifest import Record, describe_source
 from .outputs import OutputFormat
 from .outputs.output_format import DataSet, Sample, label_of
+from .remote import AnyPath, RemotePath, local_file
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
@@ -59,7 +59,7 @@ class ConvertedFile(NamedTuple):
 class FailedFile(NamedTuple):
     """A file that cannot be used, and a one-line reason that contains the path."""
 
-    path: Path
+    path: AnyPath
     reason: str
 
 
@@ -102,7 +102,7 @@ class PartialStats(NamedTuple):
     """The statistics of files that have the same source and dtype."""
 
     stats: BandStats
-    paths: list[Path]
+    paths: list[AnyPath]
 
 
 def call_with_pixel_limit(
@@ -135,7 +135,7 @@ def call_with_pixel_limit(
 
 
 def load_image(
-    source: Source, options: ReadOptions, path: Path
+    source: Source, options: ReadOptions, path: AnyPath
 ) -> tuple[NDArray[Any], Source]:
     """Read one file as declared.
 
@@ -145,7 +145,7 @@ def load_image(
         What the file is declared to contain.
     options : ReadOptions
         How to read it.
-    path : Path
+    path : Path or RemotePath
         The file.
 
     Returns
@@ -163,7 +163,7 @@ def load_image(
     _check_is_file(path)
     declared = _declared_fields(source, path)
     return read(
-        path,
+        local_file(path),
         alpha=options.alpha,
         orientation=options.orientation,
         frame=options.frame,
@@ -171,8 +171,10 @@ def load_image(
     )
 
 
-def _check_is_file(path: Path) -> None:
+def _check_is_file(path: AnyPath) -> None:
     """Raise ReadError if a path exists but is not a file."""
+    if isinstance(path, RemotePath):
+        return
     # Opening a named pipe would wait for a process that writes to it.
     if path.exists() and not path.is_file():
         raise ReadError(
@@ -181,12 +183,12 @@ def _check_is_file(path: Path) -> None:
         )
 
 
-def choose_plan(plans: Plans, path: Path) -> Plan:
+def choose_plan(plans: Plans, path: AnyPath) -> Plan:
     """Return the plan that takes the image in a file, chosen by its headers."""
     if len(plans.plans) == 1:
         return plans.plans[0]  # reading the file checks that the plan takes it
     _check_is_file(path)
-    header = facts(path)
+    header = facts(local_file(path))
     dtype = np.dtype(header["dtype"])
     if "shape" in header:
         return plans._choose_by_shape(header["shape"], dtype, f"{path}: an array")
@@ -196,7 +198,7 @@ def choose_plan(plans: Plans, path: Path) -> Plan:
     return plans._choose(count, dtype, f"{path}")
 
 
-def _declared_fields(source: Source, path: Path) -> dict[str, Any]:
+def _declared_fields(source: Source, path: AnyPath) -> dict[str, Any]:
     """Return the fields of ``source`` that are declared, as arguments of `read`."""
     declared = {}
     for field in fields(source):
@@ -204,12 +206,15 @@ def _declared_fields(source: Source, path: Path) -> dict[str, Any]:
         if field.name != "layout" and value is not None:
             declared[field.name] = value
     default_layout = Source(source.bands).layout
-    if source.layout != default_layout and facts(path)["format"] in ARRAY_FORMATS:
+    if (
+        source.layout != default_layout
+        and facts(local_file(path))["format"] in ARRAY_FORMATS
+    ):
         declared["layout"] = source.layout
     return declared
 
 
-def make_failed_file(path: Path, error: Exception) -> FailedFile:
+def make_failed_file(path: AnyPath, error: Exception) -> FailedFile:
     """Return a `FailedFile` for an error.
 
     Raises
@@ -229,7 +234,7 @@ def make_failed_file(path: Path, error: Exception) -> FailedFile:
 
 
 def find_shape(
-    plans: Plans, options: ReadOptions, stop_on_error: bool, files: Sequence[Path]
+    plans: Plans, options: ReadOptions, stop_on_error: bool, files: Sequence[AnyPath]
 ) -> tuple[int, ...]:
     """Return the shape of the first image after its conversion.
 
@@ -242,7 +247,7 @@ def find_shape(
     stop_on_error : bool
         Whether the first image has to be usable. Otherwise, the first usable image is
         taken.
-    files : sequence of Path
+    files : sequence of AnyPath
         All images.
 
     Raises
@@ -386,7 +391,7 @@ def _undeclared_maximum(image: NDArray[Any], source: Source) -> int:
 
 
 def _check_shape(
-    array: NDArray[Any], shape: tuple[int, ...] | None, file: Path
+    array: NDArray[Any], shape: tuple[int, ...] | None, file: AnyPath
 ) -> None:
     """Raise LayoutError if a converted image does not have the shape of the first."""
     if shape is not None and array.shape != shape:
@@ -397,7 +402,7 @@ def _check_shape(
         )
 
 
-def convert_image(plans: Plans, options: ReadOptions, path: Path) -> ConvertedImage:
+def convert_image(plans: Plans, options: ReadOptions, path: AnyPath) -> ConvertedImage:
     """Read an image and convert it with the plan that takes it.
 
     Parameters
@@ -406,7 +411,7 @@ def convert_image(plans: Plans, options: ReadOptions, path: Path) -> ConvertedIm
         The plans, of which the image selects one.
     options : ReadOptions
         How to read the image.
-    path : Path
+    path : Path or RemotePath
         The file.
 
     Returns
@@ -431,7 +436,10 @@ def _cached_plan(source: Source, target: Target, via: ChannelMap) -> Plan:
 
 
 def compute_stats(
-    declared: Source, options: ReadOptions, stop_on_error: bool, paths: Sequence[Path]
+    declared: Source,
+    options: ReadOptions,
+    stop_on_error: bool,
+    paths: Sequence[AnyPath],
 ) -> list[PartialStats | FailedFile]:
     """Compute the statistics of a chunk of images.
 
@@ -443,7 +451,7 @@ def compute_stats(
         How to read the images.
     stop_on_error : bool
         Whether to skip the rest of the chunk after the first file that fails.
-    paths : sequence of Path
+    paths : sequence of Path or RemotePath
         The images.
 
     Returns

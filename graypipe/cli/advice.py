@@ -8,13 +8,13 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bands import number_bands
+from ..batch_jobs.remote import AnyPath
 from ..channel_map import default_map
 from ..errors import ReadError
 from ..sensor import Sensor, sensor, sensors
@@ -267,7 +267,7 @@ def _sensor_source(name: str, bands: tuple[str, ...]) -> str:
 
 
 def next_command(
-    paths: Iterable[Path],
+    paths: Iterable[AnyPath],
     kinds: Mapping[tuple[tuple[str, ...], str], ImageKind],
     options: Mapping[str, str],
 ) -> str:
@@ -275,7 +275,7 @@ def next_command(
 
     Parameters
     ----------
-    paths : iterable of Path
+    paths : iterable of Path or RemotePath
         What the user passed.
     kinds : mapping
         The kinds of images, by bands and dtype.

@@ -14,7 +14,7 @@ continues with ``--resume``.
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ..batch_jobs.chunks import Output, split_outputs
 from ..batch_jobs.folders import OutputFolder, open_folder
 from ..batch_jobs.outputs import DEFAULT_SHARD_IMAGES, FORMATS, OutputFormat, Shards
 from ..batch_jobs.outputs.output_format import DataSet, list_classes
+from ..batch_jobs.remote import AnyPath, RemotePath, absolute_path, parse_path
 from ..batch_jobs.work import (
     Conversion,
     ConvertedFile,
@@ -32,7 +33,7 @@ from ..batch_jobs.work import (
     convert_files,
     find_shape,
 )
-from ..errors import ReadError
+from ..errors import GraypipeError, ReadError
 from . import file_batches, path_patterns
 from .advice import bit_depth_note, probable_bits
 from .image_files import list_images
@@ -42,16 +43,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument(
         "folder",
-        type=Path,
+        type=parse_path,
         metavar="IMAGES",
-        help="the input folder, which is not modified, for example scans/",
+        help="the input folder or its URL, which is not modified, for example scans/ "
+        "or s3://bucket/scans",
     )
     parser.add_argument(
         "out",
-        type=Path,
+        type=parse_path,
         metavar="OUT",
-        help="the output folder: new, empty, or with results to --resume, for example "
-        "arrays/",
+        help="the output folder or its URL: new, empty, or with results to --resume, "
+        "for example arrays/",
     )
     file_batches.add_plan_arguments(parser)
     parser.add_argument(
@@ -90,19 +92,20 @@ def run(options: Namespace) -> None:
     plans = file_batches.select_plans(options)
     output_format.check(plans)
     # Workers on a cluster may have a different working directory.
-    folder = options.folder.absolute()
-    out = options.out.absolute()
+    folder = absolute_path(options.folder)
+    out = absolute_path(options.out)
     selection = path_patterns.selection(options)
-    paths = _find_images(folder, out, output_format, selection)
-    job = _describe_job(options, output_format, plans, folder, paths)
-    sources = output_format.assign(paths, job.data_set)
-    files.check_no_links_outside(out, sources)
+    images = _find_images(folder, out, output_format, selection)
+    job = _describe_job(options, output_format, plans, images)
+    sources = output_format.assign(list(images), job.data_set)
+    if isinstance(out, Path):
+        files.check_no_links_outside(out, sources)
     settings = _job_settings(plans, options)
     settings |= output_format.settings(job.data_set)
 
     out_folder = open_folder(out)
     with out_folder.locked():
-        _convert(options, job, settings, out_folder, sources)
+        _convert(options, job, settings, out_folder, sources, images=images)
 
 
 def _convert(
@@ -111,6 +114,8 @@ def _convert(
     settings: manifest.Record,
     out: OutputFolder,
     sources: dict[str, tuple[str, ...]],
+    *,
+    images: dict[str, AnyPath],
 ) -> None:
     """Convert the images that are not finished yet, with the output folder locked.
 
@@ -126,14 +131,15 @@ def _convert(
         The folder of the outputs.
     sources : dict
         The images of each output. All names are relative.
+    images : dict
+        The file of each image, by its relative name.
     """
-    folder = Path(job.folder)
     finished = manifest.prepare_folder(out, settings, options.resume)
     remaining = {
         output: paths
         for output, paths in sources.items()
         if not manifest.is_up_to_date(
-            out, finished.get(output), {path: folder / path for path in paths}
+            out, finished.get(output), {path: images[path] for path in paths}
         )
     }
     orphans = finished.keys() - sources.keys()
@@ -162,7 +168,7 @@ def _convert(
         return failed_files
 
     outputs = [
-        Output(name, tuple(folder / path for path in paths))
+        Output(name, tuple(images[path] for path in paths))
         for name, paths in remaining.items()
     ]
     chunks = list(split_outputs(outputs))
@@ -174,6 +180,7 @@ def _convert(
         collect,
         numba_pays_from=file_batches.NUMBA_PAYS_FOR_CONVERTING,
     )
+    manifest.finish(out)
     if options.engine == "ray":
         # Ray ran tasks again whose worker was killed; their incomplete files are left.
         out.remove_unfinished()
@@ -200,7 +207,7 @@ def _convert(
     file_batches.check_complete(failures, len(all_paths))
 
 
-def _source_files(outputs: Iterable[Output]) -> list[Path]:
+def _source_files(outputs: Iterable[Output]) -> list[AnyPath]:
     """Return the images that ``outputs`` are made of."""
     return [file for output in outputs for file in output.sources]
 
@@ -237,8 +244,7 @@ def _describe_job(
     options: Namespace,
     output_format: OutputFormat,
     plans: Plans,
-    folder: Path,
-    paths: Sequence[str],
+    images: dict[str, AnyPath],
 ) -> Conversion:
     """Return what the workers do.
 
@@ -252,19 +258,18 @@ def _describe_job(
     plans = plans._with_layouts(None, output_format.layout(plans))
     classes: tuple[str, ...] = ()
     if output_format.has_labels:
-        classes = list_classes(paths)
+        classes = list_classes(list(images))
     shape = None
     if output_format.needs_one_shape(plans):
-        absolute_paths = [folder / path for path in paths]
         shape = call_with_pixel_limit(
             options.max_pixels,
             partial(find_shape, plans, read_options, stops_on_error),
-            absolute_paths,
+            list(images.values()),
         )
         output_format.check_shape(shape, plans.target.dtype)
     return Conversion(
-        folder=str(folder),
-        out=str(options.out.absolute()),
+        folder=str(absolute_path(options.folder)),
+        out=str(absolute_path(options.out)),
         read_options=read_options,
         output_format=output_format,
         data_set=DataSet(plans, classes, shape),
@@ -273,19 +278,34 @@ def _describe_job(
 
 
 def _find_images(
-    folder: Path,
-    out: Path,
+    folder: AnyPath,
+    out: AnyPath,
     output_format: OutputFormat,
     selection: path_patterns.Selection,
-) -> list[str]:
-    """Return the images relative to ``folder``, after checking where outputs go."""
+) -> dict[str, AnyPath]:
+    """Return the images by their relative paths, after checking where outputs go."""
     if not folder.is_dir():
         got = "a file: pass its folder" if folder.exists() else "no such path"
         raise ReadError(f"{folder}: expected a folder with images, got {got}")
-    paths = [str(path.relative_to(folder)) for path in list_images(folder, selection)]
-    files.check_folders_disjoint(folder, out, paths)
-    output_format.check_names(paths)
-    return paths
+    images = {
+        str(path.relative_to(str(folder))): path
+        for path in list_images(folder, selection)
+    }
+    if isinstance(folder, Path) and isinstance(out, Path):
+        files.check_folders_disjoint(folder, out, images)
+    if isinstance(folder, RemotePath) and isinstance(out, RemotePath):
+        _check_urls_disjoint(folder, out)
+    output_format.check_names(list(images))
+    return images
+
+
+def _check_urls_disjoint(folder: RemotePath, out: RemotePath) -> None:
+    """Raise GraypipeError if an output could overwrite or become an image."""
+    if folder.overlaps(out):
+        raise GraypipeError(
+            f"one of {folder} and {out} is inside the other: choose an output folder "
+            "outside of the input folder"
+        )
 
 
 def _job_settings(plans: Plans, options: Namespace) -> manifest.Record:

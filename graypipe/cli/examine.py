@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import Plans, Source
+from ..batch_jobs.remote import AnyPath, local_file
 from ..batch_jobs.work import ReadOptions, choose_plan, convert_image, load_image
 from ..errors import GraypipeError, ReadError
 from ..io import facts, read
+from ..io.input_file import open_input
 from ..sensor import Sensor
 from ..serialization import to_record
 from ..stats.accumulators import missing_pixels
@@ -40,7 +42,7 @@ class Examination(NamedTuple):
 
     Parameters
     ----------
-    arguments : frozenset of Path
+    arguments : frozenset of Path or RemotePath
         The files that were passed on the command line, rather than found in a folder.
         They are treated as images regardless of their suffixes.
     read_options : ReadOptions
@@ -55,7 +57,7 @@ class Examination(NamedTuple):
         Without pictures yet: which files get a thumbnail; None for no pictures.
     """
 
-    arguments: frozenset[Path]
+    arguments: frozenset[AnyPath]
     read_options: ReadOptions
     plans: Plans | None
     converts: bool
@@ -71,14 +73,14 @@ class Examined(NamedTuple):
     pictures: Pictures | None
 
 
-def examine_files(job: Examination, paths: Sequence[Path]) -> Examined:
+def examine_files(job: Examination, paths: Sequence[AnyPath]) -> Examined:
     """Examine a chunk of files.
 
     Parameters
     ----------
     job : Examination
         What to do.
-    paths : sequence of Path
+    paths : sequence of Path or RemotePath
         The files.
 
     Returns
@@ -94,7 +96,7 @@ def examine_files(job: Examination, paths: Sequence[Path]) -> Examined:
 
 def examine(
     job: Examination,
-    path: Path,
+    path: AnyPath,
     statistics: SensorStatistics | None = None,
     pictures: Pictures | None = None,
 ) -> Record:
@@ -104,7 +106,7 @@ def examine(
     ----------
     job : Examination
         How to examine it.
-    path : Path
+    path : Path or RemotePath
         The file.
     statistics : SensorStatistics, optional
         Statistics to which the image is added.
@@ -140,7 +142,7 @@ def examine(
         if _is_dicom(path):
             record |= {"kind": "DICOM", "format": "DICOM"}
         else:
-            header = facts(path)
+            header = facts(local_file(path))
     except (GraypipeError, OSError) as error:
         if isinstance(error, ReadError) and not is_expected:
             return record | {"kind": "no image"}
@@ -165,7 +167,7 @@ def examine(
 
 def _examine_image(
     job: Examination,
-    path: Path,
+    path: AnyPath,
     header: Record,
     statistics: SensorStatistics | None,
     pictures: Pictures | None,
@@ -180,7 +182,7 @@ def _examine_image(
     output: Record = {}
     if job.plans is None:
         keywords = _sensor_keywords(header, statistics)
-        image, source = read(path, **job.read_options._asdict(), **keywords)
+        image, source = read(local_file(path), **job.read_options._asdict(), **keywords)
     elif job.converts:
         image, source, converted = convert_image(job.plans, job.read_options, path)
         output = {
@@ -219,20 +221,20 @@ def _sensor_keywords(
     return {"range": statistics.facts.range}
 
 
-def _is_dicom(path: Path) -> bool:
+def _is_dicom(path: AnyPath) -> bool:
     """Return whether a file has the DICOM signature; raise OSError if not a file."""
     # Opening a named pipe would wait for a process that writes to it.
-    if path.exists() and not path.is_file():
+    if isinstance(path, Path) and path.exists() and not path.is_file():
         raise OSError(
             "expected an image file, got a folder that cannot be listed, a pipe or a "
             "device"
         )
-    with path.open("rb") as file:
+    with open_input(local_file(path)) as file:
         start = file.read(DICOM_SIGNATURE_OFFSET + len(DICOM_SIGNATURE))
     return start[DICOM_SIGNATURE_OFFSET:] == DICOM_SIGNATURE
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _reason(error: Exception, path: AnyPath) -> str:
     """Return the error message as one line, without the path at the start."""
     return " ".join(str(error).removeprefix(f"{path}: ").split())
 

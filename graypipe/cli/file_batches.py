@@ -11,11 +11,11 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGrou
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from .. import Plans, engine
 from ..batch_jobs.chunks import file_size
+from ..batch_jobs.remote import AnyPath
 from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
 from ..errors import ReadError
 from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
@@ -175,7 +175,7 @@ def process_files(
     options: Namespace,
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
-    files: Sequence[Sequence[Path]],
+    files: Sequence[Sequence[AnyPath]],
     collect: Callable[[Result], list[FailedFile]],
     *,
     numba_pays_from: float,
@@ -190,7 +190,7 @@ def process_files(
         Called by a worker with a chunk; it must be picklable.
     chunks : sequence
         The files, or the outputs to make of them.
-    files : sequence of sequence of Path
+    files : sequence of sequence of AnyPath
         The files of each chunk.
     collect : callable
         Called with the result of each chunk, in the order of the files. It returns the
@@ -239,7 +239,7 @@ def _map_chunks(
     options: Namespace,
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
-    files: Sequence[Sequence[Path]],
+    files: Sequence[Sequence[AnyPath]],
     numba_pays_from: float,
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from the selected backend."""
@@ -256,7 +256,7 @@ def map_locally(
     options: Namespace,
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
-    files: Sequence[Sequence[Path]],
+    files: Sequence[Sequence[AnyPath]],
     numba_pays_from: float,
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from processes on this machine.
@@ -269,7 +269,7 @@ def map_locally(
         Called by a worker with a chunk; it must be picklable.
     chunks : sequence
         The files, or the outputs to make of them.
-    files : sequence of sequence of Path
+    files : sequence of sequence of AnyPath
         The files of each chunk.
     numba_pays_from : float
         Number of bytes of files for each worker from which it is faster to import
@@ -287,7 +287,7 @@ def map_locally(
     return local.map_in_order(function, chunks, workers, options.owns_process)
 
 
-def _choose_engine(files: Sequence[Sequence[Path]], numba_pays_from: float) -> None:
+def _choose_engine(files: Sequence[Sequence[AnyPath]], numba_pays_from: float) -> None:
     """Choose the engine of this process, and of the workers forked from it.
 
     The variable ``GRAYPIPE_ENGINE`` takes precedence.
@@ -298,7 +298,7 @@ def _choose_engine(files: Sequence[Sequence[Path]], numba_pays_from: float) -> N
         os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")
 
 
-def _has_bytes(files: Sequence[Sequence[Path]], limit: float) -> bool:
+def _has_bytes(files: Sequence[Sequence[AnyPath]], limit: float) -> bool:
     """Return whether files have more bytes in total than ``limit``."""
     total = 0
     for chunk_files in files:

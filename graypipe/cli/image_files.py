@@ -5,6 +5,7 @@ import sys
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from ..batch_jobs.remote import AnyPath, RemotePath
 from ..errors import ReadError
 from .path_patterns import EVERYTHING, Selection
 
@@ -47,12 +48,12 @@ HIDDEN_PREFIX = "."
 MOST_SHOWN = 5
 
 
-def has_image_suffix(path: Path) -> bool:
+def has_image_suffix(path: AnyPath) -> bool:
     """Return whether the file name has the suffix of an image format."""
     return path.suffix.lower() in IMAGE_SUFFIXES and _is_visible(path.name)
 
 
-def list_images(path: Path, selection: Selection = EVERYTHING) -> list[Path]:
+def list_images(path: AnyPath, selection: Selection = EVERYTHING) -> list[AnyPath]:
     """Return the images in a folder and its subfolders, sorted by name.
 
     Other files are counted and named on stderr, except hidden ones and those that
@@ -60,7 +61,7 @@ def list_images(path: Path, selection: Selection = EVERYTHING) -> list[Path]:
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemotePath
         A folder, in which images are recognised by their suffix; or a single file.
     selection : Selection, optional
         Which files of the folder are used; all images by default.
@@ -71,6 +72,8 @@ def list_images(path: Path, selection: Selection = EVERYTHING) -> list[Path]:
         If the folder has no images.
     """
     if not path.is_dir():
+        if isinstance(path, RemotePath):
+            return [*path.list_files()]
         return [path]
     files = list(list_files(path))
     selected = selection.select(files, path)
@@ -84,7 +87,7 @@ def list_images(path: Path, selection: Selection = EVERYTHING) -> list[Path]:
         raise ReadError(
             f"--include and --exclude select none of the {len(files)} files in {path}: "
             "a pattern is compared with the path in this folder, such as "
-            f"{files[0].relative_to(path)}"
+            f"{files[0].relative_to(str(path))}"
         )
     if not images:
         raise ReadError(
@@ -97,9 +100,9 @@ def list_images(path: Path, selection: Selection = EVERYTHING) -> list[Path]:
     return images
 
 
-def _left_out(files: list[Path], folder: Path) -> str:
+def _left_out(files: list[AnyPath], folder: AnyPath) -> str:
     """Return a note about the ``files`` of a folder that are not taken for images."""
-    names = [str(file.relative_to(folder)) for file in files[:MOST_SHOWN]]
+    names = [str(file.relative_to(str(folder))) for file in files[:MOST_SHOWN]]
     if len(files) > MOST_SHOWN:
         names.append("...")
     noun = "1 file is" if len(files) == 1 else f"{len(files)} files are"
@@ -108,7 +111,7 @@ def _left_out(files: list[Path], folder: Path) -> str:
     )
 
 
-def list_files(*paths: Path) -> Iterator[Path]:
+def list_files(*paths: AnyPath) -> Iterator[AnyPath]:
     """Yield all files in folders and their subfolders, sorted within each folder.
 
     Symbolic links to folders are followed, unless they point to a parent of the folder
@@ -117,16 +120,27 @@ def list_files(*paths: Path) -> Iterator[Path]:
 
     Parameters
     ----------
-    *paths : Path
+    *paths : Path or RemotePath
         Folders or files. A path that cannot be listed, such as a file or a folder
         without permission, is yielded as is, so that the caller reports the error.
     """
     roots: dict[str, Path] = {}
     for path in paths:
-        roots.setdefault(os.path.realpath(path), path)
+        if isinstance(path, RemotePath):
+            yield from _list_remote(path)
+        else:
+            roots.setdefault(os.path.realpath(path), path)
     visited: set[str] = set()
     for real_root, root in roots.items():
         yield from _walk(root, real_root, roots, visited)
+
+
+def _list_remote(root: RemotePath) -> Iterator[RemotePath]:
+    """Yield the files below a URL that are not hidden, or the file itself."""
+    for file in root.list_files():
+        is_root = file.url == root.url
+        if is_root or all(map(_is_visible, file.relative_to(root.url).parts)):
+            yield file
 
 
 def _walk(

@@ -24,6 +24,7 @@ from typing import Any
 from .. import Plans, Source, Target, plan
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.outputs import FORMATS
+from ..batch_jobs.remote import AnyPath, RemotePath, parse_path
 from ..batch_jobs.work import call_with_pixel_limit
 from ..errors import ReadError
 from ..extras import require_extra
@@ -60,9 +61,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="+",
-        type=Path,
+        type=parse_path,
         metavar="PATH",
-        help="an image file, or a folder with its subfolders, for example scans/",
+        help="an image file, or a folder with its subfolders, or the URL of one, for "
+        "example scans/",
     )
     parser.add_argument(
         "--json",
@@ -149,16 +151,18 @@ def run(options: Namespace) -> None:
         )
 
 
-def _find_files(options: Namespace) -> tuple[list[Path], frozenset[Path]]:
+def _find_files(options: Namespace) -> tuple[list[AnyPath], frozenset[AnyPath]]:
     """Return the selected files, and those that are images whatever their suffix is."""
     files = list(list_files(*options.paths))
-    named = set(options.paths)
+    # A URL that was listed has a state, and is another value than its argument.
+    arguments = {str(path) for path in options.paths}
+    named = {file for file in files if str(file) in arguments}
     selection = path_patterns.selection(options)
     if selection == path_patterns.EVERYTHING:
         return files, frozenset(named)
     selected = [file for file in files if file in named]
     for folder in options.paths:
-        inside = [file for file in files if folder in file.parents]
+        inside = [file for file in files if _is_below(file, folder)]
         for file in selection.select(inside, folder):
             selected.append(file)
             if selection.names(file, folder):
@@ -167,7 +171,14 @@ def _find_files(options: Namespace) -> tuple[list[Path], frozenset[Path]]:
     return list(dict.fromkeys(selected)), frozenset(named)
 
 
-def _examination(options: Namespace, named: frozenset[Path]) -> Examination:
+def _is_below(file: AnyPath, folder: AnyPath) -> bool:
+    """Return whether a file is in a folder or in its subfolders."""
+    if isinstance(file, RemotePath):
+        return str(file).startswith(str(folder).rstrip("/") + "/")
+    return folder in file.parents
+
+
+def _examination(options: Namespace, named: frozenset[AnyPath]) -> Examination:
     """Return how the files are examined; those of ``named`` are images in any case."""
     plans = None
     converts = bool(options.target or options.plan)
@@ -206,7 +217,7 @@ def _plan_of_first_band(source: Source) -> Any:
 
 
 def _map_chunks(
-    options: Namespace, job: Examination, paths: Sequence[Path]
+    options: Namespace, job: Examination, paths: Sequence[AnyPath]
 ) -> Generator[Examined, None, None]:
     """Yield what is found in each chunk of files, in order."""
     chunks = list(split_into_chunks(paths))
@@ -219,13 +230,13 @@ def _map_chunks(
 
 
 def _check_output_names(
-    options: Namespace, paths: Sequence[Path], named: frozenset[Path]
+    options: Namespace, paths: Sequence[AnyPath], named: frozenset[AnyPath]
 ) -> None:
     """Raise GraypipeError if two images would have the same output file."""
     [folder] = options.paths
     if folder.is_dir():
         images = [path for path in paths if has_image_suffix(path) or path in named]
-        names = [str(path.relative_to(folder)) for path in images]
+        names = [str(path.relative_to(str(folder))) for path in images]
         FORMATS[options.to or "npy"]().check_names(names)
 
 
@@ -341,7 +352,7 @@ class Summary:
             line += f", and {len(outputs) - MAX_LISTED_VALUES} more"
         yield line
 
-    def next_command(self, job: Examination, paths: Sequence[Path]) -> str:
+    def next_command(self, job: Examination, paths: Sequence[AnyPath]) -> str:
         """Return the command to type next, or "" if there is none to suggest."""
         if not self.image_kinds and not self.options:
             return ""
@@ -398,7 +409,7 @@ def _table_lines(
     records: Iterable[Record],
     summary: Summary,
     job: Examination,
-    paths: Sequence[Path],
+    paths: Sequence[AnyPath],
 ) -> Iterator[str]:
     """Yield the lines of a table of the images, and the summary below it."""
     yield ROW.format(*HEADER)

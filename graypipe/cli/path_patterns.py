@@ -10,8 +10,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from fnmatch import translate
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
+
+from ..batch_jobs.remote import AnyPath
 
 # Stands for "**/" in a pattern; no path contains it.
 ANY_FOLDERS = "\0"
@@ -44,7 +46,7 @@ class Selection(NamedTuple):
     include: tuple[PathPattern, ...] = ()
     exclude: tuple[PathPattern, ...] = ()
 
-    def select(self, files: list[Path], folder: Path) -> list[Path]:
+    def select(self, files: list[AnyPath], folder: AnyPath) -> list[AnyPath]:
         """Return the selected files; report the patterns that match none on stderr.
 
         Parameters
@@ -70,7 +72,7 @@ class Selection(NamedTuple):
         selected = included - excluded
         return [file for file in files if file in selected]
 
-    def names(self, file: Path, folder: Path) -> bool:
+    def names(self, file: AnyPath, folder: AnyPath) -> bool:
         """Return whether a file is selected whatever its suffix is."""
         path = _relative_path(file, folder)
         return any(pattern.names(path) for pattern in self.include)
@@ -80,14 +82,14 @@ class Selection(NamedTuple):
 EVERYTHING = Selection()
 
 
-def _relative_path(file: Path, folder: Path) -> str:
+def _relative_path(file: AnyPath, folder: AnyPath) -> str:
     """Return the path of a file in a folder, with forward slashes."""
-    return file.relative_to(folder).as_posix()
+    return file.relative_to(str(folder)).as_posix()
 
 
 def _matching(
-    paths: Mapping[Path, str], option: str, patterns: Sequence[PathPattern]
-) -> set[Path]:
+    paths: Mapping[AnyPath, str], option: str, patterns: Sequence[PathPattern]
+) -> set[AnyPath]:
     """Return the keys of ``paths`` that match a pattern; report unused patterns."""
     matching = set()
     for pattern in patterns:

@@ -6,13 +6,13 @@ use does not grow with the number of files.
 
 from collections.abc import Iterable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import BandStats, Source, layouts
+from ..batch_jobs.remote import AnyPath
 from ..drawing import BAND_COLOURS
 from ..errors import GraypipeError
 from ..sensor import sensor
@@ -58,14 +58,14 @@ class Pictures:
         The files that get a thumbnail.
     """
 
-    def __init__(self, sampled: Iterable[Path] = ()) -> None:
+    def __init__(self, sampled: Iterable[AnyPath] = ()) -> None:
         self.sampled = frozenset(sampled)
-        self.thumbnails: dict[Path, bytes] = {}
+        self.thumbnails: dict[AnyPath, bytes] = {}
         self.groups: dict[GroupKey, BandStats] = {}
         # Files that are not in the histograms
         self.left_out = 0
 
-    def add(self, path: Path, image: NDArray[Any], source: Source) -> None:
+    def add(self, path: AnyPath, image: NDArray[Any], source: Source) -> None:
         """Add an image."""
         if path in self.sampled:
             self.thumbnails[path] = draw_thumbnail(image, source)
@@ -103,7 +103,7 @@ class Pictures:
             self.left_out += 1
 
 
-def sample(paths: Sequence[Path]) -> list[Path]:
+def sample(paths: Sequence[AnyPath]) -> list[AnyPath]:
     """Return at most `MAX_THUMBNAILS` paths, evenly spaced."""
     count = min(len(paths), MAX_THUMBNAILS)
     positions = np.linspace(0, max(len(paths) - 1, 0), count).round().astype(int)

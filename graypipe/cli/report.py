@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..batch_jobs.files import resolve_path, write_file
+from ..batch_jobs.remote import AnyPath, RemotePath, parse_path
 from ..errors import GraypipeError
 from .image_files import printable
 from .pictures import MAX_BANDS, MAX_GROUPS, Pictures, draw_bands
@@ -53,7 +54,7 @@ class Report:
         What the user passed.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[AnyPath]) -> None:
         self.title = printable(", ".join(str(path) for path in paths))
         # The names of files are relative to the only folder.
         self.folder = paths[0] if len(paths) == 1 else None
@@ -87,12 +88,14 @@ class Report:
         )
         problem.count += 1
         if len(problem.files) < MAX_FILES_PER_PROBLEM:
-            problem.files.append(self._name(Path(record["path"])))
+            problem.files.append(self._name(parse_path(record["path"])))
 
-    def _name(self, path: Path) -> str:
+    def _name(self, path: AnyPath) -> str:
         """Return the name of a file, relative to the folder if there is only one."""
+        if isinstance(path, RemotePath):
+            return printable(path.url)
         if self.folder is not None and self.folder in path.parents:
-            path = path.relative_to(self.folder)
+            path = path.relative_to(str(self.folder))
         return printable(str(path))
 
     def render(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .. import BandStats
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.files import resolve_path, write_file
+from ..batch_jobs.remote import AnyPath, RemotePath, absolute_path, parse_path
 from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
 from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
 from ..extras import require_extra
@@ -55,21 +56,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument(
         "path",
-        type=Path,
+        type=parse_path,
         metavar="IMAGES",
-        help="a folder with its subfolders, or a file, for example scans/",
+        help="a folder with its subfolders, a file or a URL, for example scans/",
     )
     source_syntax.add_source_option(parser, required=True)
     parser.add_argument(
         "--json",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help="write the statistics to a file for gp.BandStats.from_json, for example "
         "scans.json",
     )
     parser.add_argument(
         "--plot",
-        type=Path,
+        type=parse_path,
         metavar="FILE",
         help="draw the histogram of every band (extra demo), for example scans.png",
     )
@@ -87,7 +88,7 @@ def run(options: Namespace) -> None:
     """
     file_batches.check_options(options)
     images = list_images(options.path, path_patterns.selection(options))
-    paths = [path.absolute() for path in images]
+    paths = [absolute_path(path) for path in images]
     _check_output_files(options, paths)
     # None until the first file has been read, which determines the dtype.
     total: BandStats | None = None
@@ -129,7 +130,7 @@ def run(options: Namespace) -> None:
     file_batches.check_complete(failures, len(paths))
 
 
-def _numba_pays_from(paths: list[Path]) -> float:
+def _numba_pays_from(paths: list[AnyPath]) -> float:
     """Return from how many bytes of files for each worker numba is worth importing."""
     # Statistics need no engine, but its machine code undoes the filters of PNG files.
     if paths[0].suffix.lower() == ".png":
@@ -137,7 +138,7 @@ def _numba_pays_from(paths: list[Path]) -> float:
     return inf
 
 
-def _check_output_files(options: Namespace, paths: list[Path]) -> None:
+def _check_output_files(options: Namespace, paths: list[AnyPath]) -> None:
     """Raise GraypipeError or MissingExtraError if an output cannot be written."""
     if options.plot:
         with require_extra("demo", "matplotlib"):
@@ -151,10 +152,11 @@ def _check_output_files(options: Namespace, paths: list[Path]) -> None:
     # Return early: resolving the paths of a large data set takes time.
     if not outputs:
         return
-    real_images = {resolve_path(path) for path in paths}
+    local_paths = [path for path in paths if isinstance(path, Path)]
+    real_images = {resolve_path(path) for path in local_paths}
     folders = set()
-    if options.path.is_dir():
-        folders = {options.path, *(path.parent for path in paths)}
+    if local_paths and options.path.is_dir():
+        folders = {options.path, *(path.parent for path in local_paths)}
     real_folders = {resolve_path(folder) for folder in folders}
     for output in outputs:
         _check_output_file(output, real_images)
@@ -170,8 +172,10 @@ def _check_output_files(options: Namespace, paths: list[Path]) -> None:
             )
 
 
-def _check_output_file(output: Path, real_images: Set[Path]) -> None:
+def _check_output_file(output: AnyPath, real_images: Set[Path]) -> None:
     """Raise GraypipeError if ``output`` is an image or cannot be a file."""
+    if isinstance(output, RemotePath):
+        raise GraypipeError(f"{output}: expected a local file, got a URL")
     real_output = resolve_path(output)
     if real_output in real_images:
         raise GraypipeError(f"{output} is one of the images: choose another name")
