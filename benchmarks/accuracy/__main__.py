@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import threads
 from ..imagenet.__main__ import RECORD as PRETRAINED
+from ..new_bands.__main__ import RECORD as NEW_BANDS
 
 RECORD = Path(__file__).parents[1] / "results" / "accuracy.json"
 
@@ -16,11 +17,11 @@ def main() -> None:
     if arguments.what == "report":
         from . import report
 
-        record, pretrained = (
+        records = [
             json.loads(path.read_text(encoding="utf-8"))
-            for path in (arguments.out, PRETRAINED)
-        )
-        for path in report.write(record, pretrained, arguments.docs):
+            for path in (arguments.out, PRETRAINED, NEW_BANDS)
+        ]
+        for path in report.write(*records, arguments.docs):
             print(path)
     else:
         _measure(arguments.out, arguments.quick)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure as Picture
 
 from .. import provenance
 from ..imagenet import report as imagenet
+from ..new_bands import report as new_bands
 from ..plots import OTHER, OWN, STYLE
 from ..results import Record
 from ..writing import table
@@ -21,19 +22,23 @@ STAGES = {"before": "before fine-tuning", "after": "after fine-tuning"}
 PLACES = {"padded": "zero padding", "inside": "inside", "unpadded": "unpadded"}
 
 
-def write(record: Record, pretrained: Record, docs: Path) -> list[Path]:
+def write(
+    record: Record, pretrained: Record, extended: Record, docs: Path
+) -> list[Path]:
     """Write page and pictures under ``docs``; return their paths.
 
-    ``record`` is of the small network, ``pretrained`` of the one with ImageNet weights.
+    ``record`` is of the small network, ``pretrained`` of the one with ImageNet weights, ``extended`` of that one with
+    more bands.
     """
     text, images = docs / "accuracy.md", docs / "images"
     images.mkdir(parents=True, exist_ok=True)
-    text.write_text(page(record, pretrained), encoding="utf-8")
+    text.write_text(page(record, pretrained, extended), encoding="utf-8")
     paths = [text]
     with mpl.rc_context(STYLE):
         drawn = {
             "accuracy": _picture(record),
             "accuracy-imagenet": imagenet.picture(pretrained),
+            "accuracy-new-bands": new_bands.picture(extended),
         }
         for name, picture in drawn.items():
             paths.append(images / f"{name}.png")
@@ -41,12 +46,13 @@ def write(record: Record, pretrained: Record, docs: Path) -> list[Path]:
     return paths
 
 
-def page(record: Record, pretrained: Record) -> str:
-    """Return the page for both records."""
+def page(record: Record, pretrained: Record, extended: Record) -> str:
+    """Return the page for the three records."""
     template = Template((Path(__file__).parent / "page.md").read_text(encoding="utf-8"))
     settings, names = record["settings"], record["photographs"]
     return template.substitute(
         imagenet=imagenet.section(pretrained),
+        new_bands=new_bands.section(extended),
         warning=provenance.warning([record]),
         machine=provenance.machine(record),
         photographs=len(names),

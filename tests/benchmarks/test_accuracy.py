@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from benchmarks.accuracy import data, report
-from benchmarks.accuracy.__main__ import PRETRAINED, RECORD
+from benchmarks.accuracy.__main__ import NEW_BANDS, PRETRAINED, RECORD
 from benchmarks.accuracy.experiment import FULL, QUICK, record, run
 from benchmarks.accuracy.model import network
 from benchmarks.accuracy.stem_errors import stem_errors
@@ -222,12 +222,14 @@ def test_the_seed_decides_the_figures(tiny):
 
 
 @pytest.fixture(scope="module")
-def pretrained():
-    """The committed record of the network with ImageNet weights."""
-    return json.loads(PRETRAINED.read_text(encoding="utf-8"))
+def others():
+    """The committed records of the network with ImageNet weights."""
+    return [
+        json.loads(path.read_text(encoding="utf-8")) for path in (PRETRAINED, NEW_BANDS)
+    ]
 
 
-def test_the_page_shows_means_and_spread_of_the_record(tiny, pretrained):
+def test_the_page_shows_means_and_spread_of_the_record(tiny, others):
     made = copy.deepcopy(tiny)
     for found, share in zip(made["runs"], (0.25, 0.35), strict=True):
         found["accuracy"][SUMMED] = {"before": share, "after": 0.41}
@@ -235,7 +237,7 @@ def test_the_page_shows_means_and_spread_of_the_record(tiny, pretrained):
         found["accuracy"][THREE_BANDS]["before"] = 0.5
         found["accuracy"][COLOUR]["before"] = 0.9
 
-    text = report.page(made, pretrained)
+    text = report.page(made, *others)
 
     assert "| summed | 30.0 ± 7.1 % |" in text
     assert "| summed | -20.0 ± 7.1 (-25.0 to -15.0) |" in text
@@ -245,7 +247,7 @@ def test_the_page_shows_means_and_spread_of_the_record(tiny, pretrained):
     assert "**Not a record**" in text
 
 
-def test_the_command_measures_and_reports(tmp_path, pretrained):
+def test_the_command_measures_and_reports(tmp_path, others):
     path = tmp_path / "accuracy.json"
 
     for arguments in (
@@ -261,8 +263,8 @@ def test_the_command_measures_and_reports(tmp_path, pretrained):
     found = json.loads(path.read_text(encoding="utf-8"))
     assert [one["seed"] for one in found["runs"]] == [0, 1]
     page = (tmp_path / "accuracy.md").read_text(encoding="utf-8")
-    assert page == report.page(found, pretrained)
-    for name in ("accuracy", "accuracy-imagenet"):
+    assert page == report.page(found, *others)
+    for name in ("accuracy", "accuracy-imagenet", "accuracy-new-bands"):
         assert (tmp_path / "images" / f"{name}.png").stat().st_size > 10_000
 
 
@@ -271,9 +273,9 @@ def committed():
     return json.loads(RECORD.read_text(encoding="utf-8"))
 
 
-def test_the_committed_page_is_that_of_the_committed_records(committed, pretrained):
+def test_the_committed_page_is_that_of_the_committed_records(committed, others):
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
-    assert page == report.page(committed, pretrained)
+    assert page == report.page(committed, *others)
 
 
 def test_the_committed_record_is_a_full_one_and_names_no_host(committed):
