@@ -4,6 +4,7 @@ The functions take and return small picklable objects. The worker itself reads a
 writes the images.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -14,8 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import layouts
+from .. import plan as plan_for
 from ..channel_map import ChannelMap
-from ..errors import GraypipeError, LayoutError, MissingExtraError, ReadError
+from ..errors import (
+    ChannelError,
+    GraypipeError,
+    LayoutError,
+    MissingExtraError,
+    RangeError,
+    ReadError,
+)
 from ..io import facts, read
 from ..plan import Plan
 from ..plans import Plans
@@ -28,6 +37,7 @@ from .manifest import Record, describe_source
 from .outputs import OutputFormat
 from .outputs.output_format import DataSet, Sample, label_of
 from .remote import AnyPath, RemotePath, local_file
+from .stated_plans import JobPlans, StatedPlans
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
@@ -43,6 +53,7 @@ class ReadOptions(NamedTuple):
     alpha: str = "error"
     orientation: str = "error"
     frame: int | str | None = None
+    select: tuple[str, ...] | None = None
 
 
 class ConvertedFile(NamedTuple):
@@ -234,7 +245,7 @@ def make_failed_file(path: AnyPath, error: Exception) -> FailedFile:
 
 
 def find_shape(
-    plans: Plans, options: ReadOptions, stop_on_error: bool, files: Sequence[AnyPath]
+    plans: JobPlans, options: ReadOptions, stop_on_error: bool, files: Sequence[AnyPath]
 ) -> tuple[int, ...]:
     """Return the shape of the first image after its conversion.
 
@@ -402,12 +413,14 @@ def _check_shape(
         )
 
 
-def convert_image(plans: Plans, options: ReadOptions, path: AnyPath) -> ConvertedImage:
+def convert_image(
+    plans: JobPlans, options: ReadOptions, path: AnyPath
+) -> ConvertedImage:
     """Read an image and convert it with the plan that takes it.
 
     Parameters
     ----------
-    plans : Plans
+    plans : Plans or StatedPlans
         The plans, of which the image selects one.
     options : ReadOptions
         How to read the image.
@@ -423,10 +436,43 @@ def convert_image(plans: Plans, options: ReadOptions, path: AnyPath) -> Converte
     GraypipeError, OSError
         If the file cannot be read, or no plan takes the image.
     """
+    plan, image, source = plan_and_image(plans, options, path)
+    return ConvertedImage(image, source, plan(image))
+
+
+def plan_and_image(
+    plans: JobPlans, options: ReadOptions, path: AnyPath
+) -> tuple[Plan, NDArray[Any], Source]:
+    """Read an image; return the plan for it, the image and its source.
+
+    Parameters and errors are those of `convert_image`.
+    """
+    if isinstance(plans, StatedPlans):
+        return _stated_plan_and_image(plans, options, path)
     plan = choose_plan(plans, path)
     image, source = load_image(plan.source, options, path)
-    converted = _cached_plan(source, plan.target, plan.via)(image)
-    return ConvertedImage(image, source, converted)
+    return _cached_plan(source, plan.target, plan.via), image, source
+
+
+def _stated_plan_and_image(
+    plans: StatedPlans, options: ReadOptions, path: AnyPath
+) -> tuple[Plan, NDArray[Any], Source]:
+    """Read an image; return the plan for the source that its file states."""
+    _check_is_file(path)
+    try:
+        image, source = read(local_file(path), **options._asdict())
+        plan = _stated_plan(source, plans.target, plans.via)
+    except (ChannelError, LayoutError, RangeError, ReadError) as error:
+        raise type(error)(
+            f"{error} (no --source is given: it declares what a file does not state)"
+        ) from None
+    return plan, image, source
+
+
+@lru_cache(maxsize=64)
+def _stated_plan(source: Source, target: Target, via: str | None) -> Plan:
+    """Return the plan; ``via`` is that of `StatedPlans`."""
+    return plan_for(source, target, None if via is None else json.loads(via))
 
 
 @lru_cache(maxsize=64)

@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from .. import Plans
 from ..batch_jobs import files, manifest
 from ..batch_jobs.chunks import Output, split_outputs
 from ..batch_jobs.folders import OutputFolder, open_folder
 from ..batch_jobs.outputs import DEFAULT_SHARD_IMAGES, FORMATS, OutputFormat, Shards
 from ..batch_jobs.outputs.output_format import DataSet, list_classes
 from ..batch_jobs.remote import AnyPath, RemotePath, absolute_path, parse_path
+from ..batch_jobs.stated_plans import JobPlans, StatedPlans
 from ..batch_jobs.work import (
     Conversion,
     ConvertedFile,
@@ -34,6 +34,7 @@ from ..batch_jobs.work import (
     find_shape,
 )
 from ..errors import GraypipeError, ReadError
+from ..serialization import to_record
 from . import file_batches, path_patterns
 from .advice import bit_depth_note, probable_bits
 from .image_files import list_images
@@ -89,6 +90,7 @@ def run(options: Namespace) -> None:
     # Run all checks that need no pixels before anything is written.
     file_batches.check_options(options)
     output_format = _select_format(options)
+    file_batches.check_frames(options, options.to)
     plans = file_batches.select_plans(options)
     output_format.check(plans)
     # Workers on a cluster may have a different working directory.
@@ -243,7 +245,7 @@ def _select_format(options: Namespace) -> OutputFormat:
 def _describe_job(
     options: Namespace,
     output_format: OutputFormat,
-    plans: Plans,
+    plans: JobPlans,
     images: dict[str, AnyPath],
 ) -> Conversion:
     """Return what the workers do.
@@ -308,15 +310,11 @@ def _check_urls_disjoint(folder: RemotePath, out: RemotePath) -> None:
         )
 
 
-def _job_settings(plans: Plans, options: Namespace) -> manifest.Record:
+def _job_settings(plans: JobPlans, options: Namespace) -> manifest.Record:
     """Return everything that the outputs depend on, apart from the images."""
-    # The fingerprints are for readers of the manifest. Unlike the plans, they do not
-    # include layouts.
-    fingerprints = [each.fingerprint for each in plans.plans]
-    records = [json.loads(each.to_json()) for each in plans.plans]
-    described: manifest.Record = {"fingerprints": fingerprints, "plans": records}
-    if len(records) == 1:
-        described = {"fingerprint": fingerprints[0], "plan": records[0]}
+    described = _describe_plans(plans)
+    if options.select is not None:
+        described["select"] = list(options.select)
     return {
         # The version of the manifest format.
         "format": 1,
@@ -326,3 +324,18 @@ def _job_settings(plans: Plans, options: Namespace) -> manifest.Record:
         "orientation": options.orientation,
         "frame": options.frame,
     }
+
+
+def _describe_plans(plans: JobPlans) -> manifest.Record:
+    """Return the plans as they are recorded in the manifest."""
+    if isinstance(plans, StatedPlans):
+        target = json.loads(json.dumps(to_record(plans.target)))
+        via = None if plans.via is None else json.loads(plans.via)
+        return {"source": "stated by each file", "target": target, "via": via}
+    # The fingerprints are for readers of the manifest. Unlike the plans, they do not
+    # include layouts.
+    fingerprints = [each.fingerprint for each in plans.plans]
+    records = [json.loads(each.to_json()) for each in plans.plans]
+    if len(records) == 1:
+        return {"fingerprint": fingerprints[0], "plan": records[0]}
+    return {"fingerprints": fingerprints, "plans": records}

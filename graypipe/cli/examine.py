@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Plans, Source
+from .. import Source
 from ..batch_jobs.remote import AnyPath, local_file
+from ..batch_jobs.stated_plans import JobPlans, StatedPlans
 from ..batch_jobs.work import ReadOptions, choose_plan, convert_image, load_image
 from ..errors import GraypipeError, ReadError
 from ..io import facts, read
@@ -47,7 +48,7 @@ class Examination(NamedTuple):
         They are treated as images regardless of their suffixes.
     read_options : ReadOptions
         How to read the files.
-    plans : Plans or None
+    plans : Plans, StatedPlans or None
         The plans, whose sources the files must match; None if nothing is declared.
     converts : bool
         Whether to convert the images as ``graypipe convert`` does with these plans.
@@ -59,7 +60,7 @@ class Examination(NamedTuple):
 
     arguments: frozenset[AnyPath]
     read_options: ReadOptions
-    plans: Plans | None
+    plans: JobPlans | None
     converts: bool
     sensor: Sensor | None
     pictures: Pictures | None
@@ -183,7 +184,7 @@ def _examine_image(
     if job.plans is None:
         keywords = _sensor_keywords(header, statistics)
         image, source = read(local_file(path), **job.read_options._asdict(), **keywords)
-    elif job.converts:
+    elif job.converts or isinstance(job.plans, StatedPlans):
         image, source, converted = convert_image(job.plans, job.read_options, path)
         output = {
             "output": {

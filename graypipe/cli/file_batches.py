@@ -5,6 +5,7 @@ files and distributing the work, the choice of plans, and the handling of files 
 fail.
 """
 
+import json
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
@@ -16,6 +17,7 @@ from typing import TypeVar
 from .. import Plans, engine
 from ..batch_jobs.chunks import file_size
 from ..batch_jobs.remote import AnyPath
+from ..batch_jobs.stated_plans import JobPlans, StatedPlans
 from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
 from ..errors import ReadError
 from ..io.policies import ALPHA_POLICIES, ORIENTATION_POLICIES
@@ -45,6 +47,13 @@ def add_plan_arguments(parser: ArgumentParser) -> None:
         help="a file with the JSON of a plan, instead of --source, --target and --via; "
         "may be repeated, for example plan.json",
     )
+    parser.add_argument(
+        "--select",
+        type=source_syntax.parse_bands,
+        metavar="BANDS",
+        help="without --source, the bands to use of those that each file names, in "
+        "this order, for example B04,B03,B02",
+    )
 
 
 def add_reading_arguments(parser: ArgumentParser) -> None:
@@ -67,8 +76,8 @@ def add_reading_arguments(parser: ArgumentParser) -> None:
     reading.add_argument(
         "--frame",
         type=_parse_frame,
-        help="the page or frame of each file, counted from 0, or the key of an array "
-        "in a .npz file, for example 2",
+        help="the page or frame of each file, counted from 0, all for a stack of all "
+        "frames, or the key of an array in a .npz file, for example 2",
     )
     reading.add_argument(
         "--max-pixels",
@@ -149,8 +158,12 @@ def _parse_workers(text: str) -> int:
     return int(text)
 
 
-def select_plans(options: Namespace) -> Plans:
-    """Return the plans from --plan, or from --source, --target and --via."""
+def select_plans(options: Namespace) -> JobPlans:
+    """Return the plans from --plan, or from --source, --target and --via.
+
+    Without --source, each file states its source.
+    """
+    _check_select(options)
     if options.plan is None and options.source and options.target:
         maps = options.via or {}
         return Plans(
@@ -159,16 +172,40 @@ def select_plans(options: Namespace) -> Plans:
                 for position, source in enumerate(options.source)
             )
         )
+    if options.plan is None and options.target:
+        via = None if options.via is None else json.dumps(options.via[0])
+        return StatedPlans(options.target, via)
     if options.plan is None or options.source or options.target or options.via:
         options.usage_error(
-            "expected either --plan, or --source and --target (and optionally --via)"
+            "expected either --plan, or --target (and optionally --source and --via)"
         )
     return Plans(*options.plan)
 
 
+def _check_select(options: Namespace) -> None:
+    """Raise UsageError if bands are selected from declared ones."""
+    if options.select and (options.source or options.plan):
+        options.usage_error(
+            "--select chooses bands that the files name, so that no --source or --plan "
+            "declares them: to choose from declared bands, write "
+            "--via R=B04,G=B03,B=B02"
+        )
+
+
+def check_frames(options: Namespace, file_format: str) -> None:
+    """Raise UsageError if a file of the format cannot hold all frames."""
+    if options.frame == "all" and file_format in ("png", "tiff"):
+        options.usage_error(
+            f"--frame all writes a stack, which a {file_format} file cannot hold: use "
+            "--to npy, or choose one frame such as --frame 0"
+        )
+
+
 def read_options(options: Namespace) -> ReadOptions:
     """Return how every file is read."""
-    return ReadOptions(options.alpha, options.orientation, options.frame)
+    # stats has no --select: it takes all bands of --source.
+    select = getattr(options, "select", None)
+    return ReadOptions(options.alpha, options.orientation, options.frame, select)
 
 
 def process_files(

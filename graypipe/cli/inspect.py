@@ -25,6 +25,7 @@ from .. import Plans, Source, Target, plan
 from ..batch_jobs.chunks import split_into_chunks
 from ..batch_jobs.outputs import FORMATS
 from ..batch_jobs.remote import AnyPath, RemotePath, parse_path
+from ..batch_jobs.stated_plans import JobPlans
 from ..batch_jobs.work import call_with_pixel_limit
 from ..errors import ReadError
 from ..extras import require_extra
@@ -180,10 +181,11 @@ def _is_below(file: AnyPath, folder: AnyPath) -> bool:
 
 def _examination(options: Namespace, named: frozenset[AnyPath]) -> Examination:
     """Return how the files are examined; those of ``named`` are images in any case."""
-    plans = None
+    plans: JobPlans | None = None
     converts = bool(options.target or options.plan)
     if converts:
         plans = file_batches.select_plans(options)
+        file_batches.check_frames(options, options.to or "npy")
         output_format = FORMATS[options.to or "npy"]()
         output_format.check(plans)
         plans = plans._with_layouts(None, output_format.layout(plans))

@@ -9,15 +9,14 @@ code that gives the same output.
 """
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 from ..batch_jobs.files import resolve_path, write_file
-from ..batch_jobs.work import choose_plan, load_image
+from ..batch_jobs.stated_plans import JobPlans
+from ..batch_jobs.work import plan_and_image
 from ..drawing import draw
 from ..errors import GraypipeError
-from ..plans import Plans
 from ..source_code import code_of
 from . import file_batches
 
@@ -85,11 +84,10 @@ def _picture_paths(options: Namespace) -> list[Path]:
     return pictures
 
 
-def _show(plans: Plans, options: Namespace, file: Path, picture: Path) -> str:
+def _show(plans: JobPlans, options: Namespace, file: Path, picture: Path) -> str:
     """Write the picture of a file; return the code of the plan that takes it."""
-    plan = choose_plan(plans, file)
-    image, source = load_image(plan.source, file_batches.read_options(options), file)
-    plan = replace(plan, source=source)
+    read_options = file_batches.read_options(options)
+    plan, image, _ = plan_and_image(plans, read_options, file)
     content = BytesIO()
     draw(plan, image).savefig(content, format="png", dpi=DOTS_PER_INCH)
     write_file(resolve_path(picture), [content.getbuffer()])

@@ -39,7 +39,8 @@ def parse_target(text: str) -> Target:
     library, colon, name = text.partition(":")
     try:
         if colon and library in FINDERS:
-            return FINDERS[library](name)
+            found: Target = FINDERS[library](name)
+            return found
         if text.lower().endswith(".json"):
             return _read_target(text)
         if text in presets():
@@ -122,7 +123,8 @@ def _find_hf(name: str) -> Target:
     with require_extra("transformers", "transformers"):
         from transformers import AutoImageProcessor
     try:
-        processor = AutoImageProcessor.from_pretrained(name)
+        loader: Any = AutoImageProcessor  # its methods have no annotations
+        processor = loader.from_pretrained(name)
     except (OSError, ValueError) as error:
         detail = " ".join(str(error).split())[:MAX_DETAIL_LENGTH]
         raise ArgumentTypeError(

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ...plans import Plans
+from ..stated_plans import JobPlans
 from .output_format import DataSet, Sample
 from .single_images import SingleImages
 
@@ -16,10 +16,10 @@ class Npy(SingleImages):
 
     suffix = ".npy"
 
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Accept everything: .npy files store any array."""
 
-    def layout(self, plans: Plans) -> str | None:  # noqa: ARG002
+    def layout(self, plans: JobPlans) -> str | None:  # noqa: ARG002
         """Return None, for the layout of the target."""
         return None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from numpy.typing import NDArray
 
 from ...errors import GraypipeError
-from ...plans import Plans
+from ..stated_plans import JobPlans
 
 if TYPE_CHECKING:
     from ..folders import OutputFolder
@@ -44,7 +44,7 @@ class DataSet(NamedTuple):
 
     Parameters
     ----------
-    plans : Plans
+    plans : Plans or StatedPlans
         The plans. Their target is in the layout of the output format.
     classes : tuple of str
         The names of the classes, see `list_classes`.
@@ -52,7 +52,7 @@ class DataSet(NamedTuple):
         The shape of every converted image; None if they may differ.
     """
 
-    plans: Plans
+    plans: JobPlans
     classes: tuple[str, ...]
     shape: tuple[int, ...] | None
 
@@ -71,7 +71,7 @@ class OutputFormat(ABC):
     needs_every_image = False
 
     @abstractmethod
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Check that the outputs can store what the plans produce.
 
         Raises
@@ -81,10 +81,10 @@ class OutputFormat(ABC):
         """
 
     @abstractmethod
-    def layout(self, plans: Plans) -> str | None:
+    def layout(self, plans: JobPlans) -> str | None:
         """Return the layout of the outputs, or None for that of the target."""
 
-    def needs_one_shape(self, plans: Plans) -> bool:  # noqa: ARG002
+    def needs_one_shape(self, plans: JobPlans) -> bool:  # noqa: ARG002
         """Return whether all converted images must have the same shape."""
         return False
 
@@ -224,7 +224,7 @@ def check_unicode(paths: Iterable[str]) -> None:
             ) from None
 
 
-def extra_axes(plans: Plans) -> str:
+def extra_axes(plans: JobPlans) -> str:
     """Return the axes of the sources that a single image does not have."""
     axes = "".join(plan.source.layout for plan in plans.plans)
     return "".join(sorted(set(axes) - set("HWC")))

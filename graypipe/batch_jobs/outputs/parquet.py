@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import LayoutError
 from ...extras import require_extra
-from ...plans import Plans
+from ..stated_plans import JobPlans
 from .output_format import RGB, DataSet, Sample, extra_axes
 from .png import write_png
 from .shards import Shards
@@ -45,7 +45,7 @@ class Parquet(Shards):
 
     suffix = ".parquet"
 
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Check that there is a feature for the axes of the target."""
         axes = len(plans.target.layout) + len(extra_axes(plans))
         if axes not in ARRAY_FEATURES:
@@ -54,13 +54,13 @@ class Parquet(Shards):
                 "--to webdataset or --to zarr"
             )
 
-    def layout(self, plans: Plans) -> str | None:
+    def layout(self, plans: JobPlans) -> str | None:
         """Return the layout of pictures, or None for arrays."""
         if _are_pictures(plans):
             return picture_layout(plans)
         return None
 
-    def needs_one_shape(self, plans: Plans) -> bool:
+    def needs_one_shape(self, plans: JobPlans) -> bool:
         """Return whether the images are stored as arrays."""
         return not _are_pictures(plans)
 
@@ -97,7 +97,7 @@ class Parquet(Shards):
                 writer.write_table(pa.Table.from_batches(rows))
 
 
-def _are_pictures(plans: Plans) -> bool:
+def _are_pictures(plans: JobPlans) -> bool:
     """Return whether Pillow can represent what the plans produce."""
     target = plans.target
     if extra_axes(plans):

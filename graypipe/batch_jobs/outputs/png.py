@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ...errors import ChannelError, DTypeError
 from ...extras import require_extra
-from ...plans import Plans
+from ..stated_plans import JobPlans
 from .output_format import RGB, DataSet, Sample
 from .single_images import ImageFiles
 
@@ -18,7 +18,7 @@ class Png(ImageFiles):
 
     suffix = ".png"
 
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Check the dtype and the bands."""
         super().check(plans)
         target = plans.target

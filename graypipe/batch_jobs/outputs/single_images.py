@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...errors import GraypipeError, LayoutError
-from ...plans import Plans
+from ..stated_plans import JobPlans
 from .output_format import DataSet, OutputFormat, extra_axes
 
 
@@ -49,7 +49,7 @@ class SingleImages(OutputFormat):
 class ImageFiles(SingleImages):
     """Files of the layout (H, W) or (H, W, C)."""
 
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Check that a file can store a single image with the bands of the target."""
         axes = extra_axes(plans)
         if axes:
@@ -58,12 +58,12 @@ class ImageFiles(SingleImages):
                 f"the axes {axes!r}: use --to npy"
             )
 
-    def layout(self, plans: Plans) -> str | None:
+    def layout(self, plans: JobPlans) -> str | None:
         """Return "HW" for one band, otherwise "HWC"."""
         return picture_layout(plans)
 
 
-def picture_layout(plans: Plans) -> str:
+def picture_layout(plans: JobPlans) -> str:
     """Return the layout of image files: "HW" for one band, otherwise "HWC"."""
     if len(plans.target.bands) == 1:
         return "HW"

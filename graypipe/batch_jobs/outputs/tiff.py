@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...errors import ChannelError, DTypeError
 from ...extras import require_extra
 from ...io.tiff_band_names import GDAL_METADATA
-from ...plans import Plans
+from ..stated_plans import JobPlans
 from .output_format import RGB, DataSet, Sample
 from .single_images import ImageFiles
 
@@ -20,7 +20,7 @@ class Tiff(ImageFiles):
 
     suffix = ".tif"
 
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Check the dtype and the names of the bands."""
         super().check(plans)
         target = plans.target

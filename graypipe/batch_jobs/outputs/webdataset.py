@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO
 
 from ...errors import GraypipeError
-from ...plans import Plans
+from ..stated_plans import JobPlans
 from .npy import write_npy
 from .output_format import DataSet, Sample
 from .shards import Shards
@@ -28,10 +28,10 @@ class WebDataset(Shards):
 
     suffix = ".tar"
 
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Accept everything: .npy members store any array."""
 
-    def layout(self, plans: Plans) -> str | None:  # noqa: ARG002
+    def layout(self, plans: JobPlans) -> str | None:  # noqa: ARG002
         """Return None, for the layout of the target."""
         return None
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...errors import LayoutError
 from ...extras import require_extra
-from ...plans import Plans
+from ..stated_plans import JobPlans
 from .output_format import (
     DataSet,
     OutputFormat,
@@ -63,14 +63,14 @@ class Zarr(OutputFormat):
     is_numbered = True
     needs_every_image = True
 
-    def check(self, plans: Plans) -> None:
+    def check(self, plans: JobPlans) -> None:
         """Accept everything: Zarr stores any array."""
 
-    def layout(self, plans: Plans) -> str | None:  # noqa: ARG002
+    def layout(self, plans: JobPlans) -> str | None:  # noqa: ARG002
         """Return None, for the layout of the target."""
         return None
 
-    def needs_one_shape(self, plans: Plans) -> bool:  # noqa: ARG002
+    def needs_one_shape(self, plans: JobPlans) -> bool:  # noqa: ARG002
         """Return True."""
         return True
 
