@@ -285,7 +285,6 @@ def test_unsuitable_file_formats_are_refused_before_the_work(
     "argv",
     [
         ("--source", "gray"),
-        ("--target", "imagenet"),
         (),
         ("--plan", "missing.json"),
         ("--plan", "plan.json", "--source", "gray"),

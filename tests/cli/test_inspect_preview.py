@@ -175,7 +175,6 @@ def test_sources_without_a_target_say_how_files_are_read(tmp_path, inspect_json)
     [
         ("--via", "R=gray,G=gray,B=gray"),
         ("--to", "npy"),
-        ("--target", "imagenet"),
         ("--source", "gray", "--plan", "missing.json"),
     ],
 )
