@@ -1,12 +1,20 @@
 """``--engine ray`` gives the same bytes and messages as local processes."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, suppress
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
 from image_sets import HANGING, ROOT, command, images, process, save, tree
 
+from graypipe.batch_jobs.chunks import MAX_FILES
+from graypipe.batch_jobs.files import UNFINISHED_SUFFIX
 from graypipe.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -93,3 +101,162 @@ def test_a_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
         "graypipe: error: cannot start Ray on this machine: "
         "The current node timed out during startup.\n"
     )
+
+
+# The command, whose workers pause at every chunk but the first until a file exists, the
+# first argument. Meanwhile each leaves an incomplete output, named after its node.
+PAUSING_COMMAND = """
+import sys, time
+from pathlib import Path
+from graypipe.batch_jobs.files import UNFINISHED_SUFFIX
+from graypipe.cli import convert, main
+
+released = Path(sys.argv[1])
+convert_files = convert.convert_files
+
+def pausing_convert(job, outputs):
+    import ray
+    if outputs[0].sources[0].stem != "0000":
+        node = ray.get_runtime_context().get_node_id()
+        unfinished = Path(job.out, f"{released.name}-{node}{UNFINISHED_SUFFIX}")
+        unfinished.write_bytes(b"half")
+        while not released.exists():
+            time.sleep(0.05)
+        unfinished.unlink(missing_ok=True)
+    return convert_files(job, outputs)
+
+convert.convert_files = pausing_convert
+sys.exit(main(sys.argv[2:]))
+"""
+
+# Ray replaces 127.0.0.1 by the address of the machine in its network.
+HEAD, WORKER = "127.0.0.2", "127.0.0.3"
+
+# Ray checks every half second whether a node is alive; its default is 3 seconds.
+CLUSTER_ENVIRONMENT = {
+    **os.environ,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+    "RAY_health_check_initial_delay_ms": "0",
+}
+
+
+def free_ports(count):
+    """Return ports that nobody uses, outside of the range that Ray gives to workers."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def start_node(address, log, *options):
+    """Start a node of a cluster with one CPU; return its process."""
+    # Ray waits only seconds for its agents to choose ports themselves.
+    names = ("metrics-export", "dashboard-agent-grpc", "dashboard-agent-listen")
+    ports = zip((*names, "runtime-env-agent"), free_ports(4), strict=True)
+    with log.open("w") as output:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block"),
+                *("--node-ip-address", address, "--num-cpus", "1"),
+                *("--object-store-memory", "100000000", *options),
+                *(f"--{name}-port={port}" for name, port in ports),
+            ],
+            cwd=ROOT,
+            env=CLUSTER_ENVIRONMENT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def descendants(pid):
+    """Return the number of a process and of all processes below it."""
+    lines = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    children = {}
+    for line in lines:
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def kill_node(node):
+    """End all processes of a node at once."""
+    for pid in descendants(node.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    node.wait()
+
+
+def wait_until(is_true, *processes):
+    """Wait for a condition; fail if a process ends before."""
+    while not is_true():
+        ended = [each for each in processes if each.poll() is not None]
+        assert not ended, [
+            (each.args, each.stderr and each.stderr.read()) for each in ended
+        ]
+        time.sleep(0.1)
+
+
+def is_started(log):
+    """Return whether the output of a node says that it has started."""
+    return "runtime started" in log.read_text()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """Return the address, the head and the worker node of a cluster on this machine."""
+    logs = tmp_path_factory.mktemp("ray")
+    (port,) = free_ports(1)
+    address = f"{HEAD}:{port}"
+    with ExitStack() as stack:
+        # The path of a socket in this folder must be short.
+        folder = stack.enter_context(TemporaryDirectory(prefix="r", dir="/tmp"))
+        head = start_node(
+            HEAD,
+            logs / "head",
+            *("--head", f"--port={port}", f"--temp-dir={folder}", "--no-monitor"),
+            "--include-dashboard=false",
+        )
+        stack.callback(kill_node, head)
+        # The worker node would give up if the head is not there for some seconds.
+        wait_until(lambda: is_started(logs / "head"), head)
+        worker = start_node(WORKER, logs / "worker", f"--address={address}")
+        stack.callback(kill_node, worker)
+        wait_until(lambda: is_started(logs / "worker"), head, worker)
+        yield address, head, worker
+
+
+def test_a_killed_node_loses_nothing(cluster, tmp_path):
+    address, head, worker = cluster
+    folder, out, released = tmp_path / "in", tmp_path / "out", tmp_path / "released"
+    images(folder, 10 * MAX_FILES)
+    plan = ("--source", "gray", "--target", "rgb8", "--to", "png")
+    assert process("convert", folder, tmp_path / "local", *plan).returncode == 0
+    running = subprocess.Popen(
+        [
+            *(sys.executable, "-c", PAUSING_COMMAND, released),
+            *("convert", folder, out, *plan),
+            *("--engine", "ray", "--ray-address", address),
+        ],
+        cwd=ROOT,
+        env=CLUSTER_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    half_written = f"*{UNFINISHED_SUFFIX}"
+    wait_until(lambda: len(list(out.glob(half_written))) == 2, running, head, worker)
+    kill_node(worker)
+    released.touch()
+    _, errors = running.communicate(timeout=HANGING)
+    assert running.returncode == 0, errors
+    assert tree(out) == tree(tmp_path / "local")
