@@ -1,6 +1,7 @@
 """Write .npy files: arrays of any dtype, in the layout of the target."""
 
 from collections.abc import Iterable
+from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -31,19 +32,21 @@ class Npy(SingleImages):
     ) -> None:
         """Write the only sample."""
         (sample,) = samples
-        write_npy(file, sample.array)
+        # numpy.save does not say why a file cannot be written.
+        for part in npy_parts(sample.array):
+            file.write(part)
 
 
-def write_npy(file: BinaryIO, array: NDArray[Any]) -> None:
-    """Write the bytes that `numpy.save` writes, without copying the data.
+def npy_parts(array: NDArray[Any]) -> list[memoryview]:
+    """Return what `numpy.save` writes: the header, and the data without a copy.
 
     Parameters
     ----------
-    file : binary file object
     array : numpy.ndarray
         A C-contiguous array.
     """
-    # numpy.save does not say why a file cannot be written.
-    header = np.lib.format.header_data_from_array_1_0(array)
-    np.lib.format.write_array_header_1_0(file, header)
-    file.write(array.data.cast("B"))
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, np.lib.format.header_data_from_array_1_0(array)
+    )
+    return [header.getbuffer(), array.data.cast("B")]

@@ -8,11 +8,11 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...errors import GraypipeError
 from ..stated_plans import JobPlans
-from .npy import write_npy
+from .npy import npy_parts
 from .output_format import DataSet, Sample
 from .shards import Shards
 
@@ -71,21 +71,41 @@ class WebDataset(Shards):
 def _add_sample(tar: "tarfile.TarFile", sample: Sample) -> None:
     """Add the members of a sample."""
     key = sample_key(sample.path)
-    content = io.BytesIO()
-    write_npy(content, sample.array)
-    _add_member(tar, f"{key}.npy", content)
+    _add_member(tar, f"{key}.npy", npy_parts(sample.array))
     if sample.label is not None:
-        _add_member(tar, f"{key}.cls", io.BytesIO(b"%d" % sample.label))
+        _add_member(tar, f"{key}.cls", [memoryview(b"%d" % sample.label)])
 
 
-def _add_member(tar: "tarfile.TarFile", name: str, content: io.BytesIO) -> None:
+def _add_member(tar: "tarfile.TarFile", name: str, parts: Sequence[memoryview]) -> None:
     """Add a member. The times and owners of all members are the same."""
     import tarfile
 
     member = tarfile.TarInfo(name)
-    member.size = len(content.getbuffer())
-    content.seek(0)
-    tar.addfile(member, content)
+    member.size = sum(part.nbytes for part in parts)
+    tar.addfile(member, io.BufferedReader(_JoinedParts(parts)))
+
+
+class _JoinedParts(io.RawIOBase):
+    """A file whose content is that of several buffers, without a copy of them."""
+
+    def __init__(self, parts: Sequence[memoryview]) -> None:
+        self._parts = [part for part in parts if part.nbytes]
+
+    def readable(self) -> bool:
+        """Return True: the file can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as many bytes of the next part as there are, or fit in ``buffer``."""
+        if not self._parts:
+            return 0
+        part = self._parts[0]
+        count = min(len(buffer), len(part))
+        buffer[:count] = part[:count]
+        self._parts[0] = part[count:]
+        if count == len(part):
+            del self._parts[0]
+        return count
 
 
 def sample_key(path: str) -> str:
