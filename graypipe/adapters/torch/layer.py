@@ -261,6 +261,13 @@ class ChannelLayer(nn.Module):
 
 def _without_autocast(device: str) -> AbstractContextManager[Any]:
     """Return a context in which autocast does not lower the precision."""
-    if torch.amp.is_autocast_available(device):  # False for "meta", for example
+    if _has_autocast(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
+
+
+# Dynamo of some releases of torch cannot trace the function of torch.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_autocast(device: str) -> bool:
+    """Return whether torch has autocast for ``device``: not for "meta", for example."""
+    return torch.amp.is_autocast_available(device)

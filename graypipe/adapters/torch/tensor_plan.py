@@ -71,7 +71,7 @@ class TensorPlan:
         """
         in_graph = torch.compiler.is_compiling()
         if in_graph or is_tracing():  # type: ignore[no-untyped-call]
-            if torch.compiler.is_exporting():
+            if _is_exporting():
                 check_range_declared(
                     self.plan,
                     "the input of an exported graph comes from other code, which may "
@@ -272,6 +272,13 @@ def _make_specs(plan: Plan) -> dict[torch.dtype, ElementwiseSpec | GraypipeError
         except GraypipeError as error:
             specs[torch_dtype] = error
     return specs
+
+
+# Dynamo of some releases of torch takes it for true in torch.compile too.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _is_exporting() -> bool:
+    """Return whether torch exports a graph."""
+    return torch.compiler.is_exporting()
 
 
 def _unsupported_dtype(dtype: torch.dtype) -> DTypeError:
