@@ -311,10 +311,12 @@ def test_it_compiles_and_is_exported_on_plain_tensors():
         assert_imagenet(
             torch.export.export(declared, (x,), strict=strict).module()(x), x / 255
         )
-    for strict in (True, False):
-        with pytest.raises(Exception, match="declare the range in the source") as error:
-            torch.export.export(TO_BACKBONE, (x,), strict=strict)
-        assert strict or error.type is gp.RangeError
+    with pytest.raises(gp.RangeError, match="declare the range in the source"):
+        torch.export.export(TO_BACKBONE, (x,), strict=False)
+    # Older releases do not tell strict export from torch.compile.
+    if torch.__version__ >= "2.14":
+        with pytest.raises(Exception, match="declare the range in the source"):
+            torch.export.export(TO_BACKBONE, (x,), strict=True)
 
 
 def test_an_image_type_compiles_with_a_break_in_the_graph():
