@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import closing
 from functools import partial
 
@@ -159,17 +158,30 @@ def test_forked_workers_keep_the_guarantees(tmp_path):
     assert done.stdout.startswith("a worker process died"), done.stderr
 
 
-def test_a_process_with_threads_does_not_fork_workers():
-    assert local._worker_context(True).get_start_method() == "fork"
-    wait = threading.Event()
-    thread = threading.Thread(target=wait.wait)
-    thread.start()
-    try:
-        assert local._worker_context(True).get_start_method() == "forkserver"
-    finally:
-        wait.set()
-        thread.join()
-    assert local._worker_context(False).get_start_method() == "forkserver"
+# In a process of its own, because pytest-xdist and other tests start threads.
+START_METHODS = """
+import threading
+from graypipe.batch_jobs import local
+
+def print_method(may_fork):
+    print(local._worker_context(may_fork).get_start_method())
+
+print_method(True)
+print_method(False)
+wait = threading.Event()
+thread = threading.Thread(target=wait.wait)
+thread.start()
+print_method(True)
+wait.set()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other platforms do not fork")
+def test_a_process_with_threads_does_not_fork_workers(tmp_path):
+    done = run_script(tmp_path / "script.py", START_METHODS)
+    methods = done.stdout.split()
+    assert methods == ["fork", "forkserver", "forkserver"], done.stderr
 
 
 def test_too_few_open_files_for_the_workers_are_named(tmp_path):
