@@ -1,7 +1,11 @@
-"""`Plan.show` draws an image before and after a plan, and after common mistakes."""
+"""`Plan.show` draws an image before and after a plan, and after common mistakes.
+
+It needs matplotlib, unlike the tests in tests/test_*.py.
+"""
 
 import numpy as np
 import pytest
+from doctests import run_examples
 from PIL import Image
 
 import graypipe as gp
@@ -121,3 +125,8 @@ def test_several_images_are_refused():
 def test_an_image_that_the_plan_refuses_raises_the_same_error():
     with pytest.raises(gp.LayoutError, match="expected 2 axes"):
         gp.plan("gray", "imagenet").show(np.zeros((5, 7, 3), np.uint8))
+
+
+def test_the_example_of_show_runs():
+    report = run_examples("graypipe.plan", lambda name: name.endswith(".show"))
+    assert not report, report
