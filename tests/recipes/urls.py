@@ -1,4 +1,8 @@
-"""``graypipe convert``, ``stats`` and ``inspect`` on the objects of an S3 server."""
+"""``graypipe convert``, ``stats`` and ``inspect`` on the objects of an S3 server.
+
+Run by `.ci/run` in an environment with s3fs and moto: together with the packages of the
+extra ``test``, pip takes many minutes to find versions of boto3 that fit both.
+"""
 
 import json
 import logging
