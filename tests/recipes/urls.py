@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import fsspec
 import pytest
+from documentation.code_blocks import blocks_of, run_blocks
 from image_sets import ROOT, command, images, process, tree
 from moto.server import ThreadedMotoServer
 
@@ -267,6 +268,14 @@ def test_object_names_that_no_file_has_are_refused(s3, data, tmp_path, capsys):
     assert convert(f"s3://{BUCKET}/odd", tmp_path / "out", *PLAN, 1) == 1
     assert "rename the object" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_commands_of_the_page_run(s3, tmp_path):
+    for path in images(tmp_path, 3, dtype="uint16"):
+        upload(s3, path, f"scans/{path.relative_to(tmp_path)}")
+    (block,) = [b for b in blocks_of("docs/scale.md") if "s3://" in b.code]
+    run_blocks([block], {})
+    assert len(objects(s3, "tensors")) == 4  # three images and the manifest
 
 
 def test_other_file_systems_of_fsspec_work_alike(data, capsys):
