@@ -134,9 +134,8 @@ class Zarr(OutputFormat):
         classes = data_set.classes
         plans = {key: settings[key] for key in PLAN_SETTINGS if key in settings}
         zarr.create_group(store, attributes={**plans, "classes": list(classes)})
-        _create_images(
-            store, "images", len(paths), data_set.shape, data_set.plans.target.dtype
-        )
+        dtype = data_set.plans.target.dtype
+        _create_images(store, len(paths), data_set.shape, dtype)
         zarr.create_array(store, name="names", data=np.array(paths, StringDType()))
         if classes:
             labels = [label_of(path, classes) for path in paths]
@@ -149,7 +148,6 @@ class Zarr(OutputFormat):
 
 def _create_images(
     store: "MemoryStore",
-    name: str,
     count: int,
     shape: tuple[int, ...],
     dtype: str,
@@ -160,7 +158,7 @@ def _create_images(
 
     return zarr.create_array(
         store,
-        name=name,
+        name="images",
         shape=(count, *shape),
         chunks=(1, *shape),
         dtype=dtype,
@@ -185,7 +183,7 @@ def _template(
     # The order of the blocks in a chunk would depend on which thread is faster.
     blosc.use_threads = False
     files: dict[str, Any] = {}
-    return _create_images(MemoryStore(files), "images", 1, shape, dtype), files
+    return _create_images(MemoryStore(files), 1, shape, dtype), files
 
 
 def _encode_chunk(image: NDArray[Any]) -> bytes:
