@@ -1,4 +1,4 @@
-"""The code blocks of README.md and docs/*.md, and how the tests run them.
+"""The code blocks of README.md and the pages in docs/, and how the tests run them.
 
 The language written behind the opening fence decides what becomes of a block:
 
@@ -50,10 +50,9 @@ class Block(NamedTuple):
 
 def all_pages():
     """Return the path of every page, relative to the repository."""
-    return [
-        "README.md",
-        *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
-    ]
+    docs = ROOT / "docs"
+    paths = sorted([*docs.glob("*.md"), *docs.glob("tutorials/*.md")])
+    return ["README.md", *(path.relative_to(ROOT).as_posix() for path in paths)]
 
 
 def read_page(page):

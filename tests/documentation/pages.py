@@ -1,5 +1,7 @@
 """Which test runs which page."""
 
+from documentation.code_blocks import all_pages
+
 # By test_core_pages.py; the continuous integration runs these with NumPy and Pillow alone.
 CORE_PAGES = ["README.md", "docs/how-to.md"]
 
@@ -27,4 +29,11 @@ FRAMEWORK_PAGES = [
 RECIPES = "docs/recipes.md"
 
 # By tests/recipes/yolo.py, in an environment with Ultralytics: see `.ci/run`.
-YOLO_PAGE = "docs/yolo.md"
+YOLO_PAGES = ["docs/yolo.md"]
+
+# By test_tutorials.py, with every extra installed.
+TUTORIALS = [
+    page
+    for page in all_pages()
+    if page.startswith("docs/tutorials/") and page not in YOLO_PAGES
+]

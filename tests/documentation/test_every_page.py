@@ -2,7 +2,13 @@
 
 import pytest
 from documentation.code_blocks import LANGUAGES, all_pages, blocks_of, read_page
-from documentation.pages import CORE_PAGES, FRAMEWORK_PAGES, RECIPES, YOLO_PAGE
+from documentation.pages import (
+    CORE_PAGES,
+    FRAMEWORK_PAGES,
+    RECIPES,
+    TUTORIALS,
+    YOLO_PAGES,
+)
 
 
 def test_every_page_with_code_is_run():
@@ -16,8 +22,9 @@ def test_every_page_with_code_is_run():
     assert pages_with_code == {
         *CORE_PAGES,
         *FRAMEWORK_PAGES,
+        *TUTORIALS,
         RECIPES,
-        YOLO_PAGE,
+        *YOLO_PAGES,
     }
 
 
