@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from graypipe.cli import main
 
-from .. import images, obvious_conversion, obvious_statistics, photographs
+from .. import images, photographs
 from ..case import Build, Case, Run
 from ..engines import OURS
 from ..processes import ROOT
@@ -28,7 +30,11 @@ SCRIPT = "Pillow, NumPy and a pool of processes"
 MOST_FILES = 2000
 """Larger folders hold links to these many files."""
 
-# What is done with how many files of which kind, by how many processes.
+# The library whose own writer a format of shards is compared with
+WRITERS = {"webdataset": "webdataset", "parquet": "datasets"}
+
+# What is done with how many files of which kind, by how many processes: `convert` to
+# .npy files, or to a format of shards, or `stats`.
 JOBS = {
     "full": (
         *(("convert", "JPEG", 200, workers) for workers in (1, 2)),
@@ -36,14 +42,24 @@ JOBS = {
         ("convert", "PNG, 16 bits", 200, 2),
         ("convert", "JPEG", 2000, 2),
         ("convert", "PNG", 2000, 2),
+        ("convert", "PNG, 16 bits", 2000, 2),
         ("convert", "PNG", 20_000, 2),
+        ("webdataset", "PNG", 2000, 2),
+        ("parquet", "PNG", 2000, 2),
         ("stats", "JPEG", 200, 2),
         ("stats", "PNG", 200, 2),
         ("stats", "PNG, 16 bits", 200, 2),
+        ("stats", "JPEG", 2000, 2),
         ("stats", "PNG", 2000, 2),
+        ("stats", "PNG, 16 bits", 2000, 2),
     ),
     "quick": (("convert", "PNG", 200, 2), ("stats", "JPEG", 200, 2)),
-    "tiny": (("convert", "PNG, 16 bits", 3, 1), ("stats", "JPEG", 3, 2)),
+    "tiny": (
+        ("convert", "PNG, 16 bits", 3, 1),
+        ("webdataset", "PNG", 3, 1),
+        ("parquet", "PNG", 3, 2),
+        ("stats", "JPEG", 3, 2),
+    ),
 }
 COUNTS = {"full": (1000, 100_000), "quick": (100, 1000), "tiny": (2, 4)}
 
@@ -55,23 +71,36 @@ def cases(scale: Scale) -> Iterator[Build]:
     yield partial(_memory, scale)
 
 
-def _job(scale: Scale, command: str, kind: str, count: int, workers: int) -> Case:
+def _job(scale: Scale, job: str, kind: str, count: int, workers: int) -> Case:
     folder = _folder(scale.shape("256"), kind, count)
     source = "gray:16" if "16" in kind else "gray"
-    arguments = [command, str(folder / "in")]
-    options = ["--source", source, "--workers", str(workers)]
-    script = [obvious_statistics.__file__, str(folder / "in")]
-    if command == "convert":
-        arguments.append(str(folder / "out"))
-        options += ["--target", "imagenet", "--to", "npy"]
-        script = [obvious_conversion.__file__, *arguments[1:]]
+    options = ("--source", source, "--workers", str(workers))
+    label, command, script, peer = _commands(job, folder, str(workers))
     return Case(
-        f"{command}, {count:,} gray images, 256, {kind}, {workers} processes",
-        {"task": f"job of {command}", "size": "256", "format": kind},
-        ours={OURS: partial(_seconds, folder, "-m", "graypipe", *arguments, *options)},
-        peer={SCRIPT: partial(_seconds, folder, *script, str(workers))},
+        f"{label}, {count:,} gray images, 256, {kind}, {workers} processes",
+        {"task": f"job of {label}", "size": "256", "format": kind},
+        ours={OURS: partial(_seconds, folder, "graypipe", *command, *options)},
+        peer={peer: partial(_seconds, folder, *script)},
         gauge="reported",
     )
+
+
+def _commands(
+    job: str, folder: Path, workers: str
+) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
+    """Return the label of a job, the arguments of graypipe, the script with its arguments, and the name of the script."""
+    images, out = str(folder / "in"), str(folder / "out")
+    if job == "stats":
+        script: tuple[str, ...] = ("benchmarks.obvious_statistics", images, workers)
+        return job, ("stats", images), script, SCRIPT
+    command = ("convert", images, out, "--target", "imagenet", "--to")
+    if job == "convert":
+        script = ("benchmarks.obvious_conversion", images, out, workers)
+        return job, (*command, "npy"), script, SCRIPT
+    library = WRITERS[job]
+    script = ("benchmarks.obvious_shards", images, out, workers, library)
+    peer = f"Pillow, NumPy and {library}"
+    return f"convert --to {job}", (*command, job), script, peer
 
 
 def _folder(shape: tuple[int, ...], kind: str, count: int) -> Path:
@@ -89,18 +118,32 @@ def _folder(shape: tuple[int, ...], kind: str, count: int) -> Path:
     return folder
 
 
-def _seconds(folder: Path, *command: str) -> float:
-    """Return how long Python takes for ``command``, after counting its outputs."""
+def _seconds(folder: Path, module: str, *arguments: str) -> float:
+    """Return how long a module takes from start to end, after counting its outputs."""
     start = perf_counter()
     subprocess.run(
-        [sys.executable, *command], cwd=ROOT, check=True, capture_output=True
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     seconds = perf_counter() - start
     if (folder / "out").exists():
-        written = len(list((folder / "out").glob("*.npy")))
-        assert written == len(list((folder / "in").iterdir())), "files are missing"
+        expected = len(list((folder / "in").iterdir()))
+        assert _count_images(folder / "out") == expected, "files are missing"
         shutil.rmtree(folder / "out")
     return seconds
+
+
+def _count_images(out: Path) -> int:
+    """Return the number of images in .npy files or in shards."""
+    count = len(list(out.glob("*.npy")))
+    for shard in out.glob("*.tar"):
+        with tarfile.open(shard) as archive:
+            count += sum(name.endswith(".npy") for name in archive.getnames())
+    for shard in out.glob("*.parquet"):
+        count += pq.read_metadata(shard).num_rows
+    return count
 
 
 def _memory(scale: Scale) -> Case:
