@@ -6,28 +6,35 @@ from collections.abc import Iterable
 from .results import Record
 
 
-def machine(record: Record) -> str:
-    """Return sentences with processor, engine, date and versions, in lines of 120 characters."""
-    found = record["machine"]
-    libraries = ", ".join(
-        f"{name} {number}" for name, number in record["versions"].items()
-    )
+def machine(*records: Record) -> str:
+    """Return sentences with processor, engine, dates and versions, in lines of 120 characters.
+
+    The records are of one machine.
+    """
+    facts = records[0]["machine"]
+    dates = sorted({record["date"] for record in records})
+    libraries: dict[str, set[str]] = {}
+    for record in records:
+        for name, number in record["versions"].items():
+            libraries.setdefault(name, set()).add(number)
+    versions = [
+        f"{name} {' or '.join(sorted(numbers))}" for name, numbers in libraries.items()
+    ]
     text = (
-        f"Machine: {found['processor']}, {found['architecture']}, {found['logical_cores']} logical cores, "
-        f"{found['system']}; {found['engine']} engine, one thread. Measured on {record['date']} with {libraries}."
+        f"Machine: {facts['processor']}, {facts['architecture']}, {facts['logical_cores']} logical cores, "
+        f"{facts['system']}; {facts['engine']} engine, one thread. Measured on {', '.join(dates)} with "
+        f"{', '.join(versions)}."
     )
     return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
 def machines(records: Iterable[Record]) -> str:
-    """Return a paragraph for every machine and date, with the versions of all its records."""
-    merged: dict[tuple[str, str], Record] = {}
+    """Return a paragraph for every machine, with the dates and versions of all its records."""
+    by_processor: dict[str, list[Record]] = {}
     for record in records:
         processor = record["machine"]["processor"]
-        first = merged.setdefault((processor, record["date"]), record)
-        versions = first["versions"] | record["versions"]
-        merged[processor, record["date"]] = {**first, "versions": versions}
-    return "\n\n".join(map(machine, merged.values()))
+        by_processor.setdefault(processor, []).append(record)
+    return "\n\n".join(machine(*group) for group in by_processor.values())
 
 
 def warning(records: Iterable[Record]) -> str:

@@ -67,6 +67,10 @@ def _file_of_512_or_normalised(case: Case) -> bool:
     return case["facts"]["size"] == "512" or case["facts"]["task"] == "normalised"
 
 
+def _job_with_png_files(case: Case) -> bool:
+    return case["facts"].get("format") == "PNG"
+
+
 def _is_timed(case: Case) -> bool:
     return case["gauge"] in ("time", "reported")
 
@@ -116,11 +120,10 @@ SECTIONS = (
         by_contender=True,
     ),
     Section(
-        "A folder of files",
-        ("convert",),
-        "`graypipe convert` with two processes.",
-        _is_timed,
-        by_contender=True,
+        "Commands on folders of files",
+        ("jobs",),
+        "`graypipe convert` to .npy files or shards, and `graypipe stats`, from start to end, beside scripts.",
+        _job_with_png_files,
     ),
     Section(
         "The first call of a process",
