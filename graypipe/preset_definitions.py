@@ -7,6 +7,13 @@ from typing import Any
 
 Statistics = tuple[float, ...]
 
+CLAY = "Clay-foundation/model @a5790ce, configs/metadata.yaml"
+SATLAS = "allenai/satlas, Normalization.md; torchgeo, models/swin.py"
+TERRAMIND = (
+    "terrastackai/terratorch @85467a9, "
+    "models/backbones/terramind/model/terramind_register.py"
+)
+
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 # Stored values of black and white for which a reflectance of 1 is white. A source with
@@ -65,44 +72,29 @@ def _four_std(stds: Statistics) -> Statistics:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # torchvision.transforms._presets.ImageClassification;
-    # timm.data.constants, IMAGENET_DEFAULT_MEAN and IMAGENET_DEFAULT_STD
     "imagenet": IMAGENET,
-    # keras.applications.imagenet_utils.preprocess_input, mode "caffe"
     "keras-caffe": {
         "bands": "BGR",
         "layout": "HWC",
         "range": (0, 255),
         "mean": (103.939, 116.779, 123.68),
     },
-    # The same function, mode "tf"
     "keras-tf": {"layout": "HWC", "range": (-1, 1)},
-    # The same function, mode "torch"
     "keras-torch": {"layout": "HWC", **IMAGENET},
-    # keras.applications.efficientnet: the model contains the layers that normalise
     "keras-efficientnet": {"layout": "HWC", "range": (0, 255)},
-    # timm.data.constants, IMAGENET_INCEPTION_MEAN and IMAGENET_INCEPTION_STD
     "inception": {"mean": 0.5, "std": 0.5},
-    # openai/CLIP, clip.py, _transform;
-    # timm.data.constants, OPENAI_CLIP_MEAN and OPENAI_CLIP_STD
     "openai-clip": {
         "mean": (0.48145466, 0.4578275, 0.40821073),
         "std": (0.26862954, 0.26130258, 0.27577711),
     },
-    # Intensities from 0 to 1, not normalised
     "unit": {},
-    # 8-bit RGB for transforms that follow, such as augmentations
     "rgb8": {"layout": "HWC", "dtype": "uint8", "range": (0, 255)},
-    # timm 1.0.31, timm/data/constants.py: IMAGENET_DPN_MEAN, IMAGENET_DPN_STD
     "dpn": {
         "mean": (124 / 255, 117 / 255, 104 / 255),
         "std": (1 / (0.0167 * 255),) * 3,
     },
-    # facebookresearch/dinov3 @6876159, README.md; timm, vit_*_dinov3*.sat493m
     "dinov3-sat493m": {"mean": (0.430, 0.411, 0.296), "std": (0.213, 0.156, 0.143)},
-    # mlmed/torchxrayvision @f4087a0, utils.py, normalize
     "torchxrayvision": {"bands": "gray", "range": (-1024, 1024)},
-    # terrastackai/terratorch @85467a9, models/backbones/prithvi_vit.py; HLS
     "prithvi-eo-1": {
         "bands": PRITHVI_BANDS,
         **REFLECTANCE,
@@ -115,7 +107,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mean": (1087, 1342, 1433, 2734, 1958, 1363),
         "std": (2248, 2179, 2178, 1850, 1242, 1049),
     },
-    # terratorch @85467a9, models/backbones/terramind/model/terramind_register.py
     "terramind-1-s2l2a": {
         "bands": S2_L2A_BANDS,
         **REFLECTANCE,
@@ -187,7 +178,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mean": (87.271, 80.931, 66.667),
         "std": (58.767, 47.663, 42.631),
     },
-    # Clay-foundation/model @a5790ce, configs/metadata.yaml
     "clay-1.5-sentinel-2-l2a": {
         "bands": (
             "blue",
@@ -217,17 +207,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mean": (10678, 10563, 11083, 14792, 12276, 10114),
         "std": (6025, 5411, 5468, 6746, 5897, 4850),
     },
-    # sustainlab-group/SatMAE @e31c11f, util/datasets.py: SentinelNormalize scales from
-    # mean - 2 std to mean + 2 std; its saturation and its 8 bits are not included.
+    # SentinelNormalize scales from mean - 2 std to mean + 2 std; its saturation and its
+    # 8 bits are not included.
     "satmae": {
         "bands": S2_L1C_BANDS,
         **REFLECTANCE,
         "mean": _two_std_below(SATMAE_MEAN, SATMAE_STD),
         "std": _four_std(SATMAE_STD),
     },
-    # torchgeo @65507dc, models/resnet.py: _ssl4eo_s12_transforms_s2_10k
     "ssl4eo-s12": {"bands": S2_L1C_BANDS, **REFLECTANCE, "std": 10000},
-    # The same file: _ssl4eo_s12_transforms_s2_stats
     "ssl4eo-s12-stats": {
         "bands": S2_L1C_BANDS,
         **REFLECTANCE,
@@ -262,32 +250,30 @@ PRESETS: dict[str, dict[str, Any]] = {
             1142.9,
         ),
     },
-    # The same file: _ssl4eo_s12_transforms_s1, in dB. The range is that of
-    # olmoearth_pretrain 0.1.2, data/norm_configs/predefined.json.
+    # In dB
     "ssl4eo-s12-s1": {
         "bands": ("VV", "VH"),
         "range": (-50, 0),
         "mean": (-12.59, -20.26),
         "std": (5.26, 5.91),
     },
-    # The same file: _seco_transforms, (x - low) / (high - low) and then ImageNet, with
-    # low = (3, 2, 0) and high = (88, 103, 129)
+    # (x - low) / (high - low) and then ImageNet, with low = (3, 2, 0) and
+    # high = (88, 103, 129)
     "seco": {
         "range": (0, 255),
         "mean": (3 + 0.485 * 85, 2 + 0.456 * 101, 0.406 * 129),
         "std": (0.229 * 85, 0.224 * 101, 0.225 * 129),
     },
-    # allenai/satlas, Normalization.md; torchgeo, models/swin.py: 8-bit RGB divided by
-    # 255 (NAIP, and the true-colour image of Sentinel-2)
+    # 8-bit RGB divided by 255 (NAIP, and the true-colour image of Sentinel-2)
     "satlas": {},
-    # The same: the true-colour image divided by 255, other bands divided by 8160. The
-    # unit intensity of the true-colour bands refers to 255, that of others to 10000.
+    # The true-colour image divided by 255, other bands divided by 8160. The unit
+    # intensity of the true-colour bands refers to 255, that of others to 10000.
     "satlas-sentinel-2": {
         "bands": ("B04", "B03", "B02", "B05", "B06", "B07", "B08", "B11", "B12"),
         **REFLECTANCE,
         "std": (10000, 10000, 10000, 8160, 8160, 8160, 8160, 8160, 8160),
     },
-    # The same: level 1, (x - 4000) / 16320
+    # Level 1, (x - 4000) / 16320
     "satlas-landsat": {
         "bands": (
             "B1",
@@ -306,15 +292,54 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mean": 4000,
         "std": 16320,
     },
-    # allenai/olmoearth_pretrain @00d17be, data/norm_configs/computed.json, the
-    # Normalizer of data/normalize.py scales from mean - 2 std to mean + 2 std. The
-    # order of the bands is that of data/constants.py.
+    # The Normalizer scales from mean - 2 std to mean + 2 std.
     "olmoearth-s2l2a": {
         "bands": OLMOEARTH_BANDS,
         **REFLECTANCE,
         "mean": _two_std_below(OLMOEARTH_MEAN, OLMOEARTH_STD),
         "std": _four_std(OLMOEARTH_STD),
     },
+}
+
+# Where the numbers of each preset were read. The site shows them beside the numbers.
+REFERENCES = {
+    "imagenet": "torchvision, transforms/_presets.py, ImageClassification; "
+    "timm, data/constants.py, IMAGENET_DEFAULT_MEAN and IMAGENET_DEFAULT_STD",
+    "keras-caffe": 'Keras, applications/imagenet_utils.py, mode "caffe"',
+    "keras-tf": 'Keras, applications/imagenet_utils.py, mode "tf"',
+    "keras-torch": 'Keras, applications/imagenet_utils.py, mode "torch"',
+    "keras-efficientnet": "Keras, applications/efficientnet.py: the model contains the "
+    "layers that normalise",
+    "inception": "timm, data/constants.py, IMAGENET_INCEPTION_MEAN and "
+    "IMAGENET_INCEPTION_STD",
+    "openai-clip": "openai/CLIP, clip.py, _transform; timm, data/constants.py, "
+    "OPENAI_CLIP_MEAN and OPENAI_CLIP_STD",
+    "unit": "intensities from 0 to 1, not normalised",
+    "rgb8": "8-bit RGB for transforms that follow, such as augmentations",
+    "dpn": "timm 1.0.31, data/constants.py, IMAGENET_DPN_MEAN and IMAGENET_DPN_STD",
+    "dinov3-sat493m": "facebookresearch/dinov3 @6876159, README.md; timm, "
+    "vit_*_dinov3*.sat493m",
+    "torchxrayvision": "mlmed/torchxrayvision @f4087a0, utils.py, normalize",
+    "prithvi-eo-1": "terrastackai/terratorch @85467a9, models/backbones/prithvi_vit.py",
+    "prithvi-eo-2": "terrastackai/terratorch @85467a9, models/backbones/prithvi_vit.py",
+    "terramind-1-s2l2a": TERRAMIND,
+    "terramind-1-s2l1c": TERRAMIND,
+    "terramind-1-rgb": TERRAMIND,
+    "clay-1.5-sentinel-2-l2a": CLAY,
+    "clay-1.5-naip": CLAY,
+    "clay-1.5-landsat-c2l1": CLAY,
+    "satmae": "sustainlab-group/SatMAE @e31c11f, util/datasets.py",
+    "ssl4eo-s12": "torchgeo @65507dc, models/resnet.py, _ssl4eo_s12_transforms_s2_10k",
+    "ssl4eo-s12-stats": "torchgeo @65507dc, models/resnet.py, "
+    "_ssl4eo_s12_transforms_s2_stats",
+    "ssl4eo-s12-s1": "torchgeo @65507dc, models/resnet.py, _ssl4eo_s12_transforms_s1; "
+    "range: olmoearth_pretrain 0.1.2, data/norm_configs/predefined.json",
+    "seco": "torchgeo @65507dc, models/resnet.py, _seco_transforms",
+    "satlas": SATLAS,
+    "satlas-sentinel-2": SATLAS,
+    "satlas-landsat": SATLAS,
+    "olmoearth-s2l2a": "allenai/olmoearth_pretrain @00d17be, "
+    "data/norm_configs/computed.json; order of the bands: data/constants.py",
 }
 
 # Preset of the modules of keras.applications that are not named like a model. Names are
