@@ -3,7 +3,6 @@
 import dataclasses
 import pickle
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ ALL = gp.sensors()
 SENTINEL_2 = [name for name in ALL if name.startswith("sentinel-2")]
 LEVEL_2 = [name for name in ALL if name.endswith("c2-l2")]
 OPTICAL = [name for name in ALL if "blue" in str(gp.sensor(name).aliases)]
-PAGE = Path(__file__).parent.parent / "docs" / "sensors.md"
 
 
 def source_of(name, bands=None, **source):
@@ -369,34 +367,3 @@ def test_read_bands_takes_a_sensor(tmp_path):
     assert source.bands == ("R", "Y")
     assert source.sensor == "human-protein-atlas"
     assert image[:, 0, 0].tolist() == [3, 6]
-
-
-def facts_table():
-    """Return the lines of the table of docs/sensors.md."""
-    yield "| sensor | range | nodata | dtype | bands: official name, common name, wavelength in nm |"
-    yield "|---|---|---|---|---|"
-    for name in ALL:
-        sensor = gp.sensor(name)
-        bands = []
-        for band, length in zip(sensor.bands, sensor.wavelengths, strict=True):
-            common = sensor._common_name(band)
-            text = f"`{band}`" + (f" {common}" if common != band else "")
-            bands.append(text if length is None else f"{text} {length:g}")
-        nodata = "" if sensor.nodata is None else f"{sensor.nodata:g}"
-        yield (
-            f"| `{name}` | {range_text(sensor)} | {nodata} | {sensor.dtype or ''} | "
-            f"{', '.join(bands)} |"
-        )
-
-
-def range_text(sensor):
-    if sensor.range is None:
-        return "of the dtype"
-    if isinstance(sensor.range[0], tuple):
-        first, last = sensor.range[0], sensor.range[-1]
-        return f"{first[0]:.1f} to {first[1]:.1f}, `{sensor.bands[-1]}` {last[0]} to {last[1]}"
-    return f"{sensor.range[0]} to {sensor.range[1]}"
-
-
-def test_the_page_has_the_table_of_the_facts():
-    assert "\n".join(facts_table()) in PAGE.read_text(encoding="utf-8")
