@@ -8,10 +8,12 @@ CORE_PAGES = ["README.md", "docs/how-to.md"]
 # By test_framework_pages.py, with every extra installed.
 FRAMEWORK_PAGES = [
     "docs/albumentations.md",
+    "docs/coming-from.md",
     "docs/deployment.md",
     "docs/fitting.md",
     "docs/inspect.md",
     "docs/jax.md",
+    "docs/one-affine-map.md",
     "docs/presets.md",
     "docs/reading.md",
     "docs/resizing.md",

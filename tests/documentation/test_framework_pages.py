@@ -71,6 +71,10 @@ def test_albumentations():
     run("docs/albumentations.md")
 
 
+def test_coming_from():
+    run("docs/coming-from.md")
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # in torch.onnx
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_deployment(folder):
@@ -109,6 +113,10 @@ def test_inspect(folder, rng):
 
 def test_jax(rng):
     run("docs/jax.md", images=rng.integers(0, 256, (4, 12, 16), dtype=np.uint8))
+
+
+def test_one_affine_map():
+    run("docs/one-affine-map.md")
 
 
 def test_presets():
