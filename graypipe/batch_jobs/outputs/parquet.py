@@ -4,7 +4,6 @@ The columns are ``image``; ``label``, if images lie in subfolders; and ``name``,
 path of the image file.
 """
 
-import io
 import json
 from collections.abc import Iterable
 from math import prod
@@ -17,7 +16,7 @@ from ...errors import LayoutError
 from ...extras import require_extra
 from ..stated_plans import JobPlans
 from .output_format import RGB, DataSet, Sample, extra_axes
-from .png import write_png
+from .png import encode_png
 from .shards import Shards
 from .single_images import picture_layout
 
@@ -151,9 +150,7 @@ def _row(sample: Sample, schema: "pa.Schema") -> "pa.RecordBatch":
     import pyarrow as pa
 
     if pa.types.is_struct(schema.field("image").type):
-        content = io.BytesIO()
-        write_png(content, sample.array)
-        picture = {"bytes": content.getvalue(), "path": None}
+        picture = {"bytes": encode_png(sample.array), "path": None}
         columns = [pa.array([picture], schema.field("image").type)]
     else:
         columns = [_nested_lists(sample.array)]

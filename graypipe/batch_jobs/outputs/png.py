@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ChannelError, DTypeError
@@ -11,6 +10,10 @@ from ...extras import require_extra
 from ..stated_plans import JobPlans
 from .output_format import RGB, DataSet, Sample
 from .single_images import ImageFiles
+
+# Of zlib. Files of photographs are at most 12 % larger than at 6, the default, and take
+# half the time or less.
+COMPRESSION_LEVEL = 3
 
 
 class Png(ImageFiles):
@@ -41,17 +44,20 @@ class Png(ImageFiles):
     ) -> None:
         """Write the only sample."""
         (sample,) = samples
-        write_png(file, sample.array)
+        file.write(encode_png(sample.array))
 
 
-def write_png(file: BinaryIO, array: NDArray[Any]) -> None:
-    """Write an array of shape (H, W) or (H, W, 3) and dtype uint8 or uint16."""
-    # Pillow cannot write 16-bit RGB.
-    if array.dtype == np.uint16 and array.ndim == 3:
-        with require_extra("io", "imagecodecs"):
-            import imagecodecs
-        file.write(imagecodecs.png_encode(array))
-        return
-    from PIL import Image
+def encode_png(array: NDArray[Any]) -> bytes:
+    """Return a PNG file.
 
-    Image.fromarray(array).save(file, "PNG")
+    Parameters
+    ----------
+    array : ndarray of uint8 or uint16, shape (H, W) or (H, W, 3)
+        The pixels.
+    """
+    # Pillow cannot write 16-bit RGB, takes two to four times as long, and copies RGB
+    # into four bytes a pixel.
+    with require_extra("io", "imagecodecs"):
+        import imagecodecs
+    content: bytes = imagecodecs.png_encode(array, level=COMPRESSION_LEVEL)
+    return content
