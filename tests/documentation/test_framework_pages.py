@@ -172,7 +172,7 @@ def test_show(folder, rng, capsys):
     "ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning",
 )
 def test_scale(folder):
-    images(folder / "scans", 9, dtype="uint16")
+    scans = images(folder / "scans", 9, dtype="uint16")
     save_image(folder / "mixed" / "gray.png", np.full((12, 16), 7, np.uint8))
     save_image(folder / "mixed" / "deep.png", np.full((12, 16), 4095, np.uint16))
     save_image(folder / "mixed" / "colour.png", np.full((12, 16, 3), 7, np.uint8))
@@ -180,7 +180,12 @@ def test_scale(folder):
     save_scene(folder / "tiles/1.tif", np.full((13, 12, 16), 7, np.uint16))
     # tests/recipes/urls.py runs the commands that need an S3 server.
     blocks = [b for b in blocks_of("docs/scale.md") if "s3://" not in b.code]
-    run_blocks(blocks, {"gp": gp})
+    names = run_blocks(blocks, {"gp": gp})
+    plan = gp.plan(gp.Source("gray", bits=16), "imagenet")
+    tensors = list(names["tensors"])
+    for (array, label), (path, scan) in zip(tensors, scans.items(), strict=True):
+        np.testing.assert_array_equal(array, plan(scan))
+        assert label == ("a", "b").index(path.parent.name)
     assert len(tree(folder / "arrays")) == 4
     assert len(tree(folder / "tensors")) == 10  # nine images and the manifest
     assert len(tree(folder / "pictures")) == 10
