@@ -15,6 +15,10 @@ ROOT = Path(gp.__file__).parents[1]
 # Seconds after which a process counts as hanging. No test depends on how fast it is.
 HANGING = 600
 
+# Ray gives up if its processes do not start within 30 seconds, which no option changes.
+RAY_NOT_STARTED = "timed out during startup"
+RAY_ATTEMPTS = 10
+
 
 def save(path, array, **options):
     """Write ``array`` in the format of the suffix of ``path``, and return ``path``."""
@@ -67,3 +71,12 @@ def process(*argv, python_options=(), **options):
         check=False,
         **{"text": True, **options},
     )
+
+
+def process_with_ray(*argv, **options):
+    """Run ``graypipe`` as `process` does, again if a busy machine keeps Ray from starting."""
+    for _ in range(RAY_ATTEMPTS):
+        done = process(*argv, "--engine", "ray", **options)
+        if RAY_NOT_STARTED not in done.stderr:
+            break
+    return done

@@ -1,5 +1,6 @@
 """``--engine ray`` gives the same bytes and messages as local processes."""
 
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,17 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
-from image_sets import HANGING, ROOT, command, images, process, save, tree
+from image_sets import (
+    HANGING,
+    RAY_ATTEMPTS,
+    RAY_NOT_STARTED,
+    ROOT,
+    images,
+    process,
+    process_with_ray,
+    save,
+    tree,
+)
 
 from graypipe.batch_jobs.chunks import MAX_FILES
 from graypipe.batch_jobs.files import UNFINISHED_SUFFIX
@@ -19,27 +30,49 @@ from graypipe.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-CLUSTER = """
-import subprocess, sys, ray
+# Without tokens, commands can connect to a Ray that another process has started. Ray
+# checks every half second whether a node is alive; its default is 3 seconds.
+CLUSTER_ENVIRONMENT = {
+    **os.environ,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+    "RAY_health_check_initial_delay_ms": "0",
+}
+
+# Starts Ray, prints its address, and stops it at the end of the standard input.
+RUNNING_RAY = """
+import sys, ray
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-address = ray.get_runtime_context().gcs_address
-command = [sys.executable, "-m", "graypipe", *sys.argv[1:], "--engine", "ray", "--ray-address", address]
-sys.exit(subprocess.run(command).returncode)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
 """
 
-# Ray gives up if its processes do not start within 30 seconds, which no option changes.
-NOT_STARTED = "timed out during startup"
 
-
-def run_with_ray(argv):
-    """Run a command that starts Ray, again if a busy machine keeps Ray from starting."""
-    for _ in range(10):
-        done = subprocess.run(
-            argv, cwd=ROOT, capture_output=True, text=True, timeout=HANGING, check=False
-        )
-        if NOT_STARTED not in done.stderr:
+@pytest.fixture(scope="module")
+def running_ray(tmp_path_factory):
+    """Return options with which a command uses a Ray that is running already."""
+    log = tmp_path_factory.mktemp("ray") / "log"
+    for _ in range(RAY_ATTEMPTS):
+        with log.open("w") as errors:
+            running = subprocess.Popen(
+                [sys.executable, "-c", RUNNING_RAY],
+                env=CLUSTER_ENVIRONMENT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        with running:
+            address = running.stdout.readline().strip()
+            if address:
+                yield "--engine", "ray", "--ray-address", address
+                return
+        if RAY_NOT_STARTED not in log.read_text():
             break
-    return done
+    pytest.fail(log.read_text())
 
 
 def test_convert_on_a_started_ray_equals_local_processes(tmp_path):
@@ -51,12 +84,7 @@ def test_convert_on_a_started_ray_equals_local_processes(tmp_path):
         *("--workers", 2, "--on-error", "skip"),
     )
     local = process("convert", tmp_path / "in", tmp_path / "local", *options)
-    on_ray = run_with_ray(
-        command(
-            *("convert", tmp_path / "in", tmp_path / "ray", *options),
-            *("--engine", "ray"),
-        )
-    )
+    on_ray = process_with_ray("convert", tmp_path / "in", tmp_path / "ray", *options)
     assert (local.returncode, on_ray.returncode) == (1, 1), on_ray.stderr
     # Ray prints messages of its own.
     messages = [
@@ -70,16 +98,46 @@ def test_convert_on_a_started_ray_equals_local_processes(tmp_path):
     assert len(tree(tmp_path / "ray")) == 41
 
 
-def test_stats_on_a_running_cluster_equal_local_processes(tmp_path):
+def test_stats_on_a_running_ray_equal_local_processes(tmp_path, running_ray):
     images(tmp_path / "in", 70, (9, 11), "float32", ".npy")
     argv = ("stats", tmp_path / "in", "--source", "gray", "--json")
     assert process(*argv, tmp_path / "local.json", "--workers", 2).returncode == 0
-    on_ray = run_with_ray(
-        [sys.executable, "-c", CLUSTER, *map(str, argv), str(tmp_path / "ray.json")]
-    )
+    on_ray = process(*argv, tmp_path / "ray.json", *running_ray)
     assert on_ray.returncode == 0, on_ray.stderr
     result = (tmp_path / "ray.json").read_bytes()
     assert result == (tmp_path / "local.json").read_bytes()
+
+
+def options_for(to):
+    """Return the options of a conversion whose outputs have at most one chunk of files."""
+    options = ("--source", "gray", "--target", "unit", "--to", to)
+    if to in ("webdataset", "parquet"):
+        options += ("--shard-images", MAX_FILES)
+    return options
+
+
+# Several commands in one process, because importing Ray takes seconds.
+SEVERAL_COMMANDS = """
+import json, sys
+from graypipe.cli import main
+sys.exit(any([main(argv) for argv in json.loads(sys.argv[1])]))
+"""
+
+
+def test_data_sets_on_ray_equal_those_of_local_processes(tmp_path, running_ray):
+    images(tmp_path / "in", 3 * MAX_FILES)
+    commands = []
+    for to in ("webdataset", "parquet", "zarr"):
+        for name, engine in (("local", ("--workers", "1")), ("ray", running_ray)):
+            folders = (str(tmp_path / "in"), str(tmp_path / name / to))
+            commands.append(["convert", *folders, *map(str, options_for(to)), *engine])
+    script = [sys.executable, "-c", SEVERAL_COMMANDS, json.dumps(commands)]
+    done = subprocess.run(
+        script, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANGING
+    )
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "ray") == tree(tmp_path / "local")
+    assert len(list((tmp_path / "ray").glob("*/*"))) == 3 + 1 + 3 + 1 + 2
 
 
 def test_a_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
@@ -104,9 +162,9 @@ def test_a_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
 
 
 # The command, whose workers pause at every chunk but the first until a file exists, the
-# first argument. Meanwhile each leaves an incomplete output, named after its node.
+# first argument. Meanwhile each leaves an incomplete output, named after its process.
 PAUSING_COMMAND = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from graypipe.batch_jobs.files import UNFINISHED_SUFFIX
 from graypipe.cli import convert, main
@@ -115,10 +173,9 @@ released = Path(sys.argv[1])
 convert_files = convert.convert_files
 
 def pausing_convert(job, outputs):
-    import ray
     if outputs[0].sources[0].stem != "0000":
-        node = ray.get_runtime_context().get_node_id()
-        unfinished = Path(job.out, f"{released.name}-{node}{UNFINISHED_SUFFIX}")
+        name = f"{released.name}-{os.getpid()}{UNFINISHED_SUFFIX}"
+        unfinished = Path(job.out, name)
         unfinished.write_bytes(b"half")
         while not released.exists():
             time.sleep(0.05)
@@ -129,19 +186,46 @@ convert.convert_files = pausing_convert
 sys.exit(main(sys.argv[2:]))
 """
 
+
+def start_pausing(folder, out, released, *options, **keywords):
+    """Start a command whose workers pause until the file ``released`` exists."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-c", PAUSING_COMMAND, released),
+            *("convert", folder, out, *map(str, options)),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **keywords,
+    )
+
+
+def half_written(out):
+    """Return the incomplete files of a command, one of each worker that pauses."""
+    return list(out.glob(f"*{UNFINISHED_SUFFIX}"))
+
+
+@pytest.mark.parametrize("to", ["npy", "webdataset"])
+def test_a_killed_command_on_ray_is_resumed(tmp_path, running_ray, to):
+    folder, out, released = tmp_path / "in", tmp_path / "out", tmp_path / "released"
+    images(folder, 4 * MAX_FILES)
+    options = options_for(to)
+    argv = ["convert", folder, tmp_path / "local", *options, "--workers", 1]
+    assert main([*map(str, argv)]) == 0
+    with start_pausing(folder, out, released, *options, *running_ray) as running:
+        wait_until(lambda: len(half_written(out)) == 2, running)
+        running.kill()
+    # Workers of the killed command may go on while it is resumed.
+    released.touch()
+    resumed = process("convert", folder, out, *options, *running_ray, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert tree(out) == tree(tmp_path / "local")
+
+
 # Ray replaces 127.0.0.1 by the address of the machine in its network.
 HEAD, WORKER = "127.0.0.2", "127.0.0.3"
-
-# Ray checks every half second whether a node is alive; its default is 3 seconds.
-CLUSTER_ENVIRONMENT = {
-    **os.environ,
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "4",
-    "RAY_health_check_initial_delay_ms": "0",
-}
 
 
 def free_ports(count):
@@ -241,20 +325,11 @@ def test_a_killed_node_loses_nothing(cluster, tmp_path):
     images(folder, 10 * MAX_FILES)
     plan = ("--source", "gray", "--target", "rgb8", "--to", "png")
     assert process("convert", folder, tmp_path / "local", *plan).returncode == 0
-    running = subprocess.Popen(
-        [
-            *(sys.executable, "-c", PAUSING_COMMAND, released),
-            *("convert", folder, out, *plan),
-            *("--engine", "ray", "--ray-address", address),
-        ],
-        cwd=ROOT,
-        env=CLUSTER_ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    on_ray = ("--engine", "ray", "--ray-address", address)
+    running = start_pausing(
+        folder, out, released, *plan, *on_ray, env=CLUSTER_ENVIRONMENT
     )
-    half_written = f"*{UNFINISHED_SUFFIX}"
-    wait_until(lambda: len(list(out.glob(half_written))) == 2, running, head, worker)
+    wait_until(lambda: len(half_written(out)) == 2, running, head, worker)
     kill_node(worker)
     released.touch()
     _, errors = running.communicate(timeout=HANGING)

@@ -16,7 +16,7 @@ from contextlib import suppress
 import fsspec
 import pytest
 from documentation.code_blocks import blocks_of, run_blocks
-from image_sets import ROOT, command, images, process, tree
+from image_sets import ROOT, command, images, process, process_with_ray, tree
 from moto.server import ThreadedMotoServer
 
 from graypipe.batch_jobs.folders import open_folder
@@ -103,6 +103,13 @@ def test_objects_are_converted_to_objects(s3, data, workers):
     assert without_states(result) == without_states(tree(data / "out"))
 
 
+def test_ray_converts_objects_to_objects(s3, data):
+    folder, out = f"s3://{BUCKET}/in", f"s3://{BUCKET}/out-ray"
+    done = process_with_ray("convert", folder, out, *PLAN, 2)
+    assert done.returncode == 0, done.stderr
+    assert without_states(objects(s3, "out-ray")) == without_states(tree(data / "out"))
+
+
 def test_files_are_converted_to_objects(s3, data, capsys):
     assert convert(data / "in", f"s3://{BUCKET}/from-files", *PLAN, 1) == 0
     assert objects(s3, "from-files") == tree(data / "out")
@@ -140,10 +147,17 @@ def test_resume_converts_only_what_has_changed(s3, data, capsys):
     assert len(after[MANIFEST_NAME].splitlines()) == 6
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_any_moment_and_resumed_equals_an_undisturbed_job(s3, data, workers):
-    out = f"killed-{workers}"
-    job = ("convert", data / "in", f"s3://{BUCKET}/{out}", *PLAN, workers, "--resume")
+@pytest.mark.parametrize(
+    ("workers", "options"),
+    [(1, ()), (2, ()), (2, ("--to", "webdataset", "--shard-images", 4))],
+)
+def test_killed_at_any_moment_and_resumed_equals_an_undisturbed_job(
+    s3, data, tmp_path, workers, options
+):
+    out = f"killed-{workers}-{len(options)}"
+    options = (*PLAN, workers, *options)
+    job = ("convert", data / "in", f"s3://{BUCKET}/{out}", *options, "--resume")
+    assert convert(data / "in", tmp_path / "out", *options) == 0
     delays = random.Random(workers)
     for _ in range(2):
         running = subprocess.Popen(
@@ -156,7 +170,7 @@ def test_killed_at_any_moment_and_resumed_equals_an_undisturbed_job(s3, data, wo
         running.wait()
     done = process(*job)
     assert (done.returncode, done.stderr) == (0, "")
-    assert objects(s3, out) == tree(data / "out")
+    assert objects(s3, out) == tree(tmp_path / "out")
 
 
 def wait_for_any_object(s3, out, running):
