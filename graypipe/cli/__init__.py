@@ -99,6 +99,8 @@ def _run_command(argv: Sequence[str] | None) -> int:
     try:
         options = _build_parser(argv).parse_args(argv)
         options.owns_process = owns_process
+        # What was typed after the name of the command.
+        options.words = list(argv[1:])
         options.run(options)
     except SystemExit:
         # --help and --version exit after printing; wrong arguments raise UsageError.

@@ -6,7 +6,7 @@ may type, such as ``--source gray:12``.
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bands import number_bands
-from ..batch_jobs.remote import AnyPath
 from ..channel_map import default_map
 from ..errors import ReadError
 from ..sensor import Sensor, sensor, sensors
+from ..source import Source
 from ..target import preset
 from .source_syntax import BAND_NAME, parse_source, via_entries
 
@@ -267,29 +267,47 @@ def _sensor_source(name: str, bands: tuple[str, ...]) -> str:
 
 
 def next_command(
-    paths: Iterable[AnyPath],
+    words: Sequence[str],
     kinds: Mapping[tuple[tuple[str, ...], str], ImageKind],
     options: Mapping[str, str],
+    declared: Sequence[Source],
 ) -> str:
     """Return the command that previews a conversion of the images.
 
     Parameters
     ----------
-    paths : iterable of Path or RemotePath
-        What the user passed.
+    words : sequence of str
+        The paths and options that the user typed.
     kinds : mapping
         The kinds of images, by bands and dtype.
     options : mapping
         The first option that helps with an error, by the name of the option.
+    declared : sequence of Source
+        The sources in the words; if there are any, no others are suggested.
     """
-    words = ["graypipe inspect", *(shlex.quote(str(path)) for path in paths)]
-    words += [options[name] for name in options if name != "--source"]
+    command = ["graypipe inspect", shlex.join(words)]
+    command += [options[name] for name in options if name != "--source"]
+    if declared:
+        if kinds:
+            command.append(f"--target {EXAMPLE_TARGET}")
+        # Of several sources, each has its map behind it.
+        if kinds and len(declared) == 1:
+            command += _suggest_via(declared[0])
+        return " ".join(command)
     sources = _suggest_sources(kinds)
     if not kinds and "--source" in options:
-        words.append(options["--source"])
+        command.append(options["--source"])
     if sources:
-        words += [*sources, f"--target {EXAMPLE_TARGET}"]
-    return " ".join(words)
+        command += [*sources, f"--target {EXAMPLE_TARGET}"]
+    return " ".join(command)
+
+
+def _suggest_via(source: Source) -> list[str]:
+    """Return a channel map to the example target; empty if none is needed."""
+    target = preset(EXAMPLE_TARGET)
+    if default_map(source.bands, target.bands) is not None:
+        return []
+    return [f"--via {via_entries(source, target)}"]
 
 
 def _suggest_sources(
@@ -298,7 +316,6 @@ def _suggest_sources(
     """Return a source for each kind of images; empty if there is none for one kind."""
     if len(kinds) > MAX_SOURCES:
         return []
-    target = preset(EXAMPLE_TARGET)
     counts = [len(bands) for bands, _ in kinds]
     options = []
     for (bands, dtype), kind in kinds.items():
@@ -313,7 +330,5 @@ def _suggest_sources(
         if counts.count(len(bands)) > 1:
             text += f":dtype={dtype}"
         options.append(f"--source {shlex.quote(text)}")
-        source = parse_source(text)
-        if default_map(source.bands, target.bands) is None:
-            options.append(f"--via {via_entries(source, target)}")
+        options += _suggest_via(parse_source(text))
     return options

@@ -11,6 +11,7 @@ The output is a table with one line per file and a summary, or JSON. With the op
 """
 
 import json
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
@@ -56,6 +57,10 @@ MAX_BANDS_WIDTH = 6
 # Maximum number of distinct values of a property that the summary lists.
 MAX_LISTED_VALUES = 4
 
+# The format and the output folder of the conversion that is suggested.
+DEFAULT_FORMAT = "npy"
+EXAMPLE_OUTPUT = "converted"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
@@ -67,6 +72,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="an image file, or a folder with its subfolders, or the URL of one, for "
         "example scans/",
     )
+    _add_own_options(parser)
+    file_batches.add_plan_arguments(parser)
+    parser.add_argument(
+        "--to",
+        choices=tuple(FORMATS),
+        help="with --target or --plan, the format that convert would write, for "
+        "example npy (the default)",
+    )
+    file_batches.add_reading_arguments(parser)
+    file_batches.add_workers_argument(parser)
+    parser.set_defaults(usage_error=parser.error)
+
+
+def _add_own_options(parser: ArgumentParser) -> None:
+    """Declare the options that ``convert`` does not have."""
     parser.add_argument(
         "--json",
         action="store_true",
@@ -91,16 +111,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="also write a page with thumbnails, histograms and everything that looks "
         "wrong (extra demo), for example report.html",
     )
-    file_batches.add_plan_arguments(parser)
-    parser.add_argument(
-        "--to",
-        choices=tuple(FORMATS),
-        help="with --target or --plan, the format that convert would write, for "
-        "example npy (the default)",
-    )
-    file_batches.add_reading_arguments(parser)
-    file_batches.add_workers_argument(parser)
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(options: Namespace) -> None:
@@ -130,7 +140,7 @@ def run(options: Namespace) -> None:
         if options.json:
             lines = _json_lines(records, summary)
         else:
-            lines = _table_lines(records, summary, job, options.paths)
+            lines = _table_lines(records, summary, options)
         for line in lines:
             print_line(line)
     if summary.report is not None:
@@ -138,7 +148,7 @@ def run(options: Namespace) -> None:
             summary.to_record(),
             [*summary.band_lines(), *summary.to_record()["notes"]],
             list(summary.output_lines()),
-            summary.next_command(job, options.paths),
+            summary.next_command(options),
         )
         write_report(options.html, page)
     if job.converts and len(options.paths) == 1:
@@ -182,11 +192,11 @@ def _is_below(file: AnyPath, folder: AnyPath) -> bool:
 def _examination(options: Namespace, named: frozenset[AnyPath]) -> Examination:
     """Return how the files are examined; those of ``named`` are images in any case."""
     plans: JobPlans | None = None
-    converts = bool(options.target or options.plan)
+    converts = _converts(options)
     if converts:
         plans = file_batches.select_plans(options)
-        file_batches.check_frames(options, options.to or "npy")
-        output_format = FORMATS[options.to or "npy"]()
+        file_batches.check_frames(options, options.to or DEFAULT_FORMAT)
+        output_format = FORMATS[options.to or DEFAULT_FORMAT]()
         output_format.check(plans)
         plans = plans._with_layouts(None, output_format.layout(plans))
     elif options.via or options.to:
@@ -202,6 +212,19 @@ def _examination(options: Namespace, named: frozenset[AnyPath]) -> Examination:
         sensor=options.sensor,
         pictures=None,
     )
+
+
+def _converts(options: Namespace) -> bool:
+    """Return whether images are also converted."""
+    return bool(options.target or options.plan)
+
+
+def _repeated_words(words: Sequence[str]) -> list[str]:
+    """Return the words of the command line that say which files are read, and how."""
+    left_out = ArgumentParser(add_help=False)
+    _add_own_options(left_out)
+    file_batches.add_workers_argument(left_out)
+    return left_out.parse_known_args(words)[1]
 
 
 def _check_html(path: Path) -> None:
@@ -239,7 +262,7 @@ def _check_output_names(
     if folder.is_dir():
         images = [path for path in paths if has_image_suffix(path) or path in named]
         names = [str(path.relative_to(str(folder))) for path in images]
-        FORMATS[options.to or "npy"]().check_names(names)
+        FORMATS[options.to or DEFAULT_FORMAT]().check_names(names)
 
 
 class Summary:
@@ -354,15 +377,23 @@ class Summary:
             line += f", and {len(outputs) - MAX_LISTED_VALUES} more"
         yield line
 
-    def next_command(self, job: Examination, paths: Sequence[AnyPath]) -> str:
+    def next_command(self, options: Namespace) -> str:
         """Return the command to type next, or "" if there is none to suggest."""
         if not self.image_kinds and not self.options:
             return ""
-        if not job.converts:
-            return next_command(paths, self.image_kinds, self.options)
+        words = _repeated_words(options.words)
+        if not _converts(options):
+            declared = options.source or []
+            if options.select:
+                declared = [Source(options.select)]
+            return next_command(words, self.image_kinds, self.options, declared)
         if self.errors:
             return ""
-        return "graypipe convert with the same options, and an output folder"
+        if len(options.paths) > 1 or not options.paths[0].is_dir():
+            return "graypipe convert with the same options, for one folder"
+        if options.to is None:
+            words += ["--to", DEFAULT_FORMAT]
+        return f"graypipe convert {shlex.join(words)} {EXAMPLE_OUTPUT}"
 
     def _bit_depth_notes(self) -> Iterator[str]:
         """Yield advice on the bit depth of all uint16 images together."""
@@ -410,8 +441,7 @@ def _json_lines(records: Iterable[Record], summary: Summary) -> Iterator[str]:
 def _table_lines(
     records: Iterable[Record],
     summary: Summary,
-    job: Examination,
-    paths: Sequence[AnyPath],
+    options: Namespace,
 ) -> Iterator[str]:
     """Yield the lines of a table of the images, and the summary below it."""
     yield ROW.format(*HEADER)
@@ -431,7 +461,7 @@ def _table_lines(
     yield ", ".join(kinds) or "no files"
     for line in (*summary.band_lines(), *totals["notes"], *summary.output_lines()):
         yield _printable(line)
-    command = summary.next_command(job, paths)
+    command = summary.next_command(options)
     if command:
         yield _printable(f"next: {command}")
 

@@ -112,7 +112,8 @@ def test_what_is_written_depends_on_the_format(tmp_path, capsys, inspect_json):
     assert main(["inspect", str(tmp_path), *options, "--to", "png"]) == 0
     *_, outputs, following = capsys.readouterr().out.splitlines()
     assert outputs == "convert writes: 21x34x3 (HWC) uint8 in 1"
-    assert following.startswith("next: graypipe convert with the same options")
+    typed = f"{tmp_path} --source gray --target rgb8 --to png"
+    assert following == f"next: graypipe convert {typed} converted"
 
     options = ("--source", "gray", "--target", "imagenet", "--to", "png")
     assert main(["inspect", str(tmp_path), *options]) == 1
@@ -272,6 +273,38 @@ def test_the_next_command_can_be_typed(tmp_path, capsys):
     capsys.readouterr()
     assert main([*argv, "--source", "RGB"]) == 0
     assert "next: graypipe convert" in capsys.readouterr().out
+
+
+def test_the_next_commands_do_what_was_previewed(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "in put"
+    frames = RANDOM.integers(0, 4096, (2, 5, 6), dtype=np.uint16)
+    save(folder / "a.tif", frames, photometric="minisblack")
+    save(folder / "b.tif", RGBA, photometric="minisblack")
+    save(folder / "c.png", RGBA)
+    monkeypatch.chdir(tmp_path)
+    options = ("--include=*.tif", "--exclude", "b*", "--frame", "1")
+    options += ("--max-pixels", "1000")
+    left_out = ("--problems-only", "--html=page.html", "--workers", "1")
+    output = printed(capsys, folder, *left_out, *options)
+    preview = shlex.split(output.splitlines()[-1])
+    assert preview[:4] == ["next:", "graypipe", "inspect", str(folder)]
+    assert preview[4:] == [*options, "--source", "gray:12", "--target", "imagenet"]
+    conversion = shlex.split(printed(capsys, *preview[3:]).splitlines()[-1])
+    assert conversion[:3] == ["next:", "graypipe", "convert"]
+    assert main(conversion[2:]) == 0
+    [path] = Path("converted").glob("*.npy")
+    plan = gp.plan(gp.Source("gray", bits=12), "imagenet")
+    np.testing.assert_array_equal(np.load(path), plan(frames[1]))
+
+
+def test_a_declared_source_is_repeated_and_no_other_suggested(tmp_path, capsys):
+    save(tmp_path / "a.png", GRAY12)
+    output = printed(capsys, tmp_path, "--source", "gray:14")
+    assert output.endswith(" --source gray:14 --target imagenet\n")
+    np.save(tmp_path / "b.npy", RGBA)
+    options = ("--source", "R,G,B,nir", "--include", "b*")
+    output = printed(capsys, tmp_path, *options)
+    assert output.endswith(" --include 'b*' --target imagenet --via R=R,G=G,B=B\n")
 
 
 def test_names_that_cannot_be_typed_are_not_suggested(tmp_path, capsys):

@@ -125,7 +125,9 @@ def test_select_chooses_bands_by_name(bands, capsys):
     assert convert(folder, *TO_UNIT, "--select", "B04,B03,B08", *via, "--resume") == 1
     assert "select" in capsys.readouterr().err
     assert main(["inspect", str(folder), "--select", "B08", "--workers", "1"]) == 0
-    assert " B08 " in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert " B08 " in output
+    assert output.endswith(" --select B08 --target imagenet\n")
 
 
 def test_select_from_declared_bands_names_via(bands, capsys):
