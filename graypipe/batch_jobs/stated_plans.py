@@ -1,6 +1,8 @@
 """The plans of a job in which every file states its source."""
 
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
 
 from ..plan import Plan, plan
 from ..plans import Plans
@@ -8,7 +10,8 @@ from ..source import Source
 from ..target import Target
 
 
-class StatedPlans(NamedTuple):
+@dataclass(frozen=True)
+class StatedPlans:
     """The plan for each file from the source that the file itself states.
 
     Parameters
@@ -22,14 +25,15 @@ class StatedPlans(NamedTuple):
     target: Target
     via: str | None = None
 
-    @property
+    @cached_property
     def plans(self) -> tuple[Plan, ...]:
         """A plan with the target, for checks of the outputs."""
         return (plan(Source(self.target.bands), self.target),)
 
     def _with_layouts(self, source: None, target: str | None) -> "StatedPlans":
         """Return the plans with the layout of the output files."""
-        return self._replace(target=self.plans[0].with_layouts(source, target).target)
+        plan = self.plans[0].with_layouts(source, target)
+        return replace(self, target=plan.target)
 
 
 # What converts the images of a job.

@@ -90,8 +90,8 @@ def run(options: Namespace) -> None:
     # Run all checks that need no pixels before anything is written.
     file_batches.check_options(options)
     output_format = _select_format(options)
-    file_batches.check_frames(options, options.to)
     plans = file_batches.select_plans(options)
+    file_batches.check_frames(options, output_format, plans)
     output_format.check(plans)
     # Workers on a cluster may have a different working directory.
     folder = absolute_path(options.folder)
@@ -268,7 +268,7 @@ def _describe_job(
             partial(find_shape, plans, read_options, stops_on_error),
             list(images.values()),
         )
-        output_format.check_shape(shape, plans.target.dtype)
+        output_format.check_shape(shape, plans.target)
     return Conversion(
         folder=str(absolute_path(options.folder)),
         out=str(absolute_path(options.out)),

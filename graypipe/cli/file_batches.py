@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from .. import Plans, engine
 from ..batch_jobs.chunks import file_size
+from ..batch_jobs.outputs import OutputFormat
 from ..batch_jobs.remote import AnyPath
 from ..batch_jobs.stated_plans import JobPlans, StatedPlans
 from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
@@ -192,12 +193,14 @@ def _check_select(options: Namespace) -> None:
         )
 
 
-def check_frames(options: Namespace, file_format: str) -> None:
-    """Raise UsageError if a file of the format cannot hold all frames."""
-    if options.frame == "all" and file_format in ("png", "tiff"):
+def check_frames(
+    options: Namespace, output_format: OutputFormat, plans: JobPlans
+) -> None:
+    """Raise UsageError if the outputs cannot hold all frames of a file."""
+    if options.frame == "all" and not output_format.holds_stacks(plans):
         options.usage_error(
-            f"--frame all writes a stack, which a {file_format} file cannot hold: use "
-            "--to npy, or choose one frame such as --frame 0"
+            f"--frame all makes a stack of each file, which --to {options.to} cannot "
+            "store for this target: use --to npy, or choose one frame such as --frame 0"
         )
 
 

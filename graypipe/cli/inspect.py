@@ -195,8 +195,8 @@ def _examination(options: Namespace, named: frozenset[AnyPath]) -> Examination:
     converts = _converts(options)
     if converts:
         plans = file_batches.select_plans(options)
-        file_batches.check_frames(options, options.to or DEFAULT_FORMAT)
         output_format = FORMATS[options.to or DEFAULT_FORMAT]()
+        file_batches.check_frames(options, output_format, plans)
         output_format.check(plans)
         plans = plans._with_layouts(None, output_format.layout(plans))
     elif options.via or options.to:

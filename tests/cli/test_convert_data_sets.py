@@ -129,6 +129,14 @@ def test_datasets_loads_pictures(folder, tmp_path, bands, dtype):
     assert_equal_samples(found, expected_samples(folder, plan))
 
 
+def test_datasets_loads_stacks_of_frames(tmp_path):
+    stack = RNG.integers(0, 256, (3, 12, 16), dtype=np.uint8)
+    save(tmp_path / "in/a.tif", stack, photometric="minisblack")
+    assert convert(tmp_path / "in", tmp_path / "out", "parquet", "--frame", "all") == 0
+    [row] = load_parquet(tmp_path / "out", tmp_path / "cache").with_format("numpy")
+    np.testing.assert_array_equal(row["image"], IMAGENET.batch(stack))
+
+
 class ZarrImages(Dataset):
     def __init__(self, path):
         self.group = zarr.open_group(path, mode="r")
@@ -156,6 +164,35 @@ def test_zarr_and_a_data_loader_read_one_array(folder, tmp_path):
     assert_equal_samples(found, expected_samples(folder, plan))
     # Every image has a chunk, even a black one.
     assert len(list((tmp_path / "out/dataset.zarr/images").glob("c.*"))) == COUNT + 1
+
+
+def test_zarr_stores_rows_of_large_images_as_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr("graypipe.batch_jobs.outputs.zarr.MAX_CHUNK_BYTES", 1000)
+    arrays = list(images(tmp_path / "in", 2, (13, 16)).values())
+    arrays.append(np.zeros((13, 16), np.uint8))
+    save(tmp_path / "in/b/black.png", arrays[-1])
+    assert convert(tmp_path / "in", tmp_path / "out", "zarr", target="unit") == 0
+    group = zarr.open_group(tmp_path / "out/dataset.zarr", mode="r")
+    found = group["images"]
+    assert found.chunks == (1, 3, 5, 16)
+    assert found.shards == (1, 3, 15, 16)
+    plan = gp.plan("gray", "unit")
+    np.testing.assert_array_equal(found[:], plan.batch(arrays))
+    np.testing.assert_array_equal(found[1, :, 4:7], plan(arrays[1])[:, 4:7])
+    assert len(list((tmp_path / "out/dataset.zarr/images").glob("c.*"))) == 3
+
+
+def test_zarr_records_the_target_if_every_file_states_its_source(folder, tmp_path):
+    options = ("--target", "unit", "--via", "R=gray,G=gray,B=", "--to", "zarr")
+    argv = ["convert", str(folder), str(tmp_path / "out"), *options, "--workers", "1"]
+    assert main(argv) == 0
+    attributes = zarr.open_group(tmp_path / "out/dataset.zarr", mode="r").attrs
+    assert dict(attributes) == {
+        "source": "stated by each file",
+        "target": {"bands": ["R", "G", "B"]},
+        "via": {"R": "gray", "G": "gray", "B": None},
+        "classes": ["a", "b"],
+    }
 
 
 @pytest.mark.parametrize("to", FORMATS)

@@ -147,5 +147,6 @@ def test_all_frames_are_stacked(tmp_path, capsys):
         output = np.load(out / "a.npy")
         assert output.shape == (3, 3, 5, 6)
         np.testing.assert_allclose(output[:, 1], stack / 255, atol=1e-6)
-    assert main([*argv, "--target", "rgb8", "--to", "png", "--resume"]) == 2
-    assert "--to npy, or choose one frame" in capsys.readouterr().err
+    for to in ("png", "tiff", "parquet"):
+        assert main([*argv, "--target", "rgb8", "--to", to]) == 2
+        assert "--to npy, or choose one frame" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from numpy.typing import NDArray
 
 from ...errors import GraypipeError
+from ...target import Target
 from ..stated_plans import JobPlans
 
 if TYPE_CHECKING:
@@ -84,11 +85,15 @@ class OutputFormat(ABC):
     def layout(self, plans: JobPlans) -> str | None:
         """Return the layout of the outputs, or None for that of the target."""
 
+    def holds_stacks(self, plans: JobPlans) -> bool:  # noqa: ARG002
+        """Return whether an image may have one more axis in front, of its frames."""
+        return True
+
     def needs_one_shape(self, plans: JobPlans) -> bool:  # noqa: ARG002
         """Return whether all converted images must have the same shape."""
         return False
 
-    def check_shape(self, shape: tuple[int, ...], dtype: str) -> None:  # noqa: B027
+    def check_shape(self, shape: tuple[int, ...], target: Target) -> None:  # noqa: B027
         """Check that the outputs can store images of one shape.
 
         Raises

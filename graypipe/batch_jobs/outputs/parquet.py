@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import LayoutError
 from ...extras import require_extra
+from ...target import Target
 from ..stated_plans import JobPlans
 from .output_format import RGB, DataSet, Sample, extra_axes
 from .png import encode_png
@@ -53,6 +54,10 @@ class Parquet(Shards):
                 "--to webdataset or --to zarr"
             )
 
+    def holds_stacks(self, plans: JobPlans) -> bool:
+        """Return whether the images are stored as arrays."""
+        return self.needs_one_shape(plans)
+
     def layout(self, plans: JobPlans) -> str | None:
         """Return the layout of pictures, or None for arrays."""
         if _are_pictures(plans):
@@ -63,7 +68,7 @@ class Parquet(Shards):
         """Return whether the images are stored as arrays."""
         return not _are_pictures(plans)
 
-    def check_shape(self, shape: tuple[int, ...], dtype: str) -> None:  # noqa: ARG002
+    def check_shape(self, shape: tuple[int, ...], target: Target) -> None:  # noqa: ARG002
         """Check that 32-bit offsets can address the values of an image."""
         if prod(shape) > MOST_VALUES:
             raise LayoutError(

@@ -58,6 +58,10 @@ class ImageFiles(SingleImages):
                 f"the axes {axes!r}: use --to npy"
             )
 
+    def holds_stacks(self, plans: JobPlans) -> bool:  # noqa: ARG002
+        """Return False: a file stores a single image."""
+        return False
+
     def layout(self, plans: JobPlans) -> str | None:
         """Return "HW" for one band, otherwise "HWC"."""
         return picture_layout(plans)

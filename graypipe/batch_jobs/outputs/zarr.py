@@ -1,9 +1,10 @@
 """Write a Zarr v3 group with all images in one array.
 
-The group ``dataset.zarr`` has the arrays ``images``, with one chunk per image;
+The group ``dataset.zarr`` has the arrays ``images``, with one file per image;
 ``names``, the path of each image file; and ``labels``, the index of the class of each
-image (-1 for none), if images lie in subfolders. Its attributes are the plans, their
-fingerprints and the names of the classes.
+image (-1 for none), if images lie in subfolders. Its attributes are the plans and their
+fingerprints, or the target if every file states its source, and the names of the
+classes.
 
 The metadata is written last. Without it, the group cannot be opened, so nobody reads an
 array with missing images, which Zarr would fill with zeros.
@@ -11,7 +12,7 @@ array with missing images, which Zarr would fill with zeros.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from math import prod
+from math import ceil, prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import LayoutError
 from ...extras import require_extra
+from ...target import Target
 from ..stated_plans import JobPlans
 from .output_format import (
     DataSet,
@@ -47,10 +49,19 @@ FINISHING_FILES = (
     "labels/c/0",
 )
 
-# The settings of the job that become attributes of the group.
-PLAN_SETTINGS = ("fingerprint", "fingerprints", "plan", "plans")
+# The settings of the job that become attributes of the group: one plan, several plans,
+# or what the manifest has instead if every file states its source.
+PLAN_SETTINGS = (
+    *("fingerprint", "plan"),
+    *("fingerprints", "plans"),
+    *("source", "select", "target", "via"),
+)
 
 NO_LABEL = -1
+
+# A larger image is a shard of several chunks of whole rows, so that a part of it can be
+# read without the rest.
+MAX_CHUNK_BYTES = 64 << 20
 
 # The size of a buffer that Blosc can compress.
 MOST_BYTES = 2**31 - 17
@@ -74,16 +85,16 @@ class Zarr(OutputFormat):
         """Return True."""
         return True
 
-    def check_shape(self, shape: tuple[int, ...], dtype: str) -> None:
-        """Check that an image fits into a chunk."""
-        if prod(shape) * np.dtype(dtype).itemsize > MOST_BYTES:
+    def check_shape(self, shape: tuple[int, ...], target: Target) -> None:
+        """Check that a row of an image fits into a chunk."""
+        if _byte_count(_chunk_shape(shape, target), target) > MOST_BYTES:
             raise LayoutError(
-                f"an image of the shape {shape} and of dtype {dtype} is larger than "
-                "2 GiB, the limit of a chunk of Zarr: use --to npy"
+                f"a row of images of the shape {shape} and of dtype {target.dtype} is "
+                "larger than 2 GiB, the limit of a chunk of Zarr: use --to npy"
             )
 
     def settings(self, data_set: DataSet) -> dict[str, Any]:
-        """Return the shape of an image, which every chunk has."""
+        """Return the shape of every image."""
         assert data_set.shape is not None
         return {"shape": list(data_set.shape)}
 
@@ -94,7 +105,7 @@ class Zarr(OutputFormat):
     def assign(
         self, paths: Sequence[str], data_set: DataSet
     ) -> dict[str, tuple[str, ...]]:
-        """Assign every image to a chunk."""
+        """Assign every image to a file."""
         assert data_set.shape is not None
         inner = ".0" * len(data_set.shape)
         return {
@@ -103,14 +114,11 @@ class Zarr(OutputFormat):
         }
 
     def write(
-        self,
-        file: BinaryIO,
-        samples: Iterable[Sample],
-        data_set: DataSet,  # noqa: ARG002
+        self, file: BinaryIO, samples: Iterable[Sample], data_set: DataSet
     ) -> None:
-        """Write the chunk of the only sample."""
+        """Write the only sample."""
         (sample,) = samples
-        file.write(_encode_chunk(sample.array))
+        file.write(_encode_image(sample.array, data_set.plans.target))
 
     def start(self, out: "OutputFolder") -> None:
         """Remove the metadata, first that of the group."""
@@ -134,8 +142,8 @@ class Zarr(OutputFormat):
         classes = data_set.classes
         plans = {key: settings[key] for key in PLAN_SETTINGS if key in settings}
         zarr.create_group(store, attributes={**plans, "classes": list(classes)})
-        dtype = data_set.plans.target.dtype
-        _create_images(store, len(paths), data_set.shape, dtype)
+        target = data_set.plans.target
+        _create_images(store, len(paths), data_set.shape, target)
         zarr.create_array(store, name="names", data=np.array(paths, StringDType()))
         if classes:
             labels = [label_of(path, classes) for path in paths]
@@ -146,34 +154,54 @@ class Zarr(OutputFormat):
             out.write(f"{GROUP}/{name}", [files[name].to_bytes()])
 
 
+def _byte_count(shape: tuple[int, ...], target: Target) -> int:
+    """Return the size of an array with the dtype of the target."""
+    return prod(shape) * np.dtype(target.dtype).itemsize
+
+
+def _chunk_shape(shape: tuple[int, ...], target: Target) -> tuple[int, ...]:
+    """Return the shape of a chunk: that of an image, or of some of its rows."""
+    size = _byte_count(shape, target)
+    if size <= MAX_CHUNK_BYTES:
+        return shape
+    # Axes that the target does not have, such as frames, come first.
+    axis = len(shape) - len(target.layout) + target.layout.index("H")
+    rows = max(1, MAX_CHUNK_BYTES * shape[axis] // size)
+    return (*shape[:axis], rows, *shape[axis + 1 :])
+
+
 def _create_images(
-    store: "MemoryStore",
-    count: int,
-    shape: tuple[int, ...],
-    dtype: str,
+    store: "MemoryStore", count: int, shape: tuple[int, ...], target: Target
 ) -> "zarr.Array[Any]":
     """Create the array of ``count`` images, without data."""
     import zarr
     from zarr.codecs import BloscCodec
 
+    chunk = _chunk_shape(shape, target)
+    shards = None
+    if chunk != shape:
+        # The shape of a shard is a multiple of that of its chunks.
+        counts = [ceil(size / part) for size, part in zip(shape, chunk, strict=True)]
+        shards = (1, *(count * part for count, part in zip(counts, chunk, strict=True)))
     return zarr.create_array(
         store,
         name="images",
         shape=(count, *shape),
-        chunks=(1, *shape),
-        dtype=dtype,
+        chunks=(1, *chunk),
+        shards=shards,
+        dtype=target.dtype,
         compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
-        fill_value=np.zeros((), dtype).item(),
-        # All chunks lie in one folder.
+        fill_value=np.zeros((), target.dtype).item(),
+        # All files lie in one folder.
         chunk_key_encoding={"name": "default", "separator": "."},
-        # Otherwise a chunk of zeros would be left out.
+        # Otherwise an image of zeros would be left out.
         config={"write_empty_chunks": True},
     )
 
 
 @lru_cache(maxsize=1)
 def _template(
-    shape: tuple[int, ...], dtype: str
+    shape: tuple[int, ...], target: Target
 ) -> tuple["zarr.Array[Any]", dict[str, Any]]:
     """Return an array of one image, and the dictionary that holds its files."""
     with require_extra("formats", "zarr"):
@@ -183,12 +211,12 @@ def _template(
     # The order of the blocks in a chunk would depend on which thread is faster.
     blosc.use_threads = False
     files: dict[str, Any] = {}
-    return _create_images(MemoryStore(files), 1, shape, dtype), files
+    return _create_images(MemoryStore(files), 1, shape, target), files
 
 
-def _encode_chunk(image: NDArray[Any]) -> bytes:
-    """Return the chunk that Zarr writes for an image."""
-    array, files = _template(image.shape, image.dtype.name)
+def _encode_image(image: NDArray[Any], target: Target) -> bytes:
+    """Return the file that Zarr writes for an image."""
+    array, files = _template(image.shape, target)
     array[0] = image
-    chunk = files.pop("images/c.0" + ".0" * image.ndim)
-    return chunk.to_bytes()  # type: ignore[no-any-return]
+    content = files.pop("images/c.0" + ".0" * image.ndim)
+    return content.to_bytes()  # type: ignore[no-any-return]
