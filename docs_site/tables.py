@@ -1,6 +1,7 @@
 """Tables of the site that are made when it is built, so that they are never stale.
 
-A page says where its table belongs with a line such as ``<!-- table: presets -->``.
+A page says where its table belongs with ``<!-- table: presets -->`` and
+``<!-- end of table -->``. The site shows the table in place of what is in between.
 """
 
 import re
@@ -56,7 +57,7 @@ def presets() -> str:
             ]
         )
     head = ("preset", "bands", "layout, dtype", "range", "mean", "std", "numbers from")
-    return table(head, rows, text=len(head))
+    return _wide(table(head, rows, text=len(head)))
 
 
 def sensors() -> str:
@@ -97,6 +98,11 @@ def benchmarks() -> str:
 
 
 TABLES = {"presets": presets, "sensors": sensors, "benchmarks": benchmarks}
+
+
+def _wide(lines: str) -> str:
+    """Return a table whose first column stays when the others scroll."""
+    return f'<div class="wide" markdown>\n\n{lines}\n\n</div>'
 
 
 def _codes(names: Iterable[str]) -> str:
@@ -153,7 +159,9 @@ def _contenders(cases: list[Case]) -> str:
             row.append(f"**{text}**" if median == best else text)
         rows.append([*row, _ratio(case)] if has_peers else row)
     head = ["case", *contenders]
-    return table([*head, "fastest peer / graypipe"] if has_peers else head, rows)
+    if has_peers:
+        head.append("fastest peer / graypipe")
+    return _wide(table(head, rows))
 
 
 def _ratio(case: Case) -> str:
@@ -169,8 +177,8 @@ def _left_out(cases: list[Case]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for case in cases:
         for name, reason in case["left_out"].items():
-            # Without the node of the graph in which TensorFlow raised the error
-            message = re.sub(r"{{.*?}} ", "", reason)
+            # Without the place and the tensor for which TensorFlow raised the error
+            message = re.sub(r"{{.*?}} |, DataType.*", "", reason)
             names = reasons.setdefault(message, [])
             if name not in names:
                 names.append(name)
