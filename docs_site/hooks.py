@@ -8,6 +8,7 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
@@ -42,18 +43,22 @@ TABLE_MARK = re.compile(r"<!-- table: (\w+) -->.*?<!-- end of table -->", re.DOT
 
 MARKUP = re.compile(r"\[([^]]*)\]\([^)]*\)|[*`]")
 
-# The pages in the order of the navigation, with what llms.txt says about them
-_summaries: list[tuple[str, str, str]] = []
+# The pages in the order of the navigation
+_pages: list[Page] = []
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from files of the repository."""
-    _summaries.clear()
     for name, page in PAGES_OF_FILES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         content = LINK_TARGET.sub(lambda match: _to_page(match[0]), text)
         files.append(File.generated(config, page, content=content))
     return files
+
+
+def on_nav(nav: Navigation, **_: Any) -> None:
+    """Remember the pages for llms.txt."""
+    _pages[:] = nav.pages
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
@@ -71,17 +76,12 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return TABLE_MARK.sub(lambda match: TABLES[match[1]](), markdown)
 
 
-def on_page_content(html: str, page: Page, **_: Any) -> str:
-    """Remember the page for llms.txt."""
-    _summaries.append((page.title or "", page.url, page.meta["description"]))
-    return html
-
-
 def on_post_build(config: MkDocsConfig) -> None:
     """Write llms.txt: a list of the pages for language models."""
     lines = [f"# {config.site_name}", "", f"> {config.site_description}", ""]
-    for title, url, description in _summaries:
-        lines.append(f"- [{title}]({url or '.'}): {description}")
+    for page in _pages:
+        address = page.url or "."
+        lines.append(f"- [{page.title}]({address}): {page.meta['description']}")
     text = "\n".join(lines) + "\n"
     Path(config.site_dir, "llms.txt").write_text(text, encoding="utf-8")
 
