@@ -145,8 +145,9 @@ def test_inspect_takes_the_same_options(folder, tmp_path, capsys):
     save(tmp_path / "one.png", np.zeros((3, 4), np.uint8))
     argv = ["inspect", str(folder), str(tmp_path / "one.png"), "--workers", "1"]
     assert main([*argv, "--include", "train/*", "--exclude", "**/masks/*"]) == 0
-    output = capsys.readouterr().out
+    output, _, following = capsys.readouterr().out.partition("next: ")
     assert "masks" not in output
+    assert "--exclude '**/masks/*'" in following
     assert "one.png" in output
     assert "image: 5\n" in output  # the content of scan.dat is an image
     argv = ["inspect", str(folder), "--target", "unit", "--source", "gray"]
