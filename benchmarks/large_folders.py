@@ -44,11 +44,11 @@ def _list(folder: Path) -> dict[str, float]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     start = process_time()
-    chunks = list(split_into_chunks(list_images(folder)))
+    chunks = list(split_into_chunks(list_images(folder), folder))
     seconds = process_time() - start
     del chunks
     tracemalloc.start()
-    chunks = list(split_into_chunks(list_images(folder)))
+    chunks = list(split_into_chunks(list_images(folder), folder))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     del chunks

@@ -7,7 +7,7 @@ statistics are accumulated per chunk, so rounding is the same for any number of 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from .remote import AnyPath, RemotePath
+from .remote import AnyPath, ListedFile, RemotePath, locate
 
 Item = TypeVar("Item")
 
@@ -26,38 +26,46 @@ class Output(NamedTuple):
     ----------
     name : str
         The file, relative to the output folder.
-    sources : tuple of AnyPath
+    sources : tuple of ListedFile
         The images, in order.
     """
 
     name: str
-    sources: tuple[AnyPath, ...]
+    sources: tuple[ListedFile, ...]
 
 
-def split_into_chunks(paths: Iterable[AnyPath]) -> Iterator[list[AnyPath]]:
+def split_into_chunks(
+    files: Iterable[ListedFile], folder: str | AnyPath = ""
+) -> Iterator[list[ListedFile]]:
     """Yield lists of consecutive files.
 
     Parameters
     ----------
-    paths : iterable of Path or RemotePath
+    files : iterable of ListedFile
         The files; they keep their order.
+    folder : str, Path or RemotePath, optional
+        The folder that was listed.
 
     Yields
     ------
-    list of Path or RemotePath
+    list of ListedFile
         At most `MAX_FILES` files with at most `MAX_BYTES` in total. A larger file is a
         chunk of its own.
     """
-    return _split(paths, lambda path: (path,))
+    return _split(files, lambda file: (file,), folder)
 
 
-def split_outputs(outputs: Iterable[Output]) -> Iterator[list[Output]]:
+def split_outputs(
+    outputs: Iterable[Output], folder: str | AnyPath
+) -> Iterator[list[Output]]:
     """Yield lists of consecutive outputs.
 
     Parameters
     ----------
     outputs : iterable of Output
         The outputs; they keep their order.
+    folder : str, Path or RemotePath
+        The folder of the images.
 
     Yields
     ------
@@ -65,11 +73,13 @@ def split_outputs(outputs: Iterable[Output]) -> Iterator[list[Output]]:
         Outputs that are made of at most `MAX_FILES` files with at most `MAX_BYTES` in
         total. An output that is made of more is a chunk of its own.
     """
-    return _split(outputs, lambda output: output.sources)
+    return _split(outputs, lambda output: output.sources, folder)
 
 
 def _split(
-    items: Iterable[Item], files_of: Callable[[Item], Sequence[AnyPath]]
+    items: Iterable[Item],
+    files_of: Callable[[Item], Sequence[ListedFile]],
+    folder: str | AnyPath,
 ) -> Iterator[list[Item]]:
     """Yield lists of consecutive items within the limits for their files."""
     chunk: list[Item] = []
@@ -77,7 +87,7 @@ def _split(
     chunk_bytes = 0
     for item in items:
         files = files_of(item)
-        item_bytes = sum(map(file_size, files))
+        item_bytes = sum(file_sizes(files, folder))
         is_full = (
             chunk_files + len(files) > MAX_FILES or chunk_bytes + item_bytes > MAX_BYTES
         )
@@ -93,7 +103,14 @@ def _split(
         yield chunk
 
 
-def file_size(path: AnyPath) -> int:
+def file_sizes(
+    files: Iterable[ListedFile], folder: str | AnyPath = ""
+) -> Iterator[int]:
+    """Yield the sizes of files in the list of a folder; 0 for inaccessible files."""
+    return (_file_size(locate(file, folder)) for file in files)
+
+
+def _file_size(path: AnyPath) -> int:
     """Return the size of the file in bytes, 0 if it cannot be accessed."""
     if isinstance(path, RemotePath):
         return path.size

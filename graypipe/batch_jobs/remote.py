@@ -124,6 +124,24 @@ class RemotePath(NamedTuple):
 
 AnyPath: TypeAlias = Path | RemotePath
 
+# A file in the list of a folder. A local file is its path in the folder, as text: with
+# a Path for each, the names of a large data set would take several times the memory.
+ListedFile: TypeAlias = str | AnyPath
+
+
+def locate(file: ListedFile, folder: str | AnyPath) -> AnyPath:
+    """Return the path of a file in the list of a folder."""
+    if isinstance(file, str):
+        return Path(str(folder), file)
+    return file
+
+
+def relative_name(file: ListedFile, folder: str | AnyPath) -> str:
+    """Return the path of a file in the folder that was listed."""
+    if isinstance(file, str):
+        return file
+    return str(file.relative_to(str(folder)))
+
 
 def parse_path(text: str) -> AnyPath:
     """Return what a user means by a path or URL."""

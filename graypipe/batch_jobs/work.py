@@ -36,7 +36,14 @@ from .folders import open_folder
 from .manifest import Record, describe_source
 from .outputs import OutputFormat
 from .outputs.output_format import DataSet, Sample, label_of
-from .remote import AnyPath, RemotePath, local_file
+from .remote import (
+    AnyPath,
+    ListedFile,
+    RemotePath,
+    local_file,
+    locate,
+    relative_name,
+)
 from .stated_plans import JobPlans, StatedPlans
 
 Chunk = TypeVar("Chunk")
@@ -245,7 +252,11 @@ def make_failed_file(path: AnyPath, error: Exception) -> FailedFile:
 
 
 def find_shape(
-    plans: JobPlans, options: ReadOptions, stop_on_error: bool, files: Sequence[AnyPath]
+    plans: JobPlans,
+    options: ReadOptions,
+    stop_on_error: bool,
+    folder: str,
+    files: Sequence[ListedFile],
 ) -> tuple[int, ...]:
     """Return the shape of the first image after its conversion.
 
@@ -258,7 +269,9 @@ def find_shape(
     stop_on_error : bool
         Whether the first image has to be usable. Otherwise, the first usable image is
         taken.
-    files : sequence of AnyPath
+    folder : str
+        The folder of the images.
+    files : sequence of ListedFile
         All images.
 
     Raises
@@ -266,7 +279,8 @@ def find_shape(
     ReadError
         If no image is usable.
     """
-    for file in files:
+    for listed in files:
+        file = locate(listed, folder)
         try:
             return convert_image(plans, options, file).converted.shape
         except (GraypipeError, OSError) as error:
@@ -370,8 +384,9 @@ def _convert_sources(
         If an image failed and ``job.stop_on_error`` is true, or if all images failed.
     """
     data_set = job.data_set
-    for file in output.sources:
-        path = str(file.relative_to(job.folder))
+    for listed in output.sources:
+        file = locate(listed, job.folder)
+        path = relative_name(listed, job.folder)
         try:
             # Stat before reading, so that a later change makes the record stale.
             described = describe_source(path, file)
@@ -485,7 +500,8 @@ def compute_stats(
     declared: Source,
     options: ReadOptions,
     stop_on_error: bool,
-    paths: Sequence[AnyPath],
+    folder: str,
+    files: Sequence[ListedFile],
 ) -> list[PartialStats | FailedFile]:
     """Compute the statistics of a chunk of images.
 
@@ -497,7 +513,9 @@ def compute_stats(
         How to read the images.
     stop_on_error : bool
         Whether to skip the rest of the chunk after the first file that fails.
-    paths : sequence of Path or RemotePath
+    folder : str
+        The folder of the images.
+    files : sequence of ListedFile
         The images.
 
     Returns
@@ -508,7 +526,8 @@ def compute_stats(
     """
     groups: dict[tuple[str, Source], PartialStats] = {}
     failures: list[FailedFile] = []
-    for path in paths:
+    for file in files:
+        path = locate(file, folder)
         try:
             image, source = load_image(declared, options, path)
             image, source = _in_declared_layout(image, source, declared)

@@ -19,11 +19,19 @@ from functools import partial
 from pathlib import Path
 
 from ..batch_jobs import files, manifest
-from ..batch_jobs.chunks import Output, split_outputs
+from ..batch_jobs.chunks import Output, file_sizes, split_outputs
 from ..batch_jobs.folders import OutputFolder, open_folder
 from ..batch_jobs.outputs import DEFAULT_SHARD_IMAGES, FORMATS, OutputFormat, Shards
 from ..batch_jobs.outputs.output_format import DataSet, list_classes
-from ..batch_jobs.remote import AnyPath, RemotePath, absolute_path, parse_path
+from ..batch_jobs.remote import (
+    AnyPath,
+    ListedFile,
+    RemotePath,
+    absolute_path,
+    locate,
+    parse_path,
+    relative_name,
+)
 from ..batch_jobs.stated_plans import JobPlans, StatedPlans
 from ..batch_jobs.work import (
     Conversion,
@@ -117,7 +125,7 @@ def _convert(
     out: OutputFolder,
     sources: dict[str, tuple[str, ...]],
     *,
-    images: dict[str, AnyPath],
+    images: dict[str, ListedFile],
 ) -> None:
     """Convert the images that are not finished yet, with the output folder locked.
 
@@ -141,7 +149,7 @@ def _convert(
         output: paths
         for output, paths in sources.items()
         if not manifest.is_up_to_date(
-            out, finished.get(output), {path: images[path] for path in paths}
+            out, finished.get(output), _located(paths, images, job.folder)
         )
     }
     orphans = finished.keys() - sources.keys()
@@ -173,13 +181,15 @@ def _convert(
         Output(name, tuple(images[path] for path in paths))
         for name, paths in remaining.items()
     ]
-    chunks = list(split_outputs(outputs))
+    chunks = list(split_outputs(outputs, job.folder))
+    files = _source_files(outputs)
     failures = file_batches.process_files(
         options,
         partial(convert_files, job),
         chunks,
-        list(map(_source_files, chunks)),
+        [len(_source_files(chunk)) for chunk in chunks],
         collect,
+        sizes=file_sizes(files, job.folder),
         numba_pays_from=file_batches.NUMBA_PAYS_FOR_CONVERTING,
     )
     manifest.finish(out)
@@ -195,10 +205,9 @@ def _convert(
         orphan_note = f", {orphan_count} outputs no longer have a source image"
         if options.include or options.exclude:
             orphan_note = f", {orphan_count} outputs have none of these source images"
-    file_count = len(_source_files(outputs))
     print(
-        f"{file_count - len(failures)} files converted, "
-        f"{len(all_paths) - file_count} were already up to date{orphan_note}: "
+        f"{len(files) - len(failures)} files converted, "
+        f"{len(all_paths) - len(files)} were already up to date{orphan_note}: "
         f"{options.out}"
     )
     bits = probable_bits(highest_uint16)
@@ -209,7 +218,14 @@ def _convert(
     file_batches.check_complete(failures, len(all_paths))
 
 
-def _source_files(outputs: Iterable[Output]) -> list[AnyPath]:
+def _located(
+    paths: Iterable[str], images: dict[str, ListedFile], folder: str
+) -> dict[str, AnyPath]:
+    """Return the file of each of some images, by its relative name."""
+    return {path: locate(images[path], folder) for path in paths}
+
+
+def _source_files(outputs: Iterable[Output]) -> list[ListedFile]:
     """Return the images that ``outputs`` are made of."""
     return [file for output in outputs for file in output.sources]
 
@@ -246,7 +262,7 @@ def _describe_job(
     options: Namespace,
     output_format: OutputFormat,
     plans: JobPlans,
-    images: dict[str, AnyPath],
+    images: dict[str, ListedFile],
 ) -> Conversion:
     """Return what the workers do.
 
@@ -255,6 +271,7 @@ def _describe_job(
     GraypipeError
         If the first image cannot be converted, or the format cannot store its shape.
     """
+    folder = str(absolute_path(options.folder))
     read_options = file_batches.read_options(options)
     stops_on_error = options.on_error == "fail"
     plans = plans._with_layouts(None, output_format.layout(plans))
@@ -265,12 +282,12 @@ def _describe_job(
     if output_format.needs_one_shape(plans):
         shape = call_with_pixel_limit(
             options.max_pixels,
-            partial(find_shape, plans, read_options, stops_on_error),
+            partial(find_shape, plans, read_options, stops_on_error, folder),
             list(images.values()),
         )
         output_format.check_shape(shape, plans.target)
     return Conversion(
-        folder=str(absolute_path(options.folder)),
+        folder=folder,
         out=str(absolute_path(options.out)),
         read_options=read_options,
         output_format=output_format,
@@ -284,14 +301,13 @@ def _find_images(
     out: AnyPath,
     output_format: OutputFormat,
     selection: path_patterns.Selection,
-) -> dict[str, AnyPath]:
+) -> dict[str, ListedFile]:
     """Return the images by their relative paths, after checking where outputs go."""
     if not folder.is_dir():
         got = "a file: pass its folder" if folder.exists() else "no such path"
         raise ReadError(f"{folder}: expected a folder with images, got {got}")
     images = {
-        str(path.relative_to(str(folder))): path
-        for path in list_images(folder, selection)
+        relative_name(file, folder): file for file in list_images(folder, selection)
     }
     if isinstance(folder, Path) and isinstance(out, Path):
         files.check_folders_disjoint(folder, out, images)

@@ -9,15 +9,14 @@ import json
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import accumulate
 from typing import TypeVar
 
 from .. import Plans, engine
-from ..batch_jobs.chunks import file_size
 from ..batch_jobs.outputs import OutputFormat
-from ..batch_jobs.remote import AnyPath
 from ..batch_jobs.stated_plans import JobPlans, StatedPlans
 from ..batch_jobs.work import FailedFile, ReadOptions, call_with_pixel_limit
 from ..errors import ReadError
@@ -215,9 +214,10 @@ def process_files(
     options: Namespace,
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
-    files: Sequence[Sequence[AnyPath]],
+    counts: Sequence[int],
     collect: Callable[[Result], list[FailedFile]],
     *,
+    sizes: Iterable[int],
     numba_pays_from: float,
 ) -> list[FailedFile]:
     """Process chunks of files, with a progress bar.
@@ -230,12 +230,12 @@ def process_files(
         Called by a worker with a chunk; it must be picklable.
     chunks : sequence
         The files, or the outputs to make of them.
-    files : sequence of sequence of AnyPath
-        The files of each chunk.
+    counts : sequence of int
+        The number of files of each chunk.
     collect : callable
         Called with the result of each chunk, in the order of the files. It returns the
         files that failed.
-    numba_pays_from : float
+    sizes, numba_pays_from
         As for `map_locally`.
 
     Returns
@@ -249,11 +249,10 @@ def process_files(
         With ``--on-error fail``, for the first file that fails.
     """
     limited = partial(call_with_pixel_limit, options.max_pixels, function)
-    counts = list(map(len, files))
     failures: list[FailedFile] = []
     with (
         closing(
-            _map_chunks(options, limited, chunks, files, numba_pays_from)
+            _map_chunks(options, limited, chunks, sizes, numba_pays_from)
         ) as results,
         progress_bar(sum(counts), sys.stderr) as (advance, print_line),
     ):
@@ -279,12 +278,12 @@ def _map_chunks(
     options: Namespace,
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
-    files: Sequence[Sequence[AnyPath]],
+    sizes: Iterable[int],
     numba_pays_from: float,
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from the selected backend."""
     if options.engine == "local":
-        return map_locally(options, function, chunks, files, numba_pays_from)
+        return map_locally(options, function, chunks, sizes, numba_pays_from)
     # Ray takes seconds to import.
     from ..batch_jobs import ray
 
@@ -296,7 +295,7 @@ def map_locally(
     options: Namespace,
     function: Callable[[Chunk], Result],
     chunks: Sequence[Chunk],
-    files: Sequence[Sequence[AnyPath]],
+    sizes: Iterable[int],
     numba_pays_from: float,
 ) -> Generator[Result, None, None]:
     """Yield the result of each chunk, in order, from processes on this machine.
@@ -309,8 +308,8 @@ def map_locally(
         Called by a worker with a chunk; it must be picklable.
     chunks : sequence
         The files, or the outputs to make of them.
-    files : sequence of sequence of AnyPath
-        The files of each chunk.
+    sizes : iterable of int
+        The sizes of the files in bytes; as many are used as needed.
     numba_pays_from : float
         Number of bytes of files for each worker from which it is faster to import
         numba than to use the NumPy engine, which computes the same values.
@@ -318,7 +317,7 @@ def map_locally(
     # Do not start more workers than there are chunks.
     workers = max(1, min(options.workers, len(chunks)))
     if options.owns_process:
-        _choose_engine(files, numba_pays_from * workers)
+        _choose_engine(sizes, numba_pays_from * workers)
     if workers == 1:
         return (function(chunk) for chunk in chunks)
     # Imported only if needed, because it takes a tenth of a second.
@@ -327,22 +326,12 @@ def map_locally(
     return local.map_in_order(function, chunks, workers, options.owns_process)
 
 
-def _choose_engine(files: Sequence[Sequence[AnyPath]], numba_pays_from: float) -> None:
+def _choose_engine(sizes: Iterable[int], numba_pays_from: float) -> None:
     """Choose the engine of this process, and of the workers forked from it.
 
     The variable ``GRAYPIPE_ENGINE`` takes precedence.
     """
-    if _has_bytes(files, numba_pays_from):
+    if any(total > numba_pays_from for total in accumulate(sizes)):
         engine.engine()
     else:
         os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")
-
-
-def _has_bytes(files: Sequence[Sequence[AnyPath]], limit: float) -> bool:
-    """Return whether files have more bytes in total than ``limit``."""
-    total = 0
-    for chunk_files in files:
-        total += sum(map(file_size, chunk_files))
-        if total > limit:
-            return True
-    return False

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from ..batch_jobs.remote import AnyPath, RemotePath
+from ..batch_jobs.remote import AnyPath, ListedFile, RemotePath, locate, relative_name
 from ..errors import ReadError
 from .path_patterns import EVERYTHING, Selection
 
@@ -53,7 +53,7 @@ def has_image_suffix(path: AnyPath) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and _is_visible(path.name)
 
 
-def list_images(path: AnyPath, selection: Selection = EVERYTHING) -> list[AnyPath]:
+def list_images(path: AnyPath, selection: Selection = EVERYTHING) -> list[ListedFile]:
     """Return the images in a folder and its subfolders, sorted by name.
 
     Other files are counted and named on stderr, except hidden ones and those that
@@ -75,11 +75,14 @@ def list_images(path: AnyPath, selection: Selection = EVERYTHING) -> list[AnyPat
         if isinstance(path, RemotePath):
             return [*path.list_files()]
         return [path]
-    files = list(list_files(path))
+    files: list[ListedFile] = []
+    for found in list_files(path):
+        is_remote = isinstance(found, RemotePath)
+        files.append(found if is_remote else relative_name(found, path))
     selected = selection.select(files, path)
     images, others = [], []
     for file in selected:
-        if has_image_suffix(file) or selection.names(file, path):
+        if has_image_suffix(locate(file, path)) or selection.names(file, path):
             images.append(file)
         else:
             others.append(file)
@@ -87,7 +90,7 @@ def list_images(path: AnyPath, selection: Selection = EVERYTHING) -> list[AnyPat
         raise ReadError(
             f"--include and --exclude select none of the {len(files)} files in {path}: "
             "a pattern is compared with the path in this folder, such as "
-            f"{files[0].relative_to(str(path))}"
+            f"{relative_name(files[0], path)}"
         )
     if not images:
         raise ReadError(
@@ -100,9 +103,9 @@ def list_images(path: AnyPath, selection: Selection = EVERYTHING) -> list[AnyPat
     return images
 
 
-def _left_out(files: list[AnyPath], folder: AnyPath) -> str:
+def _left_out(files: list[ListedFile], folder: AnyPath) -> str:
     """Return a note about the ``files`` of a folder that are not taken for images."""
-    names = [str(file.relative_to(str(folder))) for file in files[:MOST_SHOWN]]
+    names = [relative_name(file, folder) for file in files[:MOST_SHOWN]]
     if len(files) > MOST_SHOWN:
         names.append("...")
     noun = "1 file is" if len(files) == 1 else f"{len(files)} files are"

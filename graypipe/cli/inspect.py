@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import Plans, Source, Target, plan
-from ..batch_jobs.chunks import split_into_chunks
+from ..batch_jobs.chunks import file_sizes, split_into_chunks
 from ..batch_jobs.outputs import FORMATS
 from ..batch_jobs.remote import AnyPath, RemotePath, parse_path
 from ..batch_jobs.stated_plans import JobPlans
@@ -250,7 +250,11 @@ def _map_chunks(
         call_with_pixel_limit, options.max_pixels, partial(examine_files, job)
     )
     return file_batches.map_locally(
-        options, function, chunks, chunks, file_batches.NUMBA_PAYS_FOR_CONVERTING
+        options,
+        function,
+        chunks,
+        file_sizes(paths),
+        file_batches.NUMBA_PAYS_FOR_CONVERTING,
     )
 
 

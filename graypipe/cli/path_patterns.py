@@ -10,10 +10,12 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from fnmatch import translate
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from pathlib import PurePath, PurePosixPath
+from typing import NamedTuple, TypeVar
 
-from ..batch_jobs.remote import AnyPath
+from ..batch_jobs.remote import AnyPath, ListedFile, relative_name
+
+File = TypeVar("File", bound=ListedFile)
 
 # Stands for "**/" in a pattern; no path contains it.
 ANY_FOLDERS = "\0"
@@ -46,19 +48,19 @@ class Selection(NamedTuple):
     include: tuple[PathPattern, ...] = ()
     exclude: tuple[PathPattern, ...] = ()
 
-    def select(self, files: list[AnyPath], folder: AnyPath) -> list[AnyPath]:
+    def select(self, files: list[File], folder: AnyPath) -> list[File]:
         """Return the selected files; report the patterns that match none on stderr.
 
         Parameters
         ----------
-        files : list of Path
+        files : list of ListedFile
             Files below ``folder``.
         folder : Path
             The folder that patterns refer to.
 
         Returns
         -------
-        list of Path
+        list of ListedFile
             Without patterns, all files. Otherwise the files that match a pattern of
             ``include``, if there is one, and no pattern of ``exclude``.
         """
@@ -72,7 +74,7 @@ class Selection(NamedTuple):
         selected = included - excluded
         return [file for file in files if file in selected]
 
-    def names(self, file: AnyPath, folder: AnyPath) -> bool:
+    def names(self, file: ListedFile, folder: AnyPath) -> bool:
         """Return whether a file is selected whatever its suffix is."""
         path = _relative_path(file, folder)
         return any(pattern.names(path) for pattern in self.include)
@@ -82,14 +84,14 @@ class Selection(NamedTuple):
 EVERYTHING = Selection()
 
 
-def _relative_path(file: AnyPath, folder: AnyPath) -> str:
+def _relative_path(file: ListedFile, folder: AnyPath) -> str:
     """Return the path of a file in a folder, with forward slashes."""
-    return file.relative_to(str(folder)).as_posix()
+    return PurePath(relative_name(file, folder)).as_posix()
 
 
 def _matching(
-    paths: Mapping[AnyPath, str], option: str, patterns: Sequence[PathPattern]
-) -> set[AnyPath]:
+    paths: Mapping[File, str], option: str, patterns: Sequence[PathPattern]
+) -> set[File]:
     """Return the keys of ``paths`` that match a pattern; report unused patterns."""
     matching = set()
     for pattern in patterns:

@@ -20,9 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import BandStats
-from ..batch_jobs.chunks import split_into_chunks
+from ..batch_jobs.chunks import file_sizes, split_into_chunks
 from ..batch_jobs.files import resolve_path, write_file
-from ..batch_jobs.remote import AnyPath, RemotePath, absolute_path, parse_path
+from ..batch_jobs.remote import (
+    AnyPath,
+    ListedFile,
+    RemotePath,
+    absolute_path,
+    locate,
+    parse_path,
+)
 from ..batch_jobs.work import FailedFile, PartialStats, compute_stats, merge_stats
 from ..errors import GraypipeError, MissingExtraError, RangeError, ReadError
 from ..extras import require_extra
@@ -87,9 +94,10 @@ def run(options: Namespace) -> None:
         written.
     """
     file_batches.check_options(options)
-    images = list_images(options.path, path_patterns.selection(options))
-    paths = [absolute_path(path) for path in images]
-    _check_output_files(options, paths)
+    # Workers on a cluster may have a different working directory.
+    folder = absolute_path(options.path)
+    files = list_images(folder, path_patterns.selection(options))
+    _check_output_files(options, folder, files)
     # None until the first file has been read, which determines the dtype.
     total: BandStats | None = None
 
@@ -99,7 +107,7 @@ def run(options: Namespace) -> None:
         total, failed_files = merge_stats(total, results)
         return failed_files
 
-    chunks = list(split_into_chunks(paths))
+    chunks = list(split_into_chunks(files, folder))
     failures = file_batches.process_files(
         options,
         partial(
@@ -107,17 +115,19 @@ def run(options: Namespace) -> None:
             options.source,
             file_batches.read_options(options),
             options.on_error == "fail",
+            str(folder),
         ),
         chunks,
-        chunks,
+        list(map(len, chunks)),
         collect,
-        numba_pays_from=_numba_pays_from(paths),
+        sizes=file_sizes(files, folder),
+        numba_pays_from=_numba_pays_from(locate(files[0], folder)),
     )
     if total is None:
         raise ReadError(
-            f"{options.path}: none of the {len(paths)} files can be read as declared"
+            f"{options.path}: none of the {len(files)} files can be read as declared"
         )
-    for line in _table_lines(total, len(paths) - len(failures)):
+    for line in _table_lines(total, len(files) - len(failures)):
         print(line)
     # An existing symbolic link is kept, and the file that it points to is replaced.
     if options.json:
@@ -127,18 +137,20 @@ def run(options: Namespace) -> None:
         file_format = options.plot.suffix[1:].lower()
         picture = draw_histograms(total, file_format)
         write_file(resolve_path(options.plot), [picture])
-    file_batches.check_complete(failures, len(paths))
+    file_batches.check_complete(failures, len(files))
 
 
-def _numba_pays_from(paths: list[AnyPath]) -> float:
+def _numba_pays_from(first: AnyPath) -> float:
     """Return from how many bytes of files for each worker numba is worth importing."""
     # Statistics need no engine, but its machine code undoes the filters of PNG files.
-    if paths[0].suffix.lower() == ".png":
+    if first.suffix.lower() == ".png":
         return file_batches.NUMBA_PAYS_FOR_READING
     return inf
 
 
-def _check_output_files(options: Namespace, paths: list[AnyPath]) -> None:
+def _check_output_files(
+    options: Namespace, folder: AnyPath, files: list[ListedFile]
+) -> None:
     """Raise GraypipeError or MissingExtraError if an output cannot be written."""
     if options.plot:
         with require_extra("demo", "matplotlib"):
@@ -152,14 +164,21 @@ def _check_output_files(options: Namespace, paths: list[AnyPath]) -> None:
     # Return early: resolving the paths of a large data set takes time.
     if not outputs:
         return
-    local_paths = [path for path in paths if isinstance(path, Path)]
-    real_images = {resolve_path(path) for path in local_paths}
-    folders = set()
-    if local_paths and options.path.is_dir():
-        folders = {options.path, *(path.parent for path in local_paths)}
-    real_folders = {resolve_path(folder) for folder in folders}
+    real_outputs = set()
     for output in outputs:
-        _check_output_file(output, real_images)
+        if isinstance(output, RemotePath):
+            raise GraypipeError(f"{output}: expected a local file, got a URL")
+        real_outputs.add(resolve_path(output))
+    overwritten_images = set()
+    real_folders = set()
+    if isinstance(folder, Path):
+        images = (folder / str(file) for file in files)
+        overwritten_images = real_outputs.intersection(map(resolve_path, images))
+        if folder.is_dir():
+            folders = {folder, *((folder / str(file)).parent for file in files)}
+            real_folders = set(map(resolve_path, folders))
+    for output in outputs:
+        _check_output_file(output, overwritten_images)
         # A plot may have the suffix of an image, but only outside of the data set.
         would_become_input = has_image_suffix(resolve_path(output)) and (
             output is options.json or _is_inside(output, real_folders)
@@ -172,12 +191,10 @@ def _check_output_files(options: Namespace, paths: list[AnyPath]) -> None:
             )
 
 
-def _check_output_file(output: AnyPath, real_images: Set[Path]) -> None:
+def _check_output_file(output: Path, overwritten_images: Set[Path]) -> None:
     """Raise GraypipeError if ``output`` is an image or cannot be a file."""
-    if isinstance(output, RemotePath):
-        raise GraypipeError(f"{output}: expected a local file, got a URL")
     real_output = resolve_path(output)
-    if real_output in real_images:
+    if real_output in overwritten_images:
         raise GraypipeError(f"{output} is one of the images: choose another name")
     if os.path.lexists(output) and not output.is_file():
         raise GraypipeError(

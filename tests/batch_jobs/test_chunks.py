@@ -1,6 +1,9 @@
 """How files are split into chunks."""
 
+import tracemalloc
+
 from graypipe.batch_jobs import chunks
+from graypipe.cli.image_files import list_images
 
 
 def files_of_size(folder, sizes):
@@ -31,3 +34,17 @@ def test_a_missing_file_is_part_of_a_chunk(tmp_path):
 
 def test_no_files_give_no_chunks():
     assert list(chunks.split_into_chunks([])) == []
+
+
+def test_the_names_of_many_files_take_little_memory(tmp_path):
+    count = 2000
+    for index in range(count):
+        (tmp_path / f"{index:030}.png").touch()
+    tracemalloc.start()
+    try:
+        result = list(chunks.split_into_chunks(list_images(tmp_path), tmp_path))
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, result)) == count
+    assert size < 200 * count  # a Path takes 400 bytes

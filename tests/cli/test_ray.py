@@ -173,7 +173,7 @@ released = Path(sys.argv[1])
 convert_files = convert.convert_files
 
 def pausing_convert(job, outputs):
-    if outputs[0].sources[0].stem != "0000":
+    if Path(outputs[0].sources[0]).stem != "0000":
         name = f"{released.name}-{os.getpid()}{UNFINISHED_SUFFIX}"
         unfinished = Path(job.out, name)
         unfinished.write_bytes(b"half")
