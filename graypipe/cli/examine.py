@@ -5,6 +5,7 @@ converted.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from math import isfinite, isnan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +125,8 @@ def examine(
         - ``error``: why it cannot be read or converted, or None
         - ``notes``: a list of likely problems, one sentence each
         - ``options``: options of the command line that may help
-        - for images, the result of `graypipe.io.facts`
+        - for images, and DICOM files if pydicom is installed, the result of
+          `graypipe.io.facts`
         - for images that can be read, ``source`` as `graypipe.read` returns it, and
           ``values``: the minimum and the maximum
         - for images that look like those of sensors, ``sensors``: their names
@@ -142,6 +144,9 @@ def examine(
     try:
         if _is_dicom(path):
             record |= {"kind": "DICOM", "format": "DICOM"}
+            # The header is not needed: pydicom may be missing, or the file have none.
+            with suppress(GraypipeError):
+                header = facts(local_file(path))
         else:
             header = facts(local_file(path))
     except (GraypipeError, OSError) as error:

@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 from image_sets import process, save
@@ -226,6 +227,16 @@ def test_dicom_files_are_recognised_and_get_advice(tmp_path, inspect_json):
     code, records, _ = inspect_json(tmp_path)
     assert (code, records["IM0001"]["kind"]) == (0, "DICOM")
     assert "gp.read(path, window=" in records["IM0001"]["notes"][0]
+
+
+def test_header_of_a_dicom_file_is_listed(tmp_path, capsys):
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    dataset.set_pixel_data(GRAY12, "MONOCHROME1", bits_stored=12)
+    dataset.save_as(tmp_path / "IM0001", enforce_file_format=True)
+    assert main(["inspect", str(tmp_path)]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split()[:5] == ["DICOM", "MONOCHROME1", "34x21", "uint16", "1"]
 
 
 def test_summary_notes_different_modes_sizes_and_dtypes(tmp_path, inspect_json):
