@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from skimage import data
 
 import graypipe as gp
-from graypipe.drawing import _intensities, wrong_choices
+from graypipe.drawing import intensities, wrong_choices
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -45,7 +45,7 @@ def draw_wrong_tensors(plan: gp.Plan, image: np.ndarray) -> Figure:
     for axes, (title, tensor) in zip(
         figure.subplots(1, len(tensors)), tensors, strict=True
     ):
-        picture = _intensities(plan, tensor)
+        picture = intensities(plan, tensor)
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axes.set_axis_off()
         axes.set_title(title.replace(" of the first", "\nof the first"), fontsize=13)

@@ -186,7 +186,7 @@ def _planes(image: Array, layout: str) -> Array:
     return layouts.conversion(layout, layout).source_planes(image)
 
 
-def _intensities(plan: "Plan", output: Array) -> Array:
+def intensities(plan: "Plan", output: Array) -> Array:
     """Return the unit intensities of an output as a picture: (H, W) or (H, W, 3).
 
     Nodata, which has the mean of the target, is shown as the mean.
@@ -235,7 +235,7 @@ def _draw_output(figure: Any, plan: "Plan", output: Array) -> None:
     planes = _thumbnails(_planes(output, target.layout))
     shown = min(len(planes), MAX_BANDS)
     all_axes = _axes(figure, 1 + shown)
-    _draw_picture(all_axes[0], _intensities(plan, output), 0, 1)
+    _draw_picture(all_axes[0], intensities(plan, output), 0, 1)
     all_axes[0].set_title("intensities from 0 to 1")
     low, high = _extremes(planes)
     for index in range(shown):
@@ -282,7 +282,7 @@ def _draw_wrong(
     _write_title(figure, "what the backbone would see after a wrong choice")
     all_axes = _axes(figure, max(3, len(choices)))
     for axes, choice in zip(all_axes, choices, strict=False):
-        _draw_picture(axes, _intensities(plan, choice.output), 0, 1)
+        _draw_picture(axes, intensities(plan, choice.output), 0, 1)
         difference = np.nan_to_num(np.abs(choice.output.astype(np.float64) - right))
         axes.set_title(
             f"{choice.title}\noff by up to {difference.max():.3g}, "
