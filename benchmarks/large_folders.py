@@ -7,8 +7,11 @@ processor time and bytes. They are printed as JSON.
 import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
 import tempfile
-import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from time import process_time
 
@@ -20,11 +23,24 @@ from graypipe.cli import main
 from graypipe.cli.image_files import list_images
 
 from . import photographs
+from .processes import ROOT
 
 LISTED_FILES = 10_000
 CONVERTED_FILES = 200
+# The memory for a name is the difference between these numbers of tiny images.
+FEW_FILES, MANY_FILES = 1000, 31_000
 SHAPE = (240, 272)
 OPTIONS = ("--source", "gray", "--target", "imagenet", "--to", "npy", "--workers", "1")
+
+# Prints the peak memory of a command. The system counts the memory of the process that
+# starts the command, too, so this one is small.
+PEAK = """
+import os, subprocess, sys
+running = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(running.pid, 0)
+assert status == 0
+print(usage.ru_maxrss)
+"""
 
 
 def measure() -> dict[str, float]:
@@ -32,30 +48,52 @@ def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         return {
             **_list(Path(folder, "listed")),
+            **_remember(Path(folder)),
             **_convert(Path(folder), "png"),
             **_convert(Path(folder), "jpg"),
         }
 
 
 def _list(folder: Path) -> dict[str, float]:
-    """Return the costs of a name, in folders of 1,000 files."""
-    for index in range(LISTED_FILES):
-        path = folder / f"{index // 1000:05}" / f"image-{index:09}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Return the time for a name."""
+    for path in _names(folder, LISTED_FILES):
         path.touch()
     start = process_time()
     chunks = list(split_into_chunks(list_images(folder), folder))
     seconds = process_time() - start
-    del chunks
-    tracemalloc.start()
-    chunks = list(split_into_chunks(list_images(folder), folder))
-    size, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    del chunks
-    return {
-        "listing: seconds per file": seconds / LISTED_FILES,
-        "names: bytes per file": size / LISTED_FILES,
-    }
+    assert sum(map(len, chunks)) == LISTED_FILES
+    return {"listing: seconds per file": seconds / LISTED_FILES}
+
+
+def _names(folder: Path, count: int) -> Iterator[Path]:
+    """Yield names of files, in folders of 1,000, which are created."""
+    for index in range(count):
+        path = folder / f"{index // 1000:05}" / f"image-{index:09}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+
+
+def _remember(folder: Path) -> dict[str, float]:
+    """Return how much the peak memory of ``convert`` grows with a file."""
+    few = _peak(folder / "few", FEW_FILES)
+    many = _peak(folder / "many", MANY_FILES)
+    return {"names: bytes per file": (many - few) / (MANY_FILES - FEW_FILES)}
+
+
+def _peak(folder: Path, count: int) -> int:
+    """Return the peak memory of the command for links to a tiny image, in bytes."""
+    tiny = folder.with_suffix(".png")
+    Image.new("L", (8, 8)).save(tiny)
+    for path in _names(folder, count):
+        os.link(tiny, path)
+    argv = ["convert", str(folder), f"{folder}-out", *OPTIONS]
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, sys.executable, "-m", "graypipe", *argv],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return int(done.stdout) * 1024  # Linux reports KiB
 
 
 def _convert(folder: Path, suffix: str) -> dict[str, float]:
