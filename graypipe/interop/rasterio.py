@@ -12,6 +12,8 @@ from typing import Any
 from ..bands import number_bands, parse_bands
 from ..engine import limits, supported_dtype
 from ..errors import ChannelError, RangeError
+from ..sensor import sensor
+from ..sensor import source_keywords as sensor_keywords
 from ..validation import (
     as_pair,
     is_ordered_iterable,
@@ -66,6 +68,8 @@ def source_keywords(
             f"expected a raster opened by rasterio.open, got a {type(dataset).__name__}"
         )
     numbers = _band_numbers(indexes, len(dataset.descriptions))
+    if declared.get("sensor") is not None:
+        declared = _with_sensor(dataset, numbers, physical, declared)
     # DatasetReader.read() returns (bands, rows, columns), and (rows, columns) if it is
     # given one number.
     reads_one_number = indexes is not None and not is_ordered_iterable(indexes)
@@ -125,6 +129,40 @@ def _pick(values: Sequence[Any], numbers: Sequence[int]) -> tuple[Any, ...]:
     return tuple(values[number - 1] for number in numbers)
 
 
+def _with_sensor(
+    dataset: Any, numbers: tuple[int, ...], physical: Any, declared: dict[str, Any]
+) -> dict[str, Any]:
+    """Return keywords with the bands, the range and the nodata of their sensor.
+
+    The descriptions in the raster may be any names of the bands. Without descriptions,
+    a raster with as many bands as the sensor has those of the sensor.
+    """
+    given = dict(declared)
+    facts = sensor(given.pop("sensor"))
+    bands = given.pop("bands", None)
+    descriptions = tuple(
+        facts._find(name) or name for name in _pick(dataset.descriptions, numbers)
+    )
+    if bands is None and any(descriptions):
+        bands = _names_from_file(descriptions, numbers, len(dataset.descriptions))
+    elif bands is None and len(dataset.descriptions) == len(facts.bands):
+        bands = _pick(facts.bands, numbers)
+    elif bands is None:
+        raise ChannelError(
+            f"the raster has {len(dataset.descriptions)} bands without descriptions, "
+            f"but the sensor {facts.name!r} has {len(facts.bands)}: name the bands "
+            "that are read, in their order, such as bands=('red', 'green', 'blue')"
+        )
+    keywords = sensor_keywords(facts.name, bands, given)
+    _check_order(keywords["bands"], descriptions)
+    has_nodata = set(_pick(dataset.nodatavals, numbers)) != {None}
+    if has_nodata and "nodata" not in given:
+        keywords.pop("nodata", None)
+    if physical is not None and "range" not in given:
+        keywords.pop("range", None)
+    return keywords
+
+
 def _source_bands(
     dataset: Any, numbers: tuple[int, ...], declared: Any
 ) -> tuple[str, ...]:
@@ -147,13 +185,18 @@ def _source_bands(
             f"the raster has {len(descriptions)} bands, but bands= names {len(names)}: "
             "name each band, in the order of the raster"
         )
-    # The same names in another order would silently swap bands.
+    _check_order(names, descriptions)
+    return names
+
+
+def _check_order(names: tuple[str, ...], descriptions: tuple[Any, ...]) -> None:
+    """Raise ChannelError if the names are those of the raster in another order."""
+    # They would silently swap bands.
     if set(names) == set(descriptions) and names != descriptions:
         raise ChannelError(
             f"the raster has the bands {descriptions} in this order, but bands= is "
             f"{names}: omit bands=, and let the plan reorder the bands"
         )
-    return names
 
 
 def _names_from_file(

@@ -1,5 +1,7 @@
 """Files read with sensor=: the names in the file decide which band is which."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rasterio
@@ -73,6 +75,43 @@ def test_the_nodata_value_of_the_file_and_keywords_take_precedence(tmp_path):
     assert gp.read(path, sensor=S2, range=(0, 10000))[1].range == (0, 10000)
     plain = save(tmp_path / "b.tif", ("red",))
     assert gp.read(plain, sensor=S2)[1].nodata == 0
+
+
+def described(path, **keywords):
+    """Return the source of all bands of a raster."""
+    with rasterio.open(path) as raster:
+        return gp.Source.from_rasterio(raster, sensor=S2, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (("B8", "red", "SWIR_1"), {}),
+        (("red", "green"), {"nodata": 65535}),
+        ([*gp.sensor(S2).bands[::-1]], {}),
+        ([""] * 12, {}),
+    ],
+)
+def test_rasters_have_the_source_that_read_returns(tmp_path, names, options):
+    path = save(tmp_path / "a.tif", names, **options)
+    _, source = gp.read(path, sensor=S2)
+    assert described(path) == replace(source, layout="CHW")
+
+
+def test_rasters_with_a_sensor_take_other_keywords(tmp_path):
+    unnamed = save(tmp_path / "a.tif", ("", ""))
+    source = described(unnamed, bands=("red", "B8"), range=(0, 1), nodata=7)
+    assert source.bands == ("B04", "B08")
+    assert (source.range, source.nodata) == ((0, 1), 7)
+    assert described(unnamed, bands="RG", physical=(0, 5000)).range == (0, 5000)
+    with pytest.raises(gp.ChannelError, match="bands=\\('red', 'green', 'blue'\\)"):
+        described(unnamed)
+    named = save(tmp_path / "b.tif", ("blue", "green"))
+    with pytest.raises(gp.ChannelError, match="omit bands="):
+        described(named, bands=("B03", "B02"))
+    with rasterio.open(save(tmp_path / "c.tif", [""] * 12)) as raster:
+        source = gp.Source.from_rasterio(raster, sensor=S2, indexes=(4, 3))
+    assert source.bands == ("B04", "B03")
 
 
 def test_other_bands_than_those_of_the_sensor_are_refused(tmp_path):
