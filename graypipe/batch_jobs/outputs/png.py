@@ -47,7 +47,7 @@ class Png(ImageFiles):
         file.write(encode_png(sample.array))
 
 
-def encode_png(array: NDArray[Any]) -> bytes:
+def encode_png(array: NDArray[Any]) -> bytes | bytearray:
     """Return a PNG file.
 
     Parameters
@@ -59,5 +59,5 @@ def encode_png(array: NDArray[Any]) -> bytes:
     # into four bytes a pixel.
     with require_extra("io", "imagecodecs"):
         import imagecodecs
-    content: bytes = imagecodecs.png_encode(array, level=COMPRESSION_LEVEL)
+    content: bytes | bytearray = imagecodecs.png_encode(array, level=COMPRESSION_LEVEL)
     return content
