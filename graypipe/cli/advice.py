@@ -185,8 +185,8 @@ def likely_sensors(
     Returns
     -------
     list of str
-        The names of at most four sensors: those whose official names are those of the
-        bands come first. Empty if none fits.
+        The names of at most four sensors. First come those with exactly these bands,
+        then those whose official names are those of the bands. Empty if none fits.
     """
     candidates = [sensor(name) for name in sensors()]
     fitting = [
@@ -198,7 +198,12 @@ def likely_sensors(
         fitting = [facts for facts in fitting if len(facts.bands) == len(bands)]
     if values is not None:
         fitting = _with_fitting_values(fitting, values)
-    fitting.sort(key=lambda facts: not set(bands) <= set(facts.bands))
+    fitting.sort(
+        key=lambda facts: (
+            set(bands) != set(facts.bands),
+            not set(bands) <= set(facts.bands),
+        )
+    )
     return [facts.name for facts in fitting[:MAX_SENSORS]]
 
 
@@ -261,7 +266,7 @@ def sensor_options(names: Sequence[str], bands: tuple[str, ...]) -> Iterator[str
 
 def _sensor_source(name: str, bands: tuple[str, ...]) -> str:
     """Return the source of images of a sensor, as ``--source`` takes it."""
-    if bands == number_bands(range(1, len(bands) + 1)):
+    if bands in (sensor(name).bands, number_bands(range(1, len(bands) + 1))):
         return name
     return f"{name}:bands={','.join(bands)}"
 

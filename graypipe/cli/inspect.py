@@ -387,6 +387,7 @@ class Summary:
             return ""
         words = _repeated_words(options.words)
         if not _converts(options):
+            self._recognise_sensor()
             declared = options.source or []
             if options.select:
                 declared = [Source(options.select)]
@@ -398,6 +399,14 @@ class Summary:
         if options.to is None:
             words += ["--to", DEFAULT_FORMAT]
         return f"graypipe convert {shlex.join(words)} {EXAMPLE_OUTPUT}"
+
+    def _recognise_sensor(self) -> None:
+        """Take images for those of the sensor with whose statistics they agree."""
+        if self.statistics is None:
+            return
+        for (bands, dtype), kind in self.image_kinds.items():
+            if self.statistics.fits(bands, dtype):
+                kind.sensor = self.statistics.facts.name
 
     def _bit_depth_notes(self) -> Iterator[str]:
         """Yield advice on the bit depth of all uint16 images together."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from .. import BandStats, Source, layouts
-from ..errors import GraypipeError
+from ..errors import ChannelError, GraypipeError
 from ..sensor import Sensor
 from ..sensor import sensor as sensor_facts
 from ..stats.sensor_check import official_names, published_statistics
@@ -97,6 +97,17 @@ class SensorStatistics:
         return [
             name for name in siblings if sensor_facts(name).bands != self.facts.bands
         ]
+
+    def fits(self, bands: tuple[str, ...], dtype: str) -> bool:
+        """Return whether images of this kind were compared, and are plausible."""
+        try:
+            names = official_names(bands, self.facts)
+        except ChannelError:
+            return False
+        if (dtype, *names) not in self._groups:
+            return False
+        _, stats = self._groups[(dtype, *names)]
+        return stats.count > 0 and not stats.check(self.facts.name)
 
     def notes(self) -> list[str]:
         """Return what is suspicious about all files together."""

@@ -678,6 +678,24 @@ def test_sentinel_2_is_recognised(tmp_path, inspect_json, names, offset, expecte
         assert main(argv) == 0, option
 
 
+@pytest.mark.parametrize("option", [(), ("--sensor", "sentinel-2-l2a")])
+def test_next_command_names_the_sensor_with_these_bands(tmp_path, capsys, option):
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    image = sentinel_2(L2A) + 1000
+    path = save(tmp_path / "a.tif", image, **options, **descriptions(L2A))
+    assert main(["inspect", str(path), *option]) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert " --source sentinel-2-l2a --via R=B04,G=B03,B=B02 " in command
+    assert main(command.split()[2:]) == 0
+
+
+def test_next_command_does_not_name_an_implausible_sensor(tmp_path, capsys):
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    path = save(tmp_path / "a.tif", sentinel_2(L2A), **options, **descriptions(L2A))
+    assert main(["inspect", str(path), "--sensor", "sentinel-2-l2a"]) == 0
+    assert "--source sentinel-2" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("array", "names"),
     [
