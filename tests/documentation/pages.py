@@ -31,7 +31,7 @@ FRAMEWORK_PAGES = [
 RECIPES = "docs/recipes.md"
 
 # By tests/recipes/yolo.py, in an environment with Ultralytics: see `.ci/run`.
-YOLO_PAGES = ["docs/yolo.md"]
+YOLO_PAGES = ["docs/yolo.md", "docs/tutorials/thermal-yolo.md"]
 
 # By test_tutorials.py, with every extra installed.
 TUTORIALS = [

@@ -4,11 +4,11 @@ import torchvision  # noqa: F401  # before TensorFlow, or the process aborts
 
 # isort: split
 import pytest
-from documentation.code_blocks import blocks_of, run_blocks
 from documentation.pages import TUTORIALS
+from documentation.tutorials import run_tutorial
 
 
 @pytest.mark.parametrize("page", TUTORIALS)
-def test_tutorial_runs_in_an_empty_folder(page, tmp_path, monkeypatch):
+def test_tutorial_runs_in_an_empty_folder(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run_blocks(blocks_of(page), {"__name__": "__main__"})
+    run_tutorial(page, capsys)

@@ -1,7 +1,8 @@
-"""Runs docs/yolo.md with Ultralytics, which is AGPL and replaces functions of OpenCV, Pillow and torch.
+"""Runs docs/yolo.md and docs/tutorials/thermal-yolo.md with Ultralytics.
 
-No extra depends on it, so pytest does not collect this file: `.ci/run` passes it by name, in an environment with
-`pip install ultralytics-opencv-headless`.
+Ultralytics is AGPL, and replaces functions of OpenCV, Pillow and torch. No extra
+depends on it, so pytest does not collect this file: `.ci/run` passes it by name, in an
+environment with `pip install ultralytics-opencv-headless`.
 """
 
 # ruff: noqa: E402  # Ultralytics reads these variables when it is imported
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from documentation.code_blocks import blocks_of, run_blocks
+from documentation.tutorials import run_tutorial
 from PIL import Image
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
@@ -204,3 +206,9 @@ def test_ultralytics_does_not_read_all_interleaved_bands(page, tmp_path):
         write_tiff(file, pages, tuple("RGBY"))
     read = imread(path, cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(read, pages[..., :1])
+
+
+def test_the_tutorial_finds_people_in_thermal_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run_tutorial("docs/tutorials/thermal-yolo.md", capsys)
+    assert names["model"].model.model[0].conv.in_channels == 1
