@@ -89,26 +89,25 @@ def test_the_site_was_built():
     assert {".", "coming-from", "sensors", "benchmark-tables"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("viewport", VIEWPORTS)
 @pytest.mark.parametrize("name", PAGES)
-def test_page_fits_and_loads_nothing_from_elsewhere(browser, address, name, viewport):
-    page = browser.new_page(viewport=VIEWPORTS[viewport])
+def test_page_fits_and_loads_nothing_from_elsewhere(browser, address, name):
+    page = browser.new_page()
     messages, requests = [], []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(f"{address}{name}/", wait_until="networkidle")
+    for viewport, size in VIEWPORTS.items():
+        page.set_viewport_size(size)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width == size["width"], viewport
+        assert page.evaluate(CUT_OFF) == [], viewport
+        assert page.evaluate(BROKEN_IMAGES) == [], viewport
+        if "SCREENSHOTS" in os.environ:
+            file = f"{name.replace('/', '-').replace('.', 'start')}-{viewport}.png"
+            page.screenshot(path=Path(os.environ["SCREENSHOTS"], file), full_page=True)
     assert messages == []
     assert [url for url in requests if not url.startswith((address, "data:"))] == []
-    assert (
-        page.evaluate("document.documentElement.scrollWidth")
-        == page.viewport_size["width"]
-    )
-    assert page.evaluate(CUT_OFF) == []
-    assert page.evaluate(BROKEN_IMAGES) == []
-    if "SCREENSHOTS" in os.environ:
-        file = f"{name.replace('/', '-').replace('.', 'start')}-{viewport}.png"
-        page.screenshot(path=Path(os.environ["SCREENSHOTS"], file), full_page=True)
     page.close()
 
 
