@@ -142,12 +142,15 @@ def _known_bands(
     for output in outputs:
         matches = [band for band in inputs if official[band] == official[output]]
         if not matches:
-            advice = "with sensor=, aliases are known, such as 'red' and 'R' for 'B04'"
+            advice = (
+                "of= names the bands of the layer in order, as the images name them; "
+                "with sensor=, aliases are known, such as 'red' and 'R' for 'B04'"
+            )
             if facts is not None:
                 advice = "to drop a band, fold a map of gp.mix instead"
             raise ChannelError(
                 f"the layer reads {format_bands(outputs)}, but {output!r} is not one "
-                f"of the bands {format_bands(inputs)}: name it; {advice}"
+                f"of the bands {format_bands(inputs)}: {advice}"
             )
         if len(matches) > 1:
             raise ChannelError(
