@@ -120,7 +120,8 @@ class Target:
         Raises
         ------
         ChannelError
-            If ``cfg`` has no statistics, or contradicts itself.
+            If ``cfg`` has no statistics, contradicts itself, or is a model made
+            with ``in_chans=`` for another number of bands.
 
         Examples
         --------

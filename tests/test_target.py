@@ -129,6 +129,15 @@ def test_integer_targets_round_half_to_even_and_saturate(dtype):
     np.testing.assert_array_equal(plan(x), expected)
 
 
+def test_timm_models_of_other_bands_than_their_statistics_are_refused():
+    statistics = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    four_bands = SimpleNamespace(in_chans=4, pretrained_cfg=statistics)
+    with pytest.raises(gp.ChannelError, match=r"in_chans=4.* of 3 bands"):
+        gp.Target.from_timm(four_bands)
+    three_bands = SimpleNamespace(in_chans=3, pretrained_cfg=statistics)
+    assert gp.Target.from_timm(three_bands).bands == ("R", "G", "B")
+
+
 def test_timm_configurations_are_read_as_mappings_or_objects():
     cfg = {
         "mean": (0.5, 0.4, 0.3),

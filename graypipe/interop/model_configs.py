@@ -155,10 +155,13 @@ def timm_keywords(cfg: Any) -> Keywords:
             f"pass timm.create_model({cfg[:40]!r}), or "
             f"timm.get_pretrained_cfg({cfg[:40]!r})"
         )
+    model_bands = _get(cfg, "in_chans")
     cfg = _get(cfg, "pretrained_cfg", cfg)
     _check_normalize_transform(cfg)
     mean = _statistic(cfg, "mean", "cfg")
     std = _statistic(cfg, "std", "cfg")
+    if model_bands is not None and is_ordered_iterable(mean):
+        _check_model_bands(model_bands, len(mean))
     size = _get(cfg, "input_size")
     if size is not None and is_ordered_iterable(mean) and len(mean) != size[0]:
         raise ChannelError(
@@ -186,6 +189,16 @@ def timm_keywords(cfg: Any) -> Keywords:
             "gp.Target(bands, range=..., mean=..., std=...)"
         )
     return {**keywords, "range": limits}
+
+
+def _check_model_bands(model_bands: Any, count: int) -> None:
+    """Raise ChannelError for a timm model made for other bands than its statistics."""
+    if model_bands != count:
+        raise ChannelError(
+            f"the model was made with in_chans={model_bands}, but its configuration "
+            f"has mean and std of {count} bands: state them for the bands that it "
+            "reads, gp.Target(bands, mean=..., std=...)"
+        )
 
 
 def _check_normalize_transform(transform: Any) -> None:
