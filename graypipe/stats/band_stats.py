@@ -452,12 +452,14 @@ class BandStats:
         """Return the mean and the standard deviation of the unit intensities.
 
         A plan from the source to ``gp.Target(bands, mean=mean, std=std)`` gives the
-        images of this data set mean 0 and standard deviation 1 in each band.
+        images of this data set mean 0 and standard deviation 1 in each band. For a
+        target with range (0, 255), multiply the mean by 255, and the std too for a
+        standard deviation of 1.
 
         Returns
         -------
         mean, std : tuple of float
-            One number per band, for a target with range (0, 1).
+            One number per band, for a target with range (0, 1): 0 is black, 1 is white.
 
         Raises
         ------

@@ -264,6 +264,7 @@ def test_transformers(folder, rng, monkeypatch):
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy"  # Keras 3.15
 )
+@pytest.mark.filterwarnings("ignore:This model usually expects 1 or 3 input channels")
 def test_weights(folder, rng):
     run(
         "docs/weights.md",

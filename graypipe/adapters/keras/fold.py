@@ -192,8 +192,9 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
     ------
     ChannelError
         If the plans have different sources; if a model does not have exactly one
-        layer that reads the image; or if the models have different image sizes or
-        output shapes.
+        layer that reads the image; if ``plan`` does not produce the bands that
+        ``model`` reads, as after `fold_into` with ``new``; or if the models have
+        different image sizes or output shapes.
 
     See Also
     --------
@@ -217,6 +218,7 @@ def compare(model: Model, plan: Plan, folded: Model, folded_plan: Plan) -> Compa
     """
     stem = find_stem(model)
     folded_stem = find_stem(folded)
+    _check_comparable(model, stem, plan)
     size = _image_size(model, stem)
     folded_size = _image_size(folded, folded_stem)
     if folded_size != size:
@@ -316,6 +318,18 @@ def _plain_convolution(layer: Layer, **changes: Any) -> Layer:
     config["groups"] = 1
     config.update(changes)
     return PLAIN_CONVOLUTIONS[len(layer.kernel_size)].from_config(config)
+
+
+def _check_comparable(model: Model, stem: Stem, plan: Plan) -> None:
+    """Raise ChannelError unless ``plan`` produces as many bands as ``model`` reads."""
+    band_axis = 1 if stem.layer.data_format == "channels_first" else -1
+    count = model.inputs[0].shape[band_axis]
+    if len(plan.target.bands) != count:
+        raise ChannelError(
+            f"expected a plan that produces the {count} bands that the model reads, "
+            f"got {len(plan.target.bands)}: a model that fold_into extended to new "
+            "bands cannot be compared with the original one"
+        )
 
 
 def _image_size(model: Model, stem: Stem) -> tuple[int, ...]:

@@ -324,6 +324,14 @@ def test_compare_detects_a_wrong_weight_and_a_wrong_plan():
         )
 
 
+def test_a_model_with_new_bands_cannot_be_compared():
+    bands = ("R", "G", "B", "nir")
+    plan = gp.plan(gp.Source(bands, range=(0, 255)), gp.Target(bands, "HWC"))
+    model = small()
+    with pytest.raises(gp.ChannelError, match="got 4: a model that fold_into"):
+        compare(model, plan, *fold_into(model, plan, new="zero"))
+
+
 def test_a_zero_padding_layer_counts_as_padding():
     padding = keras.layers.ZeroPadding2D(((2, 1), (3, 0)), name="pad")
     model = small(padding, padding="valid", strides=(2, 2))
