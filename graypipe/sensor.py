@@ -1,8 +1,10 @@
 """Sensors: band names, aliases and stored values of common products."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from .bands import format_bands, parse_bands
@@ -13,6 +15,9 @@ from .validation import is_sequence_of_pairs
 
 # (black, white) in stored values
 Pair = tuple[float, float]
+
+# Most words of a name in a description, as in "red edge 1" and "lwir_high_gain".
+MAX_WORDS = 3
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,31 @@ class Sensor:
             return name
         return self._bands_by_name.get(plain_name(name))
 
+    def _find_all(self, description: object) -> tuple[str, ...]:
+        """Return the official names of the bands that a description mentions.
+
+        "B02, reflectance" and "Sentinel-2 B02 (blue)" mention only B02.
+        """
+        if not isinstance(description, str):
+            return ()
+        whole = self._find(description)
+        if whole is not None:
+            return (whole,)
+        words = _words(description)
+        found = []
+        start = 0
+        while start < len(words):
+            # The longest name counts: "nir narrow" does not mention "nir".
+            for end in range(min(start + MAX_WORDS, len(words)), start, -1):
+                band = self._find(_join(words[start:end]))
+                if band is not None:
+                    found.append(band)
+                    start = end
+                    break
+            else:
+                start += 1
+        return tuple(dict.fromkeys(found))
+
     @cached_property
     def _bands_by_name(self) -> dict[str, str]:
         """The official name of the band of each plain name."""
@@ -118,6 +148,92 @@ class Sensor:
         if not aliases or band.islower():  # "red" needs no other name
             return band
         return aliases[0]
+
+
+def _words(description: str) -> list[str]:
+    """Return the words of a description: everything between other characters."""
+    # Otherwise "red edge" and "infra-red" mention red.
+    text = re.sub(r"(?i)(red)[\W_]+(?=edge)|(infra)[\W_]+(?=red)", r"\1\2", description)
+    return re.findall(r"[^\W_]+", text)
+
+
+def _join(words: Sequence[str]) -> str | None:
+    """Return words as one name, or None if this joins two numbers."""
+    # "B1 0.443 um" does not mention B10.
+    for first, second in pairwise(words):
+        if first[-1].isdigit() and second[0].isdigit():
+            return None
+    return " ".join(words)
+
+
+def describe_bands(
+    facts: Sensor, descriptions: Sequence[object]
+) -> tuple[str | None, ...]:
+    """Return the band of a sensor that each description mentions.
+
+    Returns
+    -------
+    tuple of str or None
+        Official names. None for a description that mentions no band or several, or the
+        same one as another description.
+    """
+    found = [facts._find_all(description) for description in descriptions]
+    names: list[str | None] = []
+    for bands in found:
+        is_distinct = len(bands) == 1 and found.count(bands) == 1
+        names.append(bands[0] if is_distinct else None)
+    return tuple(names)
+
+
+def bands_from_descriptions(
+    facts: Sensor,
+    descriptions: Sequence[object],
+    indices: Sequence[int] | None = None,
+) -> tuple[str, ...] | None:
+    """Return the bands of a file whose descriptions mention those of a sensor.
+
+    Parameters
+    ----------
+    facts : Sensor
+    descriptions : sequence
+        The description of each band of the file; empty or None if it has none.
+    indices : sequence of int, optional
+        The bands that are read; all if None.
+
+    Returns
+    -------
+    tuple of str or None
+        Official names, in stored order; None if no description mentions a band.
+
+    Raises
+    ------
+    ChannelError
+        If only some descriptions mention a band, if one mentions several, or if two
+        mention the same.
+    """
+    if not any(map(facts._find_all, descriptions)):
+        return None
+    if indices is None:
+        indices = range(len(descriptions))
+    chosen = [descriptions[index] for index in indices]
+    names = describe_bands(facts, chosen)
+    bands = tuple(name for name in names if name is not None)
+    if len(bands) == len(names):
+        return bands
+    position = names.index(None)
+    mentioned = facts._find_all(chosen[position])
+    problem = f"mentions no band of the sensor {facts.name!r}, but others do"
+    if len(mentioned) > 1:
+        problem = f"mentions several bands of {facts.name!r}: {', '.join(mentioned)}"
+    elif mentioned:
+        problem = f"mentions {mentioned[0]} of {facts.name!r}, as another one does"
+    text = describe_value(chosen[position] or "")
+    line = ", ".join(repr(name or "?") for name in names)
+    raise ChannelError(
+        f"the description {text} of band {indices[position] + 1} {problem}: name all "
+        f"bands in stored order, bands=({line}), or omit sensor= if some are not from "
+        "this sensor, and choose among them with select= of gp.read"
+    )
 
 
 def sensor(name: str) -> Sensor:

@@ -208,8 +208,8 @@ class Source:
             Fields of `Source` that take precedence over the file, such as
             ``range=(1000, 11000)`` in stored values, or ``bands="RGB"``.
             ``sensor="sentinel-2-l2a"`` stands for the range and nodata of a `sensor`;
-            descriptions may then be any names of its bands, and a raster without
-            descriptions has the bands of the sensor.
+            descriptions may then contain any names of its bands, and a raster whose
+            descriptions contain none has the bands of the sensor.
 
         Returns
         -------

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..bands import number_bands
 from ..channel_map import default_map
 from ..errors import ReadError
-from ..sensor import Sensor, sensor, sensors
+from ..sensor import Sensor, describe_bands, sensor, sensors
 from ..source import Source
 from ..target import preset
 from .source_syntax import BAND_NAME, parse_source, via_entries
@@ -266,9 +266,12 @@ def sensor_options(names: Sequence[str], bands: tuple[str, ...]) -> Iterator[str
 
 def _sensor_source(name: str, bands: tuple[str, ...]) -> str:
     """Return the source of images of a sensor, as ``--source`` takes it."""
-    if bands in (sensor(name).bands, number_bands(range(1, len(bands) + 1))):
+    facts = sensor(name)
+    described = describe_bands(facts, bands)
+    names = tuple(known or band for known, band in zip(described, bands, strict=True))
+    if names in (facts.bands, number_bands(range(1, len(bands) + 1))):
         return name
-    return f"{name}:bands={','.join(bands)}"
+    return f"{name}:bands={','.join(names)}"
 
 
 def next_command(

@@ -12,7 +12,7 @@ from typing import Any
 from ..bands import number_bands, parse_bands
 from ..engine import limits, supported_dtype
 from ..errors import ChannelError, RangeError
-from ..sensor import sensor
+from ..sensor import bands_from_descriptions, describe_bands, sensor
 from ..sensor import source_keywords as sensor_keywords
 from ..validation import (
     as_pair,
@@ -134,27 +134,28 @@ def _with_sensor(
 ) -> dict[str, Any]:
     """Return keywords with the bands, the range and the nodata of their sensor.
 
-    The descriptions in the raster may be any names of the bands. Without descriptions,
-    a raster with as many bands as the sensor has those of the sensor.
+    The descriptions in the raster may contain any names of the bands. If none does, a
+    raster with as many bands as the sensor has those of the sensor.
     """
     given = dict(declared)
     facts = sensor(given.pop("sensor"))
     bands = given.pop("bands", None)
-    descriptions = tuple(
-        facts._find(name) or name for name in _pick(dataset.descriptions, numbers)
-    )
-    if bands is None and any(descriptions):
-        bands = _names_from_file(descriptions, numbers, len(dataset.descriptions))
-    elif bands is None and len(dataset.descriptions) == len(facts.bands):
+    if bands is None:
+        indices = [number - 1 for number in numbers]
+        bands = bands_from_descriptions(facts, dataset.descriptions, indices)
+    if bands is None and len(dataset.descriptions) == len(facts.bands):
         bands = _pick(facts.bands, numbers)
     elif bands is None:
         raise ChannelError(
-            f"the raster has {len(dataset.descriptions)} bands without descriptions, "
-            f"but the sensor {facts.name!r} has {len(facts.bands)}: name the bands "
+            f"the raster has {len(dataset.descriptions)} bands whose descriptions name "
+            f"none of {facts.name!r}, which has {len(facts.bands)}: name the bands "
             "that are read, in their order, such as bands=('red', 'green', 'blue')"
         )
     keywords = sensor_keywords(facts.name, bands, given)
-    _check_order(keywords["bands"], descriptions)
+    descriptions = _pick(dataset.descriptions, numbers)
+    official = describe_bands(facts, descriptions)
+    pairs = zip(official, descriptions, strict=True)
+    _check_order(keywords["bands"], tuple(known or text for known, text in pairs))
     has_nodata = set(_pick(dataset.nodatavals, numbers)) != {None}
     if has_nodata and "nodata" not in given:
         keywords.pop("nodata", None)

@@ -80,6 +80,9 @@ class DecodedImage:
     selected : bool
         Whether the image holds only the bands of `Request.select`, in this order. Then
         ``bands`` still names all bands of the file.
+    descriptions : sequence of str or None
+        What a TIFF file says about each band, also if some texts are empty or equal, so
+        that they are not names.
     """
 
     image: NDArray[Any]
@@ -91,6 +94,7 @@ class DecodedImage:
     orientation: int | None = 1
     source_keywords: Mapping[str, Any] = field(default_factory=dict)
     selected: bool = False
+    descriptions: Sequence[str] | None = None
 
     @property
     def black_and_white(self) -> tuple[float, float]:

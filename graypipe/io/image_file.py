@@ -30,6 +30,7 @@ from .source_check import (
     check_not_divided,
     select_bands,
     select_keywords,
+    with_official_names,
 )
 
 # First bytes of a file -> module of this package that decodes it. A module is imported
@@ -112,7 +113,8 @@ def read(
         ``bands=("B04", "B03", "B02")``. They supplement the metadata of the file and
         must not contradict them. ``sensor="sentinel-2-l2a"`` stands for the range and
         nodata of a `graypipe.sensor`, as for `Source.from_sensor`; the bands are those
-        that the file names, or all bands of the sensor. For a DICOM file also
+        that the file names or describes, by any of their names, or all bands of the
+        sensor. For a DICOM file also
         ``window``, as for `Source.from_dicom`.
 
     Returns
@@ -264,8 +266,11 @@ def _read(
     # Outside the block above, which turns every error into a ReadError: errors about
     # keywords keep their class.
     try:
-        if keywords.get("sensor") is not None and not is_declared:
-            decoded, keywords = apply_sensor(decoded, keywords)
+        if keywords.get("sensor") is not None:
+            if is_declared:
+                decoded = with_official_names(decoded, sensor(keywords["sensor"]))
+            else:
+                decoded, keywords = apply_sensor(decoded, keywords)
         if decoded.selected:
             decoded, keywords = select_keywords(decoded, keywords, request.select)
         if is_declared and decoded.layout is not None:

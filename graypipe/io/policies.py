@@ -44,7 +44,14 @@ def alpha_as_band(decoded: DecodedImage, bands: Any) -> DecodedImage:
     before, after = np.split(image, [sample], band_axis)
     parts = [before, np.expand_dims(alpha, band_axis), after]
     image = np.concatenate(parts, band_axis)
-    return replace(decoded, image=image, layout=layout, bands=names, alpha=None)
+    return replace(
+        decoded,
+        image=image,
+        layout=layout,
+        bands=names,
+        alpha=None,
+        descriptions=None,
+    )
 
 
 def resolve_alpha(decoded: DecodedImage, policy: str) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """Build the `Source` of an image from its file and the keywords of the caller."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from .. import layouts
 from ..bands import format_bands, number_bands, parse_bands
 from ..errors import ChannelError, RangeError, ReadError
-from ..sensor import sensor, source_keywords
+from ..sensor import (
+    Sensor,
+    bands_from_descriptions,
+    describe_bands,
+    sensor,
+    source_keywords,
+)
 from ..source import Source
 from ..validation import (
     check_nodata_count,
@@ -175,8 +181,8 @@ def apply_sensor(
     Returns
     -------
     decoded : DecodedImage
-        With official names for the bands that the file names, so that an order that
-        differs from the declared one is noticed.
+        With official names for the bands that the file names, as from
+        `with_official_names`.
     keywords : dict
         With the bands of the file if it names bands of the sensor, and otherwise those
         of the sensor. The nodata value of the file takes precedence.
@@ -185,19 +191,61 @@ def apply_sensor(
     ------
     ChannelError
         If the sensor or a declared band is unknown.
+    ReadError
+        If no bands are declared, and the file describes some as bands of the sensor,
+        but not all, or two as the same.
     """
     given = dict(keywords)
     facts = sensor(given.pop("sensor"))
     bands = given.pop("bands", None)
-    if decoded.bands is not None:
-        stored = tuple(facts._find(band) or band for band in parse_bands(decoded.bands))
-        decoded = replace(decoded, bands=stored)
-        if bands is None and set(stored) <= set(facts.bands):
-            bands = stored
+    if bands is None:
+        try:
+            bands = bands_from_descriptions(facts, _descriptions(decoded, facts))
+        except ChannelError as error:
+            raise ReadError(str(error)) from None
+    decoded = with_official_names(decoded, facts)
     declared = source_keywords(facts.name, bands, given)
     if "nodata" in decoded.source_keywords and "nodata" not in given:
         declared.pop("nodata", None)
     return decoded, declared
+
+
+def with_official_names(decoded: DecodedImage, facts: Sensor) -> DecodedImage:
+    """Return an image whose bands have the official names of a sensor.
+
+    So an order that differs from the declared one is noticed.
+
+    Parameters
+    ----------
+    decoded : DecodedImage
+    facts : Sensor
+
+    Returns
+    -------
+    DecodedImage
+        With the official names of the bands that the file describes as those of the
+        sensor. Others keep their names, or are numbered if they have none.
+    """
+    official = describe_bands(facts, _descriptions(decoded, facts))
+    if not any(official):
+        return decoded
+    names = number_bands(range(1, len(official) + 1))
+    if decoded.bands is not None:
+        names = parse_bands(decoded.bands)
+    pairs = zip(official, names, strict=True)
+    return replace(decoded, bands=tuple(known or name for known, name in pairs))
+
+
+def _descriptions(decoded: DecodedImage, facts: Sensor) -> Sequence[str]:
+    """Return the texts of a file that may mention the bands of a sensor."""
+    names: Sequence[str] = ()
+    if decoded.bands is not None:
+        names = parse_bands(decoded.bands)
+    texts = decoded.descriptions
+    # The names may be the colours of an RGB image with empty descriptions.
+    if texts is None or not any(map(facts._find_all, texts)):
+        return names
+    return texts
 
 
 def select_bands(

@@ -337,6 +337,9 @@ def _describe_samples(
     band_count = 1
     if "C" in layout:
         band_count = image.shape[layout.index("C")]
+    descriptions = None
+    if names is not None and len(names) == band_count:
+        descriptions = names
     return DecodedImage(
         image.astype(image.dtype.newbyteorder("="), copy=False),
         layout,
@@ -347,6 +350,7 @@ def _describe_samples(
         ),
         alpha_sample=alpha_sample,
         source_keywords=source_keywords(page, image.dtype),
+        descriptions=descriptions,
     )
 
 

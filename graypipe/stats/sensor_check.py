@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..bands import number_bands
 from ..errors import ChannelError
-from ..sensor import Sensor, sensor, sensors
+from ..sensor import Sensor, describe_bands, sensor, sensors
 from ..target import preset
 
 Floats = NDArray[np.float64]
@@ -106,6 +106,10 @@ def official_names(bands: tuple[str, ...], facts: Sensor) -> tuple[str, ...]:
     """
     if bands == number_bands(range(1, len(facts.bands) + 1)):
         return facts.bands
+    described = describe_bands(facts, bands)
+    names = tuple(name for name in described if name is not None)
+    if len(names) == len(bands):
+        return names
     names = tuple(facts.band(band) for band in bands)
     if len(set(names)) < len(names):
         raise ChannelError(f"two of the bands are the same band of {facts.name!r}")

@@ -131,3 +131,91 @@ def test_read_bands_names_its_files_officially(tmp_path):
     assert source.bands == ("B04", "B08")
     assert source.range == (1000, 11000)
     assert image.shape == (2, 5, 6)
+
+
+# Sentinel-2 in the order of many exports, with an alias in the place of one name.
+STORED = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
+STORED += ("B01", "B09")
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{}, reflectance", "Sentinel-2 {}", "{} (20m)", "{}_sr", "T32TQM_{}_10m", "x.{}"],
+)
+@pytest.mark.parametrize("interleave", ["band", "pixel"])
+def test_names_in_longer_descriptions_decide_the_order(tmp_path, form, interleave):
+    names = [form.format(band) for band in STORED]
+    path = save(tmp_path / "a.tif", names, interleave=interleave)
+    expected = {band: 1001 + index for index, band in enumerate(STORED)}
+    image, source = gp.read(path, sensor=S2)
+    assert values(image, source) == expected
+    image, source = gp.read(path, sensor=S2, select=("red", "B8A"))
+    assert values(image, source) == {"B04": 1003, "B8A": 1008}
+    with rasterio.open(path) as raster:
+        source = gp.Source.from_rasterio(raster, sensor=S2)
+        assert values(raster.read(), source) == expected
+        some = gp.Source.from_rasterio(raster, sensor=S2, indexes=(4, 1))
+    assert some.bands == ("B08", "B02")
+    with pytest.raises(gp.ReadError, match="stored order"):
+        gp.read(path, sensor=S2, bands=gp.sensor(S2).bands)
+    with pytest.raises(gp.ReadError, match="stored order"):
+        gp.BandStats(gp.Source.from_sensor(S2)).update(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "descriptions", "bands"),
+    [
+        (S2, ("Red edge (B05)", "Infra-red B08"), ("B05", "B08")),
+        (S2, ("NIR narrow, 10 nm", "SWIR 1 (1610 nm)"), ("B8A", "B11")),
+        (S2, ("red edge 1", "B1 0.443 um"), ("B05", "B01")),
+        (S2, ("coastal aerosol (B01)", "SR_B4"), ("B01", "B04")),
+        ("landsat-8-c2-l2", ("LC08_SR_B4", "ST_B10 in K"), ("SR_B4", "ST_B10")),
+        ("landsat-8-c2-l2", ("SR_B5", "B2 reflectance"), ("SR_B5", "SR_B2")),
+        ("landsat-7-c2-l1", ("B6_VCID_2 low", "B7"), ("B6_VCID_2", "B7")),
+    ],
+)
+def test_the_longest_name_in_a_description_counts(tmp_path, name, descriptions, bands):
+    path = save(tmp_path / "a.tif", descriptions)
+    image, source = gp.read(path, sensor=name)
+    assert values(image, source) == dict(zip(bands, (1001, 1002), strict=True))
+
+
+@pytest.mark.parametrize("form", ["Band {}", "reflectance", "", "layer_{}"])
+def test_descriptions_without_names_leave_the_order_of_the_sensor(tmp_path, form):
+    bands = gp.sensor(S2).bands
+    path = save(tmp_path / "a.tif", [form.format(number) for number in range(12)])
+    image, source = gp.read(path, sensor=S2)
+    expected = {band: 1001 + index for index, band in enumerate(bands)}
+    assert values(image, source) == expected
+    with rasterio.open(path) as raster:
+        source = gp.Source.from_rasterio(raster, sensor=S2)
+        assert values(raster.read(), source) == expected
+
+
+@pytest.mark.parametrize(
+    ("third", "problem"),
+    [
+        ("B99_sr", "'B99_sr' of band 3 mentions no band"),
+        ("", "'' of band 3 mentions no band"),
+        ("B04 B05", "'B04 B05' of band 3 mentions several bands"),
+        ("Red edge", "'Red edge' of band 3 mentions no band"),
+    ],
+)
+def test_partly_recognised_descriptions_are_an_error(tmp_path, third, problem):
+    names = [f"{band}_sr" for band in gp.sensor(S2).bands]
+    names[2] = third
+    path = save(tmp_path / "a.tif", names)
+    with pytest.raises(gp.ReadError, match=problem) as caught:
+        gp.read(path, sensor=S2)
+    assert "bands=('B01', 'B02', '?', 'B04'," in str(caught.value)
+    with rasterio.open(path) as raster, pytest.raises(gp.ChannelError, match=problem):
+        gp.Source.from_rasterio(raster, sensor=S2)
+    image, source = gp.read(path, sensor=S2, bands=gp.sensor(S2).bands)
+    assert values(image, source)["B03"] == 1003
+
+
+def test_two_descriptions_of_the_same_band_are_an_error(tmp_path):
+    names = ["B02 (10m)", "B02 (20m)", *gp.sensor(S2).bands[2:]]
+    path = save(tmp_path / "a.tif", names)
+    with pytest.raises(gp.ReadError, match="of band 1 mentions B02"):
+        gp.read(path, sensor=S2)
