@@ -458,7 +458,8 @@ class Source:
                 raise RangeError(
                     f"{dtype} can only represent {low} to {high}, but the source "
                     f"declares a black, white or nodata value of {value:g}: correct "
-                    "range=, bits= or nodata=, or pass the image in its original dtype"
+                    "range=, bits= or nodata=, or pass the image in its original "
+                    "dtype; images of several dtypes need a plan each (gp.Plans)"
                 )
 
     def _image_dtype(self, dtype: DTypeLike | None) -> np.dtype[Any] | None:
