@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib import import_module
+from io import BytesIO
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -377,10 +378,22 @@ def _format_module(file: BinaryIO) -> ModuleType:
     received = "an empty file"
     if start:
         received = f"a file that starts with {start[:MAX_QUOTED_BYTES]!r}"
+    # TensorFlow passes paths as bytes, which `read` takes for the content of a file.
+    if isinstance(file, BytesIO) and _looks_like_path(start):
+        received += ": if these bytes are a path, pass path.decode()"
     raise ReadError(
         "expected a PNG, JPEG, JPEG 2000, JPEG XL, TIFF, DICOM, GIF, BMP, WebP, PBM, "
         f"PGM, PPM, PFM, .npy or .npz file, got {received}"
     )
+
+
+def _looks_like_path(content: bytes) -> bool:
+    """Return whether the content of a file could be a path instead."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return False
+    return text.isprintable() and any(mark in text for mark in "/\\.")
 
 
 @contextmanager

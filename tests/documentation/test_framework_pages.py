@@ -50,7 +50,7 @@ def save_image(path, array, **options):
     Image.fromarray(array).save(path, **options)
 
 
-def save_scene(path, scene):
+def save_scene(path, scene, names=SENTINEL_2):
     """Write a scene of Sentinel-2 as a GeoTIFF whose bands have names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
@@ -59,12 +59,12 @@ def save_scene(path, scene):
         "GTiff",
         width=16,
         height=12,
-        count=13,
+        count=len(names),
         dtype="uint16",
         transform=rasterio.Affine(10, 0, 600000, 0, -10, 5000000),
     ) as file:
         file.write(scene)
-        file.descriptions = SENTINEL_2
+        file.descriptions = names
 
 
 def test_albumentations():
@@ -217,8 +217,14 @@ def test_tensorflow(folder, rng):
     save_image(folder / "scans16" / "b" / "dark.png", ramp // 2)
     x = rng.integers(0, 256, (2, 32, 40, 1)).astype(np.float32)
     normalised = (x / 255 - np.array(MEAN)) / np.array(STD)
+    bands = [name for name in SENTINEL_2 if name != "B10"]
+    scene = rng.integers(1001, 11001, (12, 12, 16), dtype=np.uint16)
+    scene_files = [folder / "scene.tif", folder / "reversed.tif"]
+    save_scene(scene_files[0], scene, bands)
+    save_scene(scene_files[1], scene[::-1], bands[::-1])
     names = run(
         "docs/tensorflow.md",
+        scene_files=scene_files,
         folder=folder / "scans",
         folder16=folder / "scans16",
         x=x,
@@ -227,6 +233,8 @@ def test_tensorflow(folder, rng):
     np.testing.assert_array_equal(names["labels"], [0, 1])
     expected = np.stack([ramp, ramp // 2]) / 65535 * 255
     np.testing.assert_allclose(names["images"][..., 1], expected, rtol=1e-5)
+    red = (scene[bands.index("B04")] - 1000) / 10000 * 255
+    np.testing.assert_allclose(names["first"][..., 2], red - 123.68, atol=1e-3)
 
 
 def test_torch(folder, rng):

@@ -168,3 +168,17 @@ def test_files_are_closed_after_success_and_failure(tmp_path, suffix):
         except gp.ReadError:
             pass
         assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("path", [b"s2/fores.tif", b"scan.png", rb"c:\s2\scan"])
+def test_a_path_in_bytes_is_told_to_be_decoded(path):
+    cure = r"<bytes>: .*if these bytes are a path, pass path\.decode\(\)"
+    with pytest.raises(gp.ReadError, match=cure):
+        gp.read(path)
+
+
+@pytest.mark.parametrize("content", [b"words", b"a/b\n", b"a/b\xff", b""])
+def test_other_bytes_are_not_taken_for_a_path(content):
+    with pytest.raises(gp.ReadError) as caught:
+        gp.read(content)
+    assert "decode" not in str(caught.value)
