@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -279,8 +280,11 @@ def next_command(
     kinds: Mapping[tuple[tuple[str, ...], str], ImageKind],
     options: Mapping[str, str],
     declared: Sequence[Source],
+    excluded: Sequence[str] = (),
 ) -> str:
     """Return the command that previews a conversion of the images.
+
+    If nothing says which bands to convert, it is a sentence that says what to add.
 
     Parameters
     ----------
@@ -292,6 +296,8 @@ def next_command(
         The first option that helps with an error, by the name of the option.
     declared : sequence of Source
         The sources in the words; if there are any, no others are suggested.
+    excluded : sequence of str
+        Patterns of files that the suggested sources do not describe.
     """
     command = ["graypipe inspect", shlex.join(words)]
     command += [options[name] for name in options if name != "--source"]
@@ -300,12 +306,19 @@ def next_command(
             command.append(f"--target {EXAMPLE_TARGET}")
         # Of several sources, each has its map behind it.
         if kinds and len(declared) == 1:
-            command += _suggest_via(declared[0])
+            via = _suggest_via(declared[0])
+            if any(map(_is_incomplete, via)):
+                return f"add {_options_to_complete()}"
+            command += via
         return " ".join(command)
     sources = _suggest_sources(kinds)
+    for source, following in pairwise(sources):
+        if _is_incomplete(following):
+            return f"add {source}, behind it {_options_to_complete()}"
     if not kinds and "--source" in options:
         command.append(options["--source"])
     if sources:
+        command += [f"--exclude {shlex.quote(pattern)}" for pattern in excluded]
         command += [*sources, f"--target {EXAMPLE_TARGET}"]
     return " ".join(command)
 
@@ -318,14 +331,25 @@ def _suggest_via(source: Source) -> list[str]:
     return [f"--via {via_entries(source, target)}"]
 
 
+def _options_to_complete() -> str:
+    """Return what to add if it is unknown which bands the example target gets."""
+    bands = ", ".join(preset(EXAMPLE_TARGET).bands)
+    return f"--via with a band for each of {bands}, and --target {EXAMPLE_TARGET}"
+
+
+def _is_incomplete(option: str) -> bool:
+    """Return whether an option is a map with unknown inputs."""
+    return option.startswith("--via") and "=..." in option
+
+
 def _suggest_sources(
     kinds: Mapping[tuple[tuple[str, ...], str], ImageKind],
 ) -> list[str]:
     """Return a source for each kind of images; empty if there is none for one kind."""
     if len(kinds) > MAX_SOURCES:
         return []
-    counts = [len(bands) for bands, _ in kinds]
-    options = []
+    # Files with and without names may have the same source, which is declared once.
+    sources: dict[tuple[str, str], int] = {}
     for (bands, dtype), kind in kinds.items():
         text = format_bands(bands)
         if text is None:
@@ -335,8 +359,16 @@ def _suggest_sources(
             text = _sensor_source(kind.sensor, bands)
         elif bits is not None:
             text += f":{bits}"
-        if counts.count(len(bands)) > 1:
-            text += f":dtype={dtype}"
-        options.append(f"--source {shlex.quote(text)}")
-        options += _suggest_via(parse_source(text))
+        sources[text, dtype] = len(bands)
+    counts = list(sources.values())
+    # Plans are chosen by the number of bands and the dtype.
+    if len({(count, dtype) for (_, dtype), count in sources.items()}) < len(counts):
+        return []
+    options = []
+    for (text, dtype), count in sources.items():
+        declared = text
+        if counts.count(count) > 1:
+            declared += f":dtype={dtype}"
+        options.append(f"--source {shlex.quote(declared)}")
+        options += _suggest_via(parse_source(declared))
     return options

@@ -298,6 +298,8 @@ class Summary:
         self.image_kinds: dict[tuple[tuple[str, ...], str], ImageKind] = {}
         # The first option that helps with an error, by its name, such as "--alpha"
         self.options: dict[str, str] = {}
+        # The suffixes of the files in folders that convert would read, by kind
+        self.suffixes: dict[str, set[str]] = {"image": set(), "DICOM": set()}
 
     def add(self, record: Record) -> None:
         """Count a file."""
@@ -306,6 +308,9 @@ class Summary:
             self.errors += 1
             for option in record["options"]:
                 self.options.setdefault(option.split()[0], option)
+        path = parse_path(record["path"])
+        if record["kind"] in self.suffixes and has_image_suffix(path):
+            self.suffixes[record["kind"]].add(path.suffix)
         if record["kind"] != "image":
             return
         properties = {
@@ -391,7 +396,13 @@ class Summary:
             declared = options.source or []
             if options.select:
                 declared = [Source(options.select)]
-            return next_command(words, self.image_kinds, self.options, declared)
+            return next_command(
+                words,
+                self.image_kinds,
+                self.options,
+                declared,
+                self._dicom_patterns(options),
+            )
         if self.errors:
             return ""
         if len(options.paths) > 1 or not options.paths[0].is_dir():
@@ -399,6 +410,14 @@ class Summary:
         if options.to is None:
             words += ["--to", DEFAULT_FORMAT]
         return f"graypipe convert {shlex.join(words)} {EXAMPLE_OUTPUT}"
+
+    def _dicom_patterns(self, options: Namespace) -> list[str]:
+        """Return the patterns of DICOM files, which have ranges of their own."""
+        # Patterns do not apply to files that are named on the command line.
+        if not any(path.is_dir() for path in options.paths):
+            return []
+        suffixes = self.suffixes["DICOM"] - self.suffixes["image"]
+        return [f"*{suffix}" for suffix in sorted(suffixes)]
 
     def _recognise_sensor(self) -> None:
         """Take images for those of the sensor with whose statistics they agree."""

@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+import rasterio
 from image_sets import images, process, save
 from PIL import Image
 
@@ -314,3 +316,69 @@ def test_names_that_cannot_be_typed_are_not_suggested(tmp_path, capsys):
     output = printed(capsys, tmp_path)
     assert "look like 12 bits" in output
     assert "--source" not in output
+
+
+def save_bands(path, image, names):
+    """Write a GeoTIFF whose bands have descriptions."""
+    bands, height, width = image.shape
+    profile = {"count": bands, "height": height, "width": width, "dtype": image.dtype}
+    transform = rasterio.Affine(10, 0, 0, 0, -10, 0)
+    path.parent.mkdir(exist_ok=True)
+    with rasterio.open(
+        path, "w", driver="GTiff", transform=transform, **profile
+    ) as file:
+        file.write(image)
+        file.descriptions = names
+
+
+def test_a_source_of_several_kinds_is_suggested_once(tmp_path, capsys):
+    bands = gp.sensor("sentinel-2-l2a").bands
+    image = RANDOM.integers(1100, 4000, (12, 8, 8)).astype(np.uint16)
+    save_bands(tmp_path / "a.tif", image, bands)
+    save_bands(tmp_path / "b.tif", image, [""] * 12)
+    following = printed(capsys, tmp_path).splitlines()[-1]
+    expected = " --source sentinel-2-l2a --via R=B04,G=B03,B=B02 --target imagenet"
+    assert following.endswith(f"graypipe inspect {tmp_path}{expected}")
+    assert main(shlex.split(following.removeprefix("next: graypipe"))) == 0
+    assert "convert writes: 3x8x8 (CHW) float32 in 2" in capsys.readouterr().out
+
+
+def test_the_suggested_source_leaves_out_dicom_files(tmp_path, capsys):
+    folder = tmp_path / "scans"
+    save(folder / "a.png", GRAY12)
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID = pydicom.uid.CTImageStorage
+    dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+    pixels = np.full((5, 6), 1000, np.uint16)
+    dataset.set_pixel_data(pixels, "MONOCHROME2", 14)
+    dataset.save_as(
+        folder / "b.dcm",
+        implicit_vr=False,
+        little_endian=True,
+        enforce_file_format=True,
+    )
+    following = printed(capsys, folder).splitlines()[-1]
+    options = " --exclude '*.dcm' --source gray:12 --target imagenet"
+    assert following.endswith(options)
+    assert main(shlex.split(following.removeprefix("next: graypipe"))) == 0
+    output = capsys.readouterr().out
+    assert "b.dcm" not in output
+    conversion = output.splitlines()[-1].removeprefix("next: graypipe ")
+    argv = [*shlex.split(conversion)[:-1], str(tmp_path / "out")]
+    assert main(argv) == 0
+    assert [path.name for path in (tmp_path / "out").glob("*.npy")] == ["a.npy"]
+
+
+def test_a_map_that_is_unknown_is_asked_for_in_a_sentence(tmp_path, capsys):
+    save(tmp_path / "a.png", GRAY8)
+    save_bands(tmp_path / "b.tif", np.zeros((7, 5, 6), np.uint8), [""] * 7)
+    following = printed(capsys, tmp_path).splitlines()[-1]
+    assert following == (
+        "next: add --source band1,band2,band3,band4,band5,band6,band7, behind it --via "
+        "with a band for each of R, G, B, and --target imagenet"
+    )
+    source = ("--source", "band1,band2,band3,band4,band5,band6,band7")
+    following = printed(capsys, tmp_path / "b.tif", *source).splitlines()[-1]
+    assert following == (
+        "next: add --via with a band for each of R, G, B, and --target imagenet"
+    )
