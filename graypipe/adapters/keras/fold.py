@@ -74,8 +74,10 @@ def fold_into(
         does not know get the kernel that `graypipe.weights.extend` describes. By
         default, the target has the bands that the model reads.
     of : str or sequence of str, default "RGB"
-        With ``new``, the bands that the model reads, in order. If the source of the
-        plan was made from a sensor, the target may have any of their names.
+        With ``new``, the bands that the model reads, in the order of its pretrained
+        weights: "BGR" for the models of the preset "keras-caffe", which are ResNet50,
+        ResNet101, ResNet152, VGG16 and VGG19. If the source of the plan was made from a
+        sensor, the target may have any of their names.
 
     Returns
     -------
