@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from . import engine, layouts, rational, serialization
-from .bands import format_bands, parse_bands
+from .bands import format_bands, number_bands, parse_bands
 from .errors import ChannelError, CopyRequiredError, DTypeError
 from .messages import describe_value, did_you_mean
-from .sensor import Sensor
+from .sensor import Sensor, sensor, sensors
 from .validation import as_finite_float, is_ordered_iterable, set_fields
 
 Bands = str | Iterable[str]
@@ -620,12 +620,30 @@ def _mix_row(band: str, terms: object, inputs: tuple[str, ...]) -> tuple[float, 
         raise ChannelError(
             f"output band {band!r} uses {describe_value(unknown[0])}, which is not one "
             f"of the input bands {format_bands(inputs)}: name one of these"
-            f"{did_you_mean(unknown[0], inputs)}"
+            f"{did_you_mean(unknown[0], inputs)}{_sensor_hint(unknown[0], inputs)}"
         )
     row = [0.0] * len(inputs)
     for name, weight in terms.items():
         row[inputs.index(name)] = weight
     return tuple(row)
+
+
+def _sensor_hint(name: object, inputs: tuple[str, ...]) -> str:
+    """Return what to do if ``name`` may be the alias of an input of a sensor, or ""."""
+    are_numbered = inputs == number_bands(range(1, len(inputs) + 1))
+    fitting = []
+    for each in map(sensor, sensors()):
+        bands = inputs
+        if are_numbered and len(inputs) == len(each.bands):
+            bands = each.bands
+        if set(bands) <= set(each.bands) and each._find(name) in bands:
+            fitting.append(each.name)
+    if not fitting:
+        return ""
+    return (
+        ", or make the source with sensor=, so that the plan takes aliases; the bands "
+        f"fit {', '.join(fitting)}"
+    )
 
 
 def map_with_missing_bands(

@@ -367,3 +367,19 @@ def test_read_bands_takes_a_sensor(tmp_path):
     assert source.bands == ("R", "Y")
     assert source.sensor == "human-protein-atlas"
     assert image[:, 0, 0].tolist() == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("bands", "sensors"),
+    [
+        (("SR_B4", "SR_B3", "SR_B2", "ST_B10"), "landsat-8-c2-l2, landsat-9-c2-l2"),
+        ([f"band{number}" for number in range(1, 5)], "human-protein-atlas, naip"),
+    ],
+)
+def test_an_alias_without_a_sensor_gets_a_hint(bands, sensors):
+    source = gp.Source(bands, range=(0, 10000))
+    with pytest.raises(gp.ChannelError, match=f"sensor=, .* fit {sensors}$"):
+        gp.plan(source, "imagenet", {"R": "red", "G": "green", "B": "blue"})
+    with pytest.raises(gp.ChannelError) as caught:
+        gp.plan(source, "imagenet", {"R": "cyan", "G": "green", "B": "blue"})
+    assert "sensor=" not in str(caught.value)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import layouts
-from ..bands import format_bands, number_bands, parse_bands
+from ..bands import format_band_count, format_bands, number_bands, parse_bands
 from ..errors import ChannelError, RangeError, ReadError
 from ..sensor import (
     Sensor,
@@ -193,7 +193,8 @@ def apply_sensor(
         If the sensor or a declared band is unknown.
     ReadError
         If no bands are declared, and the file describes some as bands of the sensor,
-        but not all, or two as the same.
+        but not all, or two as the same, or if it describes none and has fewer bands
+        than the sensor.
     """
     given = dict(keywords)
     facts = sensor(given.pop("sensor"))
@@ -203,11 +204,28 @@ def apply_sensor(
             bands = bands_from_descriptions(facts, _descriptions(decoded, facts))
         except ChannelError as error:
             raise ReadError(str(error)) from None
+        if bands is None:
+            _check_sensor_band_count(decoded, facts)
     decoded = with_official_names(decoded, facts)
     declared = source_keywords(facts.name, bands, given)
     if "nodata" in decoded.source_keywords and "nodata" not in given:
         declared.pop("nodata", None)
     return decoded, declared
+
+
+def _check_sensor_band_count(decoded: DecodedImage, facts: Sensor) -> None:
+    """Raise ReadError if a file without band names has fewer bands than a sensor."""
+    if decoded.layout is None:
+        return
+    count = 1
+    if "C" in decoded.layout:
+        count = decoded.image.shape[decoded.layout.index("C")]
+    if count < len(facts.bands):
+        raise ReadError(
+            f"the file has {format_band_count(count)} without names of the sensor "
+            f"{facts.name!r}, which has {len(facts.bands)}: name those of the file in "
+            f"stored order, such as sensor={facts.name!r}, bands={facts.bands[:count]}"
+        )
 
 
 def with_official_names(decoded: DecodedImage, facts: Sensor) -> DecodedImage:

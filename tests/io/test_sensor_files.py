@@ -219,3 +219,16 @@ def test_two_descriptions_of_the_same_band_are_an_error(tmp_path):
     path = save(tmp_path / "a.tif", names)
     with pytest.raises(gp.ReadError, match="of band 1 mentions B02"):
         gp.read(path, sensor=S2)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_error_for_fewer_bands_ends_with_what_to_type(tmp_path, count):
+    path = save(tmp_path / "a.tif", [""] * count)
+    with pytest.raises(gp.ReadError, match="stored order") as caught:
+        gp.read(path, sensor="landsat-9-c2-l2")
+    bands = tuple(f"SR_B{number}" for number in range(1, count + 1))
+    line = f"sensor='landsat-9-c2-l2', bands={bands}"
+    assert str(caught.value).endswith(f"such as {line}")
+    # What the message suggests works.
+    keywords = eval(f"dict({line})")
+    assert gp.read(path, **keywords)[1].bands == bands
