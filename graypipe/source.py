@@ -145,7 +145,7 @@ class Source:
             and ``clip`` is set. An integer is the 0-based index of a window in the data
             set. ``"auto"`` is its first window if it has one. Otherwise, and by
             default, the range is the whole range of BitsStored, or of the dtype if
-            BitsStored is missing.
+            BitsStored is missing. CT images need a window.
 
         Returns
         -------
@@ -157,10 +157,10 @@ class Source:
         Raises
         ------
         RangeError, ChannelError, DTypeError
-            If the data set has no pixels, or floating pixels and no window. Also if it
-            has properties that a source cannot express: a Modality LUT, a VOI LUT, the
-            VOI LUT function SIGMOID, a palette, YBR colours, frames with different
-            attributes, or a range of padding values.
+            If the data set has no pixels, or no window although it has floating pixels
+            or is a CT image. Also if it has properties that a source cannot express: a
+            Modality LUT, a VOI LUT, the VOI LUT function SIGMOID, a palette, YBR
+            colours, frames with different attributes, or a range of padding values.
 
         Examples
         --------

@@ -30,7 +30,9 @@ from .sensor_statistics import SensorStatistics
 
 Record = dict[str, Any]
 
-DICOM_ADVICE = 'read it with gp.read(path, window=...), such as window="auto"'
+DICOM_ADVICE = (
+    "read it with gp.read(path); CT needs window=, such as window=(-160, 240)"
+)
 
 LEFT_OUT = "convert leaves this file out: its name does not end like that of an image"
 

@@ -53,7 +53,9 @@ MAX_VALUE_LENGTH = 40
 DECLARE_SOURCE = "or declare the gp.Source explicitly"
 
 
-def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
+def source_keywords(
+    dataset: Any, window: Any, *, has_range: bool = False
+) -> dict[str, Any]:
     """Return the keywords of the source that describes ``dataset.pixel_array``.
 
     Parameters
@@ -64,6 +66,9 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
         The bounds of a window in rescaled values; the index of a window in the data
         set; its first window, or the whole range if it has none; or None for the whole
         range of the stored bits.
+    has_range : bool, default False
+        Whether the range of the source is declared elsewhere, so that CT images need no
+        window.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
         If the bits of the stored values are declared inconsistently.
     RangeError
         If an attribute is missing or invalid, or if a source cannot express it, such as
-        a lookup table or a range of padding values.
+        a lookup table or a range of padding values. Also if a CT image has no window.
 
     See Also
     --------
@@ -113,6 +118,8 @@ def source_keywords(dataset: Any, window: Any) -> dict[str, Any]:
         )
     if _is_auto(window):
         window = _first_window(dataset)
+    if window is None and not has_range:
+        _check_window_is_optional(dataset)
     black_white = _gray_range(dataset, window, (low, high))
     dtype = widen_dtype(dtype, (low, high, *black_white))
     if INVERTED[interpretation]:
@@ -176,6 +183,20 @@ def _first_window(dataset: Any) -> int | None:
     if _common_attribute(dataset, WINDOW_MACRO, "WindowCenter") is None:
         return None
     return 0
+
+
+def _check_window_is_optional(dataset: Any) -> None:
+    """Raise RangeError for a CT image.
+
+    Its stored bits reach far beyond the values of tissue, so that their whole range
+    would turn the image into nearly uniform gray.
+    """
+    if _get(dataset, "Modality") == "CT":
+        raise RangeError(
+            "a CT image needs a window, because its bits do not say what is black and "
+            "white: pass bounds in Hounsfield units, such as window=(-160, 240) for "
+            "soft tissue, or window='auto' if the file has a window"
+        )
 
 
 def _gray_range(

@@ -44,12 +44,15 @@ class Request:
         Needed by decoders that read only the bands of ``select``.
     window : object
         The ``window`` argument of `Source.from_dicom`.
+    has_range : bool
+        Whether the caller declares the range, so that no window is needed.
     """
 
     frame: object = None
     select: tuple[str, ...] | None = None
     bands: Any = None
     window: Any = None
+    has_range: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,7 @@ def decode(file: BinaryIO, request: Request) -> DecodedImage:
             frame_index = choose_frame(request.frame, count)
             _keep_frame_groups(dataset, frame_index)
         # Before decoding, because it raises if a source cannot describe the pixels.
-        keywords = source_keywords(dataset, request.window)
+        keywords = source_keywords(dataset, request.window, has_range=request.has_range)
         layout = str(keywords.pop("layout")).removeprefix("N")
         bands = keywords.pop("bands", "gray")
         dtype = np.dtype(keywords["dtype"])

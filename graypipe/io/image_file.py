@@ -171,6 +171,7 @@ def read(
         select=names,
         bands=source.get("bands"),
         window=source.pop("window", None),
+        has_range=source.get("range") is not None,
     )
     return _read(file, request, alpha, orientation, source)
 
@@ -212,7 +213,9 @@ def read_declared(
         value = getattr(source, field.name)
         if field.name != "dtype" and value is not None:
             keywords[field.name] = value
-    request = Request(frame=frame, bands=source.bands)
+    request = Request(
+        frame=frame, bands=source.bands, has_range=source.range is not None
+    )
     name = input_name(file)
     image, file_source = _read(
         file, request, alpha, orientation, keywords, is_declared=True

@@ -226,7 +226,7 @@ def test_dicom_files_are_recognised_and_get_advice(tmp_path, inspect_json):
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(50))
     code, records, _ = inspect_json(tmp_path)
     assert (code, records["IM0001"]["kind"]) == (0, "DICOM")
-    assert "gp.read(path, window=" in records["IM0001"]["notes"][0]
+    assert "CT needs window=" in records["IM0001"]["notes"][0]
 
 
 def test_header_of_a_dicom_file_is_listed(tmp_path, capsys):

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import onnx
+import pydicom
 import pytest
 import rasterio
 import tifffile
@@ -141,8 +142,10 @@ def test_reading(folder, rng):
     scene = rng.integers(1000, 11001, (13, 12, 16), dtype=np.uint16)
     save_scene(folder / "sentinel.tif", scene)
 
-    for name, copy in [("CT_small.dcm", "ct.dcm"), ("rtdose.dcm", "cine.dcm")]:
-        shutil.copy(get_testdata_file(name, download=False), folder / copy)
+    ct = pydicom.dcmread(get_testdata_file("CT_small.dcm", download=False))
+    ct.WindowCenter, ct.WindowWidth = 40, 400
+    ct.save_as(folder / "ct.dcm")
+    shutil.copy(get_testdata_file("rtdose.dcm", download=False), folder / "cine.dcm")
 
     names = run("docs/reading.md")
 

@@ -54,6 +54,18 @@ def test_without_a_window_the_range_is_that_of_bits_stored():
     assert one_bit == gp.Source("gray", dtype="uint8", range=(0, 1))
 
 
+@pytest.mark.parametrize("window", [None, "auto"])
+def test_ct_images_need_a_window(window):
+    with pytest.raises(gp.RangeError, match=r"CT image needs a window.*Hounsfield"):
+        gp.Source.from_dicom(dicom(Modality="CT", **CT), window=window)
+    for modality in ("CR", "DX", "MR"):
+        without = gp.Source.from_dicom(dicom(Modality=modality, **CT), window=window)
+        assert without.range == (-32768, 32767)
+    of_file = {"WindowCenter": 40, "WindowWidth": 401}
+    ct = dicom(Modality="CT", **CT, **of_file)
+    assert gp.Source.from_dicom(ct, window="auto").range == (863.5, 1263.5)
+
+
 def test_without_bits_stored_the_range_is_that_of_the_dtype():
     for allocated in (8, 16, 32):
         dataset = dicom(BitsAllocated=allocated, BitsStored=None)

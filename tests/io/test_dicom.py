@@ -112,6 +112,21 @@ def test_a_window_for_another_format_is_refused(tmp_path):
         gp.read(tmp_path / "image.npy", window=(0, 1))
 
 
+def test_a_declared_range_replaces_the_window_of_ct():
+    file = encoded(dicom(STORED, bits=12, Modality="CT", **CT))
+    with pytest.raises(gp.ReadError, match="needs a window"):
+        gp.read(file)
+    with pytest.raises(gp.ReadError, match="needs a window"):
+        gp.read(file, window="auto")
+    image, source = gp.read(file, range=(864, 1264), clip=True)
+    windowed, of_window = gp.read(file, window=(-160, 240))
+    assert source.range == of_window.range
+    assert (image == windowed).all()
+    stats = gp.BandStats(source)
+    stats.update(file)
+    assert stats.max == STORED.max()
+
+
 def test_keywords_of_the_source_supplement_the_file():
     data = encoded(dicom(STORED, bits=12, PixelPaddingValue=7))
     assert gp.read(data)[1].nodata == 7
