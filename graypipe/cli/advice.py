@@ -284,7 +284,8 @@ def next_command(
 ) -> str:
     """Return the command that previews a conversion of the images.
 
-    If nothing says which bands to convert, it is a sentence that says what to add.
+    If nothing says which bands to convert, it is a sentence that says what to add. It
+    is empty if there is nothing to suggest.
 
     Parameters
     ----------
@@ -299,7 +300,8 @@ def next_command(
     excluded : sequence of str
         Patterns of files that the suggested sources do not describe.
     """
-    command = ["graypipe inspect", shlex.join(words)]
+    typed = f"graypipe inspect {shlex.join(words)}"
+    command = [typed]
     command += [options[name] for name in options if name != "--source"]
     if declared:
         if kinds:
@@ -320,6 +322,8 @@ def next_command(
     if sources:
         command += [f"--exclude {shlex.quote(pattern)}" for pattern in excluded]
         command += [*sources, f"--target {EXAMPLE_TARGET}"]
+    if command == [typed]:
+        return ""
     return " ".join(command)
 
 

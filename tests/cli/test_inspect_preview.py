@@ -382,3 +382,11 @@ def test_a_map_that_is_unknown_is_asked_for_in_a_sentence(tmp_path, capsys):
     assert following == (
         "next: add --via with a band for each of R, G, B, and --target imagenet"
     )
+
+
+def test_no_command_is_suggested_for_many_kinds(tmp_path, capsys):
+    for dtype in ("uint8", "uint16", "float32"):
+        np.save(tmp_path / f"{dtype}.npy", np.zeros((3, 4), dtype))
+    save(tmp_path / "rgb.png", RGBA[..., :3])
+    save_bands(tmp_path / "rgb.tif", np.zeros((3, 5, 6), np.uint16), "RGB")
+    assert "next:" not in printed(capsys, tmp_path)
