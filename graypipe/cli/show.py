@@ -8,6 +8,7 @@ histograms of both, and what wrong choices would have given. The command also pr
 code that gives the same output.
 """
 
+import os
 from argparse import ArgumentParser, Namespace
 from io import BytesIO
 from pathlib import Path
@@ -56,6 +57,9 @@ def run(options: Namespace) -> None:
         If a file cannot be read or converted, or if a picture cannot be written or
         would replace an image. Earlier pictures are kept.
     """
+    if options.owns_process:
+        # Importing numba and compiling take longer than converting a few images.
+        os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")
     plans = file_batches.select_plans(options)
     pictures = _picture_paths(options)
     for file, picture in zip(options.files, pictures, strict=True):
