@@ -148,14 +148,32 @@ def test_resume_converts_only_what_has_changed(s3, data, capsys):
 
 
 @pytest.mark.parametrize(
-    ("workers", "options"),
-    [(1, ()), (2, ()), (2, ("--to", "webdataset", "--shard-images", 4))],
+    ("workers", "to"),
+    [
+        (1, ("npy",)),
+        (2, ("npy",)),
+        (2, ("tiff",)),
+        (2, ("png",)),
+        (2, ("webdataset", "--shard-images", 4)),
+        (2, ("parquet", "--shard-images", 4)),
+        (2, ("zarr",)),
+    ],
 )
 def test_killed_at_any_moment_and_resumed_equals_an_undisturbed_job(
-    s3, data, tmp_path, workers, options
+    s3, data, tmp_path, workers, to
 ):
-    out = f"killed-{workers}-{len(options)}"
-    options = (*PLAN, workers, *options)
+    out = f"killed-{workers}-{to[0]}"
+    target = "rgb8" if to[0] == "png" else "unit"  # PNG files hold no floats
+    options = (
+        "--source",
+        "gray",
+        "--target",
+        target,
+        "--workers",
+        workers,
+        "--to",
+        *to,
+    )
     job = ("convert", data / "in", f"s3://{BUCKET}/{out}", *options, "--resume")
     assert convert(data / "in", tmp_path / "out", *options) == 0
     delays = random.Random(workers)
