@@ -334,4 +334,13 @@ def _choose_engine(sizes: Iterable[int], numba_pays_from: float) -> None:
     if any(total > numba_pays_from for total in accumulate(sizes)):
         engine.engine()
     else:
-        os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")
+        prefer_numpy_engine()
+
+
+def prefer_numpy_engine() -> None:
+    """Choose the NumPy engine for a small job of a process of its own.
+
+    Importing numba and compiling take longer than converting a few images. The variable
+    ``GRAYPIPE_ENGINE`` takes precedence.
+    """
+    os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")

@@ -8,7 +8,6 @@ histograms of both, and what wrong choices would have given. The command also pr
 code that gives the same output.
 """
 
-import os
 from argparse import ArgumentParser, Namespace
 from io import BytesIO
 from pathlib import Path
@@ -58,8 +57,7 @@ def run(options: Namespace) -> None:
         would replace an image. Earlier pictures are kept.
     """
     if options.owns_process:
-        # Importing numba and compiling take longer than converting a few images.
-        os.environ.setdefault("GRAYPIPE_ENGINE", "numpy")
+        file_batches.prefer_numpy_engine()
     plans = file_batches.select_plans(options)
     pictures = _picture_paths(options)
     for file, picture in zip(options.files, pictures, strict=True):

@@ -1,4 +1,4 @@
-"""Runs the recipes of docs/recipes.md, with Hugging Face kept off the network."""
+"""Runs the recipes of docs/recipes.md, with Hugging Face kept off the network; starts a browser."""
 
 import os
 
@@ -15,6 +15,21 @@ RECIPES = {block.heading: block for block in blocks_of("docs/recipes.md")}
 def recipes():
     """The block of code under each heading."""
     return RECIPES
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium: the program that the variable CHROMIUM names, or /usr/bin/chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium cannot use its sandbox as root, as in a container.
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=["--no-sandbox", "--disable-gpu"],
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

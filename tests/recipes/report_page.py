@@ -14,11 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_sets import save
-from playwright.sync_api import sync_playwright
 
 from graypipe.cli import main
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 RANDOM = np.random.default_rng(17)
@@ -46,17 +44,6 @@ def page_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     assert main(["inspect", str(folder), "--html", str(path)]) == 1
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        # Chromium cannot use its sandbox as root, as in a container.
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])

@@ -19,9 +19,7 @@ from threading import Thread
 
 import pytest
 from documentation.code_blocks import ROOT
-from playwright.sync_api import sync_playwright
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SITE = Path(os.environ.get("SITE", ROOT / "site"))
 VIEWPORTS = {
     "desktop": {"width": 1280, "height": 900},
@@ -72,17 +70,6 @@ def address():
         Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        # Chromium cannot use its sandbox as root, as in a container.
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 def test_the_site_was_built():
