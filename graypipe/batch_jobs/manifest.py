@@ -127,10 +127,11 @@ def discard_outputs(
     GraypipeError
         If the manifest cannot be written or an output cannot be removed.
     """
-    if not finished.keys().isdisjoint(outputs):
+    rewritten = finished.keys() & outputs
+    if rewritten:
         lines = [_to_line(settings)]
         for name, record in finished.items():
-            if name not in outputs:
+            if name not in rewritten:
                 lines.append(_to_line(record))
         out.write_lines(MANIFEST_NAME, lines)
     for name in outputs:

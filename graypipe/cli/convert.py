@@ -145,18 +145,18 @@ def _convert(
         The file of each image, by its relative name.
     """
     finished = manifest.prepare_folder(out, settings, options.resume)
-    remaining = {
-        output: paths
+    remaining = [
+        output
         for output, paths in sources.items()
         if not manifest.is_up_to_date(
             out, finished.get(output), _located(paths, images, job.folder)
         )
-    }
+    ]
     orphans = finished.keys() - sources.keys()
-    outdated = {*remaining}
+    outdated = remaining
     if job.output_format.is_numbered:
         # Their images are now in other outputs, or were removed.
-        outdated |= orphans
+        outdated = [*remaining, *orphans]
     if outdated:
         job.output_format.start(out)
     manifest.discard_outputs(out, settings, finished, outdated)
@@ -177,12 +177,13 @@ def _convert(
         manifest.append_records(out, records)
         return failed_files
 
-    outputs = [
-        Output(name, tuple(images[path] for path in paths))
-        for name, paths in remaining.items()
-    ]
+    # A generator, because the names of a large data set take much memory.
+    outputs = (
+        Output(name, tuple(images[path] for path in sources[name]))
+        for name in remaining
+    )
     chunks = list(split_outputs(outputs, job.folder))
-    files = _source_files(outputs)
+    files = [file for chunk in chunks for file in _source_files(chunk)]
     failures = file_batches.process_files(
         options,
         partial(convert_files, job),
