@@ -67,8 +67,9 @@ def _file_of_512_or_normalised(case: Case) -> bool:
     return case["facts"]["size"] == "512" or case["facts"]["task"] == "normalised"
 
 
-def _job_with_png_files(case: Case) -> bool:
-    return case["facts"].get("format") == "PNG"
+def _job_with_2000_png_files(case: Case) -> bool:
+    facts = {"format": "PNG", "files": "2000", "processes": "2"}
+    return facts.items() <= case["facts"].items()
 
 
 def _is_timed(case: Case) -> bool:
@@ -122,8 +123,9 @@ SECTIONS = (
     Section(
         "Commands on folders of files",
         ("jobs",),
-        "`graypipe convert` to .npy files or shards, and `graypipe stats`, from start to end, beside scripts.",
-        _job_with_png_files,
+        "`graypipe convert` to .npy files or shards, and `graypipe stats`, from start to end, beside scripts. Other "
+        "numbers and formats of files: [speed](scale.md#speed).",
+        _job_with_2000_png_files,
     ),
     Section(
         "The first call of a process",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 SHAPES = {
     # Named after the square of about as many pixels; none is square, so that swapped rows and columns are noticed.
     "32": (30, 34),
+    "128": (120, 136),
     "224": (196, 256),
     "256": (240, 272),
     "512": (480, 546),

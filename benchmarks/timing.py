@@ -50,7 +50,7 @@ def measure(
     }
 
 
-LONG = 30
+LONG = 15
 """Seconds after which no further rounds are made of processes that time themselves."""
 
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,30 +29,26 @@ from ..scale import Scale
 
 SCRIPT = "Pillow, NumPy and a pool of processes"
 MOST_FILES = 2000
-"""Larger folders hold links to these many files."""
+"""Larger folders hold links to these many files, of smaller images: the arrays of 20,000
+larger ones would not fit in memory, and a disk would be measured."""
 
 # The library whose own writer a format of shards is compared with
 WRITERS = {"webdataset": "webdataset", "parquet": "datasets"}
+
+# Installed modules are compiled; those of a checkout are at their first import, unless
+# this variable is set.
+INSTALLED = {**os.environ}
+INSTALLED.pop("PYTHONDONTWRITEBYTECODE", None)
+
+KINDS = ("JPEG", "PNG", "PNG, 16 bits")
+NUMBERS = (200, 2000, 20_000)
 
 # What is done with how many files of which kind, by how many processes: `convert` to
 # .npy files, or to a format of shards, or `stats`.
 JOBS = {
     "full": (
-        *(("convert", "JPEG", 200, workers) for workers in (1, 2)),
-        *(("convert", "PNG", 200, workers) for workers in (1, 2)),
-        ("convert", "PNG, 16 bits", 200, 2),
-        ("convert", "JPEG", 2000, 2),
-        ("convert", "PNG", 2000, 2),
-        ("convert", "PNG, 16 bits", 2000, 2),
-        ("convert", "PNG", 20_000, 2),
-        ("webdataset", "PNG", 2000, 2),
-        ("parquet", "PNG", 2000, 2),
-        ("stats", "JPEG", 200, 2),
-        ("stats", "PNG", 200, 2),
-        ("stats", "PNG, 16 bits", 200, 2),
-        ("stats", "JPEG", 2000, 2),
-        ("stats", "PNG", 2000, 2),
-        ("stats", "PNG, 16 bits", 2000, 2),
+        *product(("convert", "stats"), KINDS, NUMBERS, (1, 2)),
+        *product(WRITERS, ("PNG",), (2000,), (2,)),
     ),
     "quick": (("convert", "PNG", 200, 2), ("stats", "JPEG", 200, 2)),
     "tiny": (
@@ -72,13 +69,21 @@ def cases(scale: Scale) -> Iterator[Build]:
 
 
 def _job(scale: Scale, job: str, kind: str, count: int, workers: int) -> Case:
-    folder = _folder(scale.shape("256"), kind, count)
+    size = "256" if count <= MOST_FILES else "128"
+    folder = _folder(scale.shape(size), kind, count)
     source = "gray:16" if "16" in kind else "gray"
     options = ("--source", source, "--workers", str(workers))
     label, command, script, peer = _commands(job, folder, str(workers))
+    processes = "1 process" if workers == 1 else f"{workers} processes"
     return Case(
-        f"{label}, {count:,} gray images, 256, {kind}, {workers} processes",
-        {"task": f"job of {label}", "size": "256", "format": kind},
+        f"{label}, {count:,} gray images, {size}, {kind}, {processes}",
+        {
+            "task": f"job of {label}",
+            "size": size,
+            "format": kind,
+            "files": str(count),
+            "processes": str(workers),
+        },
         ours={OURS: partial(_seconds, folder, "graypipe", *command, *options)},
         peer={peer: partial(_seconds, folder, *script)},
         gauge="reported",
@@ -103,6 +108,7 @@ def _commands(
     return f"convert --to {job}", (*command, job), script, peer
 
 
+@cache
 def _folder(shape: tuple[int, ...], kind: str, count: int) -> Path:
     """Return a folder with images in it; it is removed at the end of the process."""
     folder = photographs.temporary_folder("jobs")
@@ -119,11 +125,12 @@ def _folder(shape: tuple[int, ...], kind: str, count: int) -> Path:
 
 
 def _seconds(folder: Path, module: str, *arguments: str) -> float:
-    """Return how long a module takes from start to end, after counting its outputs."""
+    """Run a module and return its wall time; then count and remove its outputs."""
     start = perf_counter()
     subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
+        env=INSTALLED,
         check=True,
         capture_output=True,
     )
