@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,7 +68,7 @@ def record(settings: Settings, done: Callable[[], None]) -> Record:
         "date": datetime.now(UTC).date().isoformat(),
         "threads": torch.get_num_threads(),
         "machine": machine.describe(),
-        "versions": _versions(),
+        "versions": machine.versions(LIBRARIES),
         "settings": settings._asdict(),
         "photographs": list(PHOTOGRAPHS),
         "runs": runs,
@@ -131,11 +130,4 @@ def run(settings: Settings, seed: int) -> dict[str, Any]:
             "random": stem_errors(initial_kernel, tests),
             "trained": stem_errors(kernel, tests),
         },
-    }
-
-
-def _versions() -> dict[str, str]:
-    versions = machine.versions()
-    return {name: versions[name] for name in ("python", "graypipe")} | {
-        name: version(name) for name in LIBRARIES
     }

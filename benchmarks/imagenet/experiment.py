@@ -18,6 +18,7 @@ from .pretrained import Pretrained
 
 AS_IT_IS, RE_EXPRESSED = "as it is", "re-expressed"
 IMAGENET = gp.preset("imagenet")
+LIBRARIES = ("numpy", "torch", "pillow")
 FULL = 1000
 """A record is of one photograph of each class."""
 
@@ -80,7 +81,7 @@ def record(
         "date": datetime.now(UTC).date().isoformat(),
         "threads": torch.get_num_threads(),
         "machine": machine.describe(),
-        "versions": _versions() | model.versions,
+        "versions": machine.versions(LIBRARIES) | model.versions,
         "weights": model.digest,
         "photographs": {
             "count": len(photographs.labels),
@@ -104,9 +105,3 @@ def _outcome(answer: Tensor, right: Tensor, labels: list[int]) -> dict[str, Any]
 
 def _difference(answer: Tensor, right: Tensor) -> float:
     return (answer - right).abs().max().item()
-
-
-def _versions() -> dict[str, str]:
-    versions = machine.versions()
-    names = ("python", "graypipe", "numpy", "torch", "pillow")
-    return {name: versions[name] for name in names}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Picture
 from scipy.stats import binomtest, norm
 
 from .. import provenance
-from ..plots import MISSED, OTHER, OWN
+from ..plots import OTHER, OWN
 from ..results import Record
 from ..writing import table
 from .experiment import AS_IT_IS, RE_EXPRESSED
@@ -23,8 +23,6 @@ from .methods import (
     THREE_BANDS,
 )
 
-PUBLISHED = {COLOUR: (75.6, 92.8), THREE_BANDS: (64.6, 86.4), SUMMED: (63.8, 86.1)}
-"""Top-1 and top-5 of a ResNet-50 on ImageNet, in percent, as in seed S18."""
 SHORT = {
     COLOUR: "colour",
     THREE_BANDS: "gray",
@@ -79,9 +77,6 @@ def picture(record: Record) -> Picture:
         reference = top_1(record, network, THREE_BANDS)[0]
         axes.axvline(reference, color=color, linewidth=0.8, linestyle=":")
         axes.plot([], [], "o-", color=color, label=f"network {network}")
-    for name, (share, _) in PUBLISHED.items():
-        axes.plot(share, names.index(name), "x", color=MISSED)
-    axes.plot([], [], "x", color=MISSED, label="ResNet-50, published")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("top-1 accuracy with 95 % interval, %")
     axes.legend(frameon=False, loc="lower right")
@@ -138,20 +133,10 @@ def _outcomes(record: Record, network: str) -> dict[str, Any]:
 def _accuracy(record: Record) -> str:
     rows = []
     for name in _outcomes(record, RE_EXPRESSED):
-        published = ("", "")
-        if name in PUBLISHED:
-            published = tuple(f"{share:.1f} %" for share in PUBLISHED[name])
         shares = [_interval(record, network, name) for network in record["networks"]]
         top_5 = f"{_top_5(record, RE_EXPRESSED, name):.1f} %"
-        rows.append((name, *shares, top_5, *published))
-    head = (
-        "method",
-        *record["networks"],
-        "re-expressed, top-5",
-        "ResNet-50, published",
-        "its top-5",
-    )
-    return table(head, rows)
+        rows.append((name, *shares, top_5))
+    return table(("method", *record["networks"], "re-expressed, top-5"), rows)
 
 
 def _interval(record: Record, network: str, method: str) -> str:
