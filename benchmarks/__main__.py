@@ -11,9 +11,10 @@ def main() -> None:
     threads.pin_environment()  # before anything imports NumPy
     arguments = _parser().parse_args()
     if arguments.what == "report":
-        from . import report, results
+        from . import page_tables, report, results
 
-        for path in report.write(arguments.out or results.RECORD, arguments.docs):
+        written = report.write(arguments.out or results.RECORD, arguments.docs)
+        for path in written + page_tables.write(arguments.docs):
             print(path)
     else:
         _measure(arguments)

@@ -1,12 +1,11 @@
 """``python -m benchmarks.large_folders``: what a file costs ``graypipe convert``.
 
 The constants behind the table for millions of images in docs/scale.md, in seconds of
-processor time and bytes. They are printed as JSON.
+processor time and bytes. They are written to ``benchmarks/results/large_folders.json``.
 """
 
 import contextlib
 import io
-import json
 import os
 import subprocess
 import sys
@@ -22,9 +21,11 @@ from graypipe.batch_jobs.manifest import MANIFEST_NAME
 from graypipe.cli import main
 from graypipe.cli.image_files import list_images
 
-from . import photographs
+from . import photographs, results
 from .processes import ROOT
 
+RECORD = results.RECORD / "large_folders.json"
+LIBRARIES = ("numpy", "numba", "imagecodecs", "simplejpeg")
 LISTED_FILES = 10_000
 CONVERTED_FILES = 200
 # The memory for a name is the difference between these numbers of tiny images.
@@ -44,17 +45,17 @@ print(usage.ru_maxrss)
 
 
 def measure() -> dict[str, float]:
-    """Return the constants."""
+    """Return what a file costs: seconds of processor time, or bytes."""
     with tempfile.TemporaryDirectory() as folder:
         return {
-            **_list(Path(folder, "listed")),
-            **_remember(Path(folder)),
-            **_convert(Path(folder), "png"),
-            **_convert(Path(folder), "jpg"),
+            **_measure_listing(Path(folder, "listed")),
+            **_measure_memory(Path(folder)),
+            **_measure_conversion(Path(folder), "png"),
+            **_measure_conversion(Path(folder), "jpg"),
         }
 
 
-def _list(folder: Path) -> dict[str, float]:
+def _measure_listing(folder: Path) -> dict[str, float]:
     """Return the time for a name."""
     for path in _names(folder, LISTED_FILES):
         path.touch()
@@ -62,7 +63,7 @@ def _list(folder: Path) -> dict[str, float]:
     chunks = list(split_into_chunks(list_images(folder), folder))
     seconds = process_time() - start
     assert sum(map(len, chunks)) == LISTED_FILES
-    return {"listing: seconds per file": seconds / LISTED_FILES}
+    return {"list": seconds / LISTED_FILES}
 
 
 def _names(folder: Path, count: int) -> Iterator[Path]:
@@ -73,11 +74,11 @@ def _names(folder: Path, count: int) -> Iterator[Path]:
         yield path
 
 
-def _remember(folder: Path) -> dict[str, float]:
+def _measure_memory(folder: Path) -> dict[str, float]:
     """Return how much the peak memory of ``convert`` grows with a file."""
     few = _peak(folder / "few", FEW_FILES)
     many = _peak(folder / "many", MANY_FILES)
-    return {"names: bytes per file": (many - few) / (MANY_FILES - FEW_FILES)}
+    return {"memory": (many - few) / (MANY_FILES - FEW_FILES)}
 
 
 def _peak(folder: Path, count: int) -> int:
@@ -96,8 +97,8 @@ def _peak(folder: Path, count: int) -> int:
     return int(done.stdout) * 1024  # Linux reports KiB
 
 
-def _convert(folder: Path, suffix: str) -> dict[str, float]:
-    """Return the costs of converting a file with one process, and its manifest line."""
+def _measure_conversion(folder: Path, suffix: str) -> dict[str, float]:
+    """Return the time to convert a file with one process, and the size of its line."""
     images, out = folder / suffix, folder / f"{suffix}-out"
     images.mkdir()
     for index, image in enumerate(photographs.crops(SHAPE, CONVERTED_FILES)):
@@ -110,10 +111,12 @@ def _convert(folder: Path, suffix: str) -> dict[str, float]:
         seconds = process_time() - start
     lines = (out / MANIFEST_NAME).read_bytes().splitlines(keepends=True)[1:]
     return {
-        f"{suffix}: files per second": CONVERTED_FILES / seconds,
-        f"{suffix}: manifest bytes per file": sum(map(len, lines)) / len(lines),
+        suffix: seconds / CONVERTED_FILES,
+        "manifest": sum(map(len, lines)) / len(lines),
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
+    record = results.measured(LIBRARIES, costs=measure())
+    results.save(record, RECORD)
+    print(RECORD)

@@ -3,6 +3,7 @@
 import os
 import platform
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,13 @@ def describe() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python, graypipe and the peers."""
+def versions(libraries: Iterable[str] = PEERS) -> dict[str, str]:
+    """Return the versions of Python, graypipe and the libraries."""
     project = tomllib.loads(
         (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     )["project"]
     own = {"python": platform.python_version(), "graypipe": project["version"]}
-    names = (album() if name == "albumentations" else name for name in PEERS)
+    names = (album() if name == "albumentations" else name for name in libraries)
     return own | {name: version(name) for name in names}
 
 

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+
+from . import machine
 
 HERE = Path(__file__).parent
 RECORD = HERE / "results"
@@ -20,10 +23,7 @@ def write(record: Record, folder: Path) -> Path:
     jsonschema.validate(record, SCHEMA)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['group']}.json"
-    path.write_text(
-        json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
-        encoding="utf-8",
-    )
+    save(record, path)
     return path
 
 
@@ -36,6 +36,23 @@ def read(folder: Path, order: Iterable[str]) -> dict[str, Record]:
             found[group] = json.loads(path.read_text(encoding="utf-8"))
             jsonschema.validate(found[group], SCHEMA)
     return found
+
+
+def measured(libraries: Iterable[str], **figures: Any) -> Record:
+    """Return the record of figures that are not times or sizes of contenders."""
+    return {
+        "format": 1,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine.describe(),
+        "versions": machine.versions(libraries),
+        **figures,
+    }
+
+
+def save(record: Record, path: Path) -> None:
+    """Write a record of `measured`."""
+    text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def where(

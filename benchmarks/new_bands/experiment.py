@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -312,7 +311,7 @@ def identity(
             "sha256": photographs.digest,
         },
         "settings": settings._asdict() | {"batch": training.BATCH},
-        "versions": _versions() | model.versions | library.versions,
+        "versions": machine.versions(LIBRARIES) | model.versions | library.versions,
     }
 
 
@@ -334,10 +333,3 @@ def record(settings: Settings, identity: dict[str, Any], runs: Runs) -> Record:
 def _moments(inputs: torch.Tensor) -> torch.Tensor:
     pixels = inputs.flatten(2)
     return torch.cat([pixels.mean(dim=2), pixels.std(dim=2)], dim=1)
-
-
-def _versions() -> dict[str, str]:
-    versions = machine.versions()
-    return {name: versions[name] for name in ("python", "graypipe")} | {
-        name: version(name) for name in LIBRARIES
-    }

@@ -1,9 +1,10 @@
 """Models of Hugging Face and timm are folded, saved and loaded in another process."""
 
-import fold_zoo
 import pytest
 
-# One for each kind of first layer and configuration; `fold_zoo.py` runs many more.
+from benchmarks import fold_zoo
+
+# One for each kind of first layer and configuration; `python -m benchmarks.fold_zoo` runs many more.
 VERDICTS = {
     "ViTForImageClassification": ("equal", "equal"),
     "SwinModel": ("equal", "equal"),

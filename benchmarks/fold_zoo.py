@@ -1,8 +1,8 @@
-"""Fold, save and load models of Hugging Face transformers and timm, with random weights.
+"""``python -m benchmarks.fold_zoo``: fold, save and load models of transformers and timm, with random weights.
 
-`python tests/fold_zoo.py` checks all of them, prints a row for each fold and a summary,
-and fails if a fold is wrong. Arguments select models, as in
-`python tests/fold_zoo.py '*Swin*' 'resnet*'`.
+Prints a row for each fold and a summary, fails if a fold is wrong, and otherwise writes
+the results to ``benchmarks/results/fold_zoo.json``. Arguments select models, as in ``python -m benchmarks.fold_zoo '*Swin*' 'resnet*'``; then nothing is
+written.
 """
 
 import argparse
@@ -26,6 +26,11 @@ import transformers
 import graypipe as gp
 from graypipe.adapters.torch import compare, fold_into
 from graypipe.adapters.torch.evaluation import iter_tensors
+
+from . import results
+
+RECORD = results.RECORD / "fold_zoo.json"
+LIBRARIES = ("numpy", "torch", "transformers", "timm")
 
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
@@ -204,6 +209,7 @@ MIX = gp.plan(
 )
 GRAY_MATRIX = [[1.0], [1.0], [1.0]]
 MIX_MATRIX = [[0.75, 0, 0, 0.25], [0, 1, 0, 0], [0, 0, 0.5, 0.5]]
+RECORDED = ("gray", "4 bands, exact")
 VARIANTS = {
     "gray": Variant(GRAY, GRAY_MATRIX, 255, exact=False),
     "gray, exact": Variant(GRAY, GRAY_MATRIX, 255, exact=True),
@@ -361,23 +367,23 @@ def fold_and_save(name, variant_names, folder):
     model = build(name)
     inputs = {key: three_bands(images(name, key), key) for key in variant_names}
     measure_statistics(model, next(iter(inputs.values())).float())
-    results, outputs = {}, {}
+    found, outputs = {}, {}
     for key in variant_names:
         variant = VARIANTS[key]
         try:
             folded, feed = fold_into(model, variant.plan, exact=variant.exact)
         except gp.GraypipeError as error:
-            results[key] = {"refused": str(error)}
+            found[key] = {"refused": str(error)}
             continue
         save(name, folded, feed, folder / key)
         outputs[key] = run(
             folded.eval(), torch.from_numpy(feed.batch(images(name, key)))
         )
         np.save(folder / key / "output.npy", outputs[key].numpy())
-        results[key] = {}
+        found[key] = {}
         if not variant.exact:
             comparison = compare(model, variant.plan, folded, feed)
-            results[key]["border"] = comparison.border.relative
+            found[key]["border"] = comparison.border.relative
     rounded = {key: run(model, inputs[key].float()) for key in outputs}
     for key in outputs:
         other = run(model, inputs[key].float().flip(0))
@@ -385,9 +391,9 @@ def fold_and_save(name, variant_names, folder):
     model.double()
     for key, actual in outputs.items():
         expected = run(model, inputs[key])
-        results[key]["error"] = difference(actual, expected)
-        results[key]["rounding"] = difference(rounded[key], expected)
-    return results
+        found[key]["error"] = difference(actual, expected)
+        found[key]["rounding"] = difference(rounded[key], expected)
+    return found
 
 
 def save(name, folded, feed, folder):
@@ -460,10 +466,10 @@ def check(names, keys=tuple(VARIANTS), timeout=240):
         for name in names:
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    results = saver(fold_and_save, name, keys, Path(folder))
+                    found = saver(fold_and_save, name, keys, Path(folder))
                 except Exception as error:  # models raise anything
-                    results = dict.fromkeys(keys, failure(error))
-                for key, fields in results.items():
+                    found = dict.fromkeys(keys, failure(error))
+                for key, fields in found.items():
                     loaded = {}
                     if "error" in fields:
                         try:
@@ -485,12 +491,19 @@ def failure(error):
 
 
 def main():
-    """Print the results; return 1 if one is wrong or could not be computed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print and record the results; return 1 if one is wrong or could not be computed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fold_zoo", description=__doc__
+    )
     parser.add_argument(
         "patterns", nargs="*", help="names, with * and ?; by default all"
     )
-    parser.add_argument("--variant", action="append", choices=VARIANTS)
+    parser.add_argument(
+        "--variant",
+        action="append",
+        choices=VARIANTS,
+        help="a fold, repeatable; by default those of the record",
+    )
     parser.add_argument("--timeout", type=float, default=240, help="seconds per call")
     arguments = parser.parse_args()
     names = [
@@ -499,11 +512,12 @@ def main():
         if not arguments.patterns
         or any(map(partial(fnmatchcase, name), arguments.patterns))
     ]
-    counts = Counter()
+    variants = arguments.variant or RECORDED
+    counts, folds = Counter(), []
     print(f"{'model':40} {'fold':15} {'error':>8} {'rounding':>8} {'loaded':>8}")
-    variants = arguments.variant or VARIANTS
     for name, variant, result in check(names, variants, arguments.timeout):
         counts[result.verdict] += 1
+        folds.append(describe(name, variant, result))
         print(
             f"{name:40} {variant:15} {result.error:8.1e} {result.rounding:8.1e} "
             f"{result.loaded:8.1e} {result.verdict} {result.refused or result.failed}",
@@ -512,7 +526,26 @@ def main():
     print(
         *(f"{count} {verdict}" for verdict, count in sorted(counts.items())), sep=", "
     )
-    return int(counts["WRONG"] + counts["failed"] > 0)
+    if counts["WRONG"] + counts["failed"] > 0:
+        return 1
+    if not arguments.patterns and not arguments.variant:
+        results.save(results.measured(LIBRARIES, folds=folds), RECORD)
+        print(RECORD)
+    return 0
+
+
+def describe(name, variant, result):
+    """Return what the record says about a fold."""
+    described = {
+        "library": "Hugging Face" if name in HUGGING_FACE else "timm",
+        "model": name,
+        "fold": variant,
+        "verdict": result.verdict,
+    }
+    if result.refused or result.failed:
+        return {**described, "reason": result.refused or result.failed}
+    figures = {"error": result.error, "rounding": result.rounding}
+    return {**described, **figures, "loaded": result.loaded}
 
 
 if __name__ == "__main__":
