@@ -74,10 +74,10 @@ def speed() -> str:
 def _memory_of_stats(record: Record) -> str:
     (case,) = results.where(record, task="memory of stats")
     sizes = [
-        f"{_size(figure['median'])} with {files}"
+        f"{_size(figure['median'])} for {files}"
         for files, figure in case["contenders"].items()
     ]
-    return f"Names take memory: `stats` used {' and '.join(sizes)}."
+    return f"While `stats` ran, its memory grew by {' and by '.join(sizes)}."
 
 
 def _ray() -> str:
@@ -85,11 +85,12 @@ def _ray() -> str:
     seconds = {
         name: _time(figure["median"]) for name, figure in case["contenders"].items()
     }
-    return (
+    text = (
         "Ray takes time to start and to stop: for 2,000 PNG files, `--engine ray` on one machine took "
         f"{seconds['graypipe, Ray on one machine']}, and two processes took {seconds['graypipe']} "
         "(`python -m benchmarks --only convert`)."
     )
+    return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
 def _rates(case: results.Case, count: int) -> list[str]:
