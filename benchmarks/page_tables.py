@@ -20,12 +20,12 @@ MARK = re.compile(
 )
 
 COMMANDS = {
-    "job of convert": "`convert --to npy`",
-    "job of stats": "`stats`",
-    "job of convert --to webdataset": "`convert --to webdataset`",
-    "job of convert --to parquet": "`convert --to parquet`",
+    "job of convert": ("`convert`", ""),
+    "job of convert --to webdataset": ("`convert`", " to webdataset"),
+    "job of convert --to parquet": ("`convert`", " to parquet"),
+    "job of stats": ("`stats`", ""),
 }
-"""The tasks of the group "jobs", as the table of speed names them."""
+"""The table that shows a task of the group "jobs", and what it adds to the images."""
 
 WAYS = ("with `ChannelLayer`", "`prepend`", "without a plan")
 FOLDED = ("folded", "folded exactly")
@@ -48,27 +48,33 @@ def fill(page: str) -> str:
 def speed() -> str:
     """Return how many images a second the commands and the scripts convert."""
     record = _record("jobs")
-    rows: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    tables: dict[str, dict[str, dict[str, list[str]]]] = {}
     for case in record["cases"]:
         facts = case["facts"]
         if facts["task"] in COMMANDS:
+            command, output = COMMANDS[facts["task"]]
             count = int(facts["files"])
-            key = (COMMANDS[facts["task"]], f"{count:,} {facts['format']}")
-            rows.setdefault(key, {})[facts["processes"]] = _rates(case, count)
-    head = ["command", "images"]
-    for processes in ("1 process", "2 processes"):
-        head += [f"`graypipe`, {processes}", f"script, {processes}", "ratio"]
-    lines = [
-        [*key, *cells.get("1", [""] * 3), *cells.get("2", [""] * 3)]
-        for key, cells in rows.items()
-    ]
+            images = f"{count:,} {facts['format']}{output}"
+            row = tables.setdefault(command, {}).setdefault(images, {})
+            row[facts["processes"]] = _rates(case, count)
     parts = (
-        table(head, lines, text=2),
+        *(_table_of_rates(command, rows) for command, rows in tables.items()),
         _measured(record, "numpy", "numba", "pillow", "imagecodecs", "simplejpeg"),
         _memory_of_stats(record),
         _ray(),
     )
     return "\n\n".join(parts)
+
+
+def _table_of_rates(command: str, rows: dict[str, dict[str, list[str]]]) -> str:
+    head = [command]
+    for processes in ("1 process", "2 processes"):
+        head += [f"`graypipe`, {processes}", "script", "ratio"]
+    lines = [
+        [images, *cells.get("1", [""] * 3), *cells.get("2", [""] * 3)]
+        for images, cells in rows.items()
+    ]
+    return table(head, lines)
 
 
 def _memory_of_stats(record: Record) -> str:

@@ -43,9 +43,9 @@ def test_speed_is_images_a_second():
     )
     seconds = {each["kind"]: each["median"] for each in case["contenders"].values()}
     own, script = seconds["ours"], seconds["peer"]
-    rows = rows_of(page_tables.speed())
-    (row,) = [row for row in rows if row[:2] == ["`stats`", "2,000 PNG, 16 bits"]]
-    shown = [float(cell.replace(",", "")) for cell in row[5:]]
+    of_stats = page_tables.speed().partition("| `stats` |")[2]
+    (row,) = [row for row in rows_of(of_stats) if row[0] == "2,000 PNG, 16 bits"]
+    shown = [float(cell.replace(",", "")) for cell in row[4:]]
     assert shown[:2] == pytest.approx([2000 / own, 2000 / script], rel=0.05)
     assert shown[2] == pytest.approx(script / own, abs=0.05)
 
