@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from . import results
+from . import provenance, results
 from .results import Record
 from .writing import table
 
@@ -59,7 +59,9 @@ def speed() -> str:
             row[facts["processes"]] = _rates(case, count)
     parts = (
         *(_table_of_rates(command, rows) for command, rows in tables.items()),
-        _measured(record, "numpy", "numba", "pillow", "imagecodecs", "simplejpeg"),
+        provenance.measured(
+            record, "numpy", "numba", "pillow", "imagecodecs", "simplejpeg"
+        ),
         _memory_of_stats(record),
         _ray(),
     )
@@ -119,7 +121,7 @@ def costs() -> str:
         ["convert a PNG file", _time(each["png"])],
         ["convert a JPEG file", _time(each["jpg"])],
     ]
-    return f"{table(['', 'measured'], rows)}\n\n{_measured(record)}"
+    return f"{table(['', 'measured'], rows)}\n\n{provenance.measured(record)}"
 
 
 def millions() -> str:
@@ -154,7 +156,7 @@ def folds() -> str:
     ]
     head = ("models", "fold", "equal", "close", "refused")
     errors = ("largest error if equal", "largest error if close")
-    return f"{table((*head, *errors), rows, text=2)}\n\n{_measured(record)}"
+    return f"{table((*head, *errors), rows, text=2)}\n\n{provenance.measured(record)}"
 
 
 def _outcome(folds: list[dict[str, Any]]) -> list[str]:
@@ -174,7 +176,7 @@ def exports() -> str:
     """Return the errors of exported models."""
     record = _record("exports")
     columns = [(framework, way) for framework in record["errors"] for way in WAYS]
-    return f"{_errors(record, columns)}\n\n{_measured(record)}"
+    return f"{_errors(record, columns)}\n\n{provenance.measured(record)}"
 
 
 def folded_exports() -> str:
@@ -211,17 +213,6 @@ def _record(name: str) -> Record:
     path = results.RECORD / f"{name}.json"
     record: Record = json.loads(path.read_text(encoding="utf-8"))
     return record
-
-
-def _measured(record: Record, *libraries: str) -> str:
-    """Return a sentence with the machine, the date and the versions of libraries."""
-    machine, versions = record["machine"], record["versions"]
-    names = ("python", "graypipe", *libraries) if libraries else versions
-    text = (
-        f"Measured on {record['date']}, on {machine['logical_cores']} logical cores of an {machine['processor']} "
-        f"({machine['system']}), with {', '.join(f'{name} {versions[name]}' for name in names)}."
-    )
-    return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
 def _error(value: float) -> str:

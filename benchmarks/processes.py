@@ -8,11 +8,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def seconds(statements: str, timed: str, **environment: str) -> float:
-    """Return how long ``timed`` takes in a new interpreter that has run ``statements``.
+def as_installed() -> dict[str, str]:
+    """Return the variables of processes that write bytecode files.
 
-    Bytecode files are written, as for installed packages, so only the first run compiles.
+    Only the first run compiles, as for installed packages.
     """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE"
+    }
+
+
+def seconds(statements: str, timed: str, **environment: str) -> float:
+    """Return how long ``timed`` takes in a new interpreter that has run ``statements``."""
     lines = [
         "from time import perf_counter",
         statements,
@@ -20,17 +29,12 @@ def seconds(statements: str, timed: str, **environment: str) -> float:
         timed,
     ]
     script = "\n".join([*lines, "print(perf_counter() - start)"])
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "PYTHONDONTWRITEBYTECODE"
-    }
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         check=True,
         cwd=ROOT,
-        env=inherited | environment,
+        env=as_installed() | environment,
         text=True,
     )
     return float(done.stdout)

@@ -28,6 +28,17 @@ def machine(*records: Record) -> str:
     return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
+def measured(record: Record, *libraries: str) -> str:
+    """Return a sentence with date, machine and the versions of ``libraries``, by default all of the record."""
+    facts, versions = record["machine"], record["versions"]
+    names = ("python", "graypipe", *libraries) if libraries else versions
+    text = (
+        f"Measured on {record['date']}, on {facts['logical_cores']} logical cores of an {facts['processor']} "
+        f"({facts['system']}), with {', '.join(f'{name} {versions[name]}' for name in names)}."
+    )
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
 def machines(records: Iterable[Record]) -> str:
     """Return a paragraph for every machine, with the dates and versions of all its records."""
     by_processor: dict[str, list[Record]] = {}

@@ -50,7 +50,7 @@ def measured(libraries: Iterable[str], **figures: Any) -> Record:
 
 
 def save(record: Record, path: Path) -> None:
-    """Write a record of `measured`."""
+    """Write a record."""
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 

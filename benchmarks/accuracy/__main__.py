@@ -31,15 +31,14 @@ def _measure(path: Path, quick: bool) -> None:
     import torch
     from tqdm import tqdm
 
+    from .. import results
     from . import experiment
 
     torch.set_num_threads(1)
     settings = experiment.QUICK if quick else experiment.FULL
     with tqdm(total=settings.seeds, unit="network") as bar:
         record = experiment.record(settings, bar.update)
-    path.write_text(
-        json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    results.save(record, path)
     print(path)
 
 

@@ -24,7 +24,7 @@ from graypipe.cli import main
 from .. import images, photographs
 from ..case import Build, Case, Run
 from ..engines import OURS
-from ..processes import ROOT
+from ..processes import ROOT, as_installed
 from ..scale import Scale
 
 SCRIPT = "Pillow, NumPy and a pool of processes"
@@ -34,11 +34,6 @@ larger ones would not fit in memory, and a disk would be measured."""
 
 # The library whose own writer a format of shards is compared with
 WRITERS = {"webdataset": "webdataset", "parquet": "datasets"}
-
-# Installed modules are compiled; those of a checkout are at their first import, unless
-# this variable is set.
-INSTALLED = {**os.environ}
-INSTALLED.pop("PYTHONDONTWRITEBYTECODE", None)
 
 KINDS = ("JPEG", "PNG", "PNG, 16 bits")
 NUMBERS = (200, 2000, 20_000)
@@ -130,7 +125,7 @@ def _seconds(folder: Path, module: str, *arguments: str) -> float:
     subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
-        env=INSTALLED,
+        env=as_installed(),
         check=True,
         capture_output=True,
     )

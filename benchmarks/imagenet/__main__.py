@@ -1,7 +1,6 @@
 """``python -m benchmarks.imagenet --images DIR``: the top-1 accuracy of pretrained weights on gray photographs."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
     from tqdm import tqdm
 
+    from .. import results
     from . import experiment, photographs, pretrained
 
     torch.set_num_threads(1)
@@ -27,9 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tqdm(unit="method") as bar:
         found = experiment.measure(model.network, model.target, images, bar.update)
     record = experiment.record(model, images, found)
-    given.out.write_text(
-        json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    results.save(record, given.out)
     print(given.out)
 
 

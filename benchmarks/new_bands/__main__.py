@@ -1,7 +1,6 @@
 """``python -m benchmarks.new_bands --images DIR``: the accuracy of each way to initialise the kernels of new bands."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
     from tqdm import tqdm
 
+    from .. import results
     from ..imagenet import photographs, pretrained
     from . import experiment, spectra
 
@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tqdm(total=len(list(experiment.steps(settings))), unit="run") as bar:
         runs = experiment.measure(made, unfinished, bar.update)
     record = experiment.record(settings, identity, runs)
-    given.out.write_text(
-        json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    results.save(record, given.out)
     unfinished.unlink()
     print(given.out)
 
