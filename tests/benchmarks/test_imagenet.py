@@ -241,7 +241,7 @@ def test_the_section_shows_shares_with_wilson_intervals(counted):
     text = report.section(counted)
 
     cell = f"80.0 % ({100 * (centre - half):.1f} to {100 * (centre + half):.1f})"
-    assert f"| gray as three bands | {cell} | {cell} | 95.0 % |" in text
+    assert f"| gray as three bands | {cell} | {cell} | 95.0 % |\n" in text
     assert "| re-expressed | summed | 13 | 5 | -8.0 (" in text
     assert "**Not a record**" in text
     assert "$" not in text

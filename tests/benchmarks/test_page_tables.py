@@ -4,16 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from markdown_tables import rows_of
 
 from benchmarks import large_folders, page_tables, results
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def rows_of(table):
-    """Return the cells of each row after the head."""
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line[1:-1].split(" | ")] for line in lines[2:]]
 
 
 @pytest.mark.parametrize("name", page_tables.PAGES)

@@ -1,5 +1,6 @@
 """``--engine ray`` gives the same bytes and messages as local processes."""
 
+import json
 import os
 import signal
 import socket
@@ -117,6 +118,30 @@ def options_for(to):
     return options
 
 
+# Several commands in one process, because importing Ray takes seconds.
+SEVERAL_COMMANDS = """
+import json, sys
+from graypipe.cli import main
+sys.exit(any([main(argv) for argv in json.loads(sys.argv[1])]))
+"""
+
+
+def test_data_sets_on_ray_equal_those_of_local_processes(tmp_path, running_ray):
+    images(tmp_path / "in", 3 * MAX_FILES)
+    commands = []
+    for to in ("webdataset", "parquet", "zarr"):
+        for name, engine in (("local", ("--workers", "1")), ("ray", running_ray)):
+            folders = (str(tmp_path / "in"), str(tmp_path / name / to))
+            commands.append(["convert", *folders, *map(str, options_for(to)), *engine])
+    script = [sys.executable, "-c", SEVERAL_COMMANDS, json.dumps(commands)]
+    done = subprocess.run(
+        script, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANGING
+    )
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "ray") == tree(tmp_path / "local")
+    assert len(list((tmp_path / "ray").glob("*/*"))) == 3 + 1 + 3 + 1 + 2
+
+
 def test_a_ray_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
     def init(**_):
         raise Exception("The current node timed out during startup.")
@@ -144,7 +169,6 @@ PAUSING_COMMAND = """
 import os, sys, time
 from pathlib import Path
 from graypipe.batch_jobs.files import UNFINISHED_SUFFIX
-from graypipe.batch_jobs.outputs import FORMATS
 from graypipe.cli import convert, main
 
 released = Path(sys.argv[1])

@@ -5,21 +5,13 @@ import json
 import numpy as np
 import pytest
 from documentation.code_blocks import ROOT
+from markdown_tables import rows_of
 
 import graypipe as gp
 from docs_site.tables import TABLES
 from graypipe.preset_definitions import PRESETS, REFERENCES
 
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-def rows_of(table):
-    """Return the cells of each row of Markdown tables, without their rules."""
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in table.splitlines()
-        if line.startswith("| ") and not line.startswith("| ---")
-    ]
 
 
 def test_every_preset_has_a_reference():
